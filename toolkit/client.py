@@ -1,0 +1,318 @@
+"""Send wire requests over HTTP: paced, timed out, repeated only where repeating is safe.
+
+One pacer is shared by every thread: requests leave evenly spaced, never in a burst, because the official
+integration may be using the same budget. Redirects are never followed: the key must not travel on.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from . import wire
+from .errors import (
+    InvalidAuthenticationError,
+    LostAnswerError,
+    PostscriptError,
+    RateLimitError,
+    RejectedError,
+    ServerError,
+    SettingsError,
+    UnreachableError,
+)
+
+MAX_TRIES = 8
+TIMEOUT_SECONDS = (5.0, 10.0)
+"""To connect, and between two bytes of the answer (the official integration waits 10 s)."""
+MAX_IN_FLIGHT = 32
+"""Pooled connections: 14 a second stay possible up to about two seconds of latency."""
+
+
+class Pacer:
+    """Hands out start times, evenly spaced, to any number of threads."""
+
+    def __init__(
+        self,
+        requests_per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = 1 / requests_per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next = float("-inf")
+
+    def wait(self) -> None:
+        """Block until it is this caller's turn."""
+        with self._lock:
+            turn = max(self._clock(), self._next)
+            self._next = turn + self._interval
+        # Sleep ends early on some systems; a turn taken early would break the spacing.
+        while (remaining := turn - self._clock()) > 0:
+            self._sleep(remaining)
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody start for that long."""
+        with self._lock:
+            self._next = max(self._next, self._clock() + seconds)
+
+
+class _SecretKeyAuth(AuthBase):
+    """Puts the key on a request. As an auth object, so that no .netrc entry can replace it."""
+
+    def __init__(self, secret_key: str, shop_token: str | None) -> None:
+        self._headers = {"Authorization": f"Bearer {secret_key}"}
+        if shop_token:
+            self._headers["X-Postscript-Shop-Token"] = shop_token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+
+class PostscriptClient:
+    """A connection to one shop. Close it, or use it in a ``with`` block.
+
+    Parameters
+    ----------
+    base_url
+        Where the API is; plain http only on this machine itself.
+    secret_key, shop_token
+        The key, and for partners the shop's token. Kept out of every repr, error and log.
+    requests_per_second
+        Pace of all calls together; Postscript refuses more than 15.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        secret_key: str,
+        *,
+        shop_token: str | None = None,
+        requests_per_second: float = 14,
+        timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._base_url = check_base_url(base_url)
+        self._key = check_key(secret_key)
+        self._pacer = Pacer(requests_per_second, clock=clock, sleep=sleep)
+        self._timeout = timeout_seconds
+        self._sleep = sleep
+        self._calls: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._session = requests.Session()
+        self._session.auth = _SecretKeyAuth(self._key, shop_token)
+        self._session.headers.update({"Accept": "application/json", "User-Agent": "audience-toolkit"})
+        # A proxy of the environment must not be asked for this machine itself.
+        self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
+        # No retries in the pool: every try must pass the pacer.
+        adapter = HTTPAdapter(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Requests made so far by route, every try counted."""
+        with self._counting:
+            return dict(self._calls)
+
+    def send(self, request: wire.Request) -> wire.Answer:
+        """Send a request and return its answer; the answer, or the error, knows how many tries it took.
+
+        Raises
+        ------
+        InvalidAuthenticationError
+            401 or 403.
+        RejectedError
+            Any other refusal that trying again does not change, a redirect included.
+        RateLimitError, ServerError, UnreachableError
+            Transient trouble that outlasted every try.
+        LostAnswerError
+            A request that must not be repeated left, and no clear answer came back.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: _is_worth_repeating(error, request)),
+            wait=wait_random_exponential(multiplier=0.5, max=30),
+            stop=stop_after_attempt(MAX_TRIES),
+            sleep=self._sleep,
+            before_sleep=self._slow_down,
+            reraise=True,
+        )
+        try:
+            answer = retrying(self._try, request)
+        except PostscriptError as error:
+            error.tries = retrying.statistics["attempt_number"]
+            raise
+        return replace(answer, tries=retrying.statistics["attempt_number"])
+
+    def _slow_down(self, state: object) -> None:
+        outcome = getattr(state, "outcome", None)
+        if outcome is not None and isinstance(outcome.exception(), RateLimitError):
+            # The budget belongs to the shop, so every thread waits, not only this one.
+            self._pacer.pause(getattr(state, "upcoming_sleep", 0.0))
+
+    def _try(self, request: wire.Request) -> wire.Answer:
+        self._pacer.wait()
+        with self._counting:
+            self._calls[request.route] += 1
+        try:
+            with self._session.request(
+                request.method,
+                self._base_url + request.path,
+                params=[*request.query],
+                # allow_nan=False: NaN is not JSON.
+                data=None if request.body is None else json.dumps(request.body, allow_nan=False),
+                headers={} if request.body is None else {"Content-Type": "application/json"},
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                response.encoding = "utf-8"
+                status_code, kind = response.status_code, response.headers.get("Content-Type", "")
+                text = response.text.replace(self._key, "•••")  # should a server ever echo it
+        except requests.exceptions.RequestException as error:
+            raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
+        return _read(request, status_code, kind, text)
+
+
+def check_key(secret_key: str) -> str:
+    """Return the key without surrounding space; SettingsError when it cannot be a header value."""
+    key = secret_key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(
+            "The Postscript secret key is empty or has a character that no key has. "
+            "Copy it again: in Postscript, your shop's name, then API, then Show."
+        )
+    return key
+
+
+def check_base_url(base_url: str) -> str:
+    """Return the base URL without a trailing slash; SettingsError when the key would not be safe there."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise SettingsError(
+            "POSTSCRIPT_BASE_URL is not an address such as https://api.postscript.io or http://127.0.0.1:8015."
+        )
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise SettingsError(
+            f"POSTSCRIPT_BASE_URL is plain http on {parts.hostname}: the key could be read on the way. "
+            "Use https, or http only on 127.0.0.1."
+        )
+    return base_url.strip().rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_worth_repeating(error: BaseException, request: wire.Request) -> bool:
+    if isinstance(error, RateLimitError):
+        return True
+    if isinstance(error, UnreachableError):
+        return True  # raised only when repeating is safe: see _no_answer
+    if not isinstance(error, ServerError):
+        return False
+    safe = wire.TRANSIENT if request.repeatable else wire.REFUSED_UNREAD
+    return error.status_code in safe
+
+
+def _no_answer(
+    error: requests.exceptions.RequestException, base_url: str, request: wire.Request
+) -> PostscriptError:
+    """Turn a transport fault into the error that says whether the request may have been carried out."""
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return RejectedError(f"{base_url} is not an address that can be called.")
+    never_left = isinstance(error, requests.exceptions.ConnectTimeout) or _was_refused(error)
+    if request.repeatable or never_left:
+        return UnreachableError(
+            f"{base_url} does not answer ({type(error).__name__}). "
+            "Check the network and POSTSCRIPT_BASE_URL, then run again."
+        )
+    return LostAnswerError(
+        f"{request.route} was sent and its answer was lost ({type(error).__name__}): "
+        "it may or may not have been carried out."
+    )
+
+
+def _was_refused(error: BaseException | None) -> bool:
+    """Tell whether no connection came about at all, looking through the wrapped causes."""
+    seen = 0
+    while error is not None and seen < 10:
+        if type(error).__name__ in {"NewConnectionError", "NameResolutionError"}:
+            return True
+        inner = next((a for a in error.args if isinstance(a, BaseException)), None)
+        error = getattr(error, "reason", None) or inner or error.__cause__ or error.__context__
+        seen += 1
+    return False
+
+
+def _read(request: wire.Request, status_code: int, kind: str, text: str) -> wire.Answer:
+    """Turn a status code and body into an answer or the error it stands for."""
+    if 200 <= status_code < 300:
+        return wire.Answer(status_code=status_code, json=_json_of(request, status_code, kind, text))
+    message, error_code = wire.error_message(text)
+    said = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
+    facts = {"status_code": status_code, "error_code": error_code}
+    if status_code in {401, 403}:
+        raise InvalidAuthenticationError(f"{said}. {_KEY_HELP}", **facts)
+    if status_code == 429:
+        raise RateLimitError(f"{said}. Postscript allows 15 requests a second.", **facts)
+    if status_code in wire.TRANSIENT:
+        if not request.repeatable and status_code not in wire.REFUSED_UNREAD:
+            raise LostAnswerError(f"{said}: it may or may not have been carried out.", **facts)
+        raise ServerError(f"{said}. Run again later.", **facts)
+    raise RejectedError(said, **facts)
+
+
+_KEY_HELP = (
+    "The key is not accepted for this shop. Check POSTSCRIPT_SECRET_KEY (the private key, not the public "
+    "one), that it was not deleted, and that the shop's plan allows API use; "
+    "partners set POSTSCRIPT_SHOP_TOKEN beside it."
+)
+
+
+def _json_of(request: wire.Request, status_code: int, kind: str, text: str) -> object:
+    """Return the parsed body; None for an empty one, and for anything but JSON after a write."""
+    if "json" in kind:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+    if request.method == "GET":
+        # Reading must never take a proxy's page for "nobody found"; 502 so that it is tried again.
+        raise ServerError(
+            f"{request.route} answered {status_code} with something that is not JSON. "
+            "Check POSTSCRIPT_BASE_URL, then run again.",
+            status_code=502,
+        )
+    return None

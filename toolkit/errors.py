@@ -1,0 +1,124 @@
+"""Every error the toolkit raises on purpose.
+
+ToolkitError
+├── InputError                      what was given cannot be used as it is
+│   ├── SettingsError               the environment lacks a setting, or holds a wrong one
+│   ├── ParameterError              a notebook parameter is unknown or has a bad value   (ValueError)
+│   ├── InputPathError              nothing to read at the path                          (FileNotFoundError)
+│   ├── FileFormatError             not the archive it claims to be                      (ValueError)
+│   ├── TriggerError                the trigger text cannot be read; has a position      (ValueError)
+│   ├── MappingError                a directive is malformed; has a JSON pointer         (ValueError)
+│   └── UnknownRunError             the ledger holds no such run                         (LookupError)
+├── LedgerError                     the ledger cannot be opened or written
+├── ReconciliationError             the totals do not add up: our bug
+├── RunFailedError                  a run ended in a way that must not pass
+└── PostscriptError                 the API refused or could not be reached; has status_code
+    ├── InvalidAuthenticationError  401, 403: the key is not accepted
+    ├── RejectedError               any other refusal that will not change by trying again
+    ├── RateLimitError              429 until the tries ran out
+    ├── ServerError                 5xx, or an answer that is not what it should be
+    ├── UnreachableError            no connection, or no answer, until the tries ran out
+    └── LostAnswerError             sent, but what became of it is unknown
+"""
+
+from __future__ import annotations
+
+
+class ToolkitError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(ToolkitError):
+    """What was given cannot be used; nothing was done."""
+
+
+class SettingsError(InputError):
+    """A setting in the environment is absent or wrong."""
+
+
+class ParameterError(InputError, ValueError):
+    """A notebook parameter is unknown, or its value cannot be used."""
+
+
+class InputPathError(InputError, FileNotFoundError):
+    """There is nothing to read at the path."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class FileFormatError(InputError, ValueError):
+    """The file is not the archive it claims to be."""
+
+
+class TriggerError(InputError, ValueError):
+    """The trigger text cannot be read."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(f"{message} (at character {position + 1})")
+        self.position = position
+        """Index into the trigger text, from 0."""
+
+
+class MappingError(InputError, ValueError):
+    """A mapping directive is malformed, or cannot be resolved."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(f"{pointer or '/'}: {message}")
+        self.pointer = pointer
+        """JSON pointer into the mapping, such as ``/phone/@path``; empty for the whole."""
+
+
+class UnknownRunError(InputError, LookupError):
+    """The ledger holds no run of that id."""
+
+
+class LedgerError(ToolkitError):
+    """The ledger cannot be opened, read or written."""
+
+
+class ReconciliationError(ToolkitError):
+    """Totals that must add up do not."""
+
+
+class RunFailedError(ToolkitError):
+    """The run ended in a way that must not pass; its evidence is saved."""
+
+
+class PostscriptError(ToolkitError):
+    """The Postscript API refused a request or could not be reached."""
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, error_code: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        """HTTP status code; None when no answer came."""
+        self.error_code = error_code
+        """Postscript's own number, where the answer had one."""
+        self.tries = 1
+        """Times the request was sent."""
+
+
+class InvalidAuthenticationError(PostscriptError):
+    """The key is not accepted (401, 403); nothing else will work either."""
+
+
+class RejectedError(PostscriptError):
+    """Refused in a way that trying again does not change."""
+
+
+class RateLimitError(PostscriptError):
+    """Still 429 after the last try."""
+
+
+class ServerError(PostscriptError):
+    """5xx after the last try, or an answer that is not what the API promises."""
+
+
+class UnreachableError(PostscriptError):
+    """No connection or no answer after the last try."""
+
+
+class LostAnswerError(PostscriptError):
+    """The request left, its answer did not arrive: it may or may not have been carried out."""

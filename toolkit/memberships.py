@@ -1,0 +1,187 @@
+"""Fold payloads into one final state per person × audience, and one set of contacts per person.
+
+The last event by (``timestamp``, ``receivedAt``, ``messageId``) wins. Contacts are the latest non-empty
+ones seen for the person, so an event without a contact still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .statuses import EventStatus
+
+PAYLOAD_COLUMNS = {
+    "file": "category",
+    "line": "Int64",
+    "message_id": "str",
+    "mapping": "str",
+    "status": "str",
+    "reason_code": "str",
+    "event_type": "str",
+    "event_name": "str",
+    "person": "str",
+    "audience_key": "str",
+    "audience_id": "str",
+    "membership": "boolean",
+    "email": "str",
+    "phone": "str",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+}
+"""Columns and dtypes of a payload frame: one row an event × mapping.
+
+``status`` is null while the event may still decide a membership; fold() gives it its last word.
+"""
+
+MEMBERSHIP_COLUMNS = {
+    "person": "str",
+    "audience_key": "str",
+    "audience_id": "str",
+    "member": "bool",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+    "message_id": "str",
+}
+"""One row per person × audience; the times and the message are those of the deciding event."""
+
+PEOPLE_COLUMNS = {
+    "person": "str",
+    "email": "str",
+    "email_at": "datetime64[us, UTC]",
+    "phone": "str",
+    "phone_at": "datetime64[us, UTC]",
+}
+"""One row per person: the latest non-empty contacts, as text, and when they were seen."""
+
+_ORDER = ["timestamp", "received_at", "message_id"]
+_NOT_OURS = {
+    EventStatus.MALFORMED,
+    EventStatus.DUPLICATE,
+    EventStatus.FILTERED_INTEGRATIONS,
+    EventStatus.FILTERED_CONSENT,
+    EventStatus.NO_MATCHING_MAPPING,
+}
+"""Events that were not meant for Postscript: neither their word nor their contacts are used."""
+
+
+def empty_table(columns: dict[str, str]) -> pd.DataFrame:
+    """Return a frame of these columns and dtypes without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What is asked for: who is in which audience, and how each person can be reached."""
+
+    memberships: pd.DataFrame
+    """MEMBERSHIP_COLUMNS."""
+    people: pd.DataFrame
+    """PEOPLE_COLUMNS."""
+
+    @classmethod
+    def empty(cls) -> State:
+        """Return a state that asks for nothing."""
+        return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
+
+    def people_in(self, audience_keys: Collection[str] = ()) -> pd.DataFrame:
+        """Return the people (PEOPLE_COLUMNS) with a word on one of these audiences; empty takes all."""
+        asked = self.memberships
+        if audience_keys:
+            asked = asked[asked["audience_key"].isin([*audience_keys])]
+        return self.people[self.people["person"].isin(asked["person"])].reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """The events of an archive with their last word, and the state they lead to."""
+
+    events: pd.DataFrame
+    """PAYLOAD_COLUMNS, every status filled."""
+    state: State
+
+    @property
+    def received(self) -> int:
+        """Rows that came in: events × mappings."""
+        return len(self.events)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Status → number of events × mappings."""
+        return {str(k): int(v) for k, v in self.events["status"].value_counts(sort=False).items()}
+
+
+def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
+    """Fold payloads to one final state per person × audience.
+
+    Parameters
+    ----------
+    payloads
+        PAYLOAD_COLUMNS, one row an event × mapping, in any order.
+    remembered
+        What earlier runs asked for. Its newer words stand, and its contacts are used where these
+        events bring none.
+
+    Returns
+    -------
+    Folded
+        ``events`` (every row of *payloads* with its status, same order) and ``state``. Without payloads:
+        no events, and the remembered state.
+
+    Examples
+    --------
+    >>> fold(empty_table(PAYLOAD_COLUMNS)).received
+    0
+    """
+    before = remembered or State.empty()
+    events = payloads.copy()
+    ours = ~events["status"].isin([*_NOT_OURS])
+    words = events["status"].isna()
+
+    silent = words & events["membership"].isna()
+    events.loc[silent, "status"] = EventStatus.NO_MEMBERSHIP_VALUE.value
+    spoken = words & events["membership"].notna()
+    memberships, deciding = _last_words(events[spoken], before.memberships)
+    events.loc[spoken, "status"] = EventStatus.SUPERSEDED.value
+    events.loc[spoken, "reason_code"] = "NEWER_EVENT"
+    events.loc[deciding, "status"] = EventStatus.COUNTED.value
+    events.loc[deciding, "reason_code"] = "DECIDED"
+    people = _latest_contacts(events[ours & events["person"].notna()], before.people)
+    return Folded(events=events, state=State(memberships=memberships, people=people))
+
+
+def _last_words(spoken: pd.DataFrame, before: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
+    """Return the memberships after *spoken*, and the index of the events that decided."""
+    mine = spoken.rename(columns={"membership": "member"})[[*MEMBERSHIP_COLUMNS]].copy()
+    mine["member"] = mine["member"].astype("bool")
+    mine["position"] = spoken.index
+    everything = pd.concat([before.assign(position=-1), mine], ignore_index=True)
+    # Equal on all three: the same message read again. Stable, so the one just read comes last.
+    everything = everything.sort_values(_ORDER, na_position="first", kind="stable")
+    last = everything.drop_duplicates(["person", "audience_key"], keep="last").sort_values(
+        ["person", "audience_key"], kind="stable"
+    )
+    deciding = pd.Index(last.loc[last["position"] >= 0, "position"])
+    memberships = last.drop(columns="position").reset_index(drop=True)
+    return memberships.astype(MEMBERSHIP_COLUMNS), deciding
+
+
+def _latest_contacts(events: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Return the people after *events*, each contact the latest that was not empty."""
+    email = _latest(events, before, "email")
+    phone = _latest(events, before, "phone")
+    persons = pd.concat([before["person"], events["person"]]).drop_duplicates().sort_values()
+    people = persons.to_frame().merge(email, on="person", how="left").merge(phone, on="person", how="left")
+    return people[[*PEOPLE_COLUMNS]].astype(PEOPLE_COLUMNS).reset_index(drop=True)
+
+
+def _latest(events: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
+    seen = events.loc[events[contact].notna(), ["person", contact, *_ORDER]]
+    seen = seen.rename(columns={"timestamp": f"{contact}_at"})
+    known = before.loc[before[contact].notna(), ["person", contact, f"{contact}_at"]]
+    everything = pd.concat([known, seen], ignore_index=True).sort_values(
+        [f"{contact}_at", "received_at", "message_id"], na_position="first", kind="stable"
+    )
+    return everything.drop_duplicates("person", keep="last")[["person", contact, f"{contact}_at"]]

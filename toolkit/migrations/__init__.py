@@ -1,0 +1,1 @@
+"""The ledger schema's history, carried out by Alembic when a ledger is opened."""

@@ -1,0 +1,196 @@
+"""What a notebook needs around its question: checked parameters, connections, files, and an honest end.
+
+Each notebook leaves ``OUTPUT_DIR/<its name>/summary.json``. Bad input leaves nothing; trouble later on
+leaves a summary that says ``failed``, whatever cell it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from .client import PostscriptClient
+from .contacts import mask_email, mask_person, mask_phone
+from .errors import InputError, ToolkitError, UnknownRunError
+from .ledger import Ledger
+from .parameters import check_injected, read_parameters
+from .settings import Settings, load_settings
+from .statuses import RunStatus
+from .sync import Run
+
+
+class Job:
+    """One notebook's work. Made by begin()."""
+
+    def __init__(self, notebook: str, parameters: SimpleNamespace, settings: Settings) -> None:
+        self.notebook = notebook
+        self.parameters = parameters
+        """The parameters, checked, as attributes."""
+        self.folder = Path(parameters.output_dir or ".").expanduser() / notebook
+        """Where this notebook's files go; made when the first is written."""
+        self._settings = settings
+        self._open: list[PostscriptClient | Ledger] = []
+        self._finished = False
+
+    def connect(self) -> PostscriptClient:
+        """Return a connection to the Postscript of the environment; nothing is sent yet."""
+        settings = self._settings
+        client = PostscriptClient(
+            settings.base_url,
+            settings.get_secret_key(),
+            shop_token=settings.shop_token or None,
+            requests_per_second=getattr(self.parameters, "requests_per_second", 14),
+        )
+        self._open.append(client)
+        return client
+
+    def open_ledger(self, *, must_exist: bool = False) -> Ledger:
+        """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
+        url = self.parameters.ledger_url or self._settings.ledger_url
+        if not url:
+            path = self.folder.parent.resolve() / "ledger.db"
+            if must_exist and not path.exists():
+                raise UnknownRunError(
+                    f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
+                )
+            url = f"sqlite:///{path}"
+        ledger = Ledger(url)
+        self._open.append(ledger)
+        return ledger
+
+    def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
+        path = self._place(name)
+        shown = _masked(table)
+        if path.suffix == ".parquet":
+            _write_whole(path, lambda temporary: shown.to_parquet(temporary, index=False))
+        else:
+            safe = shown.map(_without_formula)
+            _write_whole(path, lambda temporary: safe.to_csv(temporary, index=False))
+        return path
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file, whole or not at all; return its path."""
+        path = self._place(name)
+        _write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return path
+
+    def write_run(self, run: Run) -> None:
+        """Write a run's events, changes and summary."""
+        self.write_table("events.parquet", run.events)
+        self.write_table("changes.parquet", run.changes)
+        self.write_summary(run.summary())
+
+    def write_summary(self, figures: Mapping[str, Any]) -> None:
+        """Write summary.json: what a scheduler reads."""
+        written = {
+            "notebook": self.notebook,
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **figures,
+        }
+        self.write_text("summary.json", json.dumps(written, indent=2, default=str) + "\n")
+        self._finished = True
+
+    def close(self) -> None:
+        """Close every connection."""
+        while self._open:
+            self._open.pop().close()
+
+    def note_failure(self, error: BaseException) -> None:
+        """Leave a summary that says failed, unless the input was bad or the summary is already written."""
+        calls = next((c.calls for c in self._open if isinstance(c, PostscriptClient)), {})
+        self.close()
+        if self._finished or isinstance(error, InputError):
+            return
+        # Another's message may quote data; only our own sentences are known to hold no contact.
+        said = str(error) if isinstance(error, ToolkitError) else ""
+        self.write_summary(
+            {
+                "run_id": "",
+                "mode": "dry_run" if getattr(self.parameters, "dry_run", True) else "live",
+                "status": RunStatus.FAILED.value,
+                "error": f"{type(error).__name__}: {said}".rstrip(": "),
+                "received": 0,
+                "event_statuses": {},
+                "change_statuses": {},
+                "planned_calls": 0,
+                "calls": calls,
+                "seconds": 0,
+            }
+        )
+
+    def _place(self, name: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+
+def begin(notebook: str, given: Mapping[str, Any]) -> Job:
+    """Check a notebook's parameters and return its job.
+
+    Parameters
+    ----------
+    notebook
+        Its name without ending, such as ``3_sync_audiences``.
+    given
+        ``globals()`` of the notebook.
+
+    Raises
+    ------
+    ParameterError
+        A parameter is unknown or has a bad value; every one is named.
+    """
+    check_injected(notebook, given.get("In", ()))
+    job = Job(notebook, read_parameters(notebook, given), load_settings())
+    _watch(job)
+    return job
+
+
+def _watch(job: Job) -> None:
+    """Let the job know when a cell fails; without IPython there is nothing to watch."""
+    with suppress(ImportError):
+        from IPython import get_ipython
+
+        if (shell := get_ipython()) is not None:
+
+            def after_cell(result: Any) -> None:
+                if result.error_in_exec is not None:
+                    job.note_failure(result.error_in_exec)
+
+            if (previous := getattr(shell, "_toolkit_after_cell", None)) is not None:
+                shell.events.unregister("post_run_cell", previous)
+            shell._toolkit_after_cell = after_cell
+            shell.events.register("post_run_cell", after_cell)
+
+
+def _masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
+    masks = {"email": mask_email, "phone": mask_phone, "person": mask_person}
+    shown = table.assign(
+        **{name: table[name].map(mask, na_action="ignore") for name, mask in masks.items() if name in table}
+    )
+    return shown.rename(columns={"email": "email_masked", "phone": "phone_masked"})
+
+
+def _without_formula(value: Any) -> Any:
+    """Keep a spreadsheet from running a cell: such text begins with an apostrophe."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _write_whole(path: Path, write: Any) -> None:
+    """Write beside *path*, then move into place, so that no reader meets half a file."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""What is kept of a run: the values that pass between the flow and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What the ledger keeps of one run."""
+
+    run_id: str
+    shop_id: str
+    shop_name: str
+    mode: str
+    status: str
+    error: str = ""
+    received: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime
+    finished_at: datetime | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """One custom event to post, and how far it got."""
+
+    external_id: str
+    subscriber_id: str
+    audience_key: str
+    audience_id: str | None
+    entered: bool
+    state: str = "planned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything that is known of one run, and where Postscript differs from what it left."""
+
+    record: RunRecord
+    totals: pd.DataFrame
+    """kind (event, change), audience_key, status, reason_code, count."""
+    changes: pd.DataFrame
+    """CHANGE_COLUMNS: the changes worth reading, not the unchanged and waiting ones."""
+    calls: pd.DataFrame
+    """The journal of writes: route, subscriber_id, started_at, finished_at, outcome, status_code, tries…"""
+    drift: pd.DataFrame | None
+    """DRIFT_COLUMNS where Postscript differs today; None when it was not asked."""
+
+    def statuses(self, kind: str) -> dict[str, int]:
+        """Return status → count of the run's ``event`` or ``change`` totals, the most frequent first."""
+        mine = self.totals[self.totals["kind"] == kind]
+        summed = mine.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
+        return {str(status): int(count) for status, count in summed.items()}

@@ -1,0 +1,227 @@
+"""The words for what became of an event and of a person × audience, and the totals over them.
+
+Every surface (frames, ledger, notebooks, report) quotes these words and sentences; none makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .errors import ReconciliationError
+
+
+class EventStatus(StrEnum):
+    """The final word on one event × mapping, in the order in which they are decided."""
+
+    MALFORMED = "malformed"
+    DUPLICATE = "duplicate"
+    FILTERED_INTEGRATIONS = "filtered_integrations"
+    FILTERED_CONSENT = "filtered_consent"
+    NO_MATCHING_MAPPING = "no_matching_mapping"
+    NOT_AN_AUDIENCE_EVENT = "not_an_audience_event"
+    INVALID_PAYLOAD = "invalid_payload"
+    NO_MEMBERSHIP_VALUE = "no_membership_value"
+    SUPERSEDED = "superseded"
+    COUNTED = "counted"
+
+
+class ChangeStatus(StrEnum):
+    """The final word of one run on one person × audience."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    WOULD_ADD = "would_add"
+    WOULD_REMOVE = "would_remove"
+    UNCHANGED = "unchanged"
+    WAITING = "waiting"
+    AMBIGUOUS = "ambiguous"
+    NO_USABLE_CONTACT = "no_usable_contact"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+class RunStatus(StrEnum):
+    """How a run stands or ended."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+NEEDS_ATTENTION = frozenset(
+    {ChangeStatus.REJECTED, ChangeStatus.FAILED, ChangeStatus.UNKNOWN, ChangeStatus.PENDING}
+)
+"""Statuses that make a finished run ``completed_with_errors``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why a status was given."""
+
+    code: str
+    meaning: str
+    """One sentence for people."""
+    fix: str
+    """What to do about it; empty when there is nothing to do."""
+
+
+def _reasons(rows: Iterable[tuple[str, str, str]]) -> Mapping[str, Reason]:
+    return {code: Reason(code=code, meaning=meaning, fix=fix) for code, meaning, fix in rows}
+
+
+REASONS: Mapping[str, Reason] = _reasons(
+    [
+        # Events
+        (
+            "NOT_JSON",
+            "The line is torn or is not a JSON object.",
+            "Fetch the file again; if the line is torn in the bucket too, nothing can be done.",
+        ),
+        (
+            "FILE_DAMAGED",
+            "The file is damaged from this line on; the lines before it were read.",
+            "Fetch the file again and repeat the run: what follows the damage is missing.",
+        ),
+        ("DUPLICATE_MESSAGE_ID", "The same message was already read; a messageId counts once.", ""),
+        (
+            "FILTERED_BY_INTEGRATIONS_OBJECT",
+            "The event's integrations object does not let it through to Postscript.",
+            "Connect the audience to the Postscript destination in Segment if it should have been.",
+        ),
+        (
+            "FILTERED_BY_END_USER_CONSENT",
+            "The person has not consented to a category this destination is mapped to.",
+            "",
+        ),
+        (
+            "NO_MATCHING_MAPPING",
+            "No enabled mapping's trigger matches the event.",
+            "Widen a trigger if such events should count.",
+        ),
+        (
+            "NOT_AN_AUDIENCE_EVENT",
+            "The event was not computed by an Engage audience or journey step.",
+            "Nothing, for ordinary events and computed traits.",
+        ),
+        (
+            "PAYLOAD_VALIDATION_FAILED",
+            "A field of the payload is missing or has the wrong type.",
+            "Compare the mapping's fields with the event.",
+        ),
+        (
+            "MEMBERSHIP_MISSING",
+            "The event does not say whether the person is in or out.",
+            "Nothing, for journey steps: Segment sends no true or false with them.",
+        ),
+        (
+            "MEMBERSHIP_NOT_BOOLEAN",
+            'The membership value is not true or false: text such as "true" changes nothing.',
+            "Send a JSON true or false in the audience's key.",
+        ),
+        (
+            "NO_PERSON",
+            "The event has no user id, no anonymous id and no contact.",
+            "Send a user id with the event.",
+        ),
+        ("NEWER_EVENT", "A newer event decides this person and audience.", ""),
+        ("DECIDED", "The newest event on this person and audience.", ""),
+        # Person × audience
+        ("ENTERED", "In the audience, and not yet on the subscriber's list.", ""),
+        ("EXITED", "Out of the audience, and still on the subscriber's list.", ""),
+        ("ALREADY_IN", "In the audience, and already on the subscriber's list.", ""),
+        ("ALREADY_OUT", "Out of the audience, and not on the subscriber's list.", ""),
+        (
+            "SAME_SUBSCRIBER",
+            "Another person with the same contact has the newer word on this audience.",
+            "Merge the two profiles in Segment if they are one person.",
+        ),
+        (
+            "SUBSCRIBER_NOT_FOUND",
+            "Nobody with this phone or email subscribes to the shop yet.",
+            "Nothing: it is kept, and delivered on the first run after they opt in.",
+        ),
+        (
+            "AMBIGUOUS_MATCH",
+            "Several subscribers share this email, and the phone does not decide.",
+            "Send the phone with the audience, or remove the duplicate subscriber in Postscript.",
+        ),
+        (
+            "NO_CONTACT",
+            "No event of this person carried a phone or an email.",
+            "Add phone and email to the connection's Customized setup in Engage.",
+        ),
+        (
+            "CONTACT_INVALID",
+            "The person's phone and email can not be used.",
+            "See the verdicts of 2_validate_contacts.",
+        ),
+        (
+            "PROPERTY_NOT_A_LIST",
+            'The subscriber\'s "Segment Audiences" is not a list of texts; it was left alone.',
+            "Clear the property in Postscript.",
+        ),
+        (
+            "PROPERTY_LIMIT",
+            "The subscriber already has 50 properties, Postscript's limit.",
+            "Delete an unused property of this subscriber.",
+        ),
+        (
+            "REJECTED_BY_POSTSCRIPT",
+            "Postscript refused the write.",
+            "Read the status code and message in the journal of calls.",
+        ),
+        (
+            "SUBSCRIBER_GONE",
+            "The subscriber vanished between reading and writing.",
+            "Nothing: the next run looks the person up again.",
+        ),
+        ("TRANSPORT_FAILED", "Postscript could not be reached, or kept failing.", "Run the sync again."),
+        (
+            "PROPERTIES_LOST",
+            "Postscript's answer to the write lacks other properties the subscriber had.",
+            "Stop, compare the subscriber in Postscript, and write to Postscript's support.",
+        ),
+        (
+            "NOT_REACHED",
+            "The run ended before this write.",
+            "Mend what ended the run, then run the sync again.",
+        ),
+        (
+            "REMOVAL_LIMIT",
+            "The plan removes a larger share of memberships than max_removal_share allows.",
+            "Check that the archive is complete; raise max_removal_share if the removals are meant.",
+        ),
+        (
+            "ANSWER_LOST",
+            "The custom event was sent and its answer was lost; it is not repeated.",
+            "Look the subscriber up in Postscript before you decide to repeat it.",
+        ),
+        ("NOT_CHOSEN", "The audience is not among audience_keys.", ""),
+        ("OPTED_OUT", "The subscriber has opted out and the run was asked to skip those.", ""),
+    ]
+)
+
+
+def get_reason(code: str) -> Reason:
+    """Return the reason of that code; KeyError for a code nobody defined."""
+    return REASONS[code]
+
+
+def check_totals(received: int, totals: Mapping[str, int], *, of: str) -> None:
+    """Raise ReconciliationError unless the *totals* sum to what was *received*.
+
+    >>> check_totals(3, {"counted": 2, "malformed": 1}, of="events")
+    """
+    if (summed := sum(totals.values())) != received:
+        raise ReconciliationError(
+            f"{received} {of} came in, but their statuses add up to {summed}. "
+            "This is a fault of the toolkit: nothing in this run's figures should be relied on."
+        )

@@ -1,0 +1,231 @@
+"""Postscript's Partner API v2 as data: what to ask, and how to read what comes back.
+
+Nothing here touches a network. Facts and defensive choices: the toolkit's docs/design/postscript.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from .errors import ServerError
+
+AUDIENCES_PROPERTY = "Segment Audiences"
+ENTERED = "Segment_Audience_Entered"
+EXITED = "Segment_Audience_Exited"
+MAX_IN = 100
+"""Values asked for in one ``__in`` lookup; the API's own limit is not published."""
+MAX_PROPERTIES = 50
+
+TRANSIENT = frozenset({408, 423, 429, *range(500, 600)} - {501})
+"""Status codes that may be different the next time (Segment's retry list)."""
+REFUSED_UNREAD = frozenset({423, 429})
+"""Transient, and certainly not carried out: safe to repeat even for a custom event."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One HTTP request to the API, ready to be sent."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] | None = None
+    repeatable: bool = True
+    """False when doing it twice is worse than not knowing whether it was done."""
+
+    @property
+    def route(self) -> str:
+        """Method and path with ids left out, for counting: ``PATCH /subscribers/{id}``."""
+        parts = self.path.removeprefix("/api/v2/").split("/")
+        return f"{self.method} /{parts[0]}{'/{id}' if len(parts) > 1 else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back: a success code and its JSON."""
+
+    status_code: int
+    json: Any = None
+    tries: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """The shop a key belongs to."""
+
+    shop_id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscriber:
+    """The part of Postscript's record that a sync looks at."""
+
+    subscriber_id: str
+    phone: str
+    email: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    can_send: bool | None
+    """Promotional consent; None when the record does not say."""
+    created_at: str
+    updated_at: str
+
+
+def ask_shop() -> Request:
+    """Ask which shop the key belongs to: a first call without risk."""
+    return Request(method="GET", path="/api/v2/me")
+
+
+def find_by_phone(phones: Sequence[str], *, page: int = 1) -> Request:
+    """Ask for the subscribers with one of these phones, digits with country code.
+
+    Repeated ``__in`` values, each at most once.
+    """
+    return _find("phone_number__in", phones, page)
+
+
+def find_by_email(emails: Sequence[str], *, page: int = 1) -> Request:
+    """Ask for the subscribers with one of these emails."""
+    return _find("email__in", emails, page)
+
+
+def _find(name: str, values: Sequence[str], page: int) -> Request:
+    # A pinned order: paging is by number over a set that others may change meanwhile.
+    query = [*((name, value) for value in values), ("sort", "created_at__asc"), ("page", str(page))]
+    return Request(method="GET", path="/api/v2/subscribers", query=tuple(query))
+
+
+def write_audiences(subscriber_id: str, audiences: Sequence[str]) -> Request:
+    """Write the whole list of audiences; other properties are not named and so stay as they are."""
+    return Request(
+        method="PATCH",
+        path=f"/api/v2/subscribers/{quote(subscriber_id, safe='')}",
+        body={"properties": {AUDIENCES_PROPERTY: list(audiences)}},
+    )
+
+
+def post_transition(
+    subscriber_id: str, *, entered: bool, audience_key: str, audience_id: str | None, external_id: str
+) -> Request:
+    """Post the custom event of one transition; it can start a text message, so it is sent once."""
+    properties = {"Segment Audience Key": audience_key}
+    if audience_id is not None:
+        properties = {"Segment Audience ID": audience_id, **properties}
+    return Request(
+        method="POST",
+        path="/api/v2/events",
+        body={
+            "type": ENTERED if entered else EXITED,
+            "subscriber_id": subscriber_id,
+            "external_id": external_id,
+            "properties": properties,
+        },
+        repeatable=False,
+    )
+
+
+def parse_shop(answer: Answer) -> Shop:
+    """Read the answer to ask_shop(); ServerError when it is not one."""
+    data = answer.json
+    if not isinstance(data, dict) or not data.get("resource_id"):
+        raise ServerError("The answer to GET /me names no shop. Check POSTSCRIPT_BASE_URL.", status_code=200)
+    return Shop(shop_id=str(data["resource_id"]), name=str(data.get("resource_name") or ""))
+
+
+def parse_page(answer: Answer) -> tuple[list[Subscriber], int]:
+    """Read one page of subscribers and the number of pages; ServerError when it is not one.
+
+    A body that is not a list of subscribers must never pass for "nobody found".
+    """
+    data = answer.json
+    rows = data.get("subscribers") if isinstance(data, dict) else None
+    if not isinstance(rows, list):
+        raise ServerError(
+            "The answer to a subscriber lookup holds no list of subscribers, so who subscribes is unknown. "
+            "Nothing is concluded from it; run again later.",
+            status_code=answer.status_code,
+        )
+    info = data.get("page_info")
+    pages = info.get("total_pages") if isinstance(info, dict) else None
+    found = [parse_subscriber(row) for row in rows if isinstance(row, dict) and row.get("id") is not None]
+    return found, pages if isinstance(pages, int) else 1
+
+
+def parse_subscriber(row: Mapping[str, Any]) -> Subscriber:
+    """Read one subscriber record, tolerant of absent fields."""
+    properties = row.get("properties")
+    subscriptions = row.get("subscriptions")
+    promotional = subscriptions.get("promotional") if isinstance(subscriptions, dict) else None
+    can_send = promotional.get("can_send") if isinstance(promotional, dict) else None
+    return Subscriber(
+        subscriber_id=str(row["id"]),
+        phone=str(row.get("phone_number") or ""),
+        email=str(row.get("email") or ""),
+        properties=properties if isinstance(properties, dict) else {},
+        can_send=can_send if isinstance(can_send, bool) else None,
+        created_at=str(row.get("created_at") or ""),
+        updated_at=str(row.get("updated_at") or ""),
+    )
+
+
+def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the audience list among a subscriber's properties; None when it is not a list of texts.
+
+    Missing, null and ``[]`` are the same: no audiences.
+
+    >>> read_audiences({"Segment Audiences": ["vip"]}), read_audiences({})
+    (('vip',), ())
+    >>> read_audiences({"Segment Audiences": "vip"}) is None
+    True
+    """
+    value = properties.get(AUDIENCES_PROPERTY)
+    if value is None:
+        return ()
+    if isinstance(value, list) and all(isinstance(key, str) for key in value):
+        return tuple(value)
+    return None
+
+
+def lost_properties(before: int, answer: Answer) -> bool:
+    """Tell whether a PATCH answer has fewer properties than the subscriber had.
+
+    The API is believed to merge by key. If it replaced them instead, every further write would erase
+    other integrations' data. An empty answer says nothing.
+    """
+    data = answer.json
+    properties = data.get("properties") if isinstance(data, dict) else None
+    return isinstance(properties, dict) and len(properties) < before
+
+
+def error_message(text: str) -> tuple[str, int | None]:
+    """Return the sentence and number in an error body of any of the known shapes; never raises."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return _scrub(text), None
+    if not isinstance(data, dict):
+        return _scrub(text), None
+    code = data.get("error_code")
+    errors = data.get("errors")
+    error = data.get("error")
+    candidates = (
+        data.get("error_message"),
+        "; ".join(str(e.get("msg")) for e in errors if isinstance(e, dict) and e.get("msg"))
+        if isinstance(errors, list)
+        else None,
+        error.get("message") if isinstance(error, dict) else error,
+        data.get("message"),
+    )
+    message = next((c for c in candidates if isinstance(c, str) and c), text.strip())
+    return _scrub(message), code if isinstance(code, int) else None
+
+
+def _scrub(text: str) -> str:
+    """Shorten a server's sentence and hide any email or phone in it."""
+    text = re.sub(r"[^\s\"'<>]+@[^\s\"'<>]+", "•••@•••", text.strip()[:2000])
+    return re.sub(r"\+?[0-9][0-9 ().-]{5,}[0-9]", "•••", text)[:200]
