@@ -11,7 +11,15 @@ from .mapping import MISSING, Mapping
 from .memberships import Folded, State, fold
 from .notebook import Job, begin
 from .plan import Plan, plan
-from .report import audience_table, bar_chart, plan_table, reason_table, render_report, verdict_table
+from .report import (
+    audience_table,
+    bar_chart,
+    plan_table,
+    reason_table,
+    render_report,
+    styled_table,
+    verdict_table,
+)
 from .runs import Audit
 from .sync import Run, connect_shop, find_subscribers, sync
 from .triggers import Trigger
@@ -46,6 +54,7 @@ __all__ = [
     "read_events",
     "reason_table",
     "render_report",
+    "styled_table",
     "sync",
     "verdict_table",
 ]

@@ -81,8 +81,8 @@ def audit(
 
 def _drift(state: State, postscript: Postscript, default_region: str) -> pd.DataFrame:
     """Compare what was asked for with what Postscript holds: a plan that is never carried out."""
-    contacts = check_contacts(state.people_in(), default_region=default_region)
-    again = plan(state, contacts, find_subscribers(contacts, postscript).subscribers)
+    contacts = check_contacts(state.choose().people, default_region=default_region)
+    again = plan(state, contacts, find_subscribers(contacts, postscript))
     wrong = again.changes[again.changes["operation"].notna()]
     columns = ["person", "audience_key", "subscriber_id", "email_masked", "phone_masked"]
     return wrong[columns].assign(drift=wrong["reason_code"].map(DRIFT)).reset_index(drop=True)

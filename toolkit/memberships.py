@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .statuses import EventStatus
+from .errors import ParameterError
+from .statuses import EventStatus, check_totals
 
 PAYLOAD_COLUMNS = {
     "file": "category",
@@ -86,12 +87,22 @@ class State:
         """Return a state that asks for nothing."""
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
 
-    def people_in(self, audience_keys: Collection[str] = ()) -> pd.DataFrame:
-        """Return the people (PEOPLE_COLUMNS) with a word on one of these audiences; empty takes all."""
+    def choose(self, audience_keys: Collection[str] = ()) -> State:
+        """Return the part on these audiences (empty: all), with only the people who have a word on them.
+
+        ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
+        """
         asked = self.memberships
+        known = set(asked["audience_key"])
+        if absent := [key for key in audience_keys if key not in known]:
+            raise ParameterError(
+                f"No event names the audience {', '.join(absent)}. "
+                f"There are: {', '.join(sorted(known)) or 'none'}."
+            )
         if audience_keys:
             asked = asked[asked["audience_key"].isin([*audience_keys])]
-        return self.people[self.people["person"].isin(asked["person"])].reset_index(drop=True)
+        people = self.people[self.people["person"].isin(asked["person"])]
+        return State(memberships=asked.reset_index(drop=True), people=people.reset_index(drop=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +160,9 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     events.loc[deciding, "status"] = EventStatus.COUNTED.value
     events.loc[deciding, "reason_code"] = "DECIDED"
     people = _latest_contacts(events[ours & events["person"].notna()], before.people)
-    return Folded(events=events, state=State(memberships=memberships, people=people))
+    folded = Folded(events=events, state=State(memberships=memberships, people=people))
+    check_totals(len(payloads), folded.statuses, of="events")
+    return folded
 
 
 def _last_words(spoken: pd.DataFrame, before: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:

@@ -75,8 +75,6 @@ class Plan:
     """SUBSCRIBER_COLUMNS, as they were read."""
     custom_events: str
     """``transitions`` or ``none``."""
-    lookup_calls: int
-    """Calls that reading the subscribers took."""
     max_removal_share: float
     removal_share: float
     """Planned removals ÷ memberships looked at (held now or wanted), 0 to 1."""
@@ -98,8 +96,8 @@ class Plan:
 
     @property
     def planned_calls(self) -> dict[str, int]:
-        """Calls by kind: ``lookups`` (made while planning), ``writes``, ``custom_events``."""
-        return {"lookups": self.lookup_calls, "writes": len(self.writes), "custom_events": self.transitions}
+        """Calls still to make, by kind: ``writes``, ``custom_events``."""
+        return {"writes": len(self.writes), "custom_events": self.transitions}
 
     @property
     def exceeds_removal_limit(self) -> bool:
@@ -199,7 +197,6 @@ def plan(
     custom_events: str = "transitions",
     max_removal_share: float = 0.5,
     skip_opted_out: bool = False,
-    lookup_calls: int = 0,
 ) -> Plan:
     """Decide, for every person × audience, what a sync would do.
 
@@ -219,8 +216,6 @@ def plan(
         Share of the memberships looked at that may be removed, 0 to 1.
     skip_opted_out
         Leave subscribers alone who cannot be texted.
-    lookup_calls
-        Calls that reading *subscribers* took, for the price.
 
     Returns
     -------
@@ -249,7 +244,6 @@ def plan(
         writes=writes,
         subscribers=subscribers,
         custom_events=custom_events,
-        lookup_calls=lookup_calls,
         max_removal_share=max_removal_share,
         removal_share=removes / looked_at if looked_at else 0.0,
     )

@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -17,9 +18,10 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from .contacts import CONTACT_VERDICTS, mask_person
-from .memberships import Folded
+from .memberships import State
 from .plan import Plan
 from .runs import Audit
 from .statuses import ChangeStatus, EventStatus, get_reason
@@ -61,14 +63,14 @@ def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def audience_table(folded: Folded, contacts: pd.DataFrame) -> pd.DataFrame:
+def audience_table(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
     """Lay the audiences out, one row each, the largest first.
 
     Columns: ``audience_key``, ``audience_id``, ``members`` (in now), ``left`` (stated out), and of
     the members the share (0 to 1) ``with_phone``, ``with_email``, ``without_contact`` that can be used.
     """
     usable = contacts.set_index("person")[["phone_e164", "email_clean"]].notna()
-    rows = folded.state.memberships.join(usable, on="person")
+    rows = state.memberships.join(usable, on="person")
     members = rows[rows["member"]].fillna({"phone_e164": False, "email_clean": False})
     members = members.astype({"phone_e164": "bool", "email_clean": "bool"})
     members["neither"] = ~members["phone_e164"] & ~members["email_clean"]
@@ -110,14 +112,14 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
 def plan_table(plan: Plan, *, requests_per_second: float) -> pd.DataFrame:
     """Lay a plan's price out. Columns: ``what``, ``value`` (text)."""
     calls = plan.planned_calls
-    minutes = (calls["writes"] + calls["custom_events"]) / requests_per_second / 60
+    minutes = sum(calls.values()) / requests_per_second / 60
     rows = [
         ("Total records (person × audience)", f"{len(plan.changes):,}"),
         ("Expected adds", f"{plan.adds:,}"),
         ("Expected removes", f"{plan.removes:,}"),
         ("Expected custom events", f"{plan.transitions:,}"),
         ("Subscribers to write", f"{len(plan.writes):,}"),
-        ("Calls still to make", f"{calls['writes'] + calls['custom_events']:,}"),
+        ("Calls still to make", f"{sum(calls.values()):,}"),
         ("Time at this pace", f"{minutes:.1f} minutes"),
         ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
     ]
@@ -133,6 +135,27 @@ def change_table(totals: pd.DataFrame) -> pd.DataFrame:
     present = [status.value for status in ChangeStatus if status.value in table.columns]
     table = table.reindex(columns=present).astype("int64")
     return table.assign(total=table.sum(axis=1)).rename_axis(columns=None).reset_index()
+
+
+def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
+    """Return a table to look at in a notebook: whole sentences, thousands apart, shares in per cent."""
+    shares = [name for name in table if name in _SHARES]
+    counts = [name for name in table.select_dtypes("number") if name not in shares]
+    texts = [name for name in table if name not in {*shares, *counts}]
+    left = {"text-align": "left", "vertical-align": "top", "white-space": "normal"}
+    return (
+        table.rename(columns=_in_words)
+        .style.hide(axis="index")
+        .format(escape="html", na_rep="–")
+        .format("{:,.0f}", subset=[*map(_in_words, counts)], na_rep="–")
+        .format("{:.1%}", subset=[*map(_in_words, shares)], na_rep="–")
+        .set_properties(subset=[*map(_in_words, texts)], **left)
+        .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0"}])
+        .set_caption(escape(caption))
+    )
+
+
+_SHARES = {"share", "with_phone", "with_email", "without_contact"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,16 +258,32 @@ def _report_values(audit: Audit) -> dict[str, Any]:
         "rows_left_out": max(len(audit.changes) - ROWS_SHOWN, 0),
         "calls": audit.record.facts.get("calls", {}),
         "made": sum(audit.record.facts.get("calls", {}).values()),
+        "rate": _rate(audit),
         "custom_events": _custom_events(audit),
         "drift": None if audit.drift is None else _rows(_shown(audit.drift)),
         "drift_counts": None if audit.drift is None else audit.drift["drift"].value_counts().to_dict(),
     }
 
 
+def _rate(audit: Audit) -> str:
+    """Return how many calls a second the writing took, reads left out: they came before."""
+    written = sum(
+        n for route, n in audit.record.facts.get("calls", {}).items() if not route.startswith("GET")
+    )
+    return f"{written / audit.record.seconds:.1f}" if written and audit.record.seconds else "–"
+
+
 def _custom_events(audit: Audit) -> dict[str, int]:
     """Return what became of the custom events that were posted: sent, and otherwise by the error's class."""
     posts = audit.calls[audit.calls["route"] == "POST /events"]
-    outcome = posts["outcome"].astype("str").fillna("no answer recorded").str.split(":").str[0].replace("ok", "sent")
+    outcome = (
+        posts["outcome"]
+        .astype("str")
+        .fillna("no answer recorded")
+        .str.split(":")
+        .str[0]
+        .replace("ok", "sent")
+    )
     return {str(k): int(v) for k, v in outcome.value_counts().items()}
 
 

@@ -58,3 +58,20 @@ class Audit:
         mine = self.totals[self.totals["kind"] == kind]
         summed = mine.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
         return {str(status): int(count) for status, count in summed.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of the audit, ready for JSON."""
+        return {
+            "run_id": self.record.run_id,
+            "mode": self.record.mode,
+            "status": self.record.status,
+            "error": self.record.error,
+            "shop": {"id": self.record.shop_id, "name": self.record.shop_name},
+            "received": self.record.received,
+            "event_statuses": self.statuses("event"),
+            "change_statuses": self.statuses("change"),
+            "planned_calls": self.record.facts.get("planned_calls", 0),
+            "calls": self.record.facts.get("calls", {}),
+            "seconds": round(self.record.seconds, 3),
+            "drift": None if self.drift is None else len(self.drift),
+        }

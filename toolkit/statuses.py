@@ -134,8 +134,8 @@ REASONS: Mapping[str, Reason] = _reasons(
         ("NEWER_EVENT", "A newer event decides this person and audience.", ""),
         ("DECIDED", "The newest event on this person and audience.", ""),
         # Person × audience
-        ("ENTERED", "In the audience, and not yet on the subscriber's list.", ""),
-        ("EXITED", "Out of the audience, and still on the subscriber's list.", ""),
+        ("ENTERED", "In the audience, and was not on the subscriber's list.", ""),
+        ("EXITED", "Out of the audience, and was still on the subscriber's list.", ""),
         ("ALREADY_IN", "In the audience, and already on the subscriber's list.", ""),
         ("ALREADY_OUT", "Out of the audience, and not on the subscriber's list.", ""),
         (

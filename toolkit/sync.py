@@ -106,22 +106,12 @@ class Book(Protocol):
         """Set the state of custom events."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The subscribers that could be people's."""
-
-    subscribers: pd.DataFrame
-    """SUBSCRIBER_COLUMNS."""
-    calls: int
-    """Lookups it took."""
-
-
 def connect_shop(postscript: Postscript) -> wire.Shop:
     """Return the shop the key belongs to: a call that changes nothing."""
     return wire.parse_shop(postscript.send(wire.ask_shop()))
 
 
-def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> Found:
+def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> pd.DataFrame:
     """Look people up in Postscript in batches: by phone, then by email those whose phone found nobody.
 
     Parameters
@@ -133,15 +123,14 @@ def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> Found:
 
     Returns
     -------
-    Found
-        Every subscriber that matches one of the contacts, and the number of lookups made.
+    DataFrame
+        SUBSCRIBER_COLUMNS: every subscriber that matches one of the contacts.
 
     Raises
     ------
     PostscriptError
         A lookup failed for good: who subscribes is then unknown, and nothing can be decided.
     """
-    before = sum(postscript.calls.values())
     digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
     by_phone = _look_up(digits.dropna().unique().tolist(), wire.find_by_phone, postscript)
     found = {phone_digits(s.phone) for s in by_phone}
@@ -149,10 +138,7 @@ def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> Found:
     # As given too where it differs: whether Postscript minds the case is not known.
     emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
     by_email = _look_up(emails.dropna().unique().tolist(), wire.find_by_email, postscript)
-    return Found(
-        subscribers=subscribers_table([*by_phone, *by_email]),
-        calls=sum(postscript.calls.values()) - before,
-    )
+    return subscribers_table([*by_phone, *by_email])
 
 
 def _look_up(
@@ -291,6 +277,7 @@ def sync(
     """
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
     delivery = _Delivery(plan=plan, shop=shop, postscript=postscript, ledger=ledger, on_progress=on_progress)
+    facts = _facts(plan, postscript, parameters)
     record = RunRecord(
         run_id=delivery.run_id,
         shop_id=shop.shop_id,
@@ -299,7 +286,7 @@ def sync(
         status=RunStatus.RUNNING.value,
         received=folded.received,
         started_at=started,
-        facts=_facts(plan, postscript, parameters),
+        facts=facts,
     )
     ledger.save_run(record)
     if not dry_run:
@@ -316,7 +303,7 @@ def sync(
         record,
         status=_run_status(delivery, changed).value,
         error=delivery.error or _attention_sentence(changed),
-        facts=_facts(plan, postscript, parameters),
+        facts={**facts, "calls": postscript.calls},
         finished_at=datetime.now(UTC).replace(tzinfo=None),
         seconds=time.monotonic() - clock,
     )
@@ -325,10 +312,11 @@ def sync(
 
 
 def _facts(plan: Plan, postscript: Postscript, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    kinds = {"reads": sum(postscript.calls.values()), **plan.planned_calls}
     return {
         "parameters": dict(parameters or {}),
-        "planned_calls": sum(plan.planned_calls.values()),
-        "planned_calls_by_kind": plan.planned_calls,
+        "planned_calls": sum(kinds.values()),
+        "planned_calls_by_kind": kinds,
         "calls": postscript.calls,
         "custom_events": plan.custom_events,
         "removal_share": plan.removal_share,
