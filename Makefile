@@ -1,0 +1,49 @@
+# make keeps its environment in .venv; another Python: make PYTHON=python3.13 …
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test test-slow lab bench check format clean
+
+help:
+	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
+	@echo "make lab        open JupyterLab, a sandbox beside it"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the long forms of the tests"
+	@echo "make bench      measure speed and memory"
+	@echo "make check      lint and type-check"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The toolkit needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Setting up .venv (about a minute) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,sandbox,test]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m toolkit.rehearsal demo
+
+lab: $(READY)
+	@$(BIN)/python -m toolkit.rehearsal lab
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv output

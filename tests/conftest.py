@@ -1,0 +1,64 @@
+"""What several test files need: the archive with its truth, and a way to run a notebook."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+ARCHIVE = Path(__file__).parent / "data" / "engage-archive"
+NOTEBOOKS = ("1_preview_audiences", "2_validate_contacts", "3_sync_audiences", "4_audit_report")
+
+
+def read_packed_lines(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a packed NDJSON file beside the archive."""
+    with gzip.open(ARCHIVE / f"{name}.ndjson.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture(scope="session")
+def truth() -> dict[str, Any]:
+    """What each round must lead to."""
+    with gzip.open(ARCHIVE / "truth.json.gz", "rt", encoding="utf-8") as file:
+        return json.load(file)
+
+
+RunNotebook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_notebook(tmp_path: Path) -> RunNotebook:
+    """A function that runs a notebook through papermill in an empty folder, as a schedule would."""
+
+    def run(
+        notebook: str, parameters: Mapping[str, Any] | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTSCRIPT_", "TOOLKIT_"))}
+        given = [w for k, v in (parameters or {}).items() for w in ("-r", k, str(v))]
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "papermill",
+                str(PROJECT / "notebooks" / f"{notebook}.ipynb"),
+                str(tmp_path / f"{notebook}.ipynb"),
+                "--no-progress-bar",
+                *given,
+            ],
+            cwd=tmp_path,
+            env={**kept, "IPYTHONDIR": str(tmp_path / ".ipython"), **environment},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    return run

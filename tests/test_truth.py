@@ -1,0 +1,113 @@
+"""The main job, end to end: a messy archive leads to exactly the truth that comes with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ARCHIVE, RunNotebook, read_packed_lines
+
+import toolkit
+from toolkit.sandbox import Sandbox
+
+KEY = "sk_sandbox"
+
+
+def audiences_of(sandbox: Sandbox) -> dict[str, list[str]]:
+    """Return who holds which audiences, as truth.json writes it."""
+    held = {i: s["properties"].get("Segment Audiences") for i, s in sandbox.subscribers.items()}
+    return {i: sorted(keys) for i, keys in held.items() if keys}
+
+
+def wanted(truth: dict[str, Any], round_name: str) -> dict[str, list[str]]:
+    return {i: sorted(keys) for i, keys in truth[round_name]["audiences"].items()}
+
+
+def writes(journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entry for entry in journal if entry["method"] != "GET"]
+
+
+def most_in_a_second(journal: list[dict[str, Any]]) -> int:
+    """Return the most requests that began within any one second."""
+    times = sorted(entry["at"] for entry in journal)
+    start, most = 0, 0
+    for end, at in enumerate(times):
+        while at - times[start] >= 1:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+def sync_round(sandbox: Sandbox, round_name: str, ledger_path: Path) -> toolkit.Run:
+    """Do what the sync notebook does, at a pace no shop would allow."""
+    with (
+        toolkit.PostscriptClient(sandbox.base_url, KEY, requests_per_second=2000) as postscript,
+        toolkit.Ledger(f"sqlite:///{ledger_path}") as ledger,
+    ):
+        shop = toolkit.connect_shop(postscript)
+        remembered = ledger.load_state(shop.shop_id)
+        folded = toolkit.fold(toolkit.read_events(ARCHIVE / round_name).payloads(), remembered=remembered)
+        contacts = toolkit.check_contacts(folded.state.choose().people)
+        plan = toolkit.plan(folded.state, contacts, toolkit.find_subscribers(contacts, postscript))
+        return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
+
+
+def test_both_rounds_reach_the_truth_and_a_repeat_writes_nothing(truth, tmp_path):
+    """Lists and custom events are exactly the truth's; the same archive again sends no write."""
+    ledger = tmp_path / "ledger.db"
+    with Sandbox(read_packed_lines("subscribers"), rate=100_000) as sandbox:
+        sync_round(sandbox, "round-1", ledger)
+        assert audiences_of(sandbox) == wanted(truth, "round-1")
+        assert len(sandbox.custom_events) == truth["round-1"]["transitions"]
+
+        before = len(sandbox.journal)
+        again = sync_round(sandbox, "round-1", ledger)
+        assert writes(sandbox.journal[before:]) == []
+        assert again.record.status == "completed"
+
+        sandbox.add_subscribers(read_packed_lines("late_subscribers"))
+        sync_round(sandbox, "round-2", ledger)
+        assert audiences_of(sandbox) == wanted(truth, "round-2")
+        posted = len(sandbox.custom_events) - truth["round-1"]["transitions"]
+        assert posted == truth["round-2"]["transitions"]
+        sent = [
+            (e["subscriber_id"], e["properties"]["Segment Audience Key"], e["external_id"])
+            for e in sandbox.custom_events
+        ]
+        assert len(set(sent)) == len(sent)
+
+
+@pytest.mark.slow
+def test_the_notebook_reaches_the_truth_at_the_real_pace(truth, run_notebook: RunNotebook, tmp_path):
+    """Through papermill at 14 a second: the truth, no 429, never more than 15 in any second."""
+    with Sandbox(read_packed_lines("subscribers"), latency_seconds=0.05) as sandbox:
+        settings = {"POSTSCRIPT_BASE_URL": sandbox.base_url, "POSTSCRIPT_SECRET_KEY": KEY}
+
+        def sync(round_name: str) -> dict[str, Any]:
+            done = run_notebook(
+                "3_sync_audiences",
+                {"events_path": ARCHIVE / round_name, "dry_run": "False", "output_dir": "out"},
+                **settings,
+            )
+            assert done.returncode == 0, done.stderr
+            return json.loads((tmp_path / "out" / "3_sync_audiences" / "summary.json").read_text())
+
+        first = sync("round-1")
+        assert audiences_of(sandbox) == wanted(truth, "round-1")
+        assert len(sandbox.custom_events) == truth["round-1"]["transitions"] == first["custom_events"]
+        assert sum(first["calls"].values()) == first["planned_calls"]
+
+        before = len(sandbox.journal)
+        sync("round-1")
+        assert writes(sandbox.journal[before:]) == []
+
+        sandbox.add_subscribers(read_packed_lines("late_subscribers"))
+        second = sync("round-2")
+        assert audiences_of(sandbox) == wanted(truth, "round-2")
+        assert second["custom_events"] == truth["round-2"]["transitions"]
+        assert len(sandbox.custom_events) == first["custom_events"] + second["custom_events"]
+
+        assert not [entry for entry in sandbox.journal if entry["status"] == 429]
+        assert most_in_a_second(sandbox.journal) <= 15

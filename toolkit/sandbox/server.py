@@ -1,0 +1,224 @@
+"""The sandbox as a running server: uvicorn in a thread, on loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from toolkit.sandbox.access import DEFAULT_SHOP_KEY, Keyring
+from toolkit.sandbox.app import App
+from toolkit.sandbox.journal import Journal
+from toolkit.sandbox.limiter import Limiter
+from toolkit.sandbox.records import copied
+from toolkit.sandbox.shop import Shop
+
+LOOPBACK = "127.0.0.1"
+
+_STARTUP_SECONDS = 10.0
+_GRACE_SECONDS = 1.0
+_TICK_SECONDS = 0.002
+
+
+class Sandbox:
+    """A local Postscript that serves from ``with`` to the end of its block, and can be looked into.
+
+    Parameters
+    ----------
+    subscribers
+        Records to start with; what they do not say is filled in, as for somebody who just signed up.
+    port
+        0 takes a free one.
+    keys
+        Shop keys that are accepted; all belong to one shop and share its limit.
+    rate
+        Accepted requests in any window.
+    window_seconds
+        Length of the window.
+    latency_seconds
+        Time each API request takes, after it was counted and before it acts.
+    page_size
+        Subscribers a page.
+    max_in
+        Most values one ``__in`` parameter may have.
+
+    Examples
+    --------
+    >>> with Sandbox([{"id": "s_1", "phone_number": "+12025550143"}]) as sandbox:
+    ...     sandbox.subscribers["s_1"]["tags"]
+    []
+    """
+
+    def __init__(
+        self,
+        subscribers: Iterable[Mapping[str, Any]] = (),
+        *,
+        port: int = 0,
+        keys: Iterable[str] = (DEFAULT_SHOP_KEY,),
+        rate: int = 15,
+        window_seconds: float = 1.0,
+        latency_seconds: float = 0.0,
+        page_size: int = 50,
+        max_in: int = 100,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._shop = Shop(_own(subscribers), clock=lambda: datetime.now(UTC), page_size=page_size)
+        self._journal = Journal()
+        self._keyring = Keyring(keys)
+        self._port = port
+        app = App(
+            shop=self._shop,
+            keyring=self._keyring,
+            limiter=Limiter(rate=rate, window_seconds=window_seconds, clock=time.monotonic),
+            journal=self._journal,
+            lock=self._lock,
+            latency_seconds=latency_seconds,
+            max_in=max_in,
+        )
+        self._server = _Server(app)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        # Bound here, so that the port is known, and a taken one is an OSError, before anything runs.
+        listener = _listener(self._port)
+        self._port = listener.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
+        )
+        self._thread.start()
+        if not self._server.ready.wait(_STARTUP_SECONDS):
+            raise RuntimeError("The sandbox did not start.")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        """Every API request so far, oldest first.
+
+        Each has ``at`` (monotonic seconds), ``key_fingerprint``, ``method``, ``path`` (as sent),
+        ``query`` (list of [name, value]), ``body`` (of a write), ``status`` (None until answered),
+        ``delay_ms``, ``limiter`` (accepted requests in its window; None if the key was refused)
+        and ``violation`` (True for what an audience sync must never ask).
+        """
+        with self._lock:
+            return self._journal.records()
+
+    @property
+    def subscriber_count(self) -> int:
+        """How many subscribers there are now."""
+        with self._lock:
+            return len(self._shop)
+
+    @property
+    def subscribers(self) -> dict[str, dict[str, Any]]:
+        """The subscribers as they are now, by id."""
+        with self._lock:
+            return {subscriber["id"]: copied(subscriber) for subscriber in self._shop}
+
+    @property
+    def custom_events(self) -> list[dict[str, Any]]:
+        """Each accepted custom event: its body, ``event_id``, and ``matched_subscriber_id`` or None there."""
+        with self._lock:
+            return [copied(event) for event in self._shop.custom_events]
+
+    def add_subscribers(self, subscribers: Iterable[Mapping[str, Any]]) -> None:
+        """Let people sign up late; all or none, and a ValueError when an id is taken."""
+        with self._lock:
+            self._shop.add(_own(subscribers))
+
+    def revoke(self, key: str) -> None:
+        """Answer *key* with 401 from now on."""
+        with self._lock:
+            self._keyring.revoke(key)
+
+
+def _own(records: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Copy the caller's records one by one, so that a later change to them stays with the caller."""
+    return (copied(dict(record)) for record in records)
+
+
+def _listener(port: int) -> socket.socket:
+    # The protocol is named because asyncio switches Nagle's algorithm off only then;
+    # with it on, each answer on a kept connection waits 40 ms for the client's delayed ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, waiting for a word instead of looking ten times a second: stops in milliseconds."""
+
+    def __init__(self, app: App) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_keep_alive=60,
+            server_header=False,
+            date_header=False,
+        )
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask, from another thread, to finish."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ready.set()
+        await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._finish(time.monotonic() + _GRACE_SECONDS)
+
+    async def _finish(self, deadline: float) -> None:
+        """Let requests in hand be answered until *deadline*, then drop them."""
+        state = self.server_state
+        while (state.connections or state.tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(_TICK_SECONDS)
+        for task in list(state.tasks):
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # aborted transports close on the next turn
