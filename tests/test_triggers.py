@@ -2,7 +2,6 @@ import copy
 import json
 import pickle
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -224,12 +223,10 @@ def test_patterns(pattern, fits, fits_not):
     assert not any(trigger.matches({"event": text}) for text in fits_not)
 
 
-def test_patterns_are_fast():
-    """A pattern made to backtrack does not."""
+def test_a_pattern_made_to_backtrack_does_not():
+    """It would not come back before the end of the world if it did."""
     trigger = Trigger(f'match(event, "{"a*" * 200}b")')
-    started = time.perf_counter()
     assert not trigger.matches({"event": "a" * 200_000})
-    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize(

@@ -54,17 +54,25 @@ class Pacer:
         self._interval = 1 / requests_per_second
         self._clock = clock
         self._sleep = sleep
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._next = float("-inf")
 
     def wait(self) -> None:
-        """Block until it is this caller's turn."""
+        """Block until it is this caller's turn.
+
+        Whoever waits keeps the others behind it, and the next turn counts from when this one really began:
+        after a stall nothing is made up for, because what is sent together is counted together.
+        """
+        with self._turn:
+            while (remaining := self._begins() - self._clock()) > 0:
+                self._sleep(remaining)
+            with self._lock:
+                self._next = max(self._next, self._clock() + self._interval)
+
+    def _begins(self) -> float:
         with self._lock:
-            turn = max(self._clock(), self._next)
-            self._next = turn + self._interval
-        # Sleep ends early on some systems; a turn taken early would break the spacing.
-        while (remaining := turn - self._clock()) > 0:
-            self._sleep(remaining)
+            return self._next
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for that long."""

@@ -1,0 +1,1 @@
+"""What the toolkit promises of speed and memory, measured."""
