@@ -130,7 +130,7 @@ def subscribers(chance: random.Random) -> list[dict[str, Any]]:
 
 def write() -> None:
     """Write the sample."""
-    chance = random.Random(20261101)  # noqa: S311 - a sample, not a secret
+    chance = random.Random(20261101)
     lines = [json.dumps(event, separators=(",", ":")) for event in events(chance)]
     lines.insert(40, lines[0][:50])  # torn
     source = TARGET / "segment-logs" / "kT3pEngageSrc"

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,12 +141,12 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
 
 
 def _events_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Turn rows into events: a null cell is an absent field."""
+    """Turn rows into events: a null cell is an absent field, a parsed time is text again."""
     for row in frame.to_dict("records"):
         yield {
-            str(name): value
+            str(name): value.isoformat() if isinstance(value, datetime) else value
             for name, value in row.items()
-            if isinstance(value, dict | list) or not pd.isna(value)
+            if not pd.api.types.is_scalar(value) or not pd.isna(value)
         }
 
 
@@ -167,10 +168,15 @@ def _find_files(source: str) -> tuple[Path, list[Path]]:
             raise InputPathError(
                 f'events_path "{source}" {what}. Check the path; it is read from {Path.cwd()}.'
             )
-    files = sorted(p for p in found if p.name not in _NOT_ARCHIVES and not p.name.startswith((".", "_")))
+    files = sorted(p for p in found if p.name not in _NOT_ARCHIVES and not _is_hidden(p, root))
     if not any(p.stat().st_size for p in files):
         raise InputPathError(f'events_path "{source}" holds no events: there is no file with anything in it.')
     return root, [p for p in files if p.stat().st_size]
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    """Tell whether a tool put the file there for itself, such as ``.ipynb_checkpoints``, ``_SUCCESS``."""
+    return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
 
 
 def _check_kind(path: Path, root: Path) -> None:
@@ -229,15 +235,26 @@ def _salvage(path: Path, copy: Path) -> None:
     """Copy the whole lines of a damaged gzip file, then one line that is no event, so that it is counted."""
     rest = b""
     with copy.open("wb") as out:
-        try:
-            with gzip.open(path) as file:
-                # Small steps: what a failing step had already unpacked is lost.
-                while chunk := file.read1(1 << 14):
-                    whole, newline, rest = (rest + chunk).rpartition(b"\n")
-                    out.write(whole + newline)
-        except (OSError, EOFError, zlib.error):
-            pass
+        for chunk in _unpacked(path):
+            whole, newline, rest = (rest + chunk).rpartition(b"\n")
+            out.write(whole + newline)
         out.write(b"(the file is damaged from here on)\n")
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """Unpack a gzip file, member after member, until it ends or fails."""
+    unpacker = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum included
+    with path.open("rb") as file:
+        # Byte by byte: what a failing step had already unpacked is lost.
+        while byte := file.read(1):
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(wbits=31)
+            try:
+                chunk = unpacker.decompress(byte)
+            except zlib.error:
+                return
+            if chunk:
+                yield chunk
 
 
 def _read_files(paths: Sequence[Path]) -> Iterator[Read]:
@@ -245,7 +262,8 @@ def _read_files(paths: Sequence[Path]) -> Iterator[Read]:
     numbers = {str(path): number for number, path in enumerate(paths)}
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": os.cpu_count() or 1}) as connection:
         for compression in ("gzip", "uncompressed"):
-            group = [str(p) for p in paths if _is_gzip(p) == (compression == "gzip")]
+            # Escaped: DuckDB, too, reads brackets and stars in a name as a pattern.
+            group = [glob.escape(str(p)) for p in paths if _is_gzip(p) == (compression == "gzip")]
             if not group:
                 continue
             # ignore_errors: a line that is not JSON becomes a null instead of ending the query.
@@ -329,13 +347,14 @@ class _Rows:
             self._close_chunk()
 
     def _close_chunk(self) -> None:
-        frame = pd.DataFrame(self._rows, columns=["number", "file", *_ROW_COLUMNS])
+        rows = [[*map(_printable, row)] for row in self._rows]
+        frame = pd.DataFrame(rows, columns=["number", "file", *_ROW_COLUMNS])
         for name in ("timestamp", "received_at"):
             frame[name] = pd.to_datetime(frame[name].astype("Int64"), unit="us", utc=True)
         for name in ("event_type", "event_name"):
             frame[name] = [v if isinstance(v, str) else None for v in frame[name]]
         dtypes = {k: v for k, v in PAYLOAD_COLUMNS.items() if k in _ROW_COLUMNS}
-        self._chunks.append(frame.map(_printable).astype(dtypes))
+        self._chunks.append(frame.astype(dtypes))
         self._rows = []
 
     def table(
@@ -343,7 +362,8 @@ class _Rows:
     ) -> pd.DataFrame:
         """Return the frame of PAYLOAD_COLUMNS, duplicates marked."""
         self._close_chunk()
-        frame = pd.concat(self._chunks, ignore_index=True)
+        # Files are read gzip first; rows are told in the order of the files.
+        frame = pd.concat(self._chunks).sort_values("file", kind="stable", ignore_index=True)
         frame["line"] = pd.Series(pd.NA, index=frame.index, dtype="Int64")
         torn = frame["status"] == EventStatus.MALFORMED.value
         for file, numbers in lines.items():
@@ -410,7 +430,7 @@ def _row_of(event: Mapping[str, Any], outcome: Payload | Discard) -> tuple[Any, 
 def _mark_duplicates(frame: pd.DataFrame) -> None:
     """Give every repetition of a message its status; the copy received first is the one that counts."""
     messages = frame.loc[frame["message_id"].notna(), ["number", "message_id", "received_at"]]
-    messages = messages.drop_duplicates("number").sort_values(["received_at", "number"], kind="stable")
+    messages = messages.drop_duplicates("number").sort_values("received_at", kind="stable")
     repeated = messages.loc[messages["message_id"].duplicated(), "number"]
     rows = frame["number"].isin(repeated)
     frame.loc[rows, "status"] = EventStatus.DUPLICATE.value

@@ -37,6 +37,8 @@ from .errors import (
 MAX_TRIES = 8
 TIMEOUT_SECONDS = (5.0, 10.0)
 """To connect, and between two bytes of the answer (the official integration waits 10 s)."""
+MAX_PAUSE_SECONDS = 60
+"""The longest wait that a server's Retry-After is given."""
 MAX_IN_FLIGHT = 32
 """Pooled connections: 14 a second stay possible up to about two seconds of latency."""
 
@@ -118,14 +120,16 @@ class PostscriptClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = check_base_url(base_url)
-        self._key = check_key(secret_key)
+        key = check_key(secret_key)
+        token = None if shop_token is None else check_key(shop_token)
+        self._secrets = [secret for secret in (key, token) if secret]
         self._pacer = Pacer(requests_per_second, clock=clock, sleep=sleep)
         self._timeout = timeout_seconds
         self._sleep = sleep
         self._calls: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._session = requests.Session()
-        self._session.auth = _SecretKeyAuth(self._key, shop_token)
+        self._session.auth = _SecretKeyAuth(key, token)
         self._session.headers.update({"Accept": "application/json", "User-Agent": "audience-toolkit"})
         # A proxy of the environment must not be asked for this machine itself.
         self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
@@ -204,9 +208,14 @@ class PostscriptClient:
             ) as response:
                 response.encoding = "utf-8"
                 status_code, kind = response.status_code, response.headers.get("Content-Type", "")
-                text = response.text.replace(self._key, "•••")  # should a server ever echo it
+                pause = response.headers.get("Retry-After", "")
+                text = response.text
         except requests.exceptions.RequestException as error:
             raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
+        for secret in self._secrets:  # should a server ever echo it
+            text = text.replace(secret, "•••")
+        if status_code in {429, 503} and pause.isascii() and pause.isdigit():
+            self._pacer.pause(min(int(pause[:9]), MAX_PAUSE_SECONDS))
         return _read(request, status_code, kind, text)
 
 
@@ -223,11 +232,17 @@ def check_key(secret_key: str) -> str:
 
 def check_base_url(base_url: str) -> str:
     """Return the base URL without a trailing slash; SettingsError when the key would not be safe there."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-        raise SettingsError(
-            "POSTSCRIPT_BASE_URL is not an address such as https://api.postscript.io or http://127.0.0.1:8015."
-        )
+    wrong = SettingsError(
+        "POSTSCRIPT_BASE_URL is not an address such as https://api.postscript.io or http://127.0.0.1:8015."
+    )
+    try:
+        parts = urlsplit(base_url.strip())
+        parts.port  # noqa: B018 - read, because it raises when it is no number
+    except ValueError:
+        raise wrong from None
+    extra = "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
+        raise wrong
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise SettingsError(
             f"POSTSCRIPT_BASE_URL is plain http on {parts.hostname}: the key could be read on the way. "

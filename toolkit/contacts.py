@@ -28,7 +28,10 @@ CONTACT_VERDICTS = {
         "Export the column as text.",
     ),
     "phone_too_short": ("Too few digits for its country.", "Correct it at its source."),
-    "phone_too_long": ("Too many digits for its country.", "Correct it at its source."),
+    "phone_too_long": (
+        "Too many digits for its country.",
+        "Correct it at its source; write numbers of other countries with + and their country code.",
+    ),
     "phone_unknown_country": (
         "No such country code.",
         "Write the number with + and its country code.",
@@ -52,8 +55,8 @@ class Verdict:
     """The contact in its standard form (E.164 phone, lower-case email); None unless the code is ok."""
 
 
-_PHONE_LIKE = re.compile(r"\+[0-9 ().-]{7,20}")
-_SPREADSHEET = re.compile(r"[0-9](\.[0-9]+)?[eE]\+?[0-9]{1,3}")
+_PHONE_LIKE = re.compile(r"\+[0-9 ().-]{7,20}|\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}")
+_SPREADSHEET = re.compile(r"[0-9]([.,][0-9]+)?[eE]\+?[0-9]{1,3}")
 _INTEGRAL_FLOAT = re.compile(r"\+?[0-9]{7,15}\.0+")
 _POSSIBLE = {
     phonenumbers.ValidationResult.TOO_SHORT: "phone_too_short",
@@ -105,18 +108,11 @@ def check_phone(raw: str, region: str) -> Verdict:
         return Verdict(code=_UNREADABLE.get(error.error_type, "phone_not_a_number"), value=None)
     judged = phonenumbers.is_possible_number_with_reason(number)
     if judged != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return _with_plus(text, region) or Verdict(code=_POSSIBLE.get(judged, "phone_impossible"), value=None)
+        # Not read as another country's number that lost its plus: that would be a guess at a stranger.
+        return Verdict(code=_POSSIBLE.get(judged, "phone_impossible"), value=None)
     # An extension is left out: a text message cannot be sent to one.
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     return Verdict(code=OK, value=e164)
-
-
-def _with_plus(text: str, region: str) -> Verdict | None:
-    """Read all-digit text once more as an international number whose plus was lost."""
-    if text.startswith("+") or not text.isascii() or len(re.sub(r"[^0-9]", "", text)) < 11:
-        return None
-    verdict = check_phone(f"+{text}", region)
-    return verdict if verdict.code == OK else None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -182,13 +178,13 @@ def mask_person(person: str) -> str:
     'user:a•••@example.com'
     """
     kind, _, name = person.partition(":")
-    if "@" in name:
+    if kind == "email" or "@" in name:
         shown = mask_email(name)
     elif kind == "phone" or _PHONE_LIKE.fullmatch(name):
         shown = mask_phone(name)
     else:
         return person
-    return f"{kind}:{shown}~{hashlib.sha256(person.encode()).hexdigest()[:6]}"
+    return f"{kind}:{shown}~{hashlib.sha256(person.encode()).hexdigest()[:4]}"
 
 
 def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:

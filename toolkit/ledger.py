@@ -161,6 +161,8 @@ calls = sa.Table(
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
 """Statuses that most rows of most runs have: counted in totals, not stored row by row."""
+_MIGRATING = threading.Lock()
+"""Alembic keeps its context in the module: one migration at a time in this process."""
 _TIMES = ("timestamp", "received_at", "email_at", "phone_at")
 
 
@@ -216,7 +218,10 @@ class Ledger:
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._engine.begin() as connection:
+        with _MIGRATING, self._engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # All or nothing, and one at a time: Python's driver begins no transaction before DDL.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -257,7 +262,8 @@ class Ledger:
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, status, reason_code and count, one row a combination."""
-        return self._read(sa.select(totals).where(totals.c.run_id == run_id)).drop(columns="run_id")
+        frame = self._read(sa.select(totals).where(totals.c.run_id == run_id))
+        return frame.drop(columns="run_id").infer_objects()
 
     def load_changes(self, run_id: str) -> pd.DataFrame:
         """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting."""
@@ -379,7 +385,8 @@ class Ledger:
 
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes: one row a call, in the order in which they began."""
-        return self._read(sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id))
+        query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
+        return self._read(query).infer_objects()
 
     # --- plumbing -------------------------------------------------------------------------------------
 
@@ -394,7 +401,8 @@ class Ledger:
     def _read(self, query: sa.Select[Any]) -> pd.DataFrame:
         with self._engine.connect() as connection:
             result = connection.execute(query)
-            return pd.DataFrame(result.fetchall(), columns=[*result.keys()])
+            # As objects: beside a null, pandas would make floats of whole numbers.
+            return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:

@@ -92,6 +92,8 @@ class State:
 
         ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
         """
+        if isinstance(audience_keys, str):
+            audience_keys = (audience_keys,)
         asked = self.memberships
         known = set(asked["audience_key"])
         if absent := [key for key in audience_keys if key not in known]:
@@ -120,8 +122,8 @@ class Folded:
 
     @property
     def statuses(self) -> dict[str, int]:
-        """Status → number of events × mappings."""
-        return {str(k): int(v) for k, v in self.events["status"].value_counts(sort=False).items()}
+        """Status → number of events × mappings, the most frequent first."""
+        return {str(k): int(v) for k, v in self.events["status"].value_counts().items()}
 
 
 def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
@@ -147,7 +149,7 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     0
     """
     before = remembered or State.empty()
-    events = payloads.copy()
+    events = payloads.reset_index(drop=True)  # two archives laid together repeat their index
     ours = ~events["status"].isin([*_NOT_OURS])
     words = events["status"].isna()
 
@@ -160,6 +162,7 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     events.loc[deciding, "status"] = EventStatus.COUNTED.value
     events.loc[deciding, "reason_code"] = "DECIDED"
     people = _latest_contacts(events[ours & events["person"].notna()], before.people)
+    events.index = payloads.index
     folded = Folded(events=events, state=State(memberships=memberships, people=people))
     check_totals(len(payloads), folded.statuses, of="events")
     return folded

@@ -27,6 +27,7 @@ def _text(name: str, value: Any) -> str:
 
 def _keys(name: str, value: Any) -> tuple[str, ...]:
     """Read a list of texts; JSON text for one; or one key as it is."""
+    keys = value
     if isinstance(value, str):
         text = value.strip()
         if not text:
@@ -34,11 +35,11 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
         if not text.startswith("["):
             return (text,)
         try:
-            value = json.loads(text)
-        except ValueError:
-            value = None
-    if isinstance(value, list | tuple) and all(isinstance(key, str) and key.strip() for key in value):
-        return tuple(dict.fromkeys(key.strip() for key in value))
+            keys = json.loads(text)
+        except (ValueError, RecursionError):
+            keys = None
+    if isinstance(keys, list | tuple) and all(isinstance(key, str) and key.strip() for key in keys):
+        return tuple(dict.fromkeys(key.strip() for key in keys))
     raise ParameterError(f'{name} is {value!r}; give a list of keys such as ["vip_customers"].')
 
 
@@ -53,7 +54,7 @@ def _number(low: float, high: float, *, above: bool = False) -> Reader:
     def read(name: str, value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (low <= number <= high) or (above and number == low):
             bounds = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"

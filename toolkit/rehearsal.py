@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +98,9 @@ def _print_summary(seconds: float) -> None:
 def lab() -> int:
     """Open JupyterLab on the notebooks, a sandbox beside it; return its exit code when it is closed."""
     with running_sandbox() as environment:
-        command = [sys.executable, "-m", "jupyterlab", *sys.argv[2:]]
+        # In a container one is often root, whom Jupyter refuses unless told; it listens on this machine only.
+        root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        command = [sys.executable, "-m", "jupyterlab", *root, *sys.argv[2:]]
         return subprocess.run(command, env=environment, cwd=NOTEBOOKS, check=False).returncode  # noqa: S603
 
 
@@ -107,6 +110,8 @@ def main() -> int:
     if choice not in {"demo", "lab"} or not NOTEBOOKS.is_dir():
         print("From the project's folder: python -m toolkit.rehearsal demo, or … lab", file=sys.stderr)
         return 2
+    # A plain kill leaves the way an exit does, so that no sandbox stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return demo() if choice == "demo" else lab()
 
 

@@ -60,7 +60,7 @@ def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
         share=(table["count"] / max(int(table["count"].sum()), 1)).round(4),
         meaning=[r.meaning if r else "" for r in reasons],
         what_to_do=[r.fix if r else "" for r in reasons],
-    )
+    ).astype({"meaning": "str", "what_to_do": "str"})
 
 
 def audience_table(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
@@ -142,15 +142,17 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
     shares = [name for name in table if name in _SHARES]
     counts = [name for name in table.select_dtypes("number") if name not in shares]
     texts = [name for name in table if name not in {*shares, *counts}]
-    left = {"text-align": "left", "vertical-align": "top", "white-space": "normal"}
+    top = {"vertical-align": "top", "white-space": "normal"}
+    left = {_in_words(name): [{"selector": "", "props": "text-align: left"}] for name in texts}
     return (
         table.rename(columns=_in_words)
         .style.hide(axis="index")
         .format(escape="html", na_rep="–")
         .format("{:,.0f}", subset=[*map(_in_words, counts)], na_rep="–")
         .format("{:.1%}", subset=[*map(_in_words, shares)], na_rep="–")
-        .set_properties(subset=[*map(_in_words, texts)], **left)
+        .set_properties(**top)
         .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0"}])
+        .set_table_styles(left, overwrite=False)
         .set_caption(escape(caption))
     )
 
@@ -179,7 +181,8 @@ def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
     labels = [_in_words(name) for name in counts]
     values = [*counts.values()]
     colours = [_colour(name) for name in counts]
-    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans"}):
+    # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
+    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
         figure = Figure(figsize=(7.6, 0.9 + 0.38 * max(len(labels), 1)), layout="constrained")
         axes = figure.add_subplot()
         # Text after the bars says the number, so that nothing hangs on the colour.

@@ -159,22 +159,27 @@ def _look_up_batch(
 ) -> list[wire.Subscriber]:
     """Ask for one batch, every page of it; only rows that match what was asked count."""
     asked = {v.casefold() for v in values}
-    found: list[wire.Subscriber] = []
-    page, pages = 1, 1
-    while page <= pages:
+    found: dict[str, wire.Subscriber] = {}
+    page = 1
+    while True:
         rows, pages = wire.parse_page(postscript.send(ask(values, page=page)))
-        if not rows:
-            break
-        matching = [s for s in rows if phone_digits(s.phone) in asked or s.email.strip().casefold() in asked]
-        if not matching:
+        matching = {
+            s.subscriber_id: s
+            for s in rows
+            if phone_digits(s.phone) in asked or s.email.strip().casefold() in asked
+        }
+        if rows and not matching:
             raise ServerError(
                 "Postscript answered a lookup with subscribers nobody asked for: it seems to ignore the "
                 "filter. Nothing was written; please report this with the date and time.",
                 status_code=200,
             )
-        found += matching
+        # Without a number of pages: until one is empty, or brings nobody new.
+        is_last = not matching.keys() - found.keys() if pages is None else page >= pages
+        found |= matching
+        if is_last or not rows:
+            return [*found.values()]
         page += 1
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +299,7 @@ def sync(
         delivery.carry_out()
         ledger.save_subscribers(shop.shop_id, record.run_id, delivery.subscribers_now())
     elif plan.exceeds_removal_limit:
-        delivery.stop(_removal_limit_sentence(plan))
+        delivery.stop(_removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
     changed = delivery.changes_now()
     check_totals(folded.received, folded.statuses, of="events")
     check_totals(len(folded.state.memberships), _tally(changed), of="memberships")
@@ -390,6 +395,10 @@ class _Delivery:
         for index, transition in self._transitions.items():
             self._rows.setdefault(transition.subscriber_id, []).append(index)
         self._row_of = {t.external_id: index for index, t in self._transitions.items()}
+        held = self.plan.subscribers
+        counts = held["property_count"] - held["has_property"].astype("int64")
+        self._others = dict(zip(held["subscriber_id"], counts, strict=True))
+        """Properties beside ours; an empty list of ours may be kept or dropped."""
         self._outcomes: dict[int, tuple[ChangeStatus, str, str]] = {}
         self._written: dict[str, tuple[str, ...]] = {}
         self._stopping = threading.Event()
@@ -405,9 +414,9 @@ class _Delivery:
         if self.plan.exceeds_removal_limit:
             self.stop(_removal_limit_sentence(self.plan), reason="REMOVAL_LIMIT")
             return
-        left_over = self._take_up()
         writes = [*self.plan.writes.itertuples()]
         try:
+            left_over = self._take_up() if self.plan.custom_events == "transitions" else []
             # The first alone: its answer shows whether writing one property keeps the others.
             self._in_parallel(self._write, writes[:1])
             self._in_parallel(self._write, [w for w in writes[1:] if w.has_removal])
@@ -475,7 +484,7 @@ class _Delivery:
         self.ledger.end_write(call, outcome="ok", status_code=answer.status_code, tries=answer.tries, due=ids)
         with self._lock:
             self._written[write.subscriber_id] = write.after
-        if wire.lost_properties(write.property_count, answer):
+        if wire.lost_properties(self._others[write.subscriber_id] + bool(write.after), answer):
             self._set(rows, ChangeStatus.FAILED, "PROPERTIES_LOST")
             self.stop(
                 f"Subscriber {write.subscriber_id} had {write.property_count} properties before the write "
@@ -516,22 +525,21 @@ class _Delivery:
 
     def _events_by_subscriber(self, left_over: Iterable[Transition]) -> list[list[Transition]]:
         """Gather the due custom events, the older first, so that one subscriber's stay in order."""
-        due: dict[str, list[Transition]] = {}
-        for transition in left_over:
-            due.setdefault(transition.subscriber_id, []).append(transition)
-        for index, (status, _reason, _message) in self._outcomes.items():
-            if status == ChangeStatus.PENDING:
-                transition = self._transitions[index]
-                due.setdefault(transition.subscriber_id, []).append(transition)
-        return [*due.values()]
+        pending = [i for i, (status, *_) in self._outcomes.items() if status == ChangeStatus.PENDING]
+        due: dict[str, dict[str, Transition]] = {}
+        for transition in [*left_over, *(self._transitions[index] for index in pending)]:
+            # By id: one that is left over may be planned again, when somebody else changed the list.
+            due.setdefault(transition.subscriber_id, {})[transition.external_id] = transition
+        return [[*mine.values()] for mine in due.values()]
 
     def _post_all(self, due: Sequence[Transition]) -> None:
         for transition in due:
-            if self._stopping.is_set():
+            # One that stays due holds the later ones back: an exit is not told before its entry.
+            if self._stopping.is_set() or not self._post(transition):
                 return
-            self._post(transition)
 
-    def _post(self, transition: Transition) -> None:
+    def _post(self, transition: Transition) -> bool:
+        """Post one custom event; False when it stays due."""
         index = self._row_of.get(transition.external_id)
         rows = [] if index is None else [index]
         request = wire.post_transition(
@@ -555,13 +563,14 @@ class _Delivery:
                 tries=error.tries,
             )
             self._failed(rows, error)
-            return
+            return state != "due"
         self.ledger.end_event(
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries
         )
         done = ChangeStatus.ADDED if transition.entered else ChangeStatus.REMOVED
         self._set(rows, done, "ENTERED" if transition.entered else "EXITED")
         self._advance()
+        return True
 
     # --- outcomes -------------------------------------------------------------------------------------
 

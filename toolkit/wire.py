@@ -133,18 +133,20 @@ def parse_shop(answer: Answer) -> Shop:
     """Read the answer to ask_shop(); ServerError when it is not one."""
     data = answer.json
     if not isinstance(data, dict) or not data.get("resource_id"):
-        raise ServerError("The answer to GET /me names no shop. Check POSTSCRIPT_BASE_URL.", status_code=200)
+        raise ServerError(
+            "The answer to GET /me names no shop. Check POSTSCRIPT_BASE_URL.", status_code=answer.status_code
+        )
     return Shop(shop_id=str(data["resource_id"]), name=str(data.get("resource_name") or ""))
 
 
-def parse_page(answer: Answer) -> tuple[list[Subscriber], int]:
-    """Read one page of subscribers and the number of pages; ServerError when it is not one.
+def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
+    """Read one page of subscribers and the number of pages (None: not said); ServerError when it is not one.
 
     A body that is not a list of subscribers must never pass for "nobody found".
     """
     data = answer.json
     rows = data.get("subscribers") if isinstance(data, dict) else None
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not all(_is_record(row) for row in rows):
         raise ServerError(
             "The answer to a subscriber lookup holds no list of subscribers, so who subscribes is unknown. "
             "Nothing is concluded from it; run again later.",
@@ -152,8 +154,11 @@ def parse_page(answer: Answer) -> tuple[list[Subscriber], int]:
         )
     info = data.get("page_info")
     pages = info.get("total_pages") if isinstance(info, dict) else None
-    found = [parse_subscriber(row) for row in rows if isinstance(row, dict) and row.get("id") is not None]
-    return found, pages if isinstance(pages, int) else 1
+    return [parse_subscriber(row) for row in rows], pages if type(pages) is int else None
+
+
+def _is_record(row: Any) -> bool:
+    return isinstance(row, dict) and row.get("id") is not None
 
 
 def parse_subscriber(row: Mapping[str, Any]) -> Subscriber:
@@ -222,10 +227,10 @@ def error_message(text: str) -> tuple[str, int | None]:
         data.get("message"),
     )
     message = next((c for c in candidates if isinstance(c, str) and c), text.strip())
-    return _scrub(message), code if isinstance(code, int) else None
+    return _scrub(message), code if type(code) is int else None  # true is an int too
 
 
 def _scrub(text: str) -> str:
     """Shorten a server's sentence and hide any email or phone in it."""
-    text = re.sub(r"[^\s\"'<>]+@[^\s\"'<>]+", "•••@•••", text.strip()[:2000])
+    text = re.sub(r"[^\s\"'<>]+(?:@|%40)[^\s\"'<>]+", "•••@•••", text.strip()[:2000])
     return re.sub(r"\+?[0-9][0-9 ().-]{5,}[0-9]", "•••", text)[:200]

@@ -1,0 +1,637 @@
+"""Archives: whatever lies in a bucket is read, and each line that is no event is told with its place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from toolkit.archive import Archive, read_events
+from toolkit.destination import Destination
+from toolkit.errors import FileFormatError, InputPathError
+from toolkit.memberships import PAYLOAD_COLUMNS, fold
+
+TORN = b'{"type": "identify", "userId"'
+
+
+def event(number, *, member=True, **fields):
+    """Return an Engage call about user *number* and the audience vip."""
+    return {
+        "type": "identify",
+        "messageId": f"m{number}",
+        "userId": f"u{number}",
+        "timestamp": "2025-03-04T10:15:00.000Z",
+        "receivedAt": "2025-03-04T10:15:01.000Z",
+        "traits": {"vip": member, "email": f"u{number}@mail.test"},
+        "context": {
+            "personas": {
+                "computation_class": "audience",
+                "computation_id": "aud_1",
+                "computation_key": "vip",
+            }
+        },
+        **fields,
+    }
+
+
+def line(number, **fields):
+    return json.dumps(event(number, **fields)).encode()
+
+
+def lines(*numbers):
+    return b"".join(line(number) + b"\n" for number in numbers)
+
+
+def write(path, content):
+    """Write *content*, and the folders above it; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def read(source):
+    return read_events(source).payloads()
+
+
+def ids(frame):
+    return frame["message_id"].dropna().tolist()
+
+
+def malformed(frame):
+    """Return (file, line, reason) of the lines that could not be read."""
+    bad = frame[frame["status"] == "malformed"]
+    return list(zip(bad["file"].astype("str"), bad["line"].tolist(), bad["reason_code"], strict=True))
+
+
+def many(count, *, seed=1):
+    """Return whole lines that do not compress away, so that damage lies where it is put."""
+    chance = random.Random(seed)
+    return [line(number, salt=f"{chance.getrandbits(1024):x}") + b"\n" for number in range(count)]
+
+
+# --- where events are found -------------------------------------------------------------------------------
+
+
+def test_one_plain_file(tmp_path):
+    """A single file is read, and its rows name it without its folder."""
+    frame = read(write(tmp_path / "events.jsonl", lines(1, 2)))
+    assert ids(frame) == ["m1", "m2"]
+    assert frame["file"].astype("str").tolist() == ["events.jsonl"] * 2
+    assert dict(frame.dtypes.astype("str")) == PAYLOAD_COLUMNS
+
+
+def test_a_row_holds_what_the_event_says(tmp_path):
+    """Every column of a row comes from the event and nothing is lost on the way."""
+    told = event(
+        1, member=False, userId=None, anonymousId="a-1", integrations={"All": False, "Postscript": True}
+    )
+    told["traits"]["phone"] = " +1 202 555 0143 "
+    row = read(write(tmp_path / "e.jsonl", json.dumps(told).encode())).iloc[0].to_dict()
+    assert pd.isna(row.pop("line"))
+    assert pd.isna(row.pop("status"))
+    assert pd.isna(row.pop("reason_code"))
+    assert pd.isna(row.pop("event_name"))
+    assert row == {
+        "file": "e.jsonl",
+        "message_id": "m1",
+        "mapping": "Sync Audiences",
+        "event_type": "identify",
+        "person": "anonymous:a-1",
+        "audience_key": "vip",
+        "audience_id": "aud_1",
+        "membership": False,
+        "email": "u1@mail.test",
+        "phone": "+1 202 555 0143",
+        "timestamp": datetime(2025, 3, 4, 10, 15, tzinfo=UTC),
+        "received_at": datetime(2025, 3, 4, 10, 15, 1, tzinfo=UTC),
+    }
+
+
+def test_a_folder_is_read_with_everything_below_it(tmp_path):
+    """Files in a bucket's layout come in the order of their names, whatever their kind."""
+    root = tmp_path / "segment-logs"
+    write(root / "src" / "1700000000000" / "b.gz", gzip.compress(lines(2)))
+    write(root / "src" / "1700000000000" / "a.jsonl", lines(1))
+    write(root / "src" / "1700086400000" / "c.gz", gzip.compress(lines(3)))
+    frame = read(root)
+    assert ids(frame) == ["m1", "m2", "m3"]
+    assert frame["file"].astype("str").tolist() == [
+        "src/1700000000000/a.jsonl",
+        "src/1700000000000/b.gz",
+        "src/1700086400000/c.gz",
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["*/x.jsonl", "**/x.jsonl", "d[12]/x.jsonl", "d?/x.jsonl"])
+def test_a_glob(tmp_path, pattern):
+    """A glob takes the files that match it and no other."""
+    write(tmp_path / "d1" / "x.jsonl", lines(1))
+    write(tmp_path / "d2" / "x.jsonl", lines(2))
+    write(tmp_path / "d2" / "y.jsonl", lines(3))
+    assert sorted(ids(read(str(tmp_path / pattern)))) == ["m1", "m2"]
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        "dummy-object.txt",
+        "src/day/dummy-object.txt",
+        ".DS_Store",
+        "_SUCCESS",
+        "src/.hidden.jsonl",
+        ".ipynb_checkpoints/events-checkpoint.jsonl",
+    ],
+)
+def test_files_that_are_not_part_of_an_archive(tmp_path, ignored):
+    """Segment's dummy object, and what tools hide beside the events, are passed over."""
+    write(tmp_path / "logs" / "events.jsonl", lines(1))
+    write(tmp_path / "logs" / ignored, lines(8, 9))
+    assert ids(read(tmp_path / "logs")) == ["m1"]
+
+
+def test_a_hidden_folder_above_the_archive_hides_nothing(tmp_path):
+    """Only names below the folder that was asked for count."""
+    assert ids(read(write(tmp_path / ".cache" / "logs" / "e.jsonl", lines(1)).parent)) == ["m1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("events.json", gzip.compress(lines(1, 2)), id="gzip without its name"),
+        pytest.param("events.gz", lines(1, 2), id="plain with gzip's name"),
+        pytest.param("events.gz", gzip.compress(lines(1)) + gzip.compress(lines(2)), id="members in a row"),
+        pytest.param(
+            "events.gz",
+            gzip.compress(lines(1)) + gzip.compress(b"") + gzip.compress(lines(2)),
+            id="empty member",
+        ),
+        pytest.param("events", gzip.compress(line(1) + b"\n" + line(2)), id="no newline at the end"),
+        pytest.param("events.jsonl", line(1) + b"\r\n" + line(2) + b"\r\n", id="windows newlines"),
+    ],
+)
+def test_kinds_are_told_by_content(tmp_path, name, content):
+    """Gzip is known by its first bytes, since buckets and browsers rename and unpack at will."""
+    frame = read(write(tmp_path / name, content))
+    assert ids(frame) == ["m1", "m2"]
+    assert not malformed(frame)
+
+
+@pytest.mark.parametrize(
+    "name", ["events[1].jsonl", "a*b.jsonl", "a?b.jsonl", "it's (1).jsonl", "day=1.jsonl"]
+)
+def test_a_file_name_is_not_a_pattern(tmp_path, name):
+    """A downloaded copy's brackets mean themselves, also beside a file that they would match."""
+    write(tmp_path / name, lines(1))
+    write(tmp_path / "events1.jsonl", lines(7))
+    write(tmp_path / "axb.jsonl", lines(8))
+    assert ids(read(tmp_path / name)) == ["m1"]
+    assert sorted(ids(read(tmp_path))) == ["m1", "m7", "m8"]
+
+
+@pytest.mark.parametrize("path", ["logs", "logs/../logs/e.jsonl", "./logs//e.jsonl", "l*"])
+def test_relative_paths(tmp_path, monkeypatch, path):
+    """Paths are read from where the notebook runs."""
+    write(tmp_path / "logs" / "e.jsonl", lines(1))
+    monkeypatch.chdir(tmp_path)
+    if path == "l*":
+        path = "l*/*"
+    assert ids(read(path)) == ["m1"]
+
+
+def test_the_sample_is_found_from_any_folder(tmp_path, monkeypatch):
+    """The word sample opens the bundled archive, wherever the notebook runs."""
+    monkeypatch.chdir(tmp_path)
+    frame = read("sample")
+    assert frame["membership"].notna().sum() > 100
+    assert frame["file"].cat.categories.str.endswith(".gz").all()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", "empty"),
+        ("   ", "empty"),
+        ("nowhere/events.jsonl", "does not exist"),
+        ("nothing-*.jsonl", "matches no file"),
+        ("only-dummy", "holds no events"),
+        ("only-dummy/dummy-object.txt", "holds no events"),
+        ("blank.jsonl", "holds no events"),
+        ("folder", "holds no events"),
+    ],
+)
+def test_nothing_to_read(tmp_path, monkeypatch, path, said):
+    """A path without events is refused with a sentence, never read as an empty archive."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "only-dummy" / "dummy-object.txt", b"dummy")
+    write(tmp_path / "blank.jsonl", b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputPathError, match=said) as caught:
+        read_events(path)
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        pytest.param("events.parquet", b"PAR1\x15\x04\x15PAR1", "a Parquet file", id="parquet"),
+        pytest.param("events.zip", b"PK\x03\x04rest", "a zip file", id="zip"),
+        pytest.param("events.zst", b"\x28\xb5\x2f\xfdrest", "a zstd file", id="zstd"),
+        pytest.param("chart.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40, "not an archive", id="png"),
+        pytest.param("people.csv", b"email,phone\na@mail.test,+12025550143\n", "not an archive", id="csv"),
+        pytest.param(
+            "events.json", json.dumps([event(1)], indent=1).encode(), "not an archive", id="json list"
+        ),
+        pytest.param("page.html", b"<html>\n<body>Sign in</body>\n</html>\n", "not an archive", id="html"),
+    ],
+)
+def test_a_file_of_another_kind(tmp_path, name, content, said):
+    """Another kind of file is named for what it is, and the sentence says what to give."""
+    with pytest.raises(FileFormatError, match=said) as caught:
+        read(write(tmp_path / name, content))
+    assert name in str(caught.value)
+    assert "newline-delimited JSON" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\n\r\n  \n", gzip.compress(b""), gzip.compress(b"\n")])
+def test_a_file_of_blank_lines(tmp_path, content):
+    """A file with nothing but blank lines is an archive without events."""
+    frame = read(write(tmp_path / "e.jsonl", content))
+    assert len(frame) == 0
+    assert dict(frame.dtypes.astype("str")) == PAYLOAD_COLUMNS
+    assert fold(frame).received == 0
+
+
+def test_an_empty_file_beside_others(tmp_path):
+    """Files of no length are no trouble and no rows."""
+    write(tmp_path / "a.jsonl", b"")
+    write(tmp_path / "b.jsonl", lines(1))
+    assert ids(read(tmp_path)) == ["m1"]
+
+
+# --- lines that are not events ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(TORN, id="torn"),
+        pytest.param(b'{"type": "\xff\xfe"}', id="not UTF-8"),
+        pytest.param(b'{"type": "identify", "userId": NaN}', id="NaN"),
+        pytest.param(b'{"type": "identify", "userId": -Infinity}', id="infinity"),
+        pytest.param(b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", id="200,000 lists deep"),
+        pytest.param(b'{"a": ' * 200_000 + b"1" + b"}" * 200_000, id="200,000 objects deep"),
+        pytest.param(b'{"userId": ' + b"9" * 5_000 + b"}", id="endless number"),
+        pytest.param(b"[1]", id="list"),
+        pytest.param(b'"text"', id="text"),
+        pytest.param(b"42", id="number"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"true", id="boolean"),
+        pytest.param(b"\x00\x00", id="zero bytes"),
+        pytest.param(b"{'type': 'identify'}", id="python"),
+        pytest.param(lines(8).strip() + b" " + lines(9).strip(), id="two on a line"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_line_that_is_no_event(tmp_path, bad, packed):
+    """It is one malformed row with its line number; its neighbours are read as if it were not there."""
+    content = lines(1) + bad + b"\n" + lines(2)
+    frame = read(write(tmp_path / "e.jsonl", gzip.compress(content) if packed else content))
+    assert malformed(frame) == [("e.jsonl", 2, "NOT_JSON")]
+    assert ids(frame) == ["m1", "m2"]
+    assert frame["status"].tolist()[1] == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"\n\n" + lines(1) + b"\n" + TORN + b"\n", [5], id="blank lines"),
+        pytest.param(b"\r\n \t\r\n" + line(1) + b"\r\n" + TORN + b"\r\n" + line(2), [4], id="windows"),
+        pytest.param(TORN + b"\n" + lines(1, 2) + TORN + b"\n\n" + TORN, [1, 4, 6], id="several"),
+        pytest.param(lines(1) + TORN, [2], id="last, without newline"),
+        pytest.param(
+            line(1, a="\u2028\x85").replace(b"\\u2028", "\u2028".encode()) + b"\n" + TORN,
+            [2],
+            id="other line separators",
+        ),
+        pytest.param(lines(1) + b'{"type":"iden\ntify"}\n' + lines(2), [2, 3], id="newline inside a text"),
+        pytest.param(lines(1) + b"\x0b\n\x0c\n" + TORN, [4], id="vertical tabs"),
+    ],
+)
+def test_line_numbers_are_those_of_an_editor(tmp_path, content, expected):
+    """Blank lines are no rows, but they count when lines are numbered."""
+    write(tmp_path / "a.jsonl", lines(5))
+    write(tmp_path / "b.jsonl", content)
+    assert malformed(read(tmp_path)) == [("b.jsonl", number, "NOT_JSON") for number in expected]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_line_is_accounted_for(tmp_path, seed):
+    """However events, torn and blank lines are mixed over files, each line that is not blank is one row."""
+    chance = random.Random(seed)
+    events, torn = [], []
+    for name in ("a.jsonl", "b.gz", "c.jsonl"):
+        rows = []
+        for number in range(1, chance.randrange(2, 30)):
+            kind = chance.choice(["event", "event", "torn", "blank"])
+            end = chance.choice([b"\n", b"\r\n"])
+            if kind == "event":
+                events.append(f"m{seed}-{name}-{number}")
+                rows.append(line(0, messageId=events[-1]) + end)
+            elif kind == "torn":
+                torn.append((name, number, "NOT_JSON"))
+                rows.append(chance.choice([TORN, b"[]", b"x", b'{"a": NaN}', b"}"]) + end)
+            else:
+                rows.append(chance.choice([b"", b"  ", b"\t"]) + end)
+        content = b"".join(rows)
+        write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+    write(tmp_path / "d.jsonl", lines(1))
+    frame = read(tmp_path)
+    assert malformed(frame) == torn
+    assert ids(frame) == [*events, "m1"]
+
+
+def test_an_unreadable_file_among_good_ones_is_counted(tmp_path):
+    """A picture in the folder does not stop the others; its lines are malformed."""
+    write(tmp_path / "a.png", b"\x89PNG\r\n\x1a\n\x00\x01")
+    write(tmp_path / "b.jsonl", lines(1))
+    frame = read(tmp_path)
+    assert ids(frame) == ["m1"]
+    assert {name for name, _line, _reason in malformed(frame)} == {"a.png"}
+
+
+def test_half_a_character_is_counted_and_not_kept(tmp_path):
+    """A lone surrogate, which no file or database can hold, never reaches a frame."""
+    halved = event(2, userId="\ud83d")
+    frame = read(write(tmp_path / "e.jsonl", lines(1) + json.dumps(halved).encode() + b"\n"))
+    assert len(frame) == 2
+    given = read([halved])
+    assert given["person"].tolist() == ["user:?"]
+    for table in (frame, given):
+        table.to_parquet(tmp_path / "out.parquet")
+
+
+# --- damaged gzip files -----------------------------------------------------------------------------------
+
+
+def whole_lines_before_damage(content):
+    """Unpack byte by byte, member by member, until it fails; return the whole lines."""
+    unpacked, unpacker = b"", zlib.decompressobj(wbits=31)
+    for byte in range(len(content)):
+        try:
+            unpacked += unpacker.decompress(content[byte : byte + 1])
+        except zlib.error:
+            break
+        if unpacker.eof:
+            unpacker = zlib.decompressobj(wbits=31)
+    return unpacked[: unpacked.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
+def flipped(content, position):
+    return content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+
+
+def damaged(name):
+    packed = gzip.compress(b"".join(many(400)), mtime=0)
+    second = gzip.compress(b"".join(many(50, seed=2)), mtime=0)
+    return {
+        "truncated": packed[: len(packed) // 2],
+        "trailer cut": packed[:-5],
+        "header only": packed[:11],
+        "flipped in the middle": flipped(packed, len(packed) // 2),
+        "flipped early": flipped(packed, 2_000),
+        "second member flipped": packed + flipped(second, len(second) // 2),
+        "second member truncated": packed + second[:100],
+        "garbage after the end": packed + b"garbage",
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "truncated",
+        "trailer cut",
+        "flipped in the middle",
+        "flipped early",
+        "second member flipped",
+        "second member truncated",
+        "garbage after the end",
+    ],
+)
+def test_a_damaged_file_is_read_up_to_the_damage(tmp_path, name):
+    """Every whole line before the damage counts, and the damage itself is one row with its own reason."""
+    content = damaged(name)
+    expected = whole_lines_before_damage(content)
+    write(tmp_path / "logs" / "a.gz", content)
+    write(tmp_path / "logs" / "b.gz", gzip.compress(line(9_999)))
+    frame = read(tmp_path / "logs")
+    sound = frame[frame["file"] == "a.gz"]
+    readable = [row for row in expected if _is_json(row)]
+    assert len(readable) > 5
+    assert len(sound) == len(expected) + 1
+    assert [r for _f, _l, r in malformed(frame)].count("FILE_DAMAGED") == 1
+    assert malformed(frame)[-1] == ("a.gz", len(expected) + 1, "FILE_DAMAGED")
+    assert "m9999" in ids(frame)
+    assert sorted(p.name for p in (tmp_path / "logs").iterdir()) == ["a.gz", "b.gz"]
+
+
+def _is_json(row):
+    try:
+        return isinstance(json.loads(row), dict)
+    except ValueError:
+        return False
+
+
+def test_damage_after_torn_lines_keeps_their_reason(tmp_path):
+    """Only the row of the damage has its reason; torn lines before it stay torn lines."""
+    content = gzip.compress(lines(1) + TORN + b"\n" + b"".join(many(200)), mtime=0)
+    frame = read(write(tmp_path / "a.gz", content[: len(content) // 2]))
+    assert malformed(frame)[0] == ("a.gz", 2, "NOT_JSON")
+    assert malformed(frame)[1][2] == "FILE_DAMAGED"
+    assert len(malformed(frame)) == 2
+
+
+def test_a_file_cut_in_its_first_bytes(tmp_path):
+    """A file of which nothing is left is one malformed row beside the others, and alone it is refused."""
+    path = write(tmp_path / "logs" / "a.gz", damaged("header only"))
+    with pytest.raises(FileFormatError, match=r"a\.gz"):
+        read(path)
+    write(tmp_path / "logs" / "b.jsonl", lines(1))
+    assert malformed(read(tmp_path / "logs")) == [("a.gz", 1, "FILE_DAMAGED")]
+
+
+# --- duplicates -------------------------------------------------------------------------------------------
+
+
+def statuses(frame):
+    return list(zip(frame["message_id"], frame["status"].fillna(""), strict=True))
+
+
+def test_a_message_counts_once_across_files(tmp_path):
+    """The copy that was received first is the one that counts, wherever it lies."""
+    write(tmp_path / "a.gz", gzip.compress(lines(1) + line(2, receivedAt="2025-03-04T11:00:00Z")))
+    write(tmp_path / "b.jsonl", lines(2) + lines(3) + lines(3))
+    frame = read(tmp_path)
+    assert statuses(frame) == [("m1", ""), ("m2", "duplicate"), ("m2", ""), ("m3", ""), ("m3", "duplicate")]
+    assert frame["membership"].isna().tolist() == [False, True, False, False, True]
+    assert fold(frame).statuses == {"counted": 3, "duplicate": 2}
+
+
+def test_a_copy_without_time_of_receipt_counts_last(tmp_path):
+    """A copy that does not say when it was received yields to one that does."""
+    untimed = json.dumps({k: v for k, v in event(1).items() if k != "receivedAt"}).encode()
+    frame = read(write(tmp_path / "e.jsonl", untimed + b"\n" + lines(1)))
+    assert statuses(frame) == [("m1", "duplicate"), ("m1", "")]
+
+
+def test_copies_of_events_not_meant_for_postscript_are_duplicates_too():
+    """A repeated message is a duplicate first and filtered second, so that totals tell copies apart."""
+    filtered = event(1, integrations={"All": False})
+    page = {"type": "page", "messageId": "p1", "userId": "u1"}
+    frame = read([filtered, filtered, page, page])
+    assert frame["status"].tolist() == [
+        "filtered_integrations",
+        "duplicate",
+        "no_matching_mapping",
+        "duplicate",
+    ]
+
+
+def test_events_without_message_id_are_told_apart_by_content():
+    """The same content twice is one event; another value, person or time is another."""
+    bare = {k: v for k, v in event(1).items() if k != "messageId"}
+    others = [
+        {**bare, "userId": "u2"},
+        {**bare, "traits": {"vip": False}},
+        {**bare, "timestamp": "2025-03-05T00:00:00Z"},
+    ]
+    frame = read([bare, dict(bare), *others])
+    assert frame["status"].fillna("").tolist() == ["", "duplicate", "", "", ""]
+
+
+@pytest.fixture
+def two_mappings(tmp_path):
+    """A destination in which identify calls are taken by two mappings, other calls by one."""
+    mappings = [
+        {"name": "All", "trigger": 'type = "identify" or type = "track"'},
+        {"name": "Identify", "trigger": 'type = "identify"'},
+    ]
+    path = tmp_path / "destination.json"
+    path.write_text(json.dumps({"mappings": mappings}))
+    return Destination.from_file(path)
+
+
+def test_several_mappings_give_several_rows(two_mappings):
+    """An event that two mappings take is two rows and one message; only its copy is a duplicate."""
+    track = event(2, type="track", event="Audience Entered", properties={"vip": True})
+    frame = read_events([event(1), track, event(1)]).payloads(two_mappings)
+    rows = list(zip(frame["message_id"], frame["mapping"], frame["status"].fillna(""), strict=True))
+    assert rows == [
+        ("m1", "All", ""),
+        ("m1", "Identify", ""),
+        ("m2", "All", ""),
+        ("m1", "All", "duplicate"),
+        ("m1", "Identify", "duplicate"),
+    ]
+
+
+# --- events that are not in files -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def assorted():
+    """Events of many kinds, as an archive holds them."""
+    return [
+        event(1),
+        event(2, member=False, userId="c_2"),
+        event(2, member=False, userId="c_2"),
+        event(3, type="track", event="Audience Entered", properties={"vip": True, "n": 1.5}),
+        event(4, integrations={"All": False}),
+        event(5, member="true"),
+        {"type": "page", "messageId": "p", "anonymousId": "a"},
+        {"type": "identify"},
+        {},
+    ]
+
+
+def test_given_events_are_read_like_a_file(tmp_path, assorted):
+    """A list of events and a file with the same events lead to the same rows."""
+    path = write(tmp_path / "e.jsonl", b"".join(json.dumps(e).encode() + b"\n" for e in assorted))
+    expected = read(path).drop(columns="file")
+    pd.testing.assert_frame_equal(read(assorted).drop(columns="file"), expected)
+    pd.testing.assert_frame_equal(read(iter(assorted)).drop(columns="file"), expected)
+    pd.testing.assert_frame_equal(read(pd.DataFrame(assorted)).drop(columns="file"), expected)
+
+
+def test_a_frame_with_parsed_times_keeps_them(assorted):
+    """Times that pandas or Parquet already parsed order the events just as well as text."""
+    frame = pd.DataFrame(assorted)
+    expected = read(frame)
+    for name in ("timestamp", "receivedAt"):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    pd.testing.assert_frame_equal(read(frame), expected)
+
+
+def test_a_frame_with_lists_from_parquet(tmp_path):
+    """A column of lists, which Parquet gives back as arrays, is no obstacle."""
+    pd.DataFrame([event(1, tags=["a", "b"])]).to_parquet(tmp_path / "e.parquet")
+    assert ids(read(pd.read_parquet(tmp_path / "e.parquet"))) == ["m1"]
+
+
+def test_given_values_that_are_no_events():
+    """What is no object is malformed, and is not a reason to refuse the rest."""
+    frame = read([event(1), None, 3, [event(2)]])
+    assert frame["status"].fillna("").tolist() == ["", "malformed", "malformed", "malformed"]
+    assert frame["line"].isna().all()
+
+
+@pytest.mark.parametrize("nothing", [[], pd.DataFrame()], ids=["list", "frame"])
+def test_no_events_at_all(nothing):
+    """No events give a frame without rows, and totals of nothing."""
+    frame = read(nothing)
+    assert len(frame) == 0
+    assert dict(frame.dtypes.astype("str")) == PAYLOAD_COLUMNS
+
+
+def test_opening_reads_no_events(tmp_path):
+    """An archive is lazy, and can be read twice with the same result."""
+    archive = read_events(write(tmp_path / "e.jsonl", lines(1) + TORN))
+    assert isinstance(archive, Archive)
+    pd.testing.assert_frame_equal(archive.payloads(), archive.payloads())
+
+
+# --- size -------------------------------------------------------------------------------------------------
+
+MEASURE = """
+import resource, sys
+from toolkit import read_events
+read_events([{"type": "identify"}]).payloads()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = read_events(sys.argv[1]).payloads()
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(rows), int(rows["membership"].notna().sum()), (after - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in kilobytes on Linux only")
+def test_memory_is_bounded(tmp_path):
+    """300,000 events in 30 files need less than 600 MB beyond an idle toolkit."""
+    for part in range(30):
+        first = part * 10_000
+        content = b"".join(line(n, padding="x" * 300) + b"\n" for n in range(first, first + 10_000))
+        write(tmp_path / "logs" / f"{part:02}.gz", gzip.compress(content, 1))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "logs")]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, timeout=300)
+    rows, memberships, megabytes = map(int, done.stdout.split())
+    assert (rows, memberships) == (300_000, 300_000)
+    assert megabytes < 600

@@ -1,0 +1,538 @@
+"""The ledger: everything it is told is there tomorrow, and can be read while it is being told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from toolkit.errors import LedgerError, UnknownRunError
+from toolkit.ledger import Ledger, metadata
+from toolkit.memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, State, empty_table
+from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS
+from toolkit.runs import RunRecord, Transition
+
+SHOP = "shop_1"
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(url):
+    with Ledger(url) as opened:
+        yield opened
+
+
+def rows(url, query):
+    """Ask the database itself."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def run_record(run_id="r1", **fields):
+    facts = {"parameters": {"name": "Änne", "keys": ["vip"]}, "calls": {"GET /me": 1}}
+    defaults = {
+        "shop_id": SHOP,
+        "shop_name": "Acme Socks",
+        "mode": "live",
+        "status": "completed",
+        "started_at": datetime(2025, 3, 4, 10, 0, 0, 123456),
+        "facts": facts,
+    }
+    return RunRecord(run_id=run_id, **{**defaults, **fields})
+
+
+def table(columns, records):
+    """Lay records out as a frame of these columns; what they do not say is null."""
+    said = {name: [record.get(name) for record in records] for name in columns}
+    return pd.DataFrame({name: pd.Series(said[name], dtype=dtype) for name, dtype in columns.items()})
+
+
+def memberships(*records):
+    return table(MEMBERSHIP_COLUMNS, [*records])
+
+
+def word(number, key="vip", **fields):
+    at = pd.Timestamp("2025-03-04T10:15:00.123456Z")
+    return {
+        "person": f"user:u{number}",
+        "audience_key": key,
+        "audience_id": "aud_1",
+        "member": True,
+        "timestamp": at,
+        "received_at": at + pd.Timedelta(seconds=1),
+        "message_id": f"m{number}",
+        **fields,
+    }
+
+
+def contact(number, **fields):
+    at = pd.Timestamp("2025-03-04T10:15:00Z")
+    known = {"email": f"u{number}@mail.test", "email_at": at, "phone": "+12025550143", "phone_at": at}
+    return {"person": f"user:u{number}", **known, **fields}
+
+
+def transition(number, **fields):
+    known = {"subscriber_id": f"s_{number}", "audience_key": "vip", "audience_id": "aud_1", "entered": True}
+    return Transition(external_id=f"x{number}", **{**known, **fields})
+
+
+def begin_write(ledger, *due, run_id="r1", shop_id=SHOP, subscriber="s_1"):
+    return ledger.start_write(
+        run_id,
+        shop_id,
+        subscriber,
+        route="PATCH /subscribers/{id}",
+        before=["a"],
+        after=["a", "vip"],
+        due=due,
+    )
+
+
+# --- opening ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_ledger_is_one_that_can_be_read_while_written(url, ledger):
+    """SQLite is in WAL mode, for every program that opens the file."""
+    assert rows(url, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_folders_are_made(tmp_path):
+    """The folder of the ledger need not be there yet."""
+    path = tmp_path / "a" / "b" / "ledger.db"
+    Ledger(f"sqlite:///{path}").close()
+    assert path.is_file()
+
+
+def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
+    """From nothing, the migrations make exactly the tables, columns, types and indexes that are declared."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        inspector = sa.inspect(connection)
+        assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
+        for name, declared in metadata.tables.items():
+            made = {
+                c["name"]: (str(c["type"]), c["nullable"], bool(c["primary_key"]))
+                for c in inspector.get_columns(name)
+            }
+            expected = {
+                c.name: (c.type.compile(engine.dialect), c.nullable, c.primary_key) for c in declared.columns
+            }
+            assert made == expected, name
+            assert inspector.get_pk_constraint(name)["constrained_columns"] == [
+                c.name for c in declared.primary_key
+            ]
+            indexes = {i["name"]: i["column_names"] for i in inspector.get_indexes(name)}
+            assert indexes == {i.name: [c.name for c in i.columns] for i in declared.indexes}
+    engine.dispose()
+
+
+def test_reopening_keeps_everything(url):
+    """A ledger that is closed and opened again is the same, however often."""
+    state = State(memberships=memberships(word(1)), people=table(PEOPLE_COLUMNS, [contact(1)]))
+    with Ledger(url) as ledger:
+        ledger.save_run(run_record())
+        ledger.save_state(SHOP, "r1", state)
+        begin_write(ledger, transition(1))
+    for _ in range(2):
+        with Ledger(url) as ledger:
+            assert ledger.get_run("r1") == run_record()
+            pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
+            assert ledger.load_open_transitions(SHOP) == [transition(1)]
+            assert len(ledger.load_calls("r1")) == 1
+
+
+def test_opening_at_once_from_several_threads(url):
+    """Several notebooks that start together find one ledger, made once."""
+    with ThreadPoolExecutor(6) as pool:
+        opened = [*pool.map(lambda _: Ledger(url), range(6))]
+    for ledger in opened:
+        ledger.close()
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_a_schema_half_made_is_not_kept(url, monkeypatch):
+    """A first opening that dies in the middle leaves nothing that the next one stumbles over."""
+    from alembic import op
+
+    def fail(*_args, **_named):
+        raise RuntimeError("switched off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(op, "create_index", fail)
+        with pytest.raises(LedgerError, match="switched off"):
+            Ledger(url)
+    Ledger(url).close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "ledger.db",
+        "nosuch://user:hunter2@db.example.test/x",
+        "postgresql+nosuch://user:hunter2@db.example.test/x",
+        "postgresql+psycopg://user:hunter2@127.0.0.1:1/x",
+        "postgresql://user:hunter2@db.example.test:port/x",
+        "hunter2",
+    ],
+)
+def test_an_address_that_leads_nowhere(bad):
+    """The sentence says what to check, and never quotes a password."""
+    with pytest.raises(LedgerError, match="Check ledger_url or TOOLKIT_LEDGER_URL") as caught:
+        Ledger(bad)
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    """A folder in the place of the file, or a file in the place of the folder, is told in one sentence."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "junk.db").write_bytes(b"this is no database, whatever its name says" * 99)
+    for path in (tmp_path, tmp_path / "file" / "ledger.db", tmp_path / "junk.db"):
+        with pytest.raises(LedgerError, match="folder can be written to"):
+            Ledger(f"sqlite:///{path}")
+
+
+def test_a_ledger_of_a_newer_toolkit(url):
+    """A schema that this toolkit does not know is refused, and left as it is."""
+    Ledger(url).close()
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(LedgerError, match="9999"):
+        Ledger(url)
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_its_name_shows_no_password(ledger, url):
+    """The name of a ledger may be printed."""
+    assert ledger.name == url
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_comes_back_as_it_was_saved(ledger):
+    """Facts, times and texts survive; saving again overwrites."""
+    ledger.save_run(run_record(status="running"))
+    done = run_record(
+        status="failed", error="Ü", finished_at=datetime(2025, 3, 4, 11), seconds=1.5, received=2**40
+    )
+    ledger.save_run(done)
+    assert ledger.get_run("r1") == ledger.get_run() == done
+
+
+def test_the_latest_run_is_the_one_that_began_last(ledger):
+    """Not the one that was saved last."""
+    for run_id, hour in [("b", 11), ("c", 12), ("a", 10)]:
+        ledger.save_run(run_record(run_id, started_at=datetime(2025, 3, 4, hour)))
+    assert ledger.get_run().run_id == "c"
+
+
+def test_no_such_run(ledger):
+    """An unknown run, or none at all, is said with what to do."""
+    with pytest.raises(UnknownRunError, match="no run yet"):
+        ledger.get_run()
+    ledger.save_run(run_record())
+    with pytest.raises(UnknownRunError, match='no run "r2".*3_sync_audiences') as caught:
+        ledger.get_run("r2")
+    assert isinstance(caught.value, LookupError)
+
+
+def change(number, status, reason, **fields):
+    return {
+        "person": f"user:u{number}",
+        "audience_key": "vip",
+        "member": True,
+        "status": status,
+        "reason_code": reason,
+        **fields,
+    }
+
+
+def test_results(ledger):
+    """All events and changes are counted; only the changes worth reading are kept row by row."""
+    events = table(
+        PAYLOAD_COLUMNS,
+        [
+            {"status": "counted", "reason_code": "DECIDED", "audience_key": "vip"},
+            {"status": "counted", "reason_code": "DECIDED", "audience_key": "vip"},
+            {"status": "malformed", "reason_code": "NOT_JSON"},
+            {"status": "counted"},
+        ],
+    )
+    at = pd.Timestamp("2025-03-04T10:15:00.000001Z")
+    changes = table(
+        CHANGE_COLUMNS,
+        [
+            change(2, "unchanged", "ALREADY_IN"),
+            change(3, "waiting", "SUBSCRIBER_NOT_FOUND"),
+            change(1, "added", "ENTERED", subscriber_id="s_1", can_send=False, timestamp=at, operation="add"),
+            change(0, "conflict", "PROPERTY_LIMIT"),
+        ],
+    )
+    ledger.save_results("r1", events, changes)
+    ledger.save_results("r1", events, changes)  # saved again, not added
+    counted = ledger.load_totals("r1")
+    assert list(counted.columns) == ["kind", "audience_key", "status", "reason_code", "count"]
+    assert sorted(counted.itertuples(index=False, name=None)) == [
+        ("change", "vip", "added", "ENTERED", 1),
+        ("change", "vip", "conflict", "PROPERTY_LIMIT", 1),
+        ("change", "vip", "unchanged", "ALREADY_IN", 1),
+        ("change", "vip", "waiting", "SUBSCRIBER_NOT_FOUND", 1),
+        ("event", "", "counted", "", 1),
+        ("event", "", "malformed", "NOT_JSON", 1),
+        ("event", "vip", "counted", "DECIDED", 2),
+    ]
+    expected = changes.iloc[[3, 2]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ledger.load_changes("r1"), expected)
+
+
+def test_a_run_without_results(ledger):
+    """No events and no changes are no rows, of the right columns and dtypes."""
+    ledger.save_results("r1", empty_table(PAYLOAD_COLUMNS), empty_table(CHANGE_COLUMNS))
+    assert ledger.load_totals("r1").empty
+    pd.testing.assert_frame_equal(
+        ledger.load_changes("r1"), empty_table(CHANGE_COLUMNS), check_index_type=False
+    )
+    assert ledger.load_calls("r1").empty
+
+
+# --- what is asked for ------------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_asks_for_nothing(ledger):
+    """The first run starts from a state with the usual columns and no rows."""
+    state = ledger.load_state(SHOP)
+    pd.testing.assert_frame_equal(state.memberships, empty_table(MEMBERSHIP_COLUMNS))
+    pd.testing.assert_frame_equal(state.people, empty_table(PEOPLE_COLUMNS))
+
+
+def test_a_state_comes_back_as_it_was_saved(ledger):
+    """Nulls, unknown times, microseconds and far dates survive, each column with its dtype."""
+    state = State(
+        memberships=memberships(
+            word(1),
+            word(2, audience_id=None, timestamp=pd.NaT, received_at=pd.NaT, message_id=None, member=False),
+            word(3, timestamp=pd.Timestamp("9999-12-31T23:59:59.999999Z")),
+            word(4, timestamp=pd.Timestamp("1901-01-01T00:00:00.000001Z")),
+        ),
+        people=table(
+            PEOPLE_COLUMNS,
+            [contact(1), contact(2, phone=None, phone_at=pd.NaT), {"person": "email:änne@mail.test"}],
+        ),
+    )
+    ledger.save_state(SHOP, "r1", state)
+    loaded = ledger.load_state(SHOP)
+    pd.testing.assert_frame_equal(loaded.memberships, state.memberships)
+    pd.testing.assert_frame_equal(
+        loaded.people, state.people.sort_values("person", ignore_index=True), check_dtype=True
+    )
+    assert ledger.load_state("shop_2").memberships.empty
+
+
+@pytest.mark.parametrize("nulls", [{"audience_id": None}, {"timestamp": pd.NaT, "received_at": pd.NaT}])
+def test_a_column_of_nulls(ledger, nulls):
+    """A column in which nobody has a value keeps its dtype."""
+    state = State(memberships=memberships(word(1, **nulls)), people=empty_table(PEOPLE_COLUMNS))
+    ledger.save_state(SHOP, "r1", state)
+    pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
+
+
+def test_only_what_is_new_is_written(url, ledger):
+    """A word that was there keeps the run that brought it; only a new or changed one has the later run's."""
+    first = [word(1), word(2), word(3, timestamp=pd.NaT, audience_id=None)]
+    ledger.save_state(
+        SHOP, "r1", State(memberships=memberships(*first), people=table(PEOPLE_COLUMNS, [contact(1)]))
+    )
+    newer = [first[0], {**first[1], "member": False, "message_id": "later"}, first[2], word(4)]
+    people = table(PEOPLE_COLUMNS, [contact(1, phone="+12025550199"), contact(5)])
+    ledger.save_state(SHOP, "r2", State(memberships=memberships(*newer), people=people))
+    found = rows(url, "SELECT person, run_id, member FROM memberships ORDER BY person")
+    assert found == [("user:u1", "r1", 1), ("user:u2", "r2", 0), ("user:u3", "r1", 1), ("user:u4", "r2", 1)]
+    assert rows(url, "SELECT person, phone FROM people ORDER BY person") == [
+        ("user:u1", "+12025550199"),
+        ("user:u5", "+12025550143"),
+    ]
+
+
+def test_shops_do_not_mix(ledger):
+    """A rehearsal and a live shop share a ledger and nothing else."""
+    for shop, number in [("shop_1", 1), ("shop_2", 2)]:
+        ledger.save_state(
+            shop, "r", State(memberships=memberships(word(number)), people=empty_table(PEOPLE_COLUMNS))
+        )
+        begin_write(ledger, transition(number), shop_id=shop)
+    assert ledger.load_state("shop_2").memberships["person"].tolist() == ["user:u2"]
+    assert [t.external_id for t in ledger.load_open_transitions("shop_2")] == ["x2"]
+
+
+def test_the_mirror_is_refreshed(url, ledger):
+    """The last reading of a subscriber stands; a property that is no list is told from an empty one."""
+    read = table(
+        SUBSCRIBER_COLUMNS,
+        [
+            {"subscriber_id": "s_1", "audiences": ("vip", "ä"), "has_property": True, "property_count": 3},
+            {"subscriber_id": "s_2", "audiences": (), "has_property": False, "property_count": 0},
+            {"subscriber_id": "s_3", "audiences": None, "has_property": True, "property_count": 1},
+        ],
+    )
+    ledger.save_subscribers(SHOP, "r1", read)
+    ledger.save_subscribers(
+        SHOP, "r2", read[read["subscriber_id"] == "s_2"].assign(can_send=True, property_count=7)
+    )
+    found = rows(
+        url, "SELECT subscriber_id, audiences, property_count, can_send, run_id FROM subscribers ORDER BY 1"
+    )
+    assert [(i, None if held is None else json.loads(held), *rest) for i, held, *rest in found] == [
+        ("s_1", ["vip", "ä"], 3, None, "r1"),
+        ("s_2", [], 7, 1, "r2"),
+        ("s_3", None, 1, None, "r1"),
+    ]
+    ledger.save_subscribers(SHOP, "r3", empty_table(SUBSCRIBER_COLUMNS))
+
+
+# --- what was sent ----------------------------------------------------------------------------------------
+
+
+def open_states(ledger):
+    return {t.external_id: t.state for t in ledger.load_open_transitions(SHOP)}
+
+
+def test_the_life_of_a_custom_event(ledger):
+    """Planned with its write, due after it, posting while it is sent, then no longer open."""
+    one = transition(1)
+    call = begin_write(ledger, one, transition(2))
+    assert open_states(ledger) == {"x1": "planned", "x2": "planned"}
+    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1", "x2"])
+    assert open_states(ledger) == {"x1": "due", "x2": "due"}
+    call = ledger.start_event("r1", "POST /events", one)
+    assert open_states(ledger) == {"x1": "posting", "x2": "due"}
+    ledger.end_event(call, one, state="sent", outcome="ok", status_code=202, tries=2)
+    assert open_states(ledger) == {"x2": "due"}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open"), [("sent", False), ("unknown", False), ("refused", False), ("due", True)]
+)
+def test_how_a_custom_event_ends(url, ledger, state, is_open):
+    """Only one that stays due is open; the others are kept and never taken up again."""
+    one = transition(1)
+    begin_write(ledger, one)
+    call = ledger.start_event("r1", "POST /events", one)
+    ledger.end_event(call, one, state=state, outcome="whatever", status_code=None, tries=1)
+    assert bool(ledger.load_open_transitions(SHOP)) is is_open
+    assert rows(url, "SELECT external_id, state FROM transitions") == [("x1", state)]
+
+
+def test_a_refused_write_takes_its_events_along(ledger):
+    """Nothing changed, so there is nothing to tell; a write that may have arrived keeps them planned."""
+    refused = begin_write(ledger, transition(1))
+    ledger.end_write(refused, outcome="RejectedError: no", status_code=400, tries=1, due=["x1"])
+    lost = begin_write(ledger, transition(2))
+    ledger.end_write(lost, outcome="UnreachableError: ?", status_code=None, tries=8, due=[])
+    assert open_states(ledger) == {"x2": "planned"}
+
+
+def test_an_open_transition_comes_back_whole(ledger):
+    """Every field of it survives, an absent audience id too."""
+    exits = transition(1, entered=False, audience_id=None)
+    begin_write(ledger, exits)
+    assert ledger.load_open_transitions(SHOP) == [exits]
+
+
+def test_marking(ledger):
+    """Transitions can be set to a state or forgotten, several at once or none."""
+    begin_write(ledger, *(transition(n) for n in range(5)))
+    ledger.mark_transitions(["x0", "x1"], "unknown")
+    ledger.mark_transitions(["x2"], None)
+    ledger.mark_transitions(["x3"], "due")
+    ledger.mark_transitions([], None)
+    assert open_states(ledger) == {"x3": "due", "x4": "planned"}
+
+
+def test_the_journal(ledger):
+    """Each call is there from its start, in order, with its answer once there is one."""
+    first = begin_write(ledger, transition(1))
+    begin_write(ledger, run_id="another")
+    second = ledger.start_event("r1", "POST /events", transition(1))
+    ledger.end_write(first, outcome="ok", status_code=200, tries=3, due=["x1"])
+    calls = ledger.load_calls("r1")
+    assert calls["call_id"].tolist() == [first, second]
+    assert calls["route"].tolist() == ["PATCH /subscribers/{id}", "POST /events"]
+    assert (json.loads(calls["before"][0]), json.loads(calls["after"][0])) == (["a"], ["a", "vip"])
+    assert calls["external_id"].tolist()[1] == "x1"
+    assert calls[["outcome", "status_code", "tries"]].iloc[0].tolist() == ["ok", 200, 3]
+    assert calls["finished_at"].isna().tolist() == [False, True]
+
+
+# --- several at once --------------------------------------------------------------------------------------
+
+
+def test_one_reads_while_another_writes(url, ledger):
+    """While a scheduled run is in the midst of writing, a notebook reads what was there before."""
+    ledger.save_run(run_record())
+    writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE runs SET status = 'failed'")
+        found = []
+        thread = threading.Thread(target=lambda: found.append(ledger.get_run().status))
+        thread.start()
+        thread.join(10)
+        assert found == ["completed"]
+        writer.execute("COMMIT")
+    finally:
+        writer.close()
+    assert ledger.get_run().status == "failed"
+
+
+def test_writers_from_sixteen_threads_lose_nothing(ledger):
+    """Every call and transition of sixteen threads is there, each with its own answer."""
+
+    def work(number):
+        call = begin_write(ledger, transition(number), subscriber=f"s_{number}")
+        ledger.end_write(call, outcome="ok", status_code=200, tries=number, due=[f"x{number}"])
+        return call
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = [*pool.map(work, range(160))]
+    calls = ledger.load_calls("r1").set_index("call_id").loc[ids]
+    assert len(set(ids)) == 160
+    assert calls["subscriber_id"].tolist() == [f"s_{n}" for n in range(160)]
+    assert calls["tries"].tolist() == list(range(160))
+    assert open_states(ledger) == {f"x{n}": "due" for n in range(160)}
+
+
+def test_two_programs_write_to_one_ledger(url, ledger):
+    """A second program's writes wait their turn instead of failing."""
+    with Ledger(url) as other, ThreadPoolExecutor(8) as pool:
+        both = [ledger, other] * 30
+        ids = [*pool.map(lambda pair: begin_write(pair[1], transition(pair[0])), enumerate(both))]
+    assert len(set(ids)) == len(ledger.load_calls("r1")) == 60
+
+
+def test_nothing_is_left_beside_the_file(url):
+    """A closed ledger is one file, which can be copied."""
+    with Ledger(url) as ledger:
+        ledger.save_run(run_record())
+    path = Path(url.removeprefix("sqlite:///"))
+    assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]

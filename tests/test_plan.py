@@ -1,0 +1,621 @@
+import random
+
+import pandas as pd
+import pytest
+
+from toolkit.contacts import check_contacts
+from toolkit.errors import ParameterError
+from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
+from toolkit.plan import (
+    CHANGE_COLUMNS,
+    SUBSCRIBER_COLUMNS,
+    WRITE_COLUMNS,
+    match_people,
+    new_list,
+    plan,
+    subscribers_table,
+)
+from toolkit.wire import Subscriber
+
+PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
+EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"
+
+
+def subscriber(number=1, *, phone="", email="", held=(), properties=None, can_send=True):
+    if properties is None:
+        properties = {"Segment Audiences": [*held]} if held else {}
+    return Subscriber(
+        subscriber_id=f"s_{number}",
+        phone=phone,
+        email=email,
+        properties=properties,
+        can_send=can_send,
+        created_at="2025-01-01T00:00:00Z",
+        updated_at="2025-01-02T00:00:00Z",
+    )
+
+
+def asked(*words, people):
+    """Return a state of (person, key, member[, second]) and {person: (email, phone)}."""
+    memberships = pd.DataFrame(
+        [
+            {
+                "person": person,
+                "audience_key": key,
+                "audience_id": f"aud_{key}",
+                "member": member,
+                "timestamp": pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(seconds=sum(second)),
+                "received_at": pd.Timestamp("2026-03-02", tz="UTC"),
+                "message_id": f"m{number:03}",
+            }
+            for number, (person, key, member, *second) in enumerate(words)
+        ],
+        columns=[*MEMBERSHIP_COLUMNS],
+    ).astype(MEMBERSHIP_COLUMNS)
+    known = pd.DataFrame(
+        [{"person": person, "email": email, "phone": phone} for person, (email, phone) in people.items()],
+        columns=[*PEOPLE_COLUMNS],
+    )
+    return State(memberships=memberships, people=known.astype(PEOPLE_COLUMNS))
+
+
+def make_plan(state, subscribers, **options):
+    return plan(state, check_contacts(state.people), subscribers_table(subscribers), **options)
+
+
+def ana(*words):
+    """Return a state of (key, member) of one person with an email and a phone."""
+    return asked(*(("user:1", *word) for word in words), people={"user:1": (EMAIL, PHONE)})
+
+
+def decisions(found):
+    changes = found.changes
+    return list(zip(changes["status"], changes["reason_code"], strict=True))
+
+
+def lists(found):
+    return {w.subscriber_id: w.after for w in found.writes.itertuples()}
+
+
+def plain(series):
+    return series.astype("object").where(series.notna(), None).tolist()
+
+
+# --- matching ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("contact", "subscribers", "expected"),
+    [
+        pytest.param(
+            (EMAIL, PHONE),
+            [subscriber(1, phone=PHONE), subscriber(2, email=EMAIL)],
+            ("s_1", "phone", None),
+            id="the phone comes first",
+        ),
+        pytest.param(
+            (EMAIL, PHONE),
+            [subscriber(1, phone=OTHER_PHONE), subscriber(2, email=EMAIL)],
+            ("s_2", "email", None),
+            id="then the email",
+        ),
+        pytest.param(
+            (None, "(415) 555-0100"),
+            [subscriber(1, phone="+1 (415) 555-0100")],
+            ("s_1", "phone", None),
+            id="only digits are compared",
+        ),
+        pytest.param(
+            (None, PHONE), [subscriber(1, phone="14155550100")], ("s_1", "phone", None), id="without a plus"
+        ),
+        pytest.param(
+            (" ANA@Mail.test", None),
+            [subscriber(1, email="aNa@mail.TEST ")],
+            ("s_1", "email", None),
+            id="email in any case",
+        ),
+        pytest.param(
+            ("STRAßE@mail.test", None),
+            [subscriber(1, email="strasse@mail.test")],
+            ("s_1", "email", None),
+            id="email case-folded",
+        ),
+        pytest.param(
+            (EMAIL, None),
+            [subscriber(1, email=EMAIL), subscriber(2, email="Ana@mail.test")],
+            (None, None, "AMBIGUOUS_MATCH"),
+            id="several share the email",
+        ),
+        pytest.param(
+            (EMAIL, PHONE),
+            [subscriber(1, email=EMAIL), subscriber(2, email=EMAIL, phone=PHONE)],
+            ("s_2", "phone", None),
+            id="the phone decides between several",
+        ),
+        pytest.param(
+            (OTHER_EMAIL, PHONE),
+            [subscriber(1, phone=PHONE), subscriber(2, phone=PHONE), subscriber(3, email=OTHER_EMAIL)],
+            (None, None, "AMBIGUOUS_MATCH"),
+            id="several share the phone",
+        ),
+        pytest.param(
+            (EMAIL, PHONE),
+            [subscriber(1), subscriber(2, phone=OTHER_PHONE, email=OTHER_EMAIL)],
+            (None, None, "SUBSCRIBER_NOT_FOUND"),
+            id="nobody",
+        ),
+        pytest.param((EMAIL, PHONE), [], (None, None, "SUBSCRIBER_NOT_FOUND"), id="no subscribers at all"),
+        pytest.param(
+            ("ana", "n/a"),
+            [subscriber(1)],
+            (None, None, "CONTACT_INVALID"),
+            id="contacts that cannot be used",
+        ),
+        pytest.param(
+            (EMAIL, "n/a"), [subscriber(1, email=EMAIL)], ("s_1", "email", None), id="one of two can be used"
+        ),
+        pytest.param((None, None), [subscriber(1)], (None, None, "NO_CONTACT"), id="no contact"),
+    ],
+)
+def test_matching(contact, subscribers, expected):
+    """Phone first, then email; several or none is said, never guessed, and an absent contact finds nobody."""
+    people = pd.DataFrame([("user:1", *contact)], columns=["person", "email", "phone"], dtype="str")
+    found = match_people(check_contacts(people), subscribers_table(subscribers))
+    columns = ["person", "subscriber_id", "match_method", "reason_code"]
+    assert [*found.columns] == columns
+    assert tuple(plain(found.loc[0, columns])) == ("user:1", *expected)
+
+
+def test_matching_keeps_order_and_index():
+    """People come back in the order and under the index given."""
+    people = pd.DataFrame(
+        [("b", None, PHONE), ("a", OTHER_EMAIL, None)],
+        columns=["person", "email", "phone"],
+        index=[7, 3],
+        dtype="str",
+    )
+    subscribers = [subscriber(1, email=OTHER_EMAIL), subscriber(2, phone=PHONE)]
+    found = match_people(check_contacts(people), subscribers_table(subscribers))
+    assert found.index.tolist() == [7, 3]
+    assert found["person"].tolist() == ["b", "a"]
+    assert found["subscriber_id"].tolist() == ["s_2", "s_1"]
+
+
+# --- one membership ----------------------------------------------------------------------------------------
+
+FIFTY = {f"p{n}": n for n in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("member", "held", "decision", "operation"),
+    [
+        pytest.param(True, (), ("would_add", "ENTERED"), "add", id="enters"),
+        pytest.param(True, ("old",), ("would_add", "ENTERED"), "add", id="enters beside another"),
+        pytest.param(True, ("VIP",), ("would_add", "ENTERED"), "add", id="keys differ by case"),
+        pytest.param(False, ("vip",), ("would_remove", "EXITED"), "remove", id="leaves"),
+        pytest.param(True, ("vip",), ("unchanged", "ALREADY_IN"), None, id="already in"),
+        pytest.param(True, ("vip", "vip"), ("unchanged", "ALREADY_IN"), None, id="already in twice"),
+        pytest.param(False, ("old",), ("unchanged", "ALREADY_OUT"), None, id="already out"),
+        pytest.param(False, (), ("unchanged", "ALREADY_OUT"), None, id="out of nothing"),
+    ],
+)
+def test_one_membership(member, held, decision, operation):
+    """Only a difference between what is asked and what is held is an operation and a write."""
+    found = make_plan(ana(("vip", member)), [subscriber(phone=PHONE, held=held)])
+    assert decisions(found) == [decision]
+    assert plain(found.changes["operation"]) == [operation]
+    assert len(found.writes) == found.transitions == (operation is not None)
+
+
+@pytest.mark.parametrize(
+    ("properties", "word", "decision"),
+    [
+        pytest.param(
+            {"Segment Audiences": "vip"}, True, ("conflict", "PROPERTY_NOT_A_LIST"), id="a text, to add"
+        ),
+        pytest.param(
+            {"Segment Audiences": "vip"}, False, ("conflict", "PROPERTY_NOT_A_LIST"), id="a text, to remove"
+        ),
+        pytest.param({"Segment Audiences": 7}, True, ("conflict", "PROPERTY_NOT_A_LIST"), id="a number"),
+        pytest.param(
+            {"Segment Audiences": ["vip", 7]}, True, ("conflict", "PROPERTY_NOT_A_LIST"), id="a mixed list"
+        ),
+        pytest.param({"Segment Audiences": None}, True, ("would_add", "ENTERED"), id="null is empty"),
+        pytest.param({"Segment Audiences": []}, True, ("would_add", "ENTERED"), id="an empty list"),
+        pytest.param(FIFTY, True, ("conflict", "PROPERTY_LIMIT"), id="a 51st property"),
+        pytest.param(FIFTY, False, ("unchanged", "ALREADY_OUT"), id="50 properties, nothing to add"),
+        pytest.param(
+            {**FIFTY, "Segment Audiences": ["x"]}, True, ("would_add", "ENTERED"), id="ours is among 51"
+        ),
+        pytest.param(
+            {k: v for k, v in FIFTY.items() if v}, True, ("would_add", "ENTERED"), id="ours is the 50th"
+        ),
+    ],
+)
+def test_properties_that_stand_in_the_way(properties, word, decision):
+    """A property that is not a list, or a 51st one, is reported and never written over."""
+    found = make_plan(ana(("vip", word)), [subscriber(phone=PHONE, properties=properties)])
+    assert decisions(found) == [decision]
+    assert len(found.writes) == (decision[1] == "ENTERED")
+
+
+@pytest.mark.parametrize(
+    ("contact", "subscribers", "decision"),
+    [
+        ((EMAIL, PHONE), [], ("waiting", "SUBSCRIBER_NOT_FOUND")),
+        (
+            (EMAIL, None),
+            [subscriber(1, email=EMAIL), subscriber(2, email=EMAIL)],
+            ("ambiguous", "AMBIGUOUS_MATCH"),
+        ),
+        (("ana", "n/a"), [], ("no_usable_contact", "CONTACT_INVALID")),
+        ((None, None), [], ("no_usable_contact", "NO_CONTACT")),
+    ],
+    ids=["waiting", "ambiguous", "invalid", "none"],
+)
+def test_people_who_cannot_be_reached(contact, subscribers, decision):
+    """Who is not clearly one subscriber ends in a status that says why, with no subscriber and no write."""
+    found = make_plan(asked(("user:1", "vip", True), people={"user:1": contact}), subscribers)
+    assert decisions(found) == [decision]
+    assert plain(found.changes["subscriber_id"]) == plain(found.changes["match_method"]) == [None]
+    assert len(found.writes) == 0
+
+
+def test_person_unknown_to_the_contacts():
+    """A membership of somebody whose contacts were not given has no contact; nobody else's are used."""
+    state = asked(("user:1", "vip", True), ("user:2", "vip", True), people={"user:2": (EMAIL, None)})
+    found = make_plan(state, [subscriber(email=EMAIL)])
+    assert decisions(found) == [("no_usable_contact", "NO_CONTACT"), ("would_add", "ENTERED")]
+
+
+@pytest.mark.parametrize(
+    ("can_send", "skip", "statuses"),
+    [
+        pytest.param(False, True, ["skipped", "skipped", "unchanged"], id="opted out, skipped"),
+        pytest.param(False, False, ["would_add", "would_remove", "unchanged"], id="opted out, not asked"),
+        pytest.param(True, True, ["would_add", "would_remove", "unchanged"], id="can be texted"),
+        pytest.param(None, True, ["would_add", "would_remove", "unchanged"], id="not said"),
+    ],
+)
+def test_opted_out(can_send, skip, statuses):
+    """Those known to have opted out are left alone when that is asked, and otherwise synced like others."""
+    state = ana(("new", True), ("old", False), ("vip", True))
+    subscribers = [subscriber(phone=PHONE, held=("old", "vip"), can_send=can_send)]
+    found = make_plan(state, subscribers, skip_opted_out=skip)
+    assert found.changes["status"].tolist() == statuses
+    assert found.changes["can_send"].tolist() == [can_send if can_send is not None else pd.NA] * 3
+    assert len(found.writes) == ("would_add" in statuses)
+
+
+def test_audiences_not_chosen():
+    """Audiences outside audience_keys are skipped, whatever else is true of them, and stay on the list."""
+    state = asked(
+        ("user:1", "new", True),
+        ("user:1", "old", False),
+        ("user:1", "vip", False),
+        ("user:2", "old", True),
+        people={"user:1": (EMAIL, PHONE), "user:2": (None, None)},
+    )
+    found = make_plan(state, [subscriber(phone=PHONE, held=("old", "vip"))], audience_keys=["new", "vip"])
+    assert decisions(found) == [
+        ("would_add", "ENTERED"),
+        ("skipped", "NOT_CHOSEN"),
+        ("would_remove", "EXITED"),
+        ("skipped", "NOT_CHOSEN"),
+    ]
+    assert lists(found) == {"s_1": ("old", "new")}
+
+
+# --- several people, several audiences ---------------------------------------------------------------------
+
+
+def test_one_write_however_many_audiences():
+    """Every change of a subscriber is in one write; what stays keeps its order, and new keys come last."""
+    state = ana(("a", True), ("b", True), ("c", False), ("d", False), ("e", True))
+    held = ("z", "c", "y", "a", "d", "c", "z")
+    found = make_plan(state, [subscriber(phone=PHONE, held=held)])
+    assert found.changes["operation"].fillna("").tolist() == ["", "add", "remove", "remove", "add"]
+    assert len(found.writes) == 1
+    write = found.writes.iloc[0].to_dict()
+    assert write == {
+        "subscriber_id": "s_1",
+        "before": held,
+        "after": ("z", "y", "a", "b", "e"),
+        "has_removal": True,
+        "property_count": 1,
+    }
+    assert found.planned_calls == {"writes": 1, "custom_events": 4}
+
+
+def test_duplicates_in_the_list_are_no_reason_to_write():
+    """A key that is listed twice is tidied when the list is written anyway, and only then."""
+    twice = subscriber(phone=PHONE, held=("vip", "old", "vip"))
+    assert len(make_plan(ana(("vip", True)), [twice]).writes) == 0
+    assert lists(make_plan(ana(("new", True)), [twice])) == {"s_1": ("vip", "old", "new")}
+    assert lists(make_plan(ana(("vip", False)), [twice])) == {"s_1": ("old",)}
+
+
+def test_last_audience_removed():
+    """Leaving the only audience writes an empty list."""
+    found = make_plan(ana(("vip", False)), [subscriber(phone=PHONE, held=("vip",))])
+    assert lists(found) == {"s_1": ()}
+
+
+def test_removals_are_written_first():
+    """Writes that end a membership come before those that only add, each kind in the order of the people."""
+    words, people, subscribers = [], {}, []
+    for number, leaves in enumerate([False, True, False, True]):
+        person, phone = f"user:{number}", f"+1415555010{number}"
+        people[person] = (None, phone)
+        subscribers.insert(0, subscriber(number, phone=phone, held=("old",)))
+        words += [(person, "new", True), (person, "old", not leaves)]
+    found = make_plan(asked(*words, people=people), subscribers)
+    assert found.writes["subscriber_id"].tolist() == ["s_1", "s_3", "s_0", "s_2"]
+    assert found.writes["has_removal"].tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("newer_says", [True, False])
+@pytest.mark.parametrize("newer", ["user:1", "user:2"])
+def test_two_people_one_subscriber(newer, newer_says):
+    """When two persons reach one subscriber, the newer word decides and the other is told so."""
+    words = [(p, "vip", newer_says == (p == newer), int(p == newer)) for p in ("user:1", "user:2")]
+    state = asked(*words, people={"user:1": (EMAIL, None), "user:2": (None, PHONE)})
+    held = () if newer_says else ("vip",)
+    found = make_plan(state, [subscriber(email=EMAIL, phone=PHONE, held=held)])
+    decided = ("would_add", "ENTERED") if newer_says else ("would_remove", "EXITED")
+    overruled = ("unchanged", "SAME_SUBSCRIBER")
+    assert decisions(found) == ([decided, overruled] if newer == "user:1" else [overruled, decided])
+    assert lists(found) == {"s_1": ("vip",) if newer_says else ()}
+    assert found.transitions == 1
+
+
+def test_two_people_one_subscriber_two_audiences():
+    """Words of two persons on different audiences of one subscriber both count, in one write."""
+    state = asked(
+        ("user:1", "a", True),
+        ("user:2", "b", True),
+        people={"user:1": (EMAIL, None), "user:2": (None, PHONE)},
+    )
+    found = make_plan(state, [subscriber(email=EMAIL, phone=PHONE)])
+    assert decisions(found) == [("would_add", "ENTERED")] * 2
+    assert lists(found) == {"s_1": ("a", "b")}
+
+
+# --- the price and the limit -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "share", "limit", "exceeds"),
+    [
+        pytest.param([("new", True)], 0.0, 0.0, False, id="only additions"),
+        pytest.param([("gone", False)], 0.0, 0.0, False, id="nothing looked at"),
+        pytest.param([("a", False), ("b", True)], 0.5, 0.5, False, id="at the limit"),
+        pytest.param([("a", False), ("b", True)], 0.5, 0.49, True, id="above the limit"),
+        pytest.param([("a", False), ("b", True), ("new", True)], 1 / 3, 0.5, False, id="additions count"),
+        pytest.param([("a", False), ("b", False)], 1.0, 1.0, False, id="all, and all may go"),
+        pytest.param([("a", False), ("gone", False)], 1.0, 0.5, True, id="already out does not dilute"),
+    ],
+)
+def test_removal_share(words, share, limit, exceeds):
+    """The share is removals over memberships held or wanted; a plan exceeds its limit only above it."""
+    found = make_plan(ana(*words), [subscriber(phone=PHONE, held=("a", "b"))], max_removal_share=limit)
+    assert found.removal_share == pytest.approx(share)
+    assert found.exceeds_removal_limit is exceeds
+
+
+def test_price():
+    """Adds, removes, writes and custom events are counted; without custom events only the writes remain."""
+    state = asked(
+        ("user:1", "a", True),
+        ("user:1", "b", False),
+        ("user:2", "a", True),
+        people={"user:1": (None, PHONE), "user:2": (None, OTHER_PHONE)},
+    )
+    subscribers = [subscriber(1, phone=PHONE, held=("b",)), subscriber(2, phone=OTHER_PHONE)]
+    found = make_plan(state, subscribers)
+    assert (found.adds, found.removes, found.transitions) == (2, 1, 3)
+    assert found.planned_calls == {"writes": 2, "custom_events": 3}
+    silent = make_plan(state, subscribers, custom_events="none")
+    assert silent.planned_calls == {"writes": 2, "custom_events": 0}
+    pd.testing.assert_frame_equal(silent.changes, found.changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"custom_events": "all"}, "custom_events"),
+        ({"max_removal_share": -0.1}, "max_removal_share"),
+        ({"max_removal_share": 1.1}, "max_removal_share"),
+        ({"max_removal_share": float("nan")}, "max_removal_share"),
+    ],
+)
+def test_options_that_mean_nothing(options, name):
+    """An option outside its range is refused by name."""
+    with pytest.raises(ParameterError, match=name):
+        make_plan(ana(("vip", True)), [], **options)
+
+
+# --- frames ------------------------------------------------------------------------------------------------
+
+
+def test_change_row():
+    """A change tells who, what, why, whom it reaches and by what, contacts masked, and its source."""
+    found = make_plan(ana(("vip", True)), [subscriber(email=EMAIL)])
+    assert dict(zip(found.changes, plain(found.changes.loc[0]), strict=True)) == {
+        "person": "user:1",
+        "audience_key": "vip",
+        "audience_id": "aud_vip",
+        "member": True,
+        "operation": "add",
+        "status": "would_add",
+        "reason_code": "ENTERED",
+        "status_message": None,
+        "subscriber_id": "s_1",
+        "match_method": "email",
+        "can_send": True,
+        "email_masked": "a•••@mail.test",
+        "phone_masked": "•••00",
+        "message_id": "m000",
+        "timestamp": pd.Timestamp("2026-03-01", tz="UTC"),
+        "external_id": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "state", [State.empty(), ana(("vip", True)), ana(("vip", False))], ids=["nothing", "add", "remove"]
+)
+@pytest.mark.parametrize(
+    "subscribers", [[], [subscriber(phone=PHONE, held=("vip",))]], ids=["nobody", "somebody"]
+)
+def test_plan_keeps_its_types(state, subscribers):
+    """Whatever is asked of whomever, also nothing of nobody, changes and writes have their dtypes."""
+    found = make_plan(state, subscribers)
+    assert {**found.changes.dtypes.astype("str")} == CHANGE_COLUMNS
+    assert {**found.writes.dtypes.astype("str")} == WRITE_COLUMNS
+    assert len(found.changes) == len(state.memberships)
+
+
+def test_subscribers_table():
+    """A subscriber becomes one row, contacts in the form they are compared in, its last reading standing."""
+    table = subscribers_table(
+        [
+            subscriber(1, phone="old", held=("x",)),
+            subscriber(2, can_send=None, properties={"Segment Audiences": "x", "p": 1}),
+            subscriber(1, phone="+1 (415) 555-0100", email=" Ana@Mail.test", held=("vip",), can_send=False),
+        ]
+    )
+    assert {**table.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
+    updated = "2025-01-02T00:00:00Z"
+    assert [plain(row) for _, row in table.iterrows()] == [
+        ["s_1", "14155550100", EMAIL, ("vip",), True, 1, False, updated],
+        ["s_2", None, None, None, True, 2, None, updated],
+    ]
+
+
+def test_no_subscribers():
+    """Nobody gives the same columns and no rows."""
+    table = subscribers_table([])
+    assert {**table.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "add", "remove", "after"),
+    [
+        ((), (), (), ()),
+        (("b", "a"), ("c", "a"), (), ("b", "a", "c")),
+        (("b", "a", "b"), (), {"a"}, ("b",)),
+        (("a",), ("b", "b"), {"a", "x"}, ("b",)),
+        (("a",), ("a",), {"a"}, ("a",)),
+    ],
+    ids=["nothing", "add", "duplicates", "both", "taken out and put back"],
+)
+def test_new_list(before, add, remove, after):
+    """What stays keeps its order, what is new comes last, and each key is there once."""
+    assert new_list(before, add=add, remove=remove) == after
+
+
+# --- property ----------------------------------------------------------------------------------------------
+
+KEYS = ("a", "b", "c", "d")
+
+
+def some_case(chance):
+    """Return a random state and subscribers, with shared and unusable contacts and odd properties."""
+    emails = [None, "n/a", *(f"p{n}@mail.test" for n in range(6))]
+    phones = [None, "n/a", *(f"+1415555010{n}" for n in range(6))]
+    people = {f"user:{n}": (chance.choice(emails), chance.choice(phones)) for n in range(8)}
+    words = [
+        (person, key, chance.random() < 0.5, chance.randrange(3))
+        for person in people
+        for key in chance.sample(KEYS, chance.randrange(len(KEYS) + 1))
+    ]
+    chance.shuffle(words)
+    subscribers = []
+    for number in range(chance.randrange(9)):
+        others = {f"p{n}": n for n in range(chance.choice([0, 3, 49, 50]))}
+        held = chance.choice(
+            [{}, {"Segment Audiences": chance.choices([*KEYS, "x"], k=3)}, {"Segment Audiences": "a"}]
+        )
+        subscribers.append(
+            subscriber(
+                number,
+                phone=chance.choice(phones[2:]).lstrip(chance.choice("+#")) if chance.random() < 0.7 else "",
+                email=(chance.choice(emails[2:])).title() if chance.random() < 0.7 else "",
+                properties=others | held,
+                can_send=chance.choice([True, False, None]),
+            )
+        )
+    return asked(*words, people=people), subscribers
+
+
+def naive_find(person, subscribers):
+    """Return the subscriber and no reason, or nobody and why."""
+    given = [contact for contact in (person.email, person.phone) if isinstance(contact, str)]
+    if not given or {*given} == {"n/a"}:
+        return None, "CONTACT_INVALID" if given else "NO_CONTACT"
+    by_phone = [s for s in subscribers if s.phone and s.phone.lstrip("+") == str(person.phone).lstrip("+")]
+    by_email = [s for s in subscribers if s.email and s.email.lower() == person.email]
+    hits = by_phone or by_email
+    if len(hits) != 1:
+        return None, "AMBIGUOUS_MATCH" if hits else "SUBSCRIBER_NOT_FOUND"
+    return hits[0], None
+
+
+def naive_decision(who, key, *, member, skip):
+    """Return the reason of one word on one subscriber."""
+    held = who.properties.get("Segment Audiences", [])
+    if not isinstance(held, list):
+        return "PROPERTY_NOT_A_LIST"
+    if (key in held) == member:
+        return "ALREADY_IN" if member else "ALREADY_OUT"
+    if member and len(who.properties) >= 50 and "Segment Audiences" not in who.properties:
+        return "PROPERTY_LIMIT"
+    if skip and who.can_send is False:
+        return "OPTED_OUT"
+    return "ENTERED" if member else "EXITED"
+
+
+def naive_plan(state, subscribers, keys, *, skip):
+    """Return [reason] in the order of the memberships, and {subscriber id: list after}, in plain Python."""
+    found = {p.person: naive_find(p, subscribers) for p in state.people.itertuples()}
+    rows = state.memberships.to_dict("records")
+    newest = {}
+    for row in sorted(rows, key=lambda row: (row["timestamp"], row["received_at"], row["message_id"])):
+        who, _ = found[row["person"]]
+        newest[who and who.subscriber_id, row["audience_key"]] = row
+    reasons, after = [], {}
+    for row in rows:
+        key, (who, reason) = row["audience_key"], found[row["person"]]
+        if keys and key not in keys:
+            reason = "NOT_CHOSEN"
+        elif who and newest[who.subscriber_id, key] is not row:
+            reason = "SAME_SUBSCRIBER"
+        elif who:
+            reason = naive_decision(who, key, member=row["member"], skip=skip)
+        reasons.append(reason)
+        if reason in ("ENTERED", "EXITED"):
+            before = dict.fromkeys(who.properties.get("Segment Audiences", []))
+            held = after.setdefault(who.subscriber_id, [*before])
+            (held.append if reason == "ENTERED" else held.remove)(key)
+    return reasons, {i: tuple(held) for i, held in after.items()}
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_plan_agrees_with_plain_python(seed):
+    """On any state and list, the plan decides what loops over plain values decide, and changes no input."""
+    chance = random.Random(seed)
+    state, subscribers = some_case(chance)
+    keys = chance.choice([(), ("a", "c")])
+    skip = chance.random() < 0.5
+    inputs = [state.memberships, check_contacts(state.people), subscribers_table(subscribers)]
+    copies = [frame.copy(deep=True) for frame in inputs]
+    found = plan(state, *inputs[1:], audience_keys=keys, skip_opted_out=skip)
+    reasons, after = naive_plan(state, subscribers, keys, skip=skip)
+    assert found.changes["reason_code"].tolist() == reasons
+    assert lists(found) == after
+    assert found.changes["person"].tolist() == state.memberships["person"].tolist()
+    assert found.writes["subscriber_id"].is_unique
+    assert found.writes["has_removal"].is_monotonic_decreasing
+    for frame, copy in zip(inputs, copies, strict=True):
+        pd.testing.assert_frame_equal(frame, copy)

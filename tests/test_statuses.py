@@ -1,0 +1,118 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import toolkit
+from toolkit.errors import ReconciliationError
+from toolkit.plan import _STATUS_OF_REASON
+from toolkit.statuses import (
+    NEEDS_ATTENTION,
+    REASONS,
+    ChangeStatus,
+    EventStatus,
+    Reason,
+    RunStatus,
+    check_totals,
+    get_reason,
+)
+
+SOURCES = [p for p in Path(toolkit.__file__).parent.glob("*.py") if p.name != "statuses.py"]
+
+
+def test_words_for_events():
+    """An event ends in one of ten words, in the order in which they are decided."""
+    assert [*EventStatus] == [
+        "malformed",
+        "duplicate",
+        "filtered_integrations",
+        "filtered_consent",
+        "no_matching_mapping",
+        "not_an_audience_event",
+        "invalid_payload",
+        "no_membership_value",
+        "superseded",
+        "counted",
+    ]
+
+
+def test_words_for_changes():
+    """A person × audience ends in one of twelve words, or in what a dry run says for two of them."""
+    assert {*ChangeStatus} == {
+        *("added", "removed", "would_add", "would_remove", "unchanged", "waiting", "ambiguous"),
+        *("no_usable_contact", "conflict", "rejected", "failed", "pending", "unknown", "skipped"),
+    }
+
+
+def test_words_for_runs():
+    """A run is running, or ended in one of four ways."""
+    assert [*RunStatus] == ["running", "completed", "completed_with_errors", "failed", "canceled"]
+
+
+def test_what_needs_attention():
+    """Only what Postscript or the network did to a run makes it end with errors; expected data does not."""
+    assert {*NEEDS_ATTENTION} == {"rejected", "failed", "unknown", "pending"}
+
+
+@pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
+def test_reasons(reason):
+    """Each reason is one sentence for people, and what to do is a sentence or nothing."""
+    assert re.fullmatch(r"[A-Z][A-Z_]+[A-Z]", reason.code)
+    assert re.fullmatch(r"[A-Z].+\.", reason.meaning)
+    assert reason.fix == "" or re.fullmatch(r"[A-Z].+\.", reason.fix)
+    assert get_reason(reason.code) is reason
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_reasons_are_used(code):
+    """Each reason is given by some module; a word nobody says is not kept."""
+    assert any(f'"{code}"' in path.read_text("utf-8") for path in SOURCES)
+
+
+def test_reason_nobody_defined():
+    """A code without a sentence is a mistake of ours, not a blank in a report."""
+    with pytest.raises(KeyError):
+        get_reason("NO_SUCH_REASON")
+
+
+def test_reasons_of_a_plan_are_explained():
+    """Every reason a plan gives has its sentence."""
+    assert _STATUS_OF_REASON.keys() <= REASONS.keys()
+
+
+def test_reasons_are_values():
+    """A reason cannot be changed, and equal ones are equal."""
+    reason = Reason(code="A", meaning="B.", fix="")
+    assert reason == Reason(code="A", meaning="B.", fix="")
+    with pytest.raises(AttributeError):
+        reason.fix = "C."
+
+
+@pytest.mark.parametrize(
+    ("received", "totals"),
+    [
+        pytest.param(0, {}, id="nothing"),
+        pytest.param(0, {"counted": 0}, id="none of one"),
+        pytest.param(3, {"counted": 2, "malformed": 1}, id="some"),
+    ],
+)
+def test_totals_that_add_up(received, totals):
+    """Statuses that sum to what came in pass in silence, also when nothing came in."""
+    check_totals(received, totals, of="events")
+
+
+@pytest.mark.parametrize(
+    ("received", "totals"),
+    [
+        pytest.param(1, {}, id="one lost"),
+        pytest.param(0, {"counted": 1}, id="one from nowhere"),
+        pytest.param(3, {"counted": 2, "malformed": 2}, id="one twice"),
+    ],
+)
+def test_totals_that_do_not_add_up(received, totals):
+    """A sum that is off raises, and the message names both numbers and what was counted."""
+    with pytest.raises(ReconciliationError) as caught:
+        check_totals(received, totals, of="changes")
+    said = str(caught.value)
+    assert f"{received} changes" in said
+    assert f"add up to {sum(totals.values())}" in said

@@ -1,0 +1,938 @@
+"""The flow: who is written, in which order, once each, and what is left for the next run when it breaks."""
+
+from __future__ import annotations
+
+import _thread
+import shutil
+import signal
+import threading
+from collections import Counter
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from toolkit import wire
+from toolkit.archive import read_events
+from toolkit.contacts import check_contacts
+from toolkit.errors import (
+    InvalidAuthenticationError,
+    LostAnswerError,
+    RateLimitError,
+    ReconciliationError,
+    RejectedError,
+    RunFailedError,
+    ServerError,
+    UnreachableError,
+)
+from toolkit.ledger import Ledger, transitions
+from toolkit.memberships import Folded, State, fold
+from toolkit.plan import plan
+from toolkit.sync import connect_shop, find_subscribers, sync, transition_id
+from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop
+
+SHOP = Shop(shop_id="shop_1", name="Acme Socks")
+FIRST, SECOND = "2025-03-04T10:00:00Z", "2025-03-05T10:00:00Z"
+
+
+def phone(number):
+    return f"+1202555{100 + number:04}"
+
+
+def word(number, key, *, member=True, at=FIRST):
+    """Return an event: person *number* is in or out of the audience."""
+    return {
+        "type": "identify",
+        "messageId": f"{number}-{key}-{member}-{at}",
+        "userId": f"u{number}",
+        "timestamp": at,
+        "receivedAt": at,
+        "traits": {key: member, "phone": phone(number)},
+        "context": {
+            "personas": {"computation_class": "audience", "computation_id": "aud_1", "computation_key": key}
+        },
+    }
+
+
+class Store:
+    """Postscript in memory. ``fault`` may raise before a request is carried out, ``lost`` after it."""
+
+    def __init__(self, lists, *, others=1, page_size=50):
+        self.people = {
+            f"s_{number}": {
+                "id": f"s_{number}",
+                "phone_number": phone(number),
+                "properties": {AUDIENCES_PROPERTY: [*held]} | {f"p{i}": i for i in range(others)},
+            }
+            for number, held in lists.items()
+        }
+        self.page_size = page_size
+        self.sent = []
+        self.fault = self.lost = lambda request: None
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self):
+        return dict(Counter(request.route for request in self.sent))
+
+    @property
+    def writes(self):
+        return [request for request in self.sent if request.method == "PATCH"]
+
+    @property
+    def posted(self):
+        """(subscriber, audience, direction) of each custom event that was taken, in order."""
+        return [
+            (r.body["subscriber_id"], r.body["properties"]["Segment Audience Key"], r.body["type"][17:])
+            for r in self.taken
+        ]
+
+    @property
+    def taken(self):
+        return [request for request in self.sent if request.method == "POST"]
+
+    def lists(self):
+        return {i: row["properties"].get(AUDIENCES_PROPERTY) for i, row in self.people.items()}
+
+    def send(self, request):
+        with self._lock:
+            self.fault(request)
+            self.sent.append(request)
+            found = self.answer(request)
+            self.lost(request)
+            return Answer(status_code=200, json=found)
+
+    def answer(self, request):
+        if request.method == "GET":
+            asked = {value for name, value in request.query if name.endswith("__in")}
+            rows = [row for row in self.people.values() if row["phone_number"][1:] in asked]
+            page = int(dict(request.query)["page"])
+            pages = max(1, -(-len(rows) // self.page_size))
+            shown = rows[(page - 1) * self.page_size : page * self.page_size]
+            return {"page_info": {"page": page, "total_pages": pages}, "subscribers": shown}
+        if request.method == "PATCH":
+            row = self.people[request.path.rpartition("/")[2]]
+            row["properties"] = {**row["properties"], **request.body["properties"]}
+            return row
+        return {"event_ids": ["e"]}
+
+
+class Notes:
+    """A ledger in memory that remembers what it was told, in order."""
+
+    def __init__(self):
+        self.told = []
+        self.runs = {}
+
+    def load_state(self, _shop_id):
+        return State.empty()
+
+    def load_open_transitions(self, _shop_id):
+        return []
+
+    def save_run(self, run):
+        self.runs[run.run_id] = run
+
+    def __getattr__(self, name):
+        def record(*args, **named):
+            self.told.append((name, args, named))
+            return len(self.told)
+
+        return record
+
+    def names(self):
+        return [name for name, _args, _named in self.told]
+
+
+def prepare(events, postscript, ledger, **options):
+    """Return the plan and the folded events, as a notebook has them before it syncs."""
+    folded = fold(read_events(events).payloads(), remembered=ledger.load_state(SHOP.shop_id))
+    contacts = check_contacts(folded.state.people)
+    found = find_subscribers(contacts, postscript)
+    return plan(folded.state, contacts, found, **{"max_removal_share": 1.0, **options}), folded
+
+
+def deliver(events, postscript, ledger, *, dry_run=False, **options):
+    planned, folded = prepare(events, postscript, ledger, **options)
+    return sync(planned, folded, shop=SHOP, postscript=postscript, ledger=ledger, dry_run=dry_run)
+
+
+def ends(run):
+    """Return (subscriber, audience) → (status, reason)."""
+    rows = run.changes
+    return {
+        (s, k): (status, reason)
+        for s, k, status, reason in zip(
+            rows["subscriber_id"].fillna(""),
+            rows["audience_key"],
+            rows["status"],
+            rows["reason_code"],
+            strict=True,
+        )
+    }
+
+
+@pytest.fixture(scope="module")
+def empty_ledger(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ledger") / "empty.db"
+    Ledger(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def new_ledger(empty_ledger, tmp_path):
+    """Return a function that opens a new ledger of that name, or the one there is."""
+    opened = []
+
+    def open_(name="ledger"):
+        path = tmp_path / f"{name}.db"
+        if not path.exists():
+            shutil.copy(empty_ledger, path)
+        opened.append(Ledger(f"sqlite:///{path}"))
+        return opened[-1]
+
+    yield open_
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(new_ledger):
+    return new_ledger()
+
+
+def states(ledger):
+    """Return (subscriber, audience) → state of every custom event that the ledger knows."""
+    engine = sa.create_engine(ledger.name)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(transitions)).mappings().all()
+    engine.dispose()
+    return {(row["subscriber_id"], row["audience_key"]): row["state"] for row in rows}
+
+
+# --- order and number of calls ----------------------------------------------------------------------------
+
+MIXED = [
+    word(1, "vip"),
+    word(2, "vip"),
+    word(2, "new"),
+    word(2, "old", member=False),
+    word(3, "old", member=False),
+    word(4, "vip"),
+]
+
+
+def mixed_store():
+    return Store({1: [], 2: ["kept", "old"], 3: ["old"], 4: ["vip"]})
+
+
+def test_removals_then_additions_then_events():
+    """Whoever must stop receiving is written first, and nothing is triggered before targeting is right."""
+    store = mixed_store()
+    run = deliver(MIXED, store, Notes())
+    kinds = [request.method for request in store.sent]
+    assert kinds == ["GET", *["PATCH"] * 3, *["POST"] * 5]
+    written = [request.path.rpartition("/")[2] for request in store.writes]
+    assert sorted(written[:2]) == ["s_2", "s_3"]
+    assert written[2] == "s_1"
+    assert store.lists() == {"s_1": ["vip"], "s_2": ["kept", "new", "vip"], "s_3": [], "s_4": ["vip"]}
+    assert run.record.status == "completed"
+    assert run.change_statuses == {"added": 3, "removed": 2, "unchanged": 1}
+    run.raise_if_failed()
+
+
+def test_one_write_a_subscriber_however_many_audiences():
+    """Twenty audiences of one person are one write and twenty events."""
+    store = Store({1: ["a3", "x"]})
+    deliver([word(1, f"a{i}", member=i != 3) for i in range(20)], store, Notes())
+    assert len(store.writes) == 1
+    assert store.lists()["s_1"] == ["x", *sorted(f"a{i}" for i in range(20) if i != 3)]
+    assert len(store.posted) == 20
+    assert len({request.body["external_id"] for request in store.taken}) == 20
+    assert ("s_1", "a3", "Exited") in store.posted
+
+
+def test_a_second_run_sends_nothing(ledger):
+    """What is as it should be costs no write and no event."""
+    store = mixed_store()
+    deliver(MIXED, store, ledger)
+    before = len(store.sent)
+    run = deliver(MIXED, store, ledger)
+    assert [request.method for request in store.sent[before:]] == ["GET"]
+    assert run.change_statuses == {"unchanged": 6}
+    assert run.record.status == "completed"
+
+
+def test_everything_is_noted_before_it_leaves():
+    """Each write and event is in the ledger before it is sent, and its answer after."""
+    store, notes = Store({1: [], 2: ["old"]}), Notes()
+    order = notes.told
+    store.fault = lambda request: order.append((request.method, (), {}))
+    deliver([word(1, "vip"), word(2, "old", member=False)], store, notes)
+    write, post = ["start_write", "PATCH", "end_write"], ["start_event", "POST", "end_event"]
+    named = [name for name in notes.names() if name != "GET"]
+    assert named[:7] == ["save_state", *write, *write]
+    assert Counter(named[7:13]) == Counter([*post, *post])
+    assert named[13:] == ["save_subscribers", "save_results"]
+    assert all(named["tries"] == 1 for name, _args, named in order if name in {"end_write", "end_event"})
+
+
+def test_without_custom_events():
+    """Told to post none, a run writes lists and nothing else."""
+    store = mixed_store()
+    run = deliver(MIXED, store, Notes(), custom_events="none")
+    assert not store.posted
+    assert run.change_statuses == {"added": 3, "removed": 2, "unchanged": 1}
+
+
+def test_without_custom_events_nothing_old_is_posted_either(ledger):
+    """Events that an earlier run left due wait until a run posts events again."""
+    store = Store({1: []})
+    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    deliver([word(1, "vip")], store, ledger)
+    store.fault = lambda request: None
+    deliver([word(1, "vip")], store, ledger, custom_events="none")
+    assert not store.posted
+    deliver([word(1, "vip")], store, ledger)
+    assert store.posted == [("s_1", "vip", "Entered")]
+
+
+def test_a_dry_run_sends_and_remembers_nothing(ledger):
+    """A dry run leaves a record of what it would do, and no other trace."""
+    store = mixed_store()
+    run = deliver(MIXED, store, ledger, dry_run=True)
+    assert {request.method for request in store.sent} == {"GET"}
+    assert run.change_statuses == {"would_add": 3, "would_remove": 2, "unchanged": 1}
+    assert (run.record.mode, run.record.status) == ("dry_run", "completed")
+    assert ledger.load_state(SHOP.shop_id).memberships.empty
+    assert ledger.load_state(SHOP.shop_id).people.empty
+    assert ledger.load_calls(run.record.run_id).empty
+    assert ledger.get_run().run_id == run.record.run_id
+    assert run.summary()["planned_calls"] == 1 + 3 + 5
+
+
+def test_progress_counts_every_call():
+    """Progress ends at all of all, and never goes back."""
+    told = []
+    store, notes = mixed_store(), Notes()
+    planned, folded = prepare(MIXED, store, notes)
+    sync(
+        planned,
+        folded,
+        shop=SHOP,
+        postscript=store,
+        ledger=notes,
+        dry_run=False,
+        on_progress=lambda done, of: told.append((done, of)),
+    )
+    assert sorted(told) == [(n, 8) for n in range(1, 9)]
+
+
+def test_the_run_is_recorded_from_its_start(ledger):
+    """Another program sees the run while it goes on, and its end afterwards."""
+    store = mixed_store()
+    store.fault = lambda r: seen.append(ledger.get_run().status) if r.method == "PATCH" else None
+    seen = []
+    run = deliver(MIXED, store, ledger)
+    assert set(seen) == {"running"}
+    assert ledger.get_run() == run.record
+    assert run.record.finished_at >= run.record.started_at
+    assert run.record.facts["calls"] == {
+        "GET /subscribers": 1,
+        "PATCH /subscribers/{id}": 3,
+        "POST /events": 5,
+    }
+
+
+def test_totals_reconcile(ledger):
+    """Events and memberships add up in the run and in the ledger."""
+    events = [*MIXED, MIXED[0], {"type": "page"}, word(1, "vip", member="true", at=SECOND), word(9, "vip")]
+    run = deliver(events, mixed_store(), ledger)
+    assert sum(run.event_statuses.values()) == run.record.received == len(events)
+    assert sum(run.change_statuses.values()) == len(run.changes) == 7
+    totals = ledger.load_totals(run.record.run_id).groupby("kind")["count"].sum()
+    assert totals.to_dict() == {"event": len(events), "change": 7}
+    assert run.change_statuses["waiting"] == 1
+
+
+def test_totals_that_do_not_add_up_raise():
+    """A plan that lacks a membership is the toolkit's fault, and is said to be."""
+    store, notes = mixed_store(), Notes()
+    planned, folded = prepare(MIXED, store, notes)
+    short = Folded(
+        events=folded.events,
+        state=State(memberships=folded.state.memberships[1:], people=folded.state.people),
+    )
+    with pytest.raises(ReconciliationError):
+        sync(planned, short, shop=SHOP, postscript=store, ledger=notes)
+
+
+def test_no_events_at_all(ledger):
+    """Nothing to do is a completed run."""
+    run = deliver([], Store({}), ledger)
+    assert run.record.status == "completed"
+    assert run.summary()["memberships"] == 0
+    assert run.change_statuses == run.event_statuses == {}
+
+
+# --- guards -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_too_many_removals(ledger, dry_run):
+    """A plan that removes more than it may writes nothing, and says so with both figures."""
+    store = Store({1: ["vip"], 2: ["vip"], 3: ["vip"]})
+    events = [word(1, "vip", member=False), word(2, "vip", member=False), word(3, "vip")]
+    run = deliver(events, store, ledger, dry_run=dry_run, max_removal_share=0.5)
+    assert {request.method for request in store.sent} == {"GET"}
+    assert run.record.status == "failed"
+    assert "67%" in run.record.error
+    assert "50%" in run.record.error
+    assert ends(run) == {
+        ("s_1", "vip"): ("pending", "REMOVAL_LIMIT"),
+        ("s_2", "vip"): ("pending", "REMOVAL_LIMIT"),
+        ("s_3", "vip"): ("unchanged", "ALREADY_IN"),
+    }
+    with pytest.raises(RunFailedError, match="failed"):
+        run.raise_if_failed()
+
+
+class Replacing(Store):
+    """A Postscript that replaces all properties instead of merging."""
+
+    def answer(self, request):
+        found = super().answer(request)
+        if request.method == "PATCH":
+            self.people[found["id"]]["properties"] = dict(request.body["properties"])
+        return found
+
+
+@pytest.mark.parametrize("held", [["old"], None], ids=["has the property", "has it not"])
+@pytest.mark.parametrize("others", [1, 2, 10])
+def test_the_first_lost_property_stops_the_run(ledger, held, others):
+    """One write shows that properties are replaced; there is no second one, and no event."""
+    store = Replacing({n: ["old"] for n in range(1, 6)}, others=others)
+    if held is None:
+        for row in store.people.values():
+            del row["properties"][AUDIENCES_PROPERTY]
+    run = deliver([word(n, "vip") for n in range(1, 6)], store, ledger)
+    assert len(store.writes) == 1
+    assert not store.posted
+    assert run.record.status == "failed"
+    assert "properties" in run.record.error
+    assert Counter(ends(run).values()) == {("failed", "PROPERTIES_LOST"): 1, ("pending", "NOT_REACHED"): 4}
+
+
+class Dropping(Store):
+    """A Postscript that keeps no empty list."""
+
+    def answer(self, request):
+        found = super().answer(request)
+        if request.method == "PATCH" and not found["properties"][AUDIENCES_PROPERTY]:
+            del found["properties"][AUDIENCES_PROPERTY]
+        return found
+
+
+def test_a_dropped_empty_list_is_no_lost_property(ledger):
+    """Missing, null and empty are the same, so a list that vanishes with its last audience is fine."""
+    store = Dropping({1: ["vip"], 2: ["vip"]})
+    run = deliver([word(1, "vip", member=False), word(2, "vip", member=False)], store, ledger)
+    assert run.change_statuses == {"removed": 2}
+    assert run.record.status == "completed"
+
+
+def test_an_empty_answer_to_a_write_says_nothing():
+    """Segment's own tests answer writes with nothing; that is no reason to stop."""
+    store = Store({1: []})
+    store.answer = lambda r: Store.answer(store, r) if r.method == "GET" else None
+    assert deliver([word(1, "vip")], store, Notes()).change_statuses == {"added": 1}
+
+
+# --- trouble with single requests -------------------------------------------------------------------------
+
+
+def refuse(method, error, *, subscriber="", times=1_000_000):
+    """Return a fault: the first *times* such requests end in *error* before they are carried out."""
+    left = [times]
+
+    def fault(request):
+        who = (
+            request.path.rpartition("/")[2]
+            if method == "PATCH"
+            else (request.body or {}).get("subscriber_id")
+        )
+        if request.method == method and left[0] and (not subscriber or who == subscriber):
+            left[0] -= 1
+            raise error
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (RejectedError("404", status_code=404), ("waiting", "SUBSCRIBER_GONE")),
+        (RejectedError("400", status_code=400), ("rejected", "REJECTED_BY_POSTSCRIPT")),
+        (ServerError("503", status_code=503), ("failed", "TRANSPORT_FAILED")),
+        (UnreachableError("no answer"), ("failed", "TRANSPORT_FAILED")),
+    ],
+    ids=["gone", "refused", "server", "unreachable"],
+)
+def test_one_refused_write(ledger, error, end):
+    """It ends as itself, its events are not sent, the others are; the next run sends it once."""
+    store = Store({1: [], 2: [], 3: []})
+    store.fault = refuse("PATCH", error, subscriber="s_2")
+    run = deliver([word(n, "vip") for n in (1, 2, 3)], store, ledger)
+    assert ends(run)["s_2", "vip"] == end
+    assert run.change_statuses["added"] == 2
+    assert sorted(store.posted) == [("s_1", "vip", "Entered"), ("s_3", "vip", "Entered")]
+    assert run.record.status == ("completed" if end[0] == "waiting" else "completed_with_errors")
+    store.fault = lambda request: None
+    again = deliver([], store, ledger)
+    assert again.change_statuses == {"added": 1, "unchanged": 2}
+    assert Counter(store.posted)["s_2", "vip", "Entered"] == 1
+    assert set(states(ledger).values()) == {"sent"}
+
+
+def test_a_write_whose_answer_was_lost_is_settled_by_the_list(ledger):
+    """The write arrived although it failed: the next run sees the list, and posts the event once."""
+    store = Store({1: [], 2: []})
+    store.lost = refuse("PATCH", UnreachableError("no answer"), subscriber="s_2")
+    run = deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    assert ends(run)["s_2", "vip"] == ("failed", "TRANSPORT_FAILED")
+    assert states(ledger) == {("s_1", "vip"): "sent", ("s_2", "vip"): "planned"}
+    store.lost = lambda request: None
+    deliver([], store, ledger)
+    assert store.posted == [("s_1", "vip", "Entered"), ("s_2", "vip", "Entered")]
+    assert len(store.writes) == 2
+
+
+def test_a_lost_event_is_never_repeated(ledger):
+    """Whether the text went out is not known, so it is listed as unknown and left alone."""
+    store = Store({1: [], 2: []})
+    store.lost = refuse("POST", LostAnswerError("lost"), subscriber="s_1")
+    run = deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    assert ends(run)["s_1", "vip"] == ("unknown", "ANSWER_LOST")
+    assert run.record.status == "completed_with_errors"
+    store.lost = lambda request: None
+    for _ in range(2):
+        deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    assert Counter(store.posted)["s_1", "vip", "Entered"] == 1
+    assert states(ledger) == {("s_1", "vip"): "unknown", ("s_2", "vip"): "sent"}
+
+
+@pytest.mark.parametrize(
+    "error", [RateLimitError("429", status_code=429), UnreachableError("refused")], ids=["429", "unreachable"]
+)
+def test_an_event_that_did_not_leave_stays_due(ledger, error):
+    """The next run posts it exactly once, under the same external id, and the one after posts nothing."""
+    store, tried = Store({1: [], 2: []}), []
+    refusing = refuse("POST", error, subscriber="s_1")
+
+    def fault(request):
+        if request.method == "POST" and request.body["subscriber_id"] == "s_1":
+            tried.append(request.body["external_id"])
+        refusing(request)
+
+    store.fault = fault
+    run = deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    assert ends(run)["s_1", "vip"] == ("failed", "TRANSPORT_FAILED")
+    assert states(ledger)["s_1", "vip"] == "due"
+    store.fault = lambda request: None
+    for _ in range(2):
+        deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    mine = [r.body["external_id"] for r in store.taken if r.body["subscriber_id"] == "s_1"]
+    assert mine == tried
+
+
+def test_a_refused_event_is_not_tried_again(ledger):
+    """What Postscript will not take today it will not take tomorrow."""
+    store = Store({1: []})
+    store.fault = refuse("POST", RejectedError("400", status_code=400))
+    run = deliver([word(1, "vip")], store, ledger)
+    assert ends(run)["s_1", "vip"] == ("rejected", "REJECTED_BY_POSTSCRIPT")
+    store.fault = lambda request: None
+    deliver([word(1, "vip")], store, ledger)
+    assert not store.posted
+    assert states(ledger) == {("s_1", "vip"): "refused"}
+
+
+def test_events_of_one_subscriber_stay_in_order(ledger):
+    """An exit is never told before the entry that is still due; both come later, in order."""
+    store = Store({1: []})
+    store.fault = refuse("POST", RateLimitError("429", status_code=429), times=2)
+    deliver([word(1, "vip")], store, ledger)
+    run = deliver([word(1, "vip", member=False, at=SECOND)], store, ledger)
+    assert not store.posted
+    assert ends(run)["s_1", "vip"][0] == "pending"
+    deliver([], store, ledger)
+    assert store.posted == [("s_1", "vip", "Entered"), ("s_1", "vip", "Exited")]
+
+
+def test_an_event_left_due_and_planned_again_is_posted_once(ledger):
+    """Somebody cleared the list before the event was told: it is written again and told once."""
+    store = Store({1: []})
+    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    deliver([word(1, "vip")], store, ledger)
+    store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = []
+    store.fault = lambda request: None
+    deliver([word(1, "vip")], store, ledger)
+    assert store.posted == [("s_1", "vip", "Entered")]
+    assert store.lists() == {"s_1": ["vip"]}
+
+
+def test_re_entry_is_another_transition(ledger):
+    """In, out, and in again are three transitions with three ids."""
+    store = Store({1: []})
+    for member, at in [(True, FIRST), (False, SECOND), (True, "2025-03-06T00:00:00Z")]:
+        deliver([word(1, "vip", member=member, at=at)], store, ledger)
+    assert [direction for _s, _k, direction in store.posted] == ["Entered", "Exited", "Entered"]
+    assert len({r.body["external_id"] for r in store.taken}) == 3
+
+
+def test_transition_ids():
+    """An id is the same for the same transition and no other."""
+    one = transition_id("shop", "s_1", "vip", entered=True, when="t")
+    assert one == transition_id("shop", "s_1", "vip", entered=True, when="t")
+    others = {
+        transition_id("shop2", "s_1", "vip", entered=True, when="t"),
+        transition_id("shop", "s_2", "vip", entered=True, when="t"),
+        transition_id("shop", "s_1", "vi", entered=True, when="t"),
+        transition_id("shop", "s_1", "vip", entered=False, when="t"),
+        transition_id("shop", "s_1", "vip", entered=True, when="u"),
+        transition_id("shop", "s_1v", "ip", entered=True, when="t"),
+        transition_id("shop", "s_1", "\ud83d", entered=True, when="t"),
+    }
+    assert len(others | {one}) == 8
+
+
+# --- runs that end early ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_key_revoked_on_the_way(ledger, method, after):
+    """The run fails, what was not reached is pending, and the next run finishes with every event once."""
+    store, people = Store({n: ["old"] for n in range(1, 9)}), range(1, 9)
+    events = [*(word(n, "vip") for n in people), *(word(n, "old", member=False) for n in people)]
+    passed = [0]
+
+    def fault(request):
+        if request.method == method:
+            passed[0] += 1
+            if passed[0] > after:
+                raise InvalidAuthenticationError("401: the key is not accepted", status_code=401)
+
+    store.fault = fault
+    run = deliver(events, store, ledger)
+    assert run.record.status == "failed"
+    assert "key" in run.record.error
+    assert sum(run.change_statuses.values()) == 16
+    assert set(run.change_statuses) <= {"added", "removed", "failed", "pending"}
+    assert len(store.writes if method == "PATCH" else store.posted) == after
+    if method == "PATCH":
+        assert not store.posted
+    store.fault = lambda request: None
+    again = deliver(events, store, ledger)
+    assert again.record.status == "completed"
+    assert store.lists() == {f"s_{n}": ["vip"] for n in people}
+    assert Counter(store.posted) == {
+        (f"s_{n}", key, direction): 1
+        for n in people
+        for key, direction in [("vip", "Entered"), ("old", "Exited")]
+    }
+    assert set(states(ledger).values()) == {"sent"}
+
+
+def test_postscript_down(ledger):
+    """When one write after another fails, the run gives up instead of trying everybody."""
+    people = range(1, 99)
+    store = Store({n: [] for n in people})
+    tried = []
+
+    def fault(request):
+        if request.method == "PATCH":
+            tried.append(request)
+            raise UnreachableError("no answer")
+
+    store.fault = fault
+    run = deliver([word(n, "vip") for n in people], store, ledger)
+    assert run.record.status == "failed"
+    assert 5 <= len(tried) < 60
+    assert run.change_statuses["failed"] == len(tried)
+    assert run.change_statuses["pending"] == 98 - len(tried)
+
+
+def test_single_failures_do_not_end_the_run(ledger):
+    """Failures with successes between them are those of single subscribers."""
+    people = range(1, 41)
+    store = Store({n: [] for n in people})
+    count = [0]
+
+    def fault(request):
+        if request.method == "PATCH":
+            count[0] += 1
+            if count[0] % 3 == 0:
+                raise ServerError("500", status_code=500)
+
+    store.fault = fault
+    run = deliver([word(n, "vip") for n in people], store, ledger)
+    assert run.record.status == "completed_with_errors"
+    assert run.change_statuses == {"added": 27, "failed": 13}
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+def test_an_interrupt_cancels(ledger, method):
+    """Ctrl-C lets what is under way finish; the rest is pending, and the next run finishes it."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("only the main thread can be interrupted")
+    people = range(1, 101)
+    store = Store({n: [] for n in people})
+    seen = [0]
+    answered = threading.Event()
+
+    def lost(request):
+        seen[0] += request.method == method
+        if seen[0] == 5 and not answered.is_set():
+            answered.set()
+            _thread.interrupt_main()
+            threading.Event().wait(0.1)
+
+    store.lost = lost
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run = deliver([word(n, "vip") for n in people], store, ledger)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert run.record.status == ledger.get_run().status == "canceled"
+    assert "interrupted" in run.record.error
+    assert run.change_statuses["pending"] > 30
+    assert sum(run.change_statuses.values()) == 100
+    again = deliver([word(n, "vip") for n in people], store, ledger)
+    assert again.record.status == "completed"
+    assert Counter(store.posted) == {(f"s_{n}", "vip", "Entered"): 1 for n in people}
+
+
+class Crash(Exception):
+    """The machine was switched off."""
+
+
+class Fuse:
+    """Lets so many steps pass; from then on every step crashes."""
+
+    def __init__(self, steps):
+        self.left = steps
+        self._lock = threading.Lock()
+
+    def step(self):
+        with self._lock:
+            self.left -= 1
+            if self.left < 0:
+                raise Crash
+
+
+class Mortal:
+    """Anything whose every call may find the machine off, the one before having had its effect."""
+
+    def __init__(self, inner, fuse):
+        self._inner, self._fuse = inner, fuse
+
+    def __getattr__(self, name):
+        found = getattr(self._inner, name)
+        if not callable(found) or name.startswith("load"):
+            return found
+
+        def call(*args, **named):
+            self._fuse.step()
+            return found(*args, **named)
+
+        return call
+
+
+CRASHED = [
+    word(1, "vip"),
+    word(1, "old", member=False),
+    word(2, "vip"),
+    word(2, "new"),
+    word(3, "old", member=False),
+]
+CRASHED_EVENTS = {
+    ("s_1", "vip", "Entered"),
+    ("s_1", "old", "Exited"),
+    ("s_2", "vip", "Entered"),
+    ("s_2", "new", "Entered"),
+    ("s_3", "old", "Exited"),
+}
+
+
+def crash_after(steps, ledger):
+    """Run until the fuse blows, then run again; return the store, and whether the first run crashed."""
+    store = Store({1: ["old"], 2: [], 3: ["kept", "old"]})
+    fuse = Fuse(steps)
+    planned, folded = prepare(CRASHED, store, ledger, max_removal_share=1.0)
+    try:
+        sync(
+            planned,
+            folded,
+            shop=SHOP,
+            postscript=Mortal(store, fuse),
+            ledger=Mortal(ledger, fuse),
+            dry_run=False,
+        )
+        crashed = False
+    except Crash:
+        crashed = True
+    again = deliver(CRASHED, store, ledger)
+    assert again.record.status == "completed"
+    assert sum(again.change_statuses.values()) == 5
+    return store, crashed
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_crash_anywhere_is_taken_up(new_ledger, part):
+    """Wherever a run dies, the next one leaves every list right and tells each transition once, or says unknown."""
+    steps = part
+    while True:
+        ledger = new_ledger(f"crash-{steps}")
+        store, crashed = crash_after(steps, ledger)
+        assert store.lists() == {"s_1": ["vip"], "s_2": ["new", "vip"], "s_3": ["kept"]}, steps
+        told = Counter(store.posted)
+        assert max(told.values()) == 1, steps
+        known = states(ledger)
+        for subscriber, key, direction in CRASHED_EVENTS:
+            state = known[subscriber, key]
+            assert state == "unknown" or (state, told[subscriber, key, direction]) == ("sent", 1), steps
+        assert not ledger.load_open_transitions(SHOP.shop_id)
+        assert list(known.values()).count("unknown") <= 3  # one for each subscriber written at once
+        ledger.close()
+        if not crashed:
+            assert steps > 25
+            break
+        steps += 4
+
+
+# --- looking people up ------------------------------------------------------------------------------------
+
+
+def contacts_of(phones=(), emails=()):
+    rows = [{"person": f"user:p{i}", "phone": p, "email": None} for i, p in enumerate(phones)]
+    rows += [{"person": f"user:e{i}", "phone": None, "email": e} for i, e in enumerate(emails)]
+    return check_contacts(pd.DataFrame(rows, columns=["person", "phone", "email"]))
+
+
+class Directory:
+    """Answers every lookup with what a function makes of the values asked for and the page."""
+
+    calls: dict[str, int] = {}
+
+    def __init__(self, found, pages=1):
+        self.found, self.pages, self.asked = found, pages, []
+        self._lock = threading.Lock()
+
+    def send(self, request):
+        values = [value for name, value in request.query if name.endswith("__in")]
+        page = int(dict(request.query)["page"])
+        with self._lock:
+            self.asked.append((request.query[0][0], values, page))
+        rows = self.found(values, page)
+        info = {"page": page, "total_pages": self.pages}
+        return Answer(status_code=200, json={"page_info": info, "subscribers": rows})
+
+
+def test_lookups_are_batches_of_a_hundred():
+    """Two hundred and one emails are three questions, each value asked once."""
+    emails = [f"p{n}@mail.test" for n in range(201)]
+    directory = Directory(lambda values, page: [{"id": v, "email": v} for v in values])
+    found = find_subscribers(contacts_of(emails=[*emails, *emails]), directory)
+    assert sorted(len(values) for _name, values, _page in directory.asked) == [1, 100, 100]
+    assert sorted(v for _name, values, _page in directory.asked for v in values) == sorted(emails)
+    assert sorted(found["subscriber_id"]) == sorted(emails)
+
+
+def test_every_page_is_read():
+    """A lookup with three pages is read to its end, and no further."""
+    phones = [phone(n) for n in range(6)]
+    directory = Directory(lambda v, page: [{"id": str(page), "phone_number": phones[page]}], pages=3)
+    found = find_subscribers(contacts_of(phones), directory)
+    assert [page for name, _values, page in directory.asked if name == "phone_number__in"] == [1, 2, 3]
+    assert found["subscriber_id"].tolist() == ["1", "2", "3"]
+
+
+def test_an_empty_page_ends_the_lookup():
+    """When the pages are fewer than announced, the first empty one is the last."""
+    directory = Directory(
+        lambda v, page: [{"id": "s", "phone_number": phone(1)}] if page == 1 else [], pages=9
+    )
+    find_subscribers(contacts_of([phone(1)]), directory)
+    assert [page for _name, _values, page in directory.asked] == [1, 2]
+
+
+def test_emails_are_asked_for_whom_the_phone_did_not_find():
+    """A phone that is found settles the person; only the others cost a second question, as given too."""
+    people = pd.DataFrame(
+        {
+            "person": ["user:1", "user:2", "user:3"],
+            "phone": [phone(1), phone(2), None],
+            "email": ["one@mail.test", "Two@Mail.test", "not an address"],
+        }
+    )
+    directory = Directory(
+        lambda values, page: [{"id": "s_1", "phone_number": "12025550101"}] if phone(1)[1:] in values else []
+    )
+    find_subscribers(check_contacts(people), directory)
+    (_, phones, _), (name, emails, _) = directory.asked
+    assert sorted(phones) == [phone(1)[1:], phone(2)[1:]]
+    assert name == "email__in"
+    assert sorted(emails) == ["Two@Mail.test", "two@mail.test"]
+
+
+def test_rows_that_nobody_asked_for_are_ignored():
+    """Among rows that match, others are passed over, never written to."""
+    rows = [
+        {"id": "other", "phone_number": phone(50), "email": "x@mail.test"},
+        {"id": "mine", "phone_number": "+1 (202) 555-0101", "email": None},
+        {"id": "blank", "phone_number": None, "email": ""},
+    ]
+    found = find_subscribers(contacts_of([phone(1)]), Directory(lambda values, page: rows))
+    assert found["subscriber_id"].tolist() == ["mine"]
+
+
+@pytest.mark.parametrize("bad_page", [1, 2])
+def test_a_page_of_strangers_stops_the_run(bad_page):
+    """A server that ignores the filter answers with everyone, and nothing may be concluded from that."""
+    mine, strangers = [{"id": "m", "phone_number": phone(1)}], [{"id": "o", "phone_number": phone(50)}]
+    directory = Directory(lambda values, page: strangers if page == bad_page else mine, pages=2)
+    with pytest.raises(ServerError, match="nobody asked for"):
+        find_subscribers(contacts_of([phone(1)]), directory)
+
+
+@pytest.mark.parametrize(
+    "error", [ServerError("500", status_code=500), UnreachableError("x"), RejectedError("400")]
+)
+def test_a_failed_lookup_raises(error):
+    """Who subscribes is then unknown, and unknown is not nobody."""
+
+    def found(values, page):
+        if "p150@mail.test" in values:
+            raise error
+        return []
+
+    with pytest.raises(type(error)):
+        find_subscribers(contacts_of(emails=[f"p{n}@mail.test" for n in range(300)]), Directory(found))
+
+
+def test_nobody_to_look_up():
+    """No usable contact costs no call and finds nobody."""
+    directory = Directory(lambda values, page: [])
+    assert find_subscribers(contacts_of(["n/a"], ["not an address"]), directory).empty
+    assert find_subscribers(contacts_of(), directory).empty
+    assert not directory.asked
+
+
+def test_the_shop_is_named_by_its_key():
+    """The first call asks whose key it is, and changes nothing."""
+    store = Store({})
+    store.answer = lambda request: {"resource_id": "shop_9", "resource_name": "Acme"}
+    assert connect_shop(store) == Shop(shop_id="shop_9", name="Acme")
+    assert [(r.method, r.path) for r in store.sent] == [("GET", "/api/v2/me")]
+    assert store.sent == [wire.ask_shop()]
