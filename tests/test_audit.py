@@ -12,10 +12,11 @@ from toolkit.audit import audit
 from toolkit.contacts import check_contacts
 from toolkit.errors import ReconciliationError, ServerError, UnknownRunError
 from toolkit.ledger import Ledger
+from toolkit.lookup import find_subscribers
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
 from toolkit.plan import CHANGE_COLUMNS, plan
 from toolkit.runs import RunRecord
-from toolkit.sync import find_subscribers, sync
+from toolkit.sync import sync
 from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop
 
 SHOP = Shop(shop_id="shop_1", name="Acme Socks")
@@ -196,7 +197,7 @@ def record(**fields):
 
 
 def test_totals_that_do_not_add_up(ledger):
-    """A finished run whose totals lack an event is the toolkit's fault, and is not reported as if it were right."""
+    """A finished run whose totals lack an event is the toolkit's fault and is not reported."""
     ledger.save_results("r1", empty_table(PAYLOAD_COLUMNS), empty_table(CHANGE_COLUMNS))
     ledger.save_run(record(status="completed", received=1, finished_at=datetime(2025, 3, 5)))
     with pytest.raises(ReconciliationError, match="1 events came in"):

@@ -293,12 +293,17 @@ def test_no_second_holds_more_than_fifteen():
 
 # --- trouble, and what is repeated ------------------------------------------------------------------------
 
+
+def named(trouble):
+    return trouble.__name__ if callable(trouble) else str(trouble)
+
+
 TRANSIENT = [408, 423, 429, 500, 502, 503, 504]
 FINAL = [400, 404, 405, 409, 413, 422, 501]
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE], ids=["GET", "PATCH"])
-@pytest.mark.parametrize("trouble", [*TRANSIENT, reset, silent, hang, break_off], ids=str)
+@pytest.mark.parametrize("trouble", [*TRANSIENT, reset, silent, hang, break_off], ids=named)
 def test_what_is_repeatable_is_repeated(play, request_, trouble):
     """A read or write that met passing trouble is sent again, and its answer counts the tries."""
     fault = answer(trouble, "{}") if isinstance(trouble, int) else trouble
@@ -330,7 +335,7 @@ def test_a_refused_key_is_final(play, request_, status_code):
     assert "POSTSCRIPT_SECRET_KEY" in str(outcome)
 
 
-@pytest.mark.parametrize("trouble", [408, 500, 502, 503, 504, reset, silent, hang, break_off], ids=str)
+@pytest.mark.parametrize("trouble", [408, 500, 502, 503, 504, reset, silent, hang, break_off], ids=named)
 def test_an_event_is_never_sent_twice(play, trouble):
     """A custom event that may have been taken is not repeated: a second one could be a second text."""
     fault = answer(trouble, "{}") if isinstance(trouble, int) else trouble
@@ -384,14 +389,10 @@ def test_patience_ends(play, fake_time, error, fault):
 
 def test_different_requests_count_their_own_tries(play, fake_time):
     """Tries belong to one request; calls are the sum, by route."""
-    with Faulty(answer(500), answer(), answer(), answer(429), answer(202)) as server:
-        with connect(server.url, fake_time) as client:
-            assert [client.send(r).tries for r in (READ, WRITE, EVENT)] == [2, 1, 2]
-            assert client.calls == {
-                "GET /subscribers": 2,
-                "PATCH /subscribers/{id}": 1,
-                "POST /events": 2,
-            }
+    script = (answer(500), answer(), answer(), answer(429), answer(202))
+    with Faulty(*script) as server, connect(server.url, fake_time) as client:
+        assert [client.send(r).tries for r in (READ, WRITE, EVENT)] == [2, 1, 2]
+        assert client.calls == {"GET /subscribers": 2, "PATCH /subscribers/{id}": 1, "POST /events": 2}
 
 
 def test_429_pauses_every_thread(fake_time):
@@ -419,9 +420,9 @@ def test_retry_after_is_honoured(fake_time):
     """A server that says how long to wait is given that long; a foolish number is cut."""
     for asked, waited in [("7", 7), ("86400", 60), ("soon", 0), ("-5", 0)]:
         begun = fake_time.now
-        with Faulty(answer(429, "{}", Retry_After=asked), answer()) as server:
-            with connect(server.url, fake_time) as client:
-                client.send(READ)
+        script = (answer(429, "{}", Retry_After=asked), answer())
+        with Faulty(*script) as server, connect(server.url, fake_time) as client:
+            client.send(READ)
         assert waited <= fake_time.now - begun <= waited + 1
 
 

@@ -252,7 +252,7 @@ def test_no_such_run(ledger):
     with pytest.raises(UnknownRunError, match="no run yet"):
         ledger.get_run()
     ledger.save_run(run_record())
-    with pytest.raises(UnknownRunError, match='no run "r2".*3_sync_audiences') as caught:
+    with pytest.raises(UnknownRunError, match=r'no run "r2".*3_sync_audiences') as caught:
         ledger.get_run("r2")
     assert isinstance(caught.value, LookupError)
 

@@ -7,6 +7,7 @@ from .contacts import check_contacts
 from .destination import Destination, Discard, Payload
 from .errors import ToolkitError
 from .ledger import Ledger
+from .lookup import connect_shop, find_subscribers
 from .mapping import MISSING, Mapping
 from .memberships import Folded, State, fold
 from .notebook import Job, begin
@@ -21,7 +22,7 @@ from .report import (
     verdict_table,
 )
 from .runs import Audit
-from .sync import Run, connect_shop, find_subscribers, sync
+from .sync import Run, sync
 from .triggers import Trigger
 
 __all__ = [

@@ -261,6 +261,7 @@ def _read_files(paths: Sequence[Path]) -> Iterator[Read]:
     """Read the lines of all files in order; a line that is not JSON comes as a Read without event."""
     numbers = {str(path): number for number, path in enumerate(paths)}
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": os.cpu_count() or 1}) as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would be printed into the notebook
         for compression in ("gzip", "uncompressed"):
             # Escaped: DuckDB, too, reads brackets and stars in a name as a pattern.
             group = [glob.escape(str(p)) for p in paths if _is_gzip(p) == (compression == "gzip")]

@@ -7,11 +7,11 @@ from typing import Protocol
 import pandas as pd
 
 from .contacts import check_contacts
+from .lookup import Postscript, find_subscribers
 from .memberships import State
 from .plan import plan
 from .runs import Audit, RunRecord
 from .statuses import check_totals
-from .sync import Postscript, find_subscribers
 
 DRIFT = {"ENTERED": "missing", "EXITED": "extra"}
 """What a new plan would do, in words of what is wrong now."""
