@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from toolkit import wire
-from toolkit.client import MAX_TRIES, Pacer, PostscriptClient, check_base_url, check_key
+from toolkit.client import Pacer, PostscriptClient, check_base_url, check_key
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,
@@ -365,8 +365,8 @@ def test_nobody_listens(fake_time, request_):
     with connect(f"http://127.0.0.1:{closed_port()}", fake_time) as client:
         with pytest.raises(UnreachableError, match="does not answer") as caught:
             client.send(request_)
-        assert caught.value.tries == MAX_TRIES
-        assert client.calls == {request_.route: MAX_TRIES}
+        assert caught.value.tries == READ.max_tries
+        assert client.calls == {request_.route: request_.max_tries}
 
 
 @pytest.mark.parametrize(
@@ -382,9 +382,9 @@ def test_patience_ends(play, fake_time, error, fault):
     """After the last try the error is the one that was met, with the number of tries."""
     outcome, seen = play(READ, fault)
     assert type(outcome) is error
-    assert outcome.tries == len(seen) == MAX_TRIES
+    assert outcome.tries == len(seen) == READ.max_tries
     # Waits grow, each at most double the one before, none above thirty seconds.
-    assert fake_time.now - 100 < sum(0.5 * 2**n for n in range(MAX_TRIES)) + MAX_TRIES
+    assert fake_time.now - 100 < sum(0.5 * 2**n for n in range(8)) + 8
 
 
 def test_different_requests_count_their_own_tries(play, fake_time):
@@ -446,7 +446,7 @@ def test_a_read_without_json_is_not_nobody_found(play, act):
     """A proxy's page must never pass for an empty list; it is tried again, as it may pass."""
     outcome, _ = play(READ, act)
     assert type(outcome) is ServerError
-    assert outcome.tries == MAX_TRIES
+    assert outcome.tries == READ.max_tries
     assert "not JSON" in str(outcome)
     outcome, _ = play(READ, act, answer(200, '{"subscribers": []}'))
     assert outcome.json == {"subscribers": []}

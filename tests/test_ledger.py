@@ -242,9 +242,9 @@ def test_a_run_comes_back_as_it_was_saved(ledger):
 
 def test_the_latest_run_is_the_one_that_began_last(ledger):
     """Not the one that was saved last."""
-    for run_id, hour in [("b", 11), ("c", 12), ("a", 10)]:
+    for run_id, hour in [("b", 11), ("a", 12), ("c", 10)]:
         ledger.save_run(run_record(run_id, started_at=datetime(2025, 3, 4, hour)))
-    assert ledger.get_run().run_id == "c"
+    assert ledger.get_run().run_id == "a"
 
 
 def test_no_such_run(ledger):

@@ -395,3 +395,10 @@ def test_combined_conditions_always_answer():
         assert Trigger(f"{left} and {right}").matches(event) is (one and two)
         assert Trigger(f"{left} or {right}").matches(event) is (one or two)
         assert Trigger(f"!({left} or {right})").matches(event) is (not (one or two))
+
+
+def test_only_the_strict_dialect_is_read():
+    """Naming it changes nothing; naming another is refused, not ignored."""
+    assert Trigger('type = "track"', dialect="strict") == Trigger('type = "track"')
+    with pytest.raises(ValueError, match="official"):
+        Trigger('type = "track"', dialect="official")

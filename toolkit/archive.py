@@ -407,7 +407,7 @@ def _row_of(event: Mapping[str, Any], outcome: Payload | Discard) -> tuple[Any, 
     """Return mapping to phone, in the order of _ROW_COLUMNS."""
     person = events.person_of(event, outcome.email, outcome.phone)
     if isinstance(outcome, Discard):
-        reason = (outcome.mapping or None, outcome.status, outcome.reason_code)
+        reason = (outcome.mapping or None, outcome.status.value, outcome.reason_code)
         return (*reason, person, None, None, None, outcome.email, outcome.phone)
     status, reason_code = None, None
     if person is None:

@@ -37,7 +37,7 @@ class History(Protocol):
 
 
 def audit(
-    ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = "US"
+    ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
 ) -> Audit:
     """Gather everything about one run.
 
@@ -50,7 +50,7 @@ def audit(
     postscript
         Given, the people of the ledger are looked up again and differences reported as drift.
     default_region
-        Country in which phones without a country code are read, for the drift check.
+        Country in which phones without a country code are read, for the drift check; empty takes the run's.
 
     Returns
     -------
@@ -65,14 +65,13 @@ def audit(
         The run's totals do not add up to what it received.
     """
     record = ledger.get_run(run_id)
+    region = default_region or record.facts.get("parameters", {}).get("default_region", "US")
     found = Audit(
         record=record,
         totals=ledger.load_totals(record.run_id),
         changes=ledger.load_changes(record.run_id),
         calls=ledger.load_calls(record.run_id),
-        drift=None
-        if postscript is None
-        else _drift(ledger.load_state(record.shop_id), postscript, default_region),
+        drift=None if postscript is None else _drift(ledger.load_state(record.shop_id), postscript, region),
     )
     if record.finished_at is not None:
         check_totals(record.received, found.statuses("event"), of="events")

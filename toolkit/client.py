@@ -34,7 +34,6 @@ from .errors import (
     UnreachableError,
 )
 
-MAX_TRIES = 8
 TIMEOUT_SECONDS = (5.0, 10.0)
 """To connect, and between two bytes of the answer (the official integration waits 10 s)."""
 MAX_PAUSE_SECONDS = 60
@@ -173,7 +172,7 @@ class PostscriptClient:
         retrying = Retrying(
             retry=retry_if_exception(lambda error: _is_worth_repeating(error, request)),
             wait=wait_random_exponential(multiplier=0.5, max=30),
-            stop=stop_after_attempt(MAX_TRIES),
+            stop=stop_after_attempt(request.max_tries),
             sleep=self._sleep,
             before_sleep=self._slow_down,
             reraise=True,

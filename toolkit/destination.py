@@ -15,29 +15,22 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from toolkit.errors import FileFormatError, InputPathError, MappingError, TriggerError
-from toolkit.events import INTEGRATION_NAME, has_consent, is_event, is_for_postscript
-from toolkit.mapping import MISSING, Mapping, check_mapping, kind_of, number_text
-from toolkit.triggers import Trigger
-
-Status = Literal[
-    "filtered_integrations",
-    "filtered_consent",
-    "no_matching_mapping",
-    "not_an_audience_event",
-    "invalid_payload",
-]
+from .errors import FileFormatError, InputPathError, MappingError, TriggerError
+from .events import INTEGRATION_NAME, has_consent, is_event, is_for_postscript
+from .mapping import MISSING, Mapping, check_mapping, kind_of, number_text
+from .statuses import EventStatus
+from .triggers import Trigger
 
 MAX_MAPPINGS: Final = 50
 """Segment's limit for one destination."""
 DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
 """Segment's default for the Sync Audiences action."""
-REASON_CODES: Final[dict[Status, str]] = {
-    "filtered_integrations": "FILTERED_BY_INTEGRATIONS_OBJECT",
-    "filtered_consent": "FILTERED_BY_END_USER_CONSENT",
-    "no_matching_mapping": "NO_MATCHING_MAPPING",
-    "not_an_audience_event": "NOT_AN_AUDIENCE_EVENT",
-    "invalid_payload": "PAYLOAD_VALIDATION_FAILED",
+REASON_CODES: Final[dict[EventStatus, str]] = {
+    EventStatus.FILTERED_INTEGRATIONS: "FILTERED_BY_INTEGRATIONS_OBJECT",
+    EventStatus.FILTERED_CONSENT: "FILTERED_BY_END_USER_CONSENT",
+    EventStatus.NO_MATCHING_MAPPING: "NO_MATCHING_MAPPING",
+    EventStatus.NOT_AN_AUDIENCE_EVENT: "NOT_AN_AUDIENCE_EVENT",
+    EventStatus.INVALID_PAYLOAD: "PAYLOAD_VALIDATION_FAILED",
 }
 """Each status in the words of Segment's delivery overview, where it has them."""
 
@@ -146,7 +139,7 @@ class Payload:
 class Discard:
     """Why an event, or one mapping's part of it, leads to no payload."""
 
-    status: Status
+    status: EventStatus
     reason: str
     """A sentence for people; holds no contact."""
     mapping: str = ""
@@ -177,11 +170,11 @@ class ActionMapping:
             values = self.fields.resolve(event)
         except MappingError as error:
             return Discard(
-                status="invalid_payload", reason=f"The mapping fails at {error}.", mapping=self.name
+                status=EventStatus.INVALID_PAYLOAD, reason=f"The mapping fails at {error}.", mapping=self.name
             )
         if not isinstance(values, dict):
             reason = "The mapping gives no object of fields."
-            return Discard(status="invalid_payload", reason=reason, mapping=self.name)
+            return Discard(status=EventStatus.INVALID_PAYLOAD, reason=reason, mapping=self.name)
         checked, problems = _checked(values)
         if problems:
             return self._refusal(values, problems)
@@ -199,7 +192,7 @@ class ActionMapping:
     def _refusal(self, values: dict[str, Any], problems: dict[str, str]) -> Discard:
         """Say why: without an audience's class the event was never meant for the action."""
         return Discard(
-            status="not_an_audience_event" if _CLASS in problems else "invalid_payload",
+            status=EventStatus.NOT_AN_AUDIENCE_EVENT if _CLASS in problems else EventStatus.INVALID_PAYLOAD,
             reason=" ".join(problems.values()),
             mapping=self.name,
             email=_contact(values.get("email")),
@@ -213,7 +206,7 @@ class Destination:
 
     Examples
     --------
-    >>> Destination.default().payload({"type": "identify", "traits": {"vip": True}}).status
+    >>> Destination.default().payload({"type": "identify", "traits": {"vip": True}}).status.value
     'not_an_audience_event'
     """
 
@@ -253,17 +246,17 @@ class Destination:
         Never empty and never raises, whatever the event holds.
         """
         if not is_event(event):
-            return (Discard(status="no_matching_mapping", reason="The event is not an object."),)
+            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason="The event is not an object."),)
         if not is_for_postscript(event):
             reason = f"The event's integrations object does not include {INTEGRATION_NAME}."
-            return (Discard(status="filtered_integrations", reason=reason),)
+            return (Discard(status=EventStatus.FILTERED_INTEGRATIONS, reason=reason),)
         if not has_consent(event, self.consent_categories):
             reason = "The person has not consented to every category of the destination."
-            return (Discard(status="filtered_consent", reason=reason),)
+            return (Discard(status=EventStatus.FILTERED_CONSENT, reason=reason),)
         found = [m.payload(event) for m in self.mappings if m.enabled and m.trigger.matches(event)]
         if not found:
             reason = "No enabled mapping has a trigger that matches the event."
-            return (Discard(status="no_matching_mapping", reason=reason),)
+            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason=reason),)
         return tuple(found)
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from toolkit.errors import MappingError
+from .errors import MappingError
 
 Resolver: TypeAlias = Callable[[Any], Any]
 

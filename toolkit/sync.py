@@ -187,8 +187,10 @@ def sync(
 
 def _facts(plan: Plan, postscript: Postscript, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     kinds = {"reads": sum(postscript.calls.values()), **plan.planned_calls}
+    # A ledger's URL may hold a password.
+    given = {name: value for name, value in (parameters or {}).items() if name != "ledger_url"}
     return {
-        "parameters": dict(parameters or {}),
+        "parameters": given,
         "planned_calls": sum(kinds.values()),
         "planned_calls_by_kind": kinds,
         "calls": postscript.calls,

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from toolkit.errors import TriggerError
+from .errors import TriggerError
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 FunctionName = Literal["contains", "match"]
@@ -90,11 +90,15 @@ class Trigger:
     ----------
     text
         The condition, such as ``type = "identify" or type = "track"``.
+    dialect
+        ``strict``: the documented language, what Segment would misread refused. There is no other yet.
 
     Raises
     ------
     TriggerError
         The text cannot be read; ``position`` says where.
+    ValueError
+        Another dialect is named.
 
     Examples
     --------
@@ -105,7 +109,9 @@ class Trigger:
 
     __slots__ = ("_matches", "text", "tree")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, dialect: str = "strict") -> None:
+        if dialect != "strict":
+            raise ValueError(f'This version reads the dialect "strict" only, not "{dialect}".')
         self.text: Final = text
         """The text as given."""
         self.tree: Final[Node] = _Parser(text).parse()

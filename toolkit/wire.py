@@ -37,6 +37,8 @@ class Request:
     body: Mapping[str, Any] | None = None
     repeatable: bool = True
     """False when doing it twice is worse than not knowing whether it was done."""
+    max_tries: int = 8
+    """Times it is sent at the most, when trying again may help."""
 
     @property
     def route(self) -> str:
@@ -78,7 +80,8 @@ class Subscriber:
 
 def ask_shop() -> Request:
     """Ask which shop the key belongs to: a first call without risk."""
-    return Request(method="GET", path="/api/v2/me")
+    # Few tries: a wrong address should be told in seconds.
+    return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
 def find_by_phone(phones: Sequence[str], *, page: int = 1) -> Request:
