@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import math
 import socket
@@ -162,6 +164,15 @@ def play(fake_time):
             return outcome, server.seen
 
     return run
+
+
+@pytest.fixture
+def no_collection():
+    """Keep finalizers from running, and failing for want of stack, in the depth of nested JSON."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 # --- what is sent -----------------------------------------------------------------------------------------
@@ -442,6 +453,7 @@ def test_retry_after_is_honoured(fake_time):
     ],
     ids=["html", "torn json", "wrong kind", "empty", "not text", "deep", "no content"],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_a_read_without_json_is_not_nobody_found(play, act):
     """A proxy's page must never pass for an empty list; it is tried again, as it may pass."""
     outcome, _ = play(READ, act)
@@ -473,6 +485,7 @@ def test_json_is_read_as_utf8(play, kind):
     "body",
     ["", "<html>down</html>", '{"errors": 3}', "[]", "\x00", '{"error_message": {"a": 1}}', "[" * 100_000],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_any_error_body_leads_to_the_same_error(play, body):
     """The body of an error never changes what kind of error it is."""
     outcome, _ = play(READ, answer(404, body))
@@ -636,3 +649,32 @@ def test_a_key_that_cannot_be_one(key):
 def test_space_around_a_key_is_dropped():
     """A newline that came along when the key was copied does no harm."""
     assert check_key(f" {KEY}\n") == KEY
+
+
+@pytest.mark.parametrize(("overslept", "gaps"), [(0.0, [0.1, 0.1, 0.1]), (0.05, [0.15, 0.25, 0.25])])
+def test_after_a_late_wake_one_turn_is_left_out(overslept, gaps):
+    """A busy machine delays what was just sent, too: two requests must not arrive for one turn."""
+    now = 0.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds + overslept
+
+    pacer, begun = Pacer(10, clock=lambda: now, sleep=sleep), []
+    for _ in range(4):
+        pacer.wait()
+        begun.append(now)
+    assert [b - a for a, b in itertools.pairwise(begun)] == pytest.approx(gaps)
+
+
+def test_a_page_is_no_answer_to_a_write(play):
+    """A proxy's page with 200 is not "done": a write is tried again, an event's fate is unknown."""
+    page = answer(200, "<html>Sign in</html>", "text/html")
+    outcome, seen = play(WRITE, page)
+    assert type(outcome) is ServerError
+    assert len(seen) == WRITE.max_tries
+    outcome, seen = play(EVENT, page)
+    assert type(outcome) is LostAnswerError
+    assert len(seen) == 1
+    outcome, _ = play(WRITE, answer(200, "", "text/plain"))
+    assert outcome.json is None

@@ -878,6 +878,24 @@ def test_an_empty_page_ends_the_lookup():
     assert [page for _name, _values, page in directory.asked] == [1, 2]
 
 
+@pytest.mark.parametrize("after_the_end", ["empty", "the last again"])
+def test_a_lookup_without_a_number_of_pages(after_the_end):
+    """When an answer does not count its pages, they are read until one brings nobody new."""
+    phones = [phone(n) for n in range(3)]
+
+    def found(values, page):
+        number = min(page, 2)
+        return (
+            []
+            if page > number and after_the_end == "empty"
+            else [{"id": str(number), "phone_number": phones[number]}]
+        )
+
+    directory = Directory(found, pages=None)
+    assert find_subscribers(contacts_of(phones), directory)["subscriber_id"].tolist() == ["1", "2"]
+    assert [page for name, _values, page in directory.asked if name == "phone_number__in"] == [1, 2, 3]
+
+
 def test_emails_are_asked_for_whom_the_phone_did_not_find():
     """A phone that is found settles the person; only the others cost a second question, as given too."""
     people = pd.DataFrame(

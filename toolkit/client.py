@@ -66,10 +66,15 @@ class Pacer:
         after a stall nothing is made up for, because what is sent together is counted together.
         """
         with self._turn:
+            late = 0.0
             while (remaining := self._begins() - self._clock()) > 0:
                 self._sleep(remaining)
+                late = self._clock() - self._begins()
+            # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
+            # one turn is left out, so that two do not arrive for one.
+            turns = 2 if late > self._interval / 4 else 1
             with self._lock:
-                self._next = max(self._next, self._clock() + self._interval)
+                self._next = max(self._next, self._clock() + turns * self._interval)
 
     def _begins(self) -> float:
         with self._lock:
@@ -324,17 +329,20 @@ _KEY_HELP = (
 
 
 def _json_of(request: wire.Request, status_code: int, kind: str, text: str) -> object:
-    """Return the parsed body; None for an empty one, and for anything but JSON after a write."""
+    """Return the parsed body; None for the empty answer to a write.
+
+    Anything else that is not JSON comes from somebody else, a proxy's sign-in page say: a read must never
+    take it for "nobody found", nor a write for "done".
+    """
     if "json" in kind:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
             pass
-    if request.method == "GET":
-        # Reading must never take a proxy's page for "nobody found"; 502 so that it is tried again.
-        raise ServerError(
-            f"{request.route} answered {status_code} with something that is not JSON. "
-            "Check POSTSCRIPT_BASE_URL, then run again.",
-            status_code=502,
-        )
-    return None
+    if request.method != "GET" and not text.strip():
+        return None
+    said = f"{request.route} answered {status_code} with something that is not JSON"
+    if not request.repeatable:
+        raise LostAnswerError(f"{said}: it may or may not have been carried out.", status_code=status_code)
+    # 502, as a proxy's fault is told: it is tried again.
+    raise ServerError(f"{said}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)
