@@ -53,6 +53,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
             gc.freeze()
             print(ready, flush=True)
             stop.wait()
+            gc.unfreeze()  # extensions check at the end that everything was freed
     except OSError as problem:
         return _failed(
             f"Port {options.port} cannot be used ({problem.strerror}); choose another with --port."
