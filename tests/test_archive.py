@@ -635,3 +635,21 @@ def test_memory_is_bounded(tmp_path):
     rows, memberships, megabytes = map(int, done.stdout.split())
     assert (rows, memberships) == (300_000, 300_000)
     assert megabytes < 600
+
+
+def test_people_known_only_by_contact_are_not_duplicates():
+    """Without ids and messageId, the contact tells two events apart."""
+
+    def entering(email):
+        told = {key: value for key, value in event(1).items() if key not in {"userId", "messageId"}}
+        return {**told, "traits": {**told["traits"], "email": email}}
+
+    rows = read_events([entering("a@mail.test"), entering("b@mail.test"), entering("a@mail.test")]).payloads()
+    assert rows["status"].eq("duplicate").tolist() == [False, False, True]
+
+
+def test_the_copy_meant_for_postscript_is_the_one_that_counts():
+    """A message first sent elsewhere and replayed to Postscript is not lost as a duplicate."""
+    elsewhere = {**event(1), "integrations": {"All": False, "Other": True}}
+    rows = read_events([elsewhere, event(1)]).payloads()
+    assert rows["status"].fillna("").tolist() == ["duplicate", ""]

@@ -44,7 +44,9 @@ class Store:
     def calls(self):
         return {}
 
-    def send(self, request):
+    def send(self, request, *, on_leaving=None):
+        if on_leaving:
+            on_leaving()
         self.methods.append(request.method)
         if request.method == "GET":
             asked = {value for name, value in request.query if name == "email__in"}
@@ -175,7 +177,7 @@ def test_a_failed_lookup_is_not_no_drift(ledger, store):
     """When Postscript cannot be read the audit raises instead of reporting everybody gone."""
     deliver(EVENTS, store, ledger)
 
-    def send(request):
+    def send(request, *, on_leaving=None):
         raise ServerError("503", status_code=503)
 
     store.send = send

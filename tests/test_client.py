@@ -678,3 +678,18 @@ def test_a_page_is_no_answer_to_a_write(play):
     assert len(seen) == 1
     outcome, _ = play(WRITE, answer(200, "", "text/plain"))
     assert outcome.json is None
+
+
+def test_what_is_noted_on_leaving_is_noted_once_and_at_its_turn(play, fake_time):
+    """The note is taken after the wait for the turn, and not again when the request is repeated."""
+    begun = []
+    with Sandbox(rate=100) as sandbox:
+        client = PostscriptClient(
+            sandbox.base_url, "sk_sandbox", clock=fake_time.clock, sleep=fake_time.sleep
+        )
+        with client:
+            client.send(wire.ask_shop())
+            before = fake_time.now
+            client.send(wire.ask_shop(), on_leaving=lambda: begun.append(fake_time.now))
+    assert len(begun) == 1
+    assert begun[0] >= before + 1 / 14

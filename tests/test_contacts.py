@@ -181,7 +181,7 @@ def test_phone_digits_are_ascii_and_stay_put(seed):
         pytest.param("ana@mail.test", "ana@mail.test", id="plain"),
         pytest.param("  Ana.Lee@Mail.TEST \n", "ana.lee@mail.test", id="case and space"),
         pytest.param("ANA+sms@mail.test", "ana+sms@mail.test", id="a tag stays"),
-        pytest.param("STRAßE@mail.test", "strasse@mail.test", id="folded, not lowered"),
+        pytest.param("STRAßE@mail.test", "straße@mail.test", id="lowered, not folded"),
         pytest.param("ana@xn--exmple-cua.test", "ana@exämple.test", id="one spelling of a foreign domain"),
         pytest.param("o'brien@a-b.example.test", "o'brien@a-b.example.test", id="apostrophe"),
     ],

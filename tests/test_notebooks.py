@@ -118,6 +118,7 @@ def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebo
         pytest.param({"dry_runn": "False"}, "has no parameter dry_runn", id="unknown parameter"),
         pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag"),
         pytest.param({"requests_per_second": "fast"}, "give a number", id="bad number"),
+        pytest.param({"output_dir": "no-archive.png"}, "not a folder", id="output_dir is a file"),
         pytest.param({"audience_keys": '["vip_custmers"]'}, "No event names", id="unknown audience"),
     ],
 )
@@ -257,3 +258,19 @@ def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
     }
     with pytest.raises(ParameterError, match="no parameter runid"):
         begin("4_audit_report", given)
+
+
+def test_a_summary_is_json_and_never_an_earlier_runs(tmp_path):
+    """A number that JSON has not is null; from the start of a run on, the summary is this run's."""
+    given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(tmp_path)}
+    job = begin("4_audit_report", given)
+    path = tmp_path / "4_audit_report" / "summary.json"
+
+    job.write_summary({"status": "completed", "shares": [{"with_phone": float("nan")}]})
+    assert json.loads(path.read_text())["shares"] == [{"with_phone": None}]
+    again = begin("4_audit_report", given)
+    again.note_start()
+    assert json.loads(path.read_text())["status"] == "running"
+    again.note_failure(ParameterError("No event names the audience x."))
+    found = json.loads(path.read_text())
+    assert (found["status"], found["error"]) == ("failed", "ParameterError: No event names the audience x.")

@@ -117,8 +117,14 @@ def plain(series):
         pytest.param(
             ("STRAßE@mail.test", None),
             [subscriber(1, email="strasse@mail.test")],
+            (None, None, "SUBSCRIBER_NOT_FOUND"),
+            id="another letter is another address",
+        ),
+        pytest.param(
+            ("Ana@xn--bcher-kva.mail.test", None),
+            [subscriber(1, email="ana@BÜCHER.mail.test")],
             ("s_1", "email", None),
-            id="email case-folded",
+            id="an encoded domain is the same domain",
         ),
         pytest.param(
             (EMAIL, None),

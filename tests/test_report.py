@@ -491,7 +491,7 @@ def test_heading(mode, status, heading):
     ("drift", "said"),
     [
         (None, None),
-        (FULL.drift.head(0), "Postscript holds exactly what was asked for."),
+        (FULL.drift.head(0), "No subscriber differs from what was asked for."),
         (FULL.drift, "1 missing, 1 extra"),
     ],
     ids=["not asked", "none", "some"],

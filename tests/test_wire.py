@@ -51,7 +51,7 @@ def page(rows, **info):
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        pytest.param(ask_shop(), Request(method="GET", path="/api/v2/me"), id="shop"),
+        pytest.param(ask_shop(), Request(method="GET", path="/api/v2/me", max_tries=3), id="shop"),
         pytest.param(
             find_by_phone(["12025550143", "12025550144"]),
             Request(

@@ -429,9 +429,14 @@ def _row_of(event: Mapping[str, Any], outcome: Payload | Discard) -> tuple[Any, 
 
 
 def _mark_duplicates(frame: pd.DataFrame) -> None:
-    """Give every repetition of a message its status; the copy received first is the one that counts."""
-    messages = frame.loc[frame["message_id"].notna(), ["number", "message_id", "received_at"]]
-    messages = messages.drop_duplicates("number").sort_values("received_at", kind="stable")
+    """Give every repetition of a message its status; the copy received first is the one that counts.
+
+    One that was meant for Postscript goes before one that was not: a replay names other destinations.
+    """
+    messages = frame.loc[frame["message_id"].notna(), ["number", "message_id", "status", "received_at"]]
+    filtered = [EventStatus.FILTERED_INTEGRATIONS.value, EventStatus.FILTERED_CONSENT.value]
+    messages["filtered"] = messages["status"].isin(filtered)
+    messages = messages.drop_duplicates("number").sort_values(["filtered", "received_at"], kind="stable")
     repeated = messages.loc[messages["message_id"].duplicated(), "number"]
     rows = frame["number"].isin(repeated)
     frame.loc[rows, "status"] = EventStatus.DUPLICATE.value

@@ -160,8 +160,10 @@ class PostscriptClient:
         with self._counting:
             return dict(self._calls)
 
-    def send(self, request: wire.Request) -> wire.Answer:
+    def send(self, request: wire.Request, *, on_leaving: Callable[[], None] | None = None) -> wire.Answer:
         """Send a request and return its answer; the answer, or the error, knows how many tries it took.
+
+        ``on_leaving`` is called once, when its turn has come and nothing has left yet.
 
         Raises
         ------
@@ -183,7 +185,7 @@ class PostscriptClient:
             reraise=True,
         )
         try:
-            answer = retrying(self._try, request)
+            answer = retrying(self._try, request, [on_leaving] if on_leaving else [])
         except PostscriptError as error:
             error.tries = retrying.statistics["attempt_number"]
             raise
@@ -195,8 +197,10 @@ class PostscriptClient:
             # The budget belongs to the shop, so every thread waits, not only this one.
             self._pacer.pause(getattr(state, "upcoming_sleep", 0.0))
 
-    def _try(self, request: wire.Request) -> wire.Answer:
+    def _try(self, request: wire.Request, leaving: list[Callable[[], None]]) -> wire.Answer:
         self._pacer.wait()
+        if leaving:
+            leaving.pop()()
         with self._counting:
             self._calls[request.route] += 1
         try:
@@ -244,7 +248,9 @@ def check_base_url(base_url: str) -> str:
         parts.port  # noqa: B018 - read, because it raises when it is no number
     except ValueError:
         raise wrong from None
-    extra = "@" in parts.netloc or parts.query or parts.fragment
+    # The requests bring their own path; a second /api/v2 would only be told as "not found".
+    doubled = parts.path.rstrip("/").endswith("/api/v2")
+    extra = "@" in parts.netloc or parts.query or parts.fragment or doubled
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
         raise wrong
     if parts.scheme == "http" and not _is_loopback(parts.hostname):

@@ -132,7 +132,21 @@ def check_email(raw: str) -> Verdict:
         found = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return Verdict(code="email_invalid", value=None)
-    return Verdict(code=OK, value=found.normalized.casefold())
+    return Verdict(code=OK, value=found.normalized.lower())
+
+
+def fold_email(email: str) -> str:
+    """Return the form in which emails are compared: lower-cased, an encoded domain in its own letters.
+
+    Lower-cased, not case-folded: folding would make "ss" of "ß", which is another domain.
+
+    >>> fold_email(" Ana@XN--BCHER-KVA.example.com ")
+    'ana@bücher.example.com'
+    """
+    folded = email.strip().lower()
+    if folded.isascii() and "xn--" not in folded:
+        return folded
+    return check_email(folded).value or folded
 
 
 def phone_digits(phone: str) -> str:

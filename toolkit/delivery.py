@@ -277,9 +277,15 @@ class Delivery:
             audience_id=transition.audience_id,
             external_id=transition.external_id,
         )
-        call = self.ledger.start_event(self.run_id, request.route, transition)
+        call = 0
+
+        def note() -> None:
+            nonlocal call
+            call = self.ledger.start_event(self.run_id, request.route, transition)
+
         try:
-            answer = self.postscript.send(request)
+            # Noted at the last moment: what only waits for its turn is still due if the process ends.
+            answer = self.postscript.send(request, on_leaving=note)
         except PostscriptError as error:
             state = {LostAnswerError: "unknown", RejectedError: "refused"}.get(type(error), "due")
             self.ledger.end_event(

@@ -36,7 +36,7 @@ def is_event(value: object) -> TypeGuard[dict[str, Any]]:
 def person_of(event: Mapping[str, Any], email: str | None, phone: str | None) -> str | None:
     """Return the name under which the events of one person are brought together, None for nobody.
 
-    The first there is of ``userId``, ``anonymousId``, *email* (case-folded) and *phone*.
+    The first there is of ``userId``, ``anonymousId``, *email* (lower-cased) and *phone*.
 
     >>> person_of({"userId": "c_1042"}, "dana@example.test", None)
     'user:c_1042'
@@ -47,7 +47,7 @@ def person_of(event: Mapping[str, Any], email: str | None, phone: str | None) ->
         if name := _id_text(event.get(key)):
             return f"{kind}:{name}"
     if email and (address := email.strip()):
-        return f"email:{address.casefold()}"
+        return f"email:{address.lower()}"
     if phone and (number := phone.strip()):
         return f"phone:{number}"
     return None
@@ -101,6 +101,8 @@ def dedupe_key(event: Mapping[str, Any]) -> str:
     key = _computation_key(event)
     said = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
     said += [key, _value_of(event, key), event.get("timestamp")]
+    # The contacts as well: they are the person where there is no id.
+    said += [event.get("traits"), event.get("properties"), _context_traits(event)]
     # ASCII output: a lone surrogate cannot be encoded, its escape can.
     try:
         text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
@@ -109,6 +111,11 @@ def dedupe_key(event: Mapping[str, Any]) -> str:
         plain = [value if isinstance(value, str | bool | None) else type(value).__name__ for value in said]
         text = json.dumps(plain, separators=(",", ":"))
     return "hash:" + hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _context_traits(event: Mapping[str, Any]) -> object:
+    context = event.get("context")
+    return context.get("traits") if isinstance(context, Mapping) else None
 
 
 def event_time(event: Mapping[str, Any]) -> int | None:

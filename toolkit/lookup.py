@@ -9,7 +9,7 @@ from typing import Protocol
 import pandas as pd
 
 from . import wire
-from .contacts import phone_digits
+from .contacts import fold_email, phone_digits
 from .errors import ServerError
 from .plan import subscribers_table
 
@@ -24,8 +24,11 @@ class Postscript(Protocol):
     def calls(self) -> dict[str, int]:
         """Requests made so far by route."""
 
-    def send(self, request: wire.Request) -> wire.Answer:
-        """Send a request; PostscriptError when it was not carried out, or may not have been."""
+    def send(self, request: wire.Request, *, on_leaving: Callable[[], None] | None = None) -> wire.Answer:
+        """Send a request; PostscriptError when it was not carried out, or may not have been.
+
+        ``on_leaving`` is called once, when its turn has come and nothing has left yet.
+        """
 
 
 def connect_shop(postscript: Postscript) -> wire.Shop:
@@ -80,15 +83,13 @@ def _look_up_batch(
     values: Sequence[str], ask: Callable[..., wire.Request], postscript: Postscript
 ) -> list[wire.Subscriber]:
     """Ask for one batch, every page of it; only rows that match what was asked count."""
-    asked = {v.casefold() for v in values}
+    asked = {fold_email(v) for v in values}
     found: dict[str, wire.Subscriber] = {}
     page = 1
     while True:
         rows, pages = wire.parse_page(postscript.send(ask(values, page=page)))
         matching = {
-            s.subscriber_id: s
-            for s in rows
-            if phone_digits(s.phone) in asked or s.email.strip().casefold() in asked
+            s.subscriber_id: s for s in rows if phone_digits(s.phone) in asked or fold_email(s.email) in asked
         }
         if rows and not matching:
             raise ServerError(

@@ -7,6 +7,7 @@ leaves a summary that says ``failed``, whatever cell it came from.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ import pandas as pd
 
 from .client import PostscriptClient
 from .contacts import mask_email, mask_person, mask_phone
-from .errors import InputError, ToolkitError, UnknownRunError
+from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger
 from .parameters import check_injected, read_parameters
 from .settings import Settings, load_settings
@@ -38,6 +39,7 @@ class Job:
         """Where this notebook's files go; made when the first is written."""
         self._settings = settings
         self._open: list[PostscriptClient | Ledger] = []
+        self._started = False
         self._finished = False
 
     def connect(self) -> PostscriptClient:
@@ -91,13 +93,22 @@ class Job:
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Write summary.json: what a scheduler reads."""
+        self._write_summary(figures)
+        self._finished = True
+
+    def note_start(self) -> None:
+        """Leave a summary that says running, so that an earlier one does not speak for a run that dies."""
+        self._started = True
+        self._write_summary(self._no_figures(RunStatus.RUNNING))
+
+    def _write_summary(self, figures: Mapping[str, Any]) -> None:
         written = {
             "notebook": self.notebook,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **figures,
+            **_without_nan(figures),
         }
-        self.write_text("summary.json", json.dumps(written, indent=2, default=str) + "\n")
-        self._finished = True
+        text = json.dumps(written, indent=2, default=str, allow_nan=False)
+        self.write_text("summary.json", text + "\n")
 
     def close(self) -> None:
         """Close every connection."""
@@ -108,24 +119,28 @@ class Job:
         """Leave a summary that says failed, unless the input was bad or the summary is already written."""
         calls = next((c.calls for c in self._open if isinstance(c, PostscriptClient)), {})
         self.close()
-        if self._finished or isinstance(error, InputError):
+        if self._finished or (isinstance(error, InputError) and not self._started):
             return
         # Another's message may quote data; only our own sentences are known to hold no contact.
         said = str(error) if isinstance(error, ToolkitError) else ""
+        figures = self._no_figures(RunStatus.FAILED)
         self.write_summary(
-            {
-                "run_id": "",
-                "mode": "dry_run" if getattr(self.parameters, "dry_run", True) else "live",
-                "status": RunStatus.FAILED.value,
-                "error": f"{type(error).__name__}: {said}".rstrip(": "),
-                "received": 0,
-                "event_statuses": {},
-                "change_statuses": {},
-                "planned_calls": 0,
-                "calls": calls,
-                "seconds": 0,
-            }
+            {**figures, "error": f"{type(error).__name__}: {said}".rstrip(": "), "calls": calls}
         )
+
+    def _no_figures(self, status: RunStatus) -> dict[str, Any]:
+        return {
+            "run_id": "",
+            "mode": "dry_run" if getattr(self.parameters, "dry_run", True) else "live",
+            "status": status.value,
+            "error": "",
+            "received": 0,
+            "event_statuses": {},
+            "change_statuses": {},
+            "planned_calls": 0,
+            "calls": {},
+            "seconds": 0,
+        }
 
     def _place(self, name: str) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +164,7 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     """
     check_injected(notebook, given.get("In", ()))
     job = Job(notebook, read_parameters(notebook, given), load_settings())
+    _check_folder(job.folder)
     _watch(job)
     return job
 
@@ -177,6 +193,22 @@ def _masked(table: pd.DataFrame) -> pd.DataFrame:
         **{name: table[name].map(mask, na_action="ignore") for name, mask in masks.items() if name in table}
     )
     return shown.rename(columns={"email": "email_masked", "phone": "phone_masked"})
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace every number that JSON does not have by null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ParameterError unless *folder* is one, or can be made, and can be written to."""
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
 
 
 def _without_formula(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Decide what a sync would do: desired memberships against what subscribers hold. Nothing is sent.
 
-Matching is by phone digits first, then by email, case-folded; who is not clearly one subscriber is
+Matching is by phone digits first, then by email, lower-cased; who is not clearly one subscriber is
 reported, never guessed. However many audiences change, a subscriber is written once.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import wire
-from .contacts import mask_email, mask_phone, phone_digits
+from .contacts import fold_email, mask_email, mask_phone, phone_digits
 from .errors import ParameterError
 from .memberships import State
 from .statuses import ChangeStatus
@@ -112,7 +112,7 @@ def subscribers_table(subscribers: Iterable[wire.Subscriber]) -> pd.DataFrame:
         {
             "subscriber_id": [*rows],
             "phone_digits": [phone_digits(s.phone) or None for s in rows.values()],
-            "email_folded": [s.email.strip().casefold() or None for s in rows.values()],
+            "email_folded": [fold_email(s.email) or None for s in rows.values()],
             "audiences": [wire.read_audiences(s.properties) for s in rows.values()],
             "has_property": [wire.AUDIENCES_PROPERTY in s.properties for s in rows.values()],
             "property_count": [len(s.properties) for s in rows.values()],
