@@ -653,3 +653,25 @@ def test_the_copy_meant_for_postscript_is_the_one_that_counts():
     elsewhere = {**event(1), "integrations": {"All": False, "Other": True}}
     rows = read_events([elsewhere, event(1)]).payloads()
     assert rows["status"].fillna("").tolist() == ["duplicate", ""]
+
+
+@pytest.mark.parametrize("zeros", [8, 512])
+def test_a_gzip_file_padded_with_zeros_is_whole(tmp_path, zeros):
+    """As gzip itself has it, and as a tape leaves it: nothing of it is damaged or missing."""
+    write(tmp_path / "padded.gz", gzip.compress(lines(1, 2)) + bytes(zeros))
+    write(tmp_path / "good.gz", gzip.compress(lines(3)))
+    assert sorted(read(tmp_path)["message_id"]) == ["m1", "m2", "m3"]
+
+
+def test_an_empty_gzip_file_is_no_trouble(tmp_path):
+    """Its checksum and size are zeros, too."""
+    write(tmp_path / "empty.gz", gzip.compress(b""))
+    write(tmp_path / "good.gz", gzip.compress(lines(3)))
+    assert read(tmp_path)["message_id"].tolist() == ["m3"]
+
+
+def test_forty_megabytes_without_a_newline_are_one_torn_line(tmp_path):
+    """A file that lost its newlines costs one line, not the archive."""
+    write(tmp_path / "long.ndjson", lines(1) + b'{"type": "' + b"x" * 40_000_000 + b"\n" + lines(2))
+    rows = read(tmp_path)
+    assert rows["status"].eq("malformed").tolist() == [False, True, False]

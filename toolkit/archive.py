@@ -10,6 +10,7 @@ import glob
 import gzip
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,10 @@ SAMPLE = "sample"
 ROWS_AT_A_TIME = 20_000
 MEMORY_LIMIT = "1GB"
 """What DuckDB may hold while it reads."""
+MAX_LINE_BYTES = 64 << 20
+"""Longest line that is read: Segment's events have 32 KB, but a torn file may have lost its newlines."""
+THREADS = min(os.cpu_count() or 1, 4)
+"""Each may need a buffer of two longest lines."""
 
 _NOT_ARCHIVES = {"dummy-object.txt"}
 _GZIP = b"\x1f\x8b"
@@ -202,23 +207,37 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _repair(files: Sequence[Path], scratch: Path) -> tuple[set[int], list[Path]]:
-    """Return which files are damaged, and the files to read: for those, a copy of what is left of them.
+    """Return which files are damaged, and the files to read: a copy where DuckDB cannot read one as it is.
 
     DuckDB reads a gzip file whose middle is broken up to the break and says nothing, so each is checked
-    first: its checksum is at its end.
+    first: its checksum is at its end. It refuses one that is padded with zeros, which gzip itself allows.
     """
 
-    def readable(numbered: tuple[int, Path]) -> Path:
+    def readable(numbered: tuple[int, Path]) -> tuple[Path, bool]:
         number, path = numbered
-        if not _is_gzip(path) or _is_intact(path):
-            return path
+        if not _is_gzip(path):
+            return path, False
         copy = scratch / f"{number}.ndjson"
-        _salvage(path, copy)
-        return copy
+        if not _is_intact(path):
+            _salvage(path, copy)
+            return copy, True
+        if not _ends_in_zeros(path):
+            return path, False
+        with gzip.open(path) as packed, copy.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+        return copy, False
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        paths = [*pool.map(readable, enumerate(files))]
-    return {i for i, (path, given) in enumerate(zip(paths, files, strict=True)) if path != given}, paths
+        found = [*pool.map(readable, enumerate(files))]
+    damaged = {number for number, (_path, is_damaged) in enumerate(found) if is_damaged}
+    return damaged, [path for path, _is_damaged in found]
+
+
+def _ends_in_zeros(path: Path) -> bool:
+    """Tell whether the last eight bytes are zeros: padding, as no checksum and size of anything are."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return file.read() == bytes(8)
 
 
 def _is_intact(path: Path) -> bool:
@@ -260,7 +279,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 def _read_files(paths: Sequence[Path]) -> Iterator[Read]:
     """Read the lines of all files in order; a line that is not JSON comes as a Read without event."""
     numbers = {str(path): number for number, path in enumerate(paths)}
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": os.cpu_count() or 1}) as connection:
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": THREADS}) as connection:
         connection.execute("SET enable_progress_bar = false")  # it would be printed into the notebook
         for compression in ("gzip", "uncompressed"):
             # Escaped: DuckDB, too, reads brackets and stars in a name as a pattern.
@@ -270,10 +289,11 @@ def _read_files(paths: Sequence[Path]) -> Iterator[Read]:
             # ignore_errors: a line that is not JSON becomes a null instead of ending the query.
             query = (
                 "SELECT filename, json::VARCHAR FROM read_ndjson_objects($files, filename = true, "
-                "ignore_errors = true, compression = $compression)"
+                "ignore_errors = true, compression = $compression, maximum_object_size = $longest)"
             )
+            given = {"files": group, "compression": compression, "longest": MAX_LINE_BYTES}
             try:
-                result = connection.execute(query, {"files": group, "compression": compression})
+                result = connection.execute(query, given)
                 while rows := result.fetchmany(ROWS_AT_A_TIME):
                     for name, text in rows:
                         yield Read(file=numbers[name], event=_event_of(text))
