@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -15,7 +17,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from toolkit.errors import LedgerError, UnknownRunError
+from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, metadata
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS
@@ -536,3 +538,47 @@ def test_nothing_is_left_beside_the_file(url):
         ledger.save_run(run_record())
     path = Path(url.removeprefix("sqlite:///"))
     assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_one_writer_a_shop(tmp_path):
+    """The second is told who has it; another shop is free; closing lets go."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        first.lock_shop("shop_1")
+        with pytest.raises(ShopLockedError, match="Another live run is planning"):
+            second.lock_shop("shop_1")
+        first.save_run(
+            RunRecord(
+                run_id="r-1",
+                shop_id="shop_1",
+                shop_name="One",
+                mode="live",
+                status="running",
+                started_at=datetime(2026, 1, 2, 3, 4, 5),
+            )
+        )
+        with pytest.raises(ShopLockedError, match=r"Run r-1 has been .* since 2026-01-02 03:04:05"):
+            second.lock_shop("shop_1")
+        second.lock_shop("shop_2")
+        first.close()
+        second.lock_shop("shop_1")
+
+
+def test_a_killed_writer_holds_nothing(tmp_path):
+    """The lock goes with its process, even one that had no time to say so."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    code = f"""
+import sys, time
+from toolkit.ledger import Ledger
+ledger = Ledger({url!r})
+ledger.lock_shop("shop_1")
+print("locked", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with Ledger(url) as ledger, pytest.raises(ShopLockedError):
+            ledger.lock_shop("shop_1")
+        process.kill()
+    with Ledger(url) as ledger:
+        ledger.lock_shop("shop_1")

@@ -16,6 +16,7 @@ import pytest
 from conftest import NOTEBOOKS, PROJECT, RunNotebook
 
 from toolkit.errors import ParameterError
+from toolkit.ledger import Ledger
 from toolkit.notebook import begin
 from toolkit.parameters import PARAMETERS
 from toolkit.sandbox import Sandbox
@@ -206,6 +207,17 @@ def test_too_many_removals_stop_the_run_before_its_first_write(run_notebook, san
     assert {entry["method"] for entry in sandbox.journal} == {"GET"}
     assert (tmp_path / "output" / "3_sync_audiences" / "changes.parquet").exists()
     assert files_with(tmp_path, KEY) == []
+
+
+def test_two_live_runs_at_once_are_one(run_notebook, sandbox, tmp_path):
+    """While somebody else writes to the shop, a live run reads nothing of it and is told so."""
+    (tmp_path / "output").mkdir()
+    with Ledger(f"sqlite:///{tmp_path / 'output' / 'ledger.db'}") as other:
+        other.lock_shop("shop_sandbox")
+        done = run_notebook("3_sync_audiences", {"dry_run": "False"}, **settings(sandbox))
+    assert done.returncode != 0
+    assert "Another live run is planning to write to this shop" in done.stderr
+    assert [entry["path"] for entry in sandbox.journal] == ["/api/v2/me"]
 
 
 def cells(notebook: str, kind: str) -> list[Any]:

@@ -10,6 +10,7 @@ ToolkitError
 │   ├── MappingError                a directive is malformed; has a JSON pointer         (ValueError)
 │   └── UnknownRunError             the ledger holds no such run                         (LookupError)
 ├── LedgerError                     the ledger cannot be opened or written
+│   └── ShopLockedError             another live run is writing to the shop
 ├── ReconciliationError             the totals do not add up: our bug
 ├── RunFailedError                  a run ended in a way that must not pass
 └── PostscriptError                 the API refused or could not be reached; has status_code
@@ -75,6 +76,10 @@ class UnknownRunError(InputError, LookupError):
 
 class LedgerError(ToolkitError):
     """The ledger cannot be opened, read or written."""
+
+
+class ShopLockedError(LedgerError):
+    """Another live run is writing to the shop; one at a time."""
 
 
 class ReconciliationError(ToolkitError):

@@ -6,7 +6,9 @@ The schema's history is in ``toolkit/migrations``. Times of events are microseco
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .errors import LedgerError, UnknownRunError
+from .errors import LedgerError, ShopLockedError, UnknownRunError
 from .memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from .plan import CHANGE_COLUMNS
 from .runs import RunRecord, Transition
@@ -202,6 +204,7 @@ class Ledger:
                 "Check ledger_url or TOOLKIT_LEDGER_URL, and that the folder can be written to."
             ) from None
         self._lock = threading.Lock()
+        self._held: list[sqlite3.Connection | sa.Connection] = []
 
     def __enter__(self) -> Self:
         return self
@@ -212,8 +215,52 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and let go of the shops that were locked."""
+        while self._held:
+            self._held.pop().close()
         self._engine.dispose()
+
+    def lock_shop(self, shop_id: str) -> None:
+        """Keep the shop for this ledger alone, until it is closed or its process ends, however it ends.
+
+        Two live runs at once would both see the same changes due, and post every custom event twice.
+
+        Raises
+        ------
+        ShopLockedError
+            Somebody else has it.
+        """
+        number = int.from_bytes(hashlib.sha256(shop_id.encode()).digest()[:6])
+        if self._engine.dialect.name == "postgresql":
+            connection = self._engine.connect()
+            self._held.append(connection)
+            is_ours = bool(connection.execute(sa.select(sa.func.pg_try_advisory_lock(number))).scalar())
+        else:
+            database = self._engine.url.database
+            in_memory = not database or database == ":memory:"  # nobody else can see it
+            is_ours = in_memory or self._lock_beside(f"{database}.{number:x}.lock")
+        if not is_ours:
+            raise ShopLockedError(f"{self._who_writes(shop_id)}. Wait for it to end, then run again.")
+
+    def _lock_beside(self, path: str) -> bool:
+        """Take the lock of a file beside the ledger: SQLite's own, which goes when the process does."""
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        self._held.append(connection)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def _who_writes(self, shop_id: str) -> str:
+        query = sa.select(runs.c.run_id, runs.c.started_at).where(
+            runs.c.shop_id == shop_id, runs.c.mode == "live", runs.c.status == "running"
+        )
+        with self._engine.connect() as connection:
+            run = connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).first()
+        if run is None:
+            return "Another live run is planning to write to this shop"
+        return f"Run {run.run_id} has been writing to this shop since {run.started_at:%Y-%m-%d %H:%M:%S} UTC"
 
     def _migrate(self) -> None:
         config = Config()

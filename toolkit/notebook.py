@@ -26,6 +26,7 @@ from .parameters import check_injected, read_parameters
 from .settings import Settings, load_settings
 from .statuses import RunStatus
 from .sync import Run
+from .wire import Shop
 
 
 class Job:
@@ -67,6 +68,14 @@ class Job:
         ledger = Ledger(url)
         self._open.append(ledger)
         return ledger
+
+    def claim(self, shop: Shop, ledger: Ledger) -> None:
+        """Keep the shop for this run alone until the job is closed; a dry run needs no such thing.
+
+        ShopLockedError when another live run has it.
+        """
+        if not self.parameters.dry_run:
+            ledger.lock_shop(shop.shop_id)
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
@@ -180,9 +189,11 @@ def _watch(job: Job) -> None:
                 if result.error_in_exec is not None:
                     job.note_failure(result.error_in_exec)
 
-            if (previous := getattr(shell, "_toolkit_after_cell", None)) is not None:
-                shell.events.unregister("post_run_cell", previous)
-            shell._toolkit_after_cell = after_cell
+            if (earlier := getattr(shell, "_toolkit_job", None)) is not None:
+                # The notebook is run again from its top: the earlier job must not hold the shop.
+                earlier[0].close()
+                shell.events.unregister("post_run_cell", earlier[1])
+            shell._toolkit_job = (job, after_cell)
             shell.events.register("post_run_cell", after_cell)
 
 
