@@ -85,6 +85,10 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def _done(transition: Transition) -> tuple[ChangeStatus, str]:
+    return (ChangeStatus.ADDED, "ENTERED") if transition.entered else (ChangeStatus.REMOVED, "EXITED")
+
+
 @dataclass(kw_only=True)
 class Delivery:
     """The state of one live run while it goes on."""
@@ -129,6 +133,7 @@ class Delivery:
         self._outcomes: dict[int, tuple[ChangeStatus, str, str]] = {}
         self._written: dict[str, tuple[str, ...]] = {}
         self._stopping = threading.Event()
+        self._unreached = "NOT_REACHED"
         self._lock = threading.Lock()
         self._failures = 0
         self._done = 0
@@ -159,8 +164,6 @@ class Delivery:
             self.error = self.error or error
             self._unreached = reason
         self._stopping.set()
-
-    _unreached = "NOT_REACHED"
 
     def _in_parallel(self, act: Callable[[Any], None], items: Sequence[Any]) -> None:
         def guarded(item: Any) -> None:
@@ -218,15 +221,12 @@ class Delivery:
                 f"and has fewer after it. {get_reason('PROPERTIES_LOST').fix}"
             )
             return
-        for index in rows:
-            done = ChangeStatus.ADDED if self._transitions[index].entered else ChangeStatus.REMOVED
-            self._set([index], done if not due else ChangeStatus.PENDING, self._reason(index, done=not due))
+        if due:
+            self._set(rows, ChangeStatus.PENDING, "NOT_REACHED")  # until each one's custom event is posted
+        else:
+            for index in rows:
+                self._set([index], *_done(self._transitions[index]))
         self._advance()
-
-    def _reason(self, index: int, *, done: bool) -> str:
-        if not done:
-            return "NOT_REACHED"
-        return "ENTERED" if self._transitions[index].entered else "EXITED"
 
     # --- custom events --------------------------------------------------------------------------------
 
@@ -304,8 +304,7 @@ class Delivery:
         self.ledger.end_event(
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries
         )
-        done = ChangeStatus.ADDED if transition.entered else ChangeStatus.REMOVED
-        self._set(rows, done, "ENTERED" if transition.entered else "EXITED")
+        self._set(rows, *_done(transition))
         self._advance()
         return True
 

@@ -73,6 +73,11 @@ def empty_table(columns: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
+def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
+    """Return status → number of rows, the most frequent first; rows without a status are not counted."""
+    return {str(status): int(count) for status, count in frame["status"].value_counts().items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What is asked for: who is in which audience, and how each person can be reached."""
@@ -123,7 +128,7 @@ class Folded:
     @property
     def statuses(self) -> dict[str, int]:
         """Status → number of events × mappings, the most frequent first."""
-        return {str(k): int(v) for k, v in self.events["status"].value_counts().items()}
+        return count_statuses(self.events)
 
 
 def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:

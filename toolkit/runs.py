@@ -26,6 +26,20 @@ class RunRecord:
     finished_at: datetime | None = None
     seconds: float = 0.0
 
+    def summary(self) -> dict[str, Any]:
+        """Return the run's own figures, ready for JSON: what every summary of it begins with."""
+        return {
+            "run_id": self.run_id,
+            "mode": self.mode,
+            "status": self.status,
+            "error": self.error,
+            "shop": {"id": self.shop_id, "name": self.shop_name},
+            "received": self.received,
+            "planned_calls": self.facts.get("planned_calls", 0),
+            "calls": self.facts.get("calls", {}),
+            "seconds": round(self.seconds, 3),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
@@ -62,16 +76,8 @@ class Audit:
     def summary(self) -> dict[str, Any]:
         """Return the figures of the audit, ready for JSON."""
         return {
-            "run_id": self.record.run_id,
-            "mode": self.record.mode,
-            "status": self.record.status,
-            "error": self.record.error,
-            "shop": {"id": self.record.shop_id, "name": self.record.shop_name},
-            "received": self.record.received,
+            **self.record.summary(),
             "event_statuses": self.statuses("event"),
             "change_statuses": self.statuses("change"),
-            "planned_calls": self.record.facts.get("planned_calls", 0),
-            "calls": self.record.facts.get("calls", {}),
-            "seconds": round(self.record.seconds, 3),
             "drift": None if self.drift is None else len(self.drift),
         }

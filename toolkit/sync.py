@@ -15,7 +15,7 @@ from . import wire
 from .delivery import Delivery, Journal, removal_limit_sentence
 from .errors import RunFailedError
 from .lookup import Postscript
-from .memberships import Folded, State
+from .memberships import Folded, State, count_statuses
 from .plan import Plan
 from .runs import RunRecord
 from .statuses import NEEDS_ATTENTION, RunStatus, check_totals
@@ -51,23 +51,17 @@ class Run:
     @property
     def event_statuses(self) -> dict[str, int]:
         """Status → events × mappings."""
-        return _tally(self.events)
+        return count_statuses(self.events)
 
     @property
     def change_statuses(self) -> dict[str, int]:
         """Status → persons × audiences."""
-        return _tally(self.changes)
+        return count_statuses(self.changes)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures that a scheduler and the audit read, ready for JSON."""
-        facts = self.record.facts
         return {
-            "run_id": self.record.run_id,
-            "mode": self.record.mode,
-            "status": self.record.status,
-            "error": self.record.error,
-            "shop": {"id": self.record.shop_id, "name": self.record.shop_name},
-            "received": self.record.received,
+            **self.record.summary(),
             "event_statuses": self.event_statuses,
             "memberships": len(self.changes),
             "change_statuses": self.change_statuses,
@@ -75,11 +69,8 @@ class Run:
             "removes": self.plan.removes,
             "custom_events": self.plan.transitions,
             "removal_share": round(self.plan.removal_share, 4),
-            "planned_calls": facts["planned_calls"],
-            "planned_calls_by_kind": facts["planned_calls_by_kind"],
-            "calls": facts["calls"],
+            "planned_calls_by_kind": self.record.facts["planned_calls_by_kind"],
             "started_at": self.record.started_at.isoformat() + "Z",
-            "seconds": round(self.record.seconds, 3),
         }
 
     def raise_if_failed(self) -> None:
@@ -89,10 +80,6 @@ class Run:
                 f"Run {self.record.run_id} ended as {self.record.status}. {self.record.error} "
                 "Its evidence is saved; open 4_audit_report."
             )
-
-
-def _tally(frame: pd.DataFrame) -> dict[str, int]:
-    return {str(k): int(v) for k, v in frame["status"].value_counts().items()}
 
 
 def sync(
@@ -171,7 +158,7 @@ def sync(
         delivery.stop(removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
     changed = delivery.changes_now()
     check_totals(folded.received, folded.statuses, of="events")
-    check_totals(len(folded.state.memberships), _tally(changed), of="memberships")
+    check_totals(len(folded.state.memberships), count_statuses(changed), of="memberships")
     ledger.save_results(record.run_id, folded.events, changed)
     record = replace(
         record,
