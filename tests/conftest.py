@@ -62,3 +62,8 @@ def run_notebook(tmp_path: Path) -> RunNotebook:
         )
 
     return run
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: packed ones hold the time of packing, and every worker must agree."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None

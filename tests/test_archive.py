@@ -261,7 +261,15 @@ def test_a_file_of_another_kind(tmp_path, name, content, said):
     assert str(tmp_path) not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"\n\r\n  \n", gzip.compress(b""), gzip.compress(b"\n")])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\n\r\n  \n", id="plain"),
+        # Ids are given: packed bytes hold the time they were packed at, and workers must collect the same.
+        pytest.param(gzip.compress(b""), id="nothing, packed"),
+        pytest.param(gzip.compress(b"\n"), id="a newline, packed"),
+    ],
+)
 def test_a_file_of_blank_lines(tmp_path, content):
     """A file with nothing but blank lines is an archive without events."""
     frame = read(write(tmp_path / "e.jsonl", content))
