@@ -34,7 +34,7 @@ TOKEN = "sk_shop_77c1_never_shown"
 SANDBOX_KEY = "sk_sandbox"
 
 READ = wire.find_by_phone(["12025550143"])
-WRITE = wire.write_audiences("s_1", ["vip"])
+WRITE = wire.write_properties("s_1", {wire.AUDIENCES_PROPERTY: ["vip"]})
 EVENT = wire.post_transition("s_1", entered=True, audience_key="vip", audience_id="aud_1", external_id="x1")
 
 

@@ -8,18 +8,29 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+import toolkit
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, metadata
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, State, empty_table
+from toolkit.memberships import (
+    MEMBERSHIP_COLUMNS,
+    PAYLOAD_COLUMNS,
+    PEOPLE_COLUMNS,
+    TRAIT_COLUMNS,
+    State,
+    empty_table,
+)
 from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS
 from toolkit.runs import RunRecord, Transition
 
@@ -100,8 +111,8 @@ def begin_write(ledger, *due, run_id="r1", shop_id=SHOP, subscriber="s_1"):
         shop_id,
         subscriber,
         route="PATCH /subscribers/{id}",
-        before=["a"],
-        after=["a", "vip"],
+        before={"Segment Audiences": ("a",)},
+        after={"Segment Audiences": ("a", "vip"), "orders": 3},
         due=due,
     )
 
@@ -167,7 +178,7 @@ def test_opening_at_once_from_several_threads(url):
         opened = [*pool.map(lambda _: Ledger(url), range(6))]
     for ledger in opened:
         ledger.close()
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
 
 
 def test_a_schema_half_made_is_not_kept(url, monkeypatch):
@@ -224,6 +235,54 @@ def test_a_ledger_of_a_newer_toolkit(url):
     assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
 
 
+def test_a_ledger_of_the_first_schema(url):
+    """An older ledger is brought up to date when it is opened, and keeps what it holds."""
+    path = url.removeprefix("sqlite:///")
+    engine = sa.create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(toolkit.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    old = sqlite3.connect(path)
+    with old:
+        old.execute("INSERT INTO totals VALUES ('r1', 'change', 'vip', 'added', 'ENTERED', 7)")
+        old.execute(
+            "INSERT INTO changes (run_id, person, audience_key, member, status, reason_code) "
+            "VALUES ('r1', 'user:u1', 'vip', 1, 'added', 'ENTERED')"
+        )
+        old.execute("INSERT INTO memberships VALUES ('shop_1', 'user:u1', 'vip', NULL, 1, 5, 6, 'm', 'r1')")
+        old.execute(
+            "INSERT INTO calls (run_id, route, before, after, started_at) "
+            "VALUES ('r1', 'PATCH', '[\"a\"]', '[]', '2025-03-04 10:00:00'), "
+            "('r1', 'POST', NULL, NULL, '2025-03-04 10:00:00')"
+        )
+    old.close()
+    with Ledger(url) as ledger:
+        assert ledger.load_totals("r1").to_dict("records") == [
+            {
+                "kind": "change",
+                "audience_key": "vip",
+                "trait_key": "",
+                "status": "added",
+                "reason_code": "ENTERED",
+                "count": 7,
+            }
+        ]
+        (row,) = ledger.load_changes("r1").to_dict("records")
+        assert (row["person"], row["audience_key"], row["member"]) == ("user:u1", "vip", True)
+        assert pd.isna(row["trait_key"])
+        assert ledger.load_state(SHOP).memberships["audience_key"].tolist() == ["vip"]
+        assert ledger.load_state(SHOP).traits.empty
+        calls = ledger.load_calls("r1")
+        assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
+        assert json.loads(calls["after"][0]) == {"Segment Audiences": []}
+        assert pd.isna(calls["before"][1])
+        ledger.save_results("r2", empty_table(PAYLOAD_COLUMNS), table(CHANGE_COLUMNS, [trait_change(1)]))
+        assert ledger.load_changes("r2")["trait_key"].tolist() == ["orders"]
+
+
 def test_its_name_shows_no_password(ledger, url):
     """The name of a ledger may be printed."""
     assert ledger.name == url
@@ -270,6 +329,70 @@ def change(number, status, reason, **fields):
     }
 
 
+def trait_change(number, **fields):
+    return {
+        "person": f"user:u{number}",
+        "trait_key": "orders",
+        "trait_value": "5",
+        "status": "updated",
+        "reason_code": "TRAIT_NEW_VALUE",
+        "operation": "set",
+        **fields,
+    }
+
+
+def test_results_of_traits(ledger):
+    """An audience and a trait of one name and one person are two rows, each null where the other is not."""
+    changes = table(
+        CHANGE_COLUMNS,
+        [
+            trait_change(1),
+            trait_change(1, trait_key="vip"),
+            change(1, "added", "ENTERED", operation="add"),
+            trait_change(2, status="unchanged", reason_code="TRAIT_SAME_VALUE"),
+        ],
+    )
+    decided = {"status": "counted", "reason_code": "DECIDED", "trait_key": "vip"}
+    events = table(PAYLOAD_COLUMNS, [decided])
+    ledger.save_results("r1", events, changes)
+    assert sorted(ledger.load_totals("r1").itertuples(index=False, name=None)) == [
+        ("change", "", "orders", "unchanged", "TRAIT_SAME_VALUE", 1),
+        ("change", "", "orders", "updated", "TRAIT_NEW_VALUE", 1),
+        ("change", "", "vip", "updated", "TRAIT_NEW_VALUE", 1),
+        ("change", "vip", "", "added", "ENTERED", 1),
+        ("event", "", "vip", "counted", "DECIDED", 1),
+    ]
+    expected = changes.iloc[[0, 1, 2]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ledger.load_changes("r1"), expected)
+
+
+def value(number, key="orders", text="5", **fields):
+    said = word(number)
+    kept = {name: said[name] for name in ("person", "timestamp", "received_at", "message_id")}
+    return {**kept, "trait_key": key, "value": text, **fields}
+
+
+def test_traits_are_remembered(url, ledger):
+    """Values come back as they were saved, a newer one stands, and only what is new is written."""
+    empty = State.empty()
+    first = [value(1), value(1, "item", '"Söck"'), value(2, timestamp=pd.NaT, received_at=pd.NaT)]
+    state = replace(empty, traits=table(TRAIT_COLUMNS, first))
+    ledger.save_state(SHOP, "r1", state)
+    loaded = ledger.load_state(SHOP).traits
+    pd.testing.assert_frame_equal(
+        loaded.sort_values(["person", "trait_key"], ignore_index=True),
+        state.traits.sort_values(["person", "trait_key"], ignore_index=True),
+    )
+    newer = table(TRAIT_COLUMNS, [value(1, text="6", message_id="later"), *first[1:]])
+    ledger.save_state(SHOP, "r2", replace(empty, traits=newer))
+    assert rows(url, "SELECT person, trait_key, value, run_id FROM traits ORDER BY 1, 2") == [
+        ("user:u1", "item", '"Söck"', "r1"),
+        ("user:u1", "orders", "6", "r2"),
+        ("user:u2", "orders", "5", "r1"),
+    ]
+    assert ledger.load_state("shop_2").traits.empty
+
+
 def test_results(ledger):
     """All events and changes are counted; only the changes worth reading are kept row by row."""
     events = table(
@@ -294,15 +417,15 @@ def test_results(ledger):
     ledger.save_results("r1", events, changes)
     ledger.save_results("r1", events, changes)  # saved again, not added
     counted = ledger.load_totals("r1")
-    assert list(counted.columns) == ["kind", "audience_key", "status", "reason_code", "count"]
+    assert list(counted.columns) == ["kind", "audience_key", "trait_key", "status", "reason_code", "count"]
     assert sorted(counted.itertuples(index=False, name=None)) == [
-        ("change", "vip", "added", "ENTERED", 1),
-        ("change", "vip", "conflict", "PROPERTY_LIMIT", 1),
-        ("change", "vip", "unchanged", "ALREADY_IN", 1),
-        ("change", "vip", "waiting", "SUBSCRIBER_NOT_FOUND", 1),
-        ("event", "", "counted", "", 1),
-        ("event", "", "malformed", "NOT_JSON", 1),
-        ("event", "vip", "counted", "DECIDED", 2),
+        ("change", "vip", "", "added", "ENTERED", 1),
+        ("change", "vip", "", "conflict", "PROPERTY_LIMIT", 1),
+        ("change", "vip", "", "unchanged", "ALREADY_IN", 1),
+        ("change", "vip", "", "waiting", "SUBSCRIBER_NOT_FOUND", 1),
+        ("event", "", "", "counted", "", 1),
+        ("event", "", "", "malformed", "NOT_JSON", 1),
+        ("event", "vip", "", "counted", "DECIDED", 2),
     ]
     expected = changes.iloc[[3, 2]].reset_index(drop=True)
     pd.testing.assert_frame_equal(ledger.load_changes("r1"), expected)
@@ -387,14 +510,24 @@ def test_shops_do_not_mix(ledger):
     assert [t.external_id for t in ledger.load_open_transitions("shop_2")] == ["x2"]
 
 
+def mirrored(number, audiences, has_property, count, properties):
+    return {
+        "subscriber_id": f"s_{number}",
+        "audiences": audiences,
+        "has_property": has_property,
+        "property_count": count,
+        "properties": properties,
+    }
+
+
 def test_the_mirror_is_refreshed(url, ledger):
     """The last reading of a subscriber stands; a property that is no list is told from an empty one."""
     read = table(
         SUBSCRIBER_COLUMNS,
         [
-            {"subscriber_id": "s_1", "audiences": ("vip", "ä"), "has_property": True, "property_count": 3},
-            {"subscriber_id": "s_2", "audiences": (), "has_property": False, "property_count": 0},
-            {"subscriber_id": "s_3", "audiences": None, "has_property": True, "property_count": 1},
+            mirrored(1, ("vip", "ä"), True, 3, {"orders": "5", "item": None}),
+            mirrored(2, (), False, 0, {}),
+            mirrored(3, None, True, 1, {}),
         ],
     )
     ledger.save_subscribers(SHOP, "r1", read)
@@ -409,6 +542,8 @@ def test_the_mirror_is_refreshed(url, ledger):
         ("s_2", [], 7, 1, "r2"),
         ("s_3", None, 1, None, "r1"),
     ]
+    ((properties,),) = rows(url, "SELECT properties FROM subscribers WHERE properties IS NOT NULL")
+    assert json.loads(properties) == {"orders": "5", "item": None}
     ledger.save_subscribers(SHOP, "r3", empty_table(SUBSCRIBER_COLUMNS))
 
 
@@ -480,7 +615,8 @@ def test_the_journal(ledger):
     calls = ledger.load_calls("r1")
     assert calls["call_id"].tolist() == [first, second]
     assert calls["route"].tolist() == ["PATCH /subscribers/{id}", "POST /events"]
-    assert (json.loads(calls["before"][0]), json.loads(calls["after"][0])) == (["a"], ["a", "vip"])
+    assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
+    assert json.loads(calls["after"][0]) == {"Segment Audiences": ["a", "vip"], "orders": 3}
     assert calls["external_id"].tolist()[1] == "x1"
     assert calls[["outcome", "status_code", "tries"]].iloc[0].tolist() == ["ok", 200, 3]
     assert calls["finished_at"].isna().tolist() == [False, True]

@@ -11,17 +11,24 @@ from toolkit.errors import MappingError
 from toolkit.mapping import MISSING, Mapping, check_mapping, kind_of, number_text
 
 VECTORS = Path(__file__).parent / "data" / "vectors"
-DIRECTIVES = {"@path", "@if", "@literal", "@template", "@case"}
 
+DIFFERS = {
+    "map-raw-132a6ab277": {"n": 9007199254740993},
+    "map-mapping_type-afa63233ff": 5,
+    "map-mapping_type-1f471eb14d": None,
+    "map-path_js-a6c37b8dd4": {},
+    "map-transform-14355889ba": {"out": {}},
+    "map-replace_two-85460060eb": MappingError,
+    "map-merge-8e9da0a591": MappingError,
+    "map-json_encode-fe5e263fcf": MappingError,
+    "map-invalid-169d9500b8": MappingError,
+}
+"""Where ours is another result than Segment's, all of them quirks; docs/design/mapping.md says why.
 
-def at_keys(value):
-    """Every key with an @ in a mapping."""
-    if isinstance(value, list):
-        return {key for item in value for key in at_keys(item)}
-    if isinstance(value, dict):
-        own = {key for key in value if key.startswith("@")}
-        return own.union(*(at_keys(item) for item in value.values()))
-    return set()
+In this order: whole numbers keep their digits; what is not an object is a raw value (two cases);
+``length`` is no key of a list or text (two cases); a second pattern that is too long, a direction in
+capitals, a mode in capitals and a mistake inside a list are found when the mapping is made.
+"""
 
 
 def same(left, right):
@@ -37,27 +44,44 @@ def same(left, right):
     return left == right
 
 
-CASES = [
-    case
-    for case in map(json.loads, (VECTORS / "mapping.jsonl").read_text(encoding="utf-8").splitlines())
-    if "quirk" not in case and at_keys(case["mapping"]) <= DIRECTIVES
-]
+def outcome(mapping, event):
+    """The result, or the class of the error."""
+    try:
+        return Mapping(mapping).resolve(event)
+    except MappingError:
+        return MappingError
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def expected_of(case):
+    """What Segment's package makes of a case, as `outcome` tells it."""
+    expected = case["expect"]
+    if case.get("undefined"):
+        return MISSING
+    return MappingError if isinstance(expected, dict) and "@error" in expected else expected
+
+
+def cases_in(name):
+    """The cases of a file of vectors."""
+    return [json.loads(line) for line in (VECTORS / name).read_text(encoding="utf-8").strip().split("\n")]
+
+
+CASES = cases_in("mapping.jsonl")
+MORE_CASES = cases_in("mapping_more.jsonl")
+
+
+@pytest.mark.parametrize("case", [*CASES, *MORE_CASES], ids=lambda case: case["id"])
 def test_vector(case):
-    """Segment's result, or an error where it has one."""
-    expected = MISSING if case.get("undefined") else case["expect"]
-    if isinstance(expected, dict) and "@error" in expected:
-        with pytest.raises(MappingError):
-            Mapping(case["mapping"]).resolve(case["input"])
-    else:
-        assert same(Mapping(case["mapping"]).resolve(case["input"]), expected)
+    """Segment's result, or an error where it has one; where ours differs, it is the one we chose."""
+    wanted = DIFFERS[case["id"]] if case["id"] in DIFFERS else expected_of(case)
+    assert same(outcome(case["mapping"], case["input"]), wanted)
 
 
-def test_vectors_are_all_there():
-    """The selection has not shrunk."""
-    assert len(CASES) == 195
+def test_differences_are_few_and_real():
+    """Every difference is on a case Segment's results are marked as accidents in, and is one indeed."""
+    assert len(CASES) == 544
+    assert len(MORE_CASES) == 1046
+    assert {case["id"] for case in CASES if "quirk" in case} >= DIFFERS.keys()
+    assert not [c["id"] for c in CASES if c["id"] in DIFFERS and same(DIFFERS[c["id"]], expected_of(c))]
 
 
 _EMAIL_OR = {"exists": {"@path": "$.a"}, "then": {"@path": "$.a"}, "else": {"@path": "$.b"}}
@@ -126,6 +150,15 @@ _FILLED_OR = {"blank": {"@path": "$.a"}, "then": {"@path": "$.a"}, "else": {"@pa
         ({"@case": {"operator": "upper", "value": {"@path": "$.v"}}}, {"v": None}, None),
         ({"@case": {"operator": "upper", "value": {"@path": "$.v"}}}, {}, MISSING),
         ({"@case": {"operator": "upper", "value": ""}}, {}, MISSING),
+        ({"@case": {"operator": "upper"}}, {}, MISSING),
+        ({"@if": {"exists": None, "blank": {"@path": "$.s"}, "then": 1, "else": 2}}, {"s": "x"}, 2),
+        ({"@if": {"exists": False, "blank": {"@path": "$.s"}, "then": 1, "else": 2}}, {}, 1),
+        ({"@path": "$.a[b[0]]"}, {"a": {"b": None, "[b": ["x"]}}, MISSING),
+        ({"@path": "$.a[0]]"}, {"a": ["x"]}, "x"),
+        ({"@path": "$.$.a"}, {"$": {"a": 1}, "a": 2}, 1),
+        ({"@path": "$.a[1]"}, {"a": "\U0001f389!"}, "\udf89"),
+        ({"@path": "$.a[2]"}, {"a": "\U0001f389!"}, "!"),
+        ({"@path": "$.a.b"}, {"a": math.inf}, MISSING),
         ({"@literal": {"k": {"@path": "$.s"}}}, {"s": 1}, {"k": 1}),
         ({"_metadata": {"label": "x"}, "@path": "$.s"}, {"s": 1}, 1),
         ([{"@path": "$.s"}, {"@path": "$.m"}, {"k": {"@path": "$.m"}}], {"s": 1}, [1, None, {}]),
@@ -176,9 +209,18 @@ def test_number_text(number, text):
 @pytest.mark.parametrize(
     ("mapping", "pointer", "message"),
     [
-        ({"a": {"@nope": 1}}, "/a/@nope", "not a directive this version reads"),
-        ({"a": {"@liquid": "x"}}, "/a/@liquid", "not a directive this version reads"),
-        ({"__segment_internal_directive": {"@path": "x"}}, "", "not a directive this version reads"),
+        ({"a": {"@nope": 1}}, "/a/@nope", "not a directive; there are @arrayPath"),
+        (
+            {"__segment_internal_directive": {"@path": "x"}},
+            "/__segment_internal_directive",
+            "should hold an object, not a text",
+        ),
+        (
+            {"__segment_internal_directive": None, "y": 1},
+            "/__segment_internal_directive",
+            "a single directive",
+        ),
+        ({"__segment_internal_directive": {}, "y": 1}, "/__segment_internal_directive", "a single directive"),
         ({"a": {"@path": "$.x", "@literal": 1}}, "/a", "has 2 keys"),
         ({"a": {"@path": "$.x", "b": 1}}, "/a", "has 2 keys"),
         ({"a": [1, {"@path": 5}]}, "/a/1/@path", "not a number"),
@@ -193,8 +235,69 @@ def test_number_text(number, text):
         ({"a": {"@if": {"exists": "x", "then": [{"@no": 1}]}}}, "/a/@if/then/0/@no", "not a directive"),
         ({"a": {"@case": 5}}, "/a/@case", "should be an object"),
         ({"a": {"@case": {"operator": "title", "value": "x"}}}, "/a/@case/operator", '"lower" or "upper"'),
-        ({"a": {"@case": {"operator": "lower"}}}, "/a/@case", "needs a value"),
+        ({"a": {"@case": {"operator": "LOWER", "value": "x"}}}, "/a/@case/operator", '"lower" or "upper"'),
         ({"a": {"@case": {"operator": "lower", "value": 5}}}, "/a/@case/value", "not a number"),
+        ({"a": {"@case": {"@path": "x"}}}, "/a/@case", "should be an object, not a directive"),
+        ({"a": {"@if": {"exists": "x", "unknown": {"@no": 1}}}}, "/a/@if/unknown/@no", "not a directive"),
+        ({"a": {"@replace": {"value": "x"}}}, "/a/@replace", "needs pattern"),
+        ({"a": {"@replace": {"pattern": "x"}}}, "/a/@replace", "needs value"),
+        ({"a": {"@replace": {"pattern": "", "value": "x"}}}, "/a/@replace/pattern", "not be blank"),
+        ({"a": {"@replace": {"pattern": "x" * 11, "value": ""}}}, "/a/@replace/pattern", "at most 10"),
+        (
+            {"a": {"@replace": {"pattern": {"@path": "x"}, "value": "x"}}},
+            "/a/@replace/pattern",
+            "a directive",
+        ),
+        ({"a": {"@replace": {"pattern": "x", "value": 5}}}, "/a/@replace/value", "not a number"),
+        (
+            {"a": {"@replace": {"pattern": "x", "value": "x", "replacement": None}}},
+            "/a/@replace/replacement",
+            "not null",
+        ),
+        (
+            {"a": {"@replace": {"pattern": "x", "value": "x", "replacement": "\U0001f389" * 6}}},
+            "/a/@replace/replacement",
+            "at most 10",
+        ),
+        (
+            {"a": {"@replace": {"pattern": "x", "value": "x", "pattern2": "y", "replacement2": "z" * 11}}},
+            "/a/@replace/replacement2",
+            "at most 10",
+        ),
+        (
+            {"a": {"@replace": {"pattern": "x", "value": "x", "ignorecase": 1}}},
+            "/a/@replace/ignorecase",
+            "true or false",
+        ),
+        (
+            {"a": {"@replace": {"pattern": "x", "value": "x", "global": None}}},
+            "/a/@replace/global",
+            "not null",
+        ),
+        ({"a": {"@arrayPath": "$.a"}}, "/a/@arrayPath", "should be a list"),
+        ({"a": {"@arrayPath": []}}, "/a/@arrayPath/0", "not missing"),
+        ({"a": {"@arrayPath": [5]}}, "/a/@arrayPath/0", "not a number"),
+        ({"a": {"@arrayPath": ["$.a", {"b": {"@no": 1}}]}}, "/a/@arrayPath/1/b/@no", "not a directive"),
+        ({"a": {"@merge": {"direction": "left"}}}, "/a/@merge", "needs objects"),
+        ({"a": {"@merge": {"objects": {}, "direction": "left"}}}, "/a/@merge/objects", "should be a list"),
+        ({"a": {"@merge": {"objects": ["x"], "direction": "left"}}}, "/a/@merge/objects/0", "not a text"),
+        ({"a": {"@merge": {"objects": []}}}, "/a/@merge/direction", "in lower case"),
+        ({"a": {"@merge": {"objects": [], "direction": "LEFT"}}}, "/a/@merge/direction", "in lower case"),
+        ({"a": {"@transform": {"apply": {}}}}, "/a/@transform", "needs mapping"),
+        ({"a": {"@transform": {"apply": "x", "mapping": {}}}}, "/a/@transform/apply", "not a text"),
+        ({"a": {"@flatten": {"separator": "."}}}, "/a/@flatten", "needs value"),
+        ({"a": {"@flatten": {"value": 1}}}, "/a/@flatten/separator", "not blank"),
+        ({"a": {"@flatten": {"value": 1, "separator": ""}}}, "/a/@flatten/separator", "not blank"),
+        ({"a": {"@flatten": {"value": 1, "separator": {"@path": "s"}}}}, "/a/@flatten/separator", "a text"),
+        ({"a": {"@json": {"mode": "encode"}}}, "/a/@json/value", "needs a value"),
+        ({"a": {"@json": {"mode": "encode", "value": 0}}}, "/a/@json/value", "needs a value"),
+        ({"a": {"@json": {"mode": "Encode", "value": 1}}}, "/a/@json/mode", "in lower case"),
+        ({"a": {"@json": {"value": {"@path": "x"}}}}, "/a/@json/mode", "in lower case"),
+        ({"a": {"@excludeWhenNull": [{"@no": 1}]}}, "/a/@excludeWhenNull/0/@no", "not a directive"),
+        ({"a": {"@liquid": {"@path": "x"}}}, "/a/@liquid", "not a directive"),
+        ({"a": {"@liquid": "x" * 1001}}, "/a/@liquid", "at most 1000"),
+        ({"a": {"@liquid": "{{ "}}, "/a/@liquid", "is not a template"),
+        ({"a": {"@liquid": "{% for a in b %}{% endfor %}"}}, "/a/@liquid", "turned the tag for off"),
         ({"a/b~c": {"@path": 5}}, "/a~1b~0c/@path", "not a number"),
         ({"a": {1: "x"}}, "/a", "the key 1 is not a text"),
         ({"a": {"b": b"x"}}, "/a/b", "bytes is not a JSON value"),

@@ -8,6 +8,7 @@ from toolkit.memberships import (
     MEMBERSHIP_COLUMNS,
     PAYLOAD_COLUMNS,
     PEOPLE_COLUMNS,
+    TRAIT_COLUMNS,
     State,
     empty_table,
     fold,
@@ -488,3 +489,92 @@ def test_choose_a_misspelt_audience(state, said):
         state.choose(["vpi"])
     assert said in str(caught.value)
     assert isinstance(caught.value, ToolkitError)
+
+
+# --- computed traits ----------------------------------------------------------------------------------------
+
+
+def valued(second=0, text="1", *, key="orders", **other):
+    """Return one payload row of Sync Traits: a value as JSON text, None when there is none to use."""
+    row = word(second, key=None, member=None, **{"message_id": f"t{second}", **other})
+    return {**row, "trait_key": key, "trait_value": text}
+
+
+def values(state):
+    return {(t.person, t.trait_key): t.value for t in state.traits.itertuples()}
+
+
+def test_the_newest_value_per_person_and_trait():
+    """Traits are folded as memberships are, each key by itself; an audience of that name is another thing."""
+    folded = fold(
+        payloads(
+            valued(2, "2"),
+            valued(1, "1"),
+            valued(1, '"a"', key="item"),
+            valued(1, "9", person="user:2"),
+            word(3, key="orders", member=True),
+        )
+    )
+    assert values(folded.state) == {
+        ("user:1", "item"): '"a"',
+        ("user:1", "orders"): "2",
+        ("user:2", "orders"): "9",
+    }
+    assert members(folded.state) == {("user:1", "orders"): True}
+    assert folded.events["status"].tolist() == ["counted", "superseded", "counted", "counted", "counted"]
+    assert {**folded.state.traits.dtypes.astype("str")} == TRAIT_COLUMNS
+    assert folded.state.trait_keys == ("item", "orders")
+
+
+def test_a_row_without_a_value_decides_nothing():
+    """It has its reason already, and the value before it stands."""
+    silent = {**valued(5, None), "reason_code": "TRAIT_VALUE_MISSING"}
+    folded = fold(payloads(valued(1, "1"), silent))
+    assert values(folded.state) == {("user:1", "orders"): "1"}
+    assert folded.statuses == {"counted": 1, "no_membership_value": 1}
+    assert folded.events["reason_code"].tolist() == ["DECIDED", "TRAIT_VALUE_MISSING"]
+
+
+def test_what_is_remembered_of_traits():
+    """A remembered value that is newer stands, one that is older gives way, the rest is kept."""
+    before = fold(payloads(valued(5, "5"), valued(1, "1", key="item"), valued(1, "7", key="size"))).state
+    folded = fold(payloads(valued(3, "3"), valued(2, "2", key="item")), remembered=before)
+    assert values(folded.state) == {
+        ("user:1", "item"): "2",
+        ("user:1", "orders"): "5",
+        ("user:1", "size"): "7",
+    }
+    assert folded.events["status"].tolist() == ["superseded", "counted"]
+    again = fold(empty_table(PAYLOAD_COLUMNS), remembered=folded.state)
+    pd.testing.assert_frame_equal(again.state.traits, folded.state.traits)
+
+
+def test_choosing_audiences_leaves_traits_and_their_people_out():
+    """Nothing named is everything, traits included; an audience named is that one."""
+    state = fold(
+        payloads(
+            word(1, email="a@x.test"),
+            word(1, key="new", person="user:3", email="c@x.test"),
+            valued(1, person="user:2", email="b@x.test"),
+        )
+    ).state
+    assert {*state.choose().people["person"]} == {"user:1", "user:2", "user:3"}
+    assert state.choose().trait_keys == ("orders",)
+    chosen = state.choose(["vip"])
+    assert chosen.people["person"].tolist() == ["user:1"]
+    assert chosen.traits.empty
+    assert {**chosen.traits.dtypes.astype("str")} == TRAIT_COLUMNS
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_folding_traits_in_any_order_and_in_parts(seed):
+    """Shuffled, repeated, and split over two runs: the same values."""
+    chance = random.Random(seed)
+    rows = [
+        valued(n, str(n), key=chance.choice("ab"), person=f"user:{chance.randrange(3)}") for n in range(30)
+    ]
+    newest = {(row["person"], row["trait_key"]): row["trait_value"] for row in rows}
+    chance.shuffle(rows)
+    cut = chance.randrange(len(rows))
+    first = fold(payloads(*rows[:cut])).state
+    assert values(fold(payloads(*rows[cut:], *rows[:5]), remembered=first).state) == newest

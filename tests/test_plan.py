@@ -1,11 +1,13 @@
+import json
 import random
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
+from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State, count_statuses
 from toolkit.plan import (
     CHANGE_COLUMNS,
     SUBSCRIBER_COLUMNS,
@@ -15,7 +17,7 @@ from toolkit.plan import (
     plan,
     subscribers_table,
 )
-from toolkit.wire import Subscriber
+from toolkit.wire import AUDIENCES_PROPERTY, Subscriber
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
 EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"
@@ -74,7 +76,7 @@ def decisions(found):
 
 
 def lists(found):
-    return {w.subscriber_id: w.after for w in found.writes.itertuples()}
+    return {w.subscriber_id: w.after[AUDIENCES_PROPERTY] for w in found.writes.itertuples()}
 
 
 def plain(series):
@@ -325,8 +327,8 @@ def test_one_write_however_many_audiences():
     write = found.writes.iloc[0].to_dict()
     assert write == {
         "subscriber_id": "s_1",
-        "before": held,
-        "after": ("z", "y", "a", "b", "e"),
+        "before": {AUDIENCES_PROPERTY: held},
+        "after": {AUDIENCES_PROPERTY: ("z", "y", "a", "b", "e")},
         "has_removal": True,
         "property_count": 1,
     }
@@ -452,6 +454,8 @@ def test_change_row():
         "audience_key": "vip",
         "audience_id": "aud_vip",
         "member": True,
+        "trait_key": None,
+        "trait_value": None,
         "operation": "add",
         "status": "would_add",
         "reason_code": "ENTERED",
@@ -493,8 +497,8 @@ def test_subscribers_table():
     assert {**table.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
     updated = "2025-01-02T00:00:00Z"
     assert [plain(row) for _, row in table.iterrows()] == [
-        ["s_1", "14155550100", EMAIL, ("vip",), True, 1, False, updated],
-        ["s_2", None, None, None, True, 2, None, updated],
+        ["s_1", "14155550100", EMAIL, ("vip",), True, 1, {}, False, updated],
+        ["s_2", None, None, None, True, 2, {}, None, updated],
     ]
 
 
@@ -625,3 +629,115 @@ def test_plan_agrees_with_plain_python(seed):
     assert found.writes["has_removal"].is_monotonic_decreasing
     for frame, copy in zip(inputs, copies, strict=True):
         pd.testing.assert_frame_equal(frame, copy)
+
+
+# --- computed traits ----------------------------------------------------------------------------------------
+
+
+def valued(*words, people):
+    """Return a state of (person, trait, JSON text[, second]) and {person: (email, phone)}."""
+    state = asked(*((person, key, True, *second) for person, key, _, *second in words), people=people)
+    rows = state.memberships.rename(columns={"audience_key": "trait_key"})
+    traits = rows.assign(value=[text for _, _, text, *_ in words])[[*TRAIT_COLUMNS]].astype(TRAIT_COLUMNS)
+    return replace(state, memberships=state.memberships.head(0), traits=traits)
+
+
+def plan_traits(state, subscribers, **options):
+    found = subscribers_table(subscribers, trait_keys=state.trait_keys)
+    return plan(state, check_contacts(state.people), found, **options)
+
+
+def of_ana(**texts):
+    return valued(*(("user:1", key, text) for key, text in texts.items()), people={"user:1": (EMAIL, PHONE)})
+
+
+@pytest.mark.parametrize(
+    ("text", "held", "reason"),
+    [
+        ("5", {}, "TRAIT_NEW_VALUE"),
+        ("5", {"t": 5}, "TRAIT_SAME_VALUE"),
+        ("5", {"t": 5.0}, "TRAIT_SAME_VALUE"),
+        ("5", {"t": "5"}, "TRAIT_NEW_VALUE"),
+        ("1", {"t": True}, "TRAIT_NEW_VALUE"),
+        ("true", {"t": True}, "TRAIT_SAME_VALUE"),
+        ('""', {"t": None}, "TRAIT_NEW_VALUE"),
+        ('"é"', {"t": "é"}, "TRAIT_SAME_VALUE"),
+        ('["a","b"]', {"t": ["a", "b"]}, "TRAIT_SAME_VALUE"),
+        ('["a","b"]', {"t": ["b", "a"]}, "TRAIT_NEW_VALUE"),
+        ("[]", {"t": None}, "TRAIT_SAME_VALUE"),
+        ("[]", {}, "TRAIT_SAME_VALUE"),
+        ("[]", {"t": []}, "TRAIT_SAME_VALUE"),
+        ("[]", {"t": ["a"]}, "TRAIT_NEW_VALUE"),
+        ("5", {"t": {"deep": [1]}}, "TRAIT_NEW_VALUE"),
+        ("5", {"t": 5.5}, "TRAIT_NEW_VALUE"),
+        ("5", {"t": 10**400}, "TRAIT_NEW_VALUE"),
+    ],
+)
+def test_a_trait_against_what_is_held(text, held, reason):
+    """Values are compared as JSON; only one that differs is written."""
+    found = plan_traits(of_ana(t=text), [subscriber(phone=PHONE, properties=held)])
+    (decision,) = decisions(found)
+    assert decision[1] == reason
+    assert [w.after for w in found.writes.itertuples()] == [{"t": json.loads(text)}] * ("NEW" in reason)
+    assert found.updates == len(found.writes)
+    assert (found.adds, found.removes, found.transitions, found.removal_share) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("contact", "subscribers", "decision"),
+    [
+        ((EMAIL, None), [], ("waiting", "SUBSCRIBER_NOT_FOUND")),
+        ((None, None), [], ("no_usable_contact", "NO_CONTACT")),
+        (("no mail", "n/a"), [], ("no_usable_contact", "CONTACT_INVALID")),
+        (
+            (EMAIL, None),
+            [subscriber(1, email=EMAIL), subscriber(2, email=EMAIL)],
+            ("ambiguous", "AMBIGUOUS_MATCH"),
+        ),
+        ((EMAIL, None), [subscriber(1, email=EMAIL, can_send=False)], ("skipped", "OPTED_OUT")),
+    ],
+)
+def test_a_trait_that_reaches_nobody(contact, subscribers, decision):
+    """A trait ends in the same words as a membership does."""
+    state = valued(("user:1", "t", "5"), people={"user:1": contact})
+    found = plan_traits(state, subscribers, skip_opted_out=True)
+    assert decisions(found) == [decision]
+    assert found.writes.empty
+
+
+def test_audiences_and_traits_of_one_subscriber():
+    """They share one write; what it names is only what changes, before and after."""
+    traits = of_ana(b="2", a="1", same="0").traits
+    state = replace(ana(("vip", True), ("old", False)), traits=traits)
+    held = {"Segment Audiences": ["old"], "a": 0, "same": 0, "other": 9}
+    found = plan_traits(state, [subscriber(phone=PHONE, properties=held)])
+    (write,) = found.writes.to_dict("records")
+    assert write == {
+        "subscriber_id": "s_1",
+        "before": {AUDIENCES_PROPERTY: ("old",), "a": 0},
+        "after": {AUDIENCES_PROPERTY: ("vip",), "a": 1, "b": 2},
+        "has_removal": True,
+        "property_count": 4,
+    }
+    assert found.planned_calls == {"writes": 1, "custom_events": 2}
+    assert found.changes["operation"].fillna("").tolist() == ["add", "remove", "set", "set", ""]
+    assert plain(found.changes["member"]) == [True, False, None, None, None]
+    assert {**found.changes.dtypes.astype("str")} == CHANGE_COLUMNS
+
+
+def test_a_contact_in_a_value_is_masked():
+    """The plan is for people to read; what is written is the value itself."""
+    found = plan_traits(of_ana(mail='"ben@mail.test"', n="14155550100"), [subscriber(phone=PHONE)])
+    shown = found.changes["trait_value"].tolist()
+    assert "ben@" not in shown[0]
+    assert "mail.test" in shown[0]
+    assert found.writes["after"][0] == {"mail": "ben@mail.test", "n": 14155550100}
+
+
+def test_values_of_a_megabyte_and_ten_thousand_traits():
+    """Size changes nothing but the time, and that little."""
+    big = json.dumps("x" * 1_000_000)
+    state = of_ana(big=big, **{f"t{i}": str(i) for i in range(10_000)})
+    found = plan_traits(state, [subscriber(phone=PHONE)])
+    assert count_statuses(found.changes) == {"conflict": 10_001 - 50, "would_update": 50}
+    assert len(found.writes["after"][0]) == 50

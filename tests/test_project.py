@@ -29,11 +29,14 @@ PURE = {
     "settings": {"errors"},
     "destination": {"triggers", "mapping", "events", "contacts", "statuses", "errors"},
 }
-CORE = {*PURE, "parameters", "memberships", "plan", "runs", "errors"}
+CORE = {*PURE, "rows", "parameters", "memberships", "plan", "runs", "explain", "preview", "errors"}
 FLOW = {"lookup", "delivery", "sync", "audit"}
 ALLOWED = {
     "errors": set(),
     **PURE,
+    "rows": CORE,
+    "explain": CORE,
+    "preview": CORE,
     "parameters": CORE,
     "memberships": CORE,
     "plan": CORE,
@@ -54,6 +57,7 @@ HOMES = {
     "sqlalchemy": {"ledger", "migrations"},
     "alembic": {"ledger", "migrations"},
     "duckdb": {"archive"},
+    "liquid": {"mapping"},
     "matplotlib": {"report"},
     "IPython": {"notebook"},
     "starlette": {"sandbox"},

@@ -12,6 +12,7 @@ import pytest
 from toolkit.contacts import CONTACT_VERDICTS, check_contacts
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from toolkit.plan import CHANGE_COLUMNS, plan, subscribers_table
+from toolkit.preview import count_audiences
 from toolkit.report import (
     ROWS_SHOWN,
     audience_table,
@@ -35,10 +36,11 @@ REASON_COLUMNS = ["status", "reason_code", "count", "share", "meaning", "what_to
 
 
 def totals(*rows):
-    """Return the totals of a run from (kind, audience key, status, reason code, count)."""
-    columns = ["kind", "audience_key", "status", "reason_code", "count"]
-    frame = pd.DataFrame([*rows], columns=columns)
-    return frame.astype({"count": "int64"} | dict.fromkeys(columns[:-1], "str"))
+    """Return the totals of a run from (kind, audience key[, trait key], status, reason code, count)."""
+    columns = ["kind", "audience_key", "trait_key", "status", "reason_code", "count"]
+    whole = [row if len(row) == 6 else (*row[:2], "", *row[2:]) for row in rows]
+    frame = pd.DataFrame(whole, columns=columns)
+    return frame.astype({"count": "int64"} | dict.fromkeys(columns[:-1], "str")).fillna({"audience_key": ""})
 
 
 def change(person="user:1", key="vip", status="added", reason="ENTERED", **other):
@@ -232,7 +234,7 @@ STATE = State(
 
 def test_audience_table():
     """Each audience has its members, those who left, and of the members the share with a usable contact."""
-    table = audience_table(STATE, check_contacts(STATE.people))
+    table = audience_table(count_audiences(STATE, check_contacts(STATE.people)))
     assert table.astype("object").where(table.notna(), None).to_numpy().tolist() == [
         ["vip", "aud_1", 3, 1, 0.3333, 0.6667, 0.3333],
         ["tiny", "aud_3", 1, 0, 0.0, 0.0, 1.0],  # nothing is known of its one member
@@ -256,10 +258,9 @@ def test_verdict_table():
 def test_tables_of_nobody():
     """Without people the tables have their columns and no rows."""
     contacts = check_contacts(State.empty().people)
-    assert len(audience_table(State.empty(), contacts)) == 0
-    assert [*audience_table(State.empty(), contacts)] == [
-        *audience_table(STATE, check_contacts(STATE.people))
-    ]
+    nobody = audience_table(count_audiences(State.empty(), contacts))
+    assert len(nobody) == 0
+    assert [*nobody] == [*audience_table(count_audiences(STATE, check_contacts(STATE.people)))]
     assert len(verdict_table(contacts)) == 0
     assert [*change_table(totals())] == ["audience_key", "total"]
 

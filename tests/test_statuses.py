@@ -5,7 +5,7 @@ import pytest
 
 import toolkit
 from toolkit.errors import ReconciliationError
-from toolkit.plan import _STATUS_OF_REASON
+from toolkit.plan.deciding import STATUS_OF_REASON
 from toolkit.statuses import (
     NEEDS_ATTENTION,
     REASONS,
@@ -17,7 +17,7 @@ from toolkit.statuses import (
     get_reason,
 )
 
-SOURCES = [p for p in Path(toolkit.__file__).parent.glob("*.py") if p.name != "statuses.py"]
+SOURCES = [p for p in Path(toolkit.__file__).parent.rglob("*.py") if p.name != "statuses.py"]
 
 
 def test_words_for_events():
@@ -37,9 +37,10 @@ def test_words_for_events():
 
 
 def test_words_for_changes():
-    """A person × audience ends in one of twelve words, or in what a dry run says for two of them."""
+    """Each change ends in one of thirteen words, or in what a dry run says for three of them."""
     assert {*ChangeStatus} == {
-        *("added", "removed", "would_add", "would_remove", "unchanged", "waiting", "ambiguous"),
+        *("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged"),
+        *("waiting", "ambiguous"),
         *("no_usable_contact", "conflict", "rejected", "failed", "pending", "unknown", "skipped"),
     }
 
@@ -77,7 +78,7 @@ def test_reason_nobody_defined():
 
 def test_reasons_of_a_plan_are_explained():
     """Every reason a plan gives has its sentence."""
-    assert _STATUS_OF_REASON.keys() <= REASONS.keys()
+    assert STATUS_OF_REASON.keys() <= REASONS.keys()
 
 
 def test_reasons_are_values():

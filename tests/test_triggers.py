@@ -195,11 +195,54 @@ def test_length_counts_as_segment_does():
         ("traits.a[5]", {"traits": {"a": [1]}}, "null"),
         ("traits.a.b", {"traits": {"a": "text"}}, "null"),
         ("traits.a.b", {"traits": None}, "null"),
+        ("traits.a.b", {"traits": {"a": []}}, "null"),
+        ("traits.a.length", {"traits": {"a": []}}, "0"),
+        ("traits.a.length", {"traits": {"a": ""}}, '""'),
+        ("traits.a[1]", {"traits": {"a": "xyz"}}, '"y"'),
+        ("traits.a[3]", {"traits": {"a": "xyz"}}, "null"),
+        ("traits.a.b", {"traits": {"a": {}}}, "null"),
+        ("traits.a.b", {}, "null"),
     ],
 )
 def test_paths_that_end_early(path, event, value):
     """As in Segment, a falsy value on the way is the answer; past any other there is nothing."""
     assert Trigger(f"{path} = {value}").matches(event)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("traits.x = 9007199254740992", 9007199254740993, True),
+        ("traits.x = 9007199254740993", 9007199254740992, True),
+        ("traits.x > 9007199254740992", 9007199254740993, False),
+        ("traits.x > 5", 10**400, True),
+        ("traits.x < 5", -(10**400), True),
+        (f"traits.x = {'9' * 400}", 10**400, True),
+        ("traits.x != 5", float("nan"), True),
+        ("traits.x >= 0", float("nan"), False),
+        ("traits.x = 0", -0.0, True),
+        ("event = 1000000000000000000000", None, False),
+    ],
+)
+def test_numbers_are_doubles(text, found, expected):
+    """As in JavaScript, whole numbers past 2^53 are what a double makes of them."""
+    assert Trigger(text).matches({"traits": {"x": found}}) is expected
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("1000000000000000000000", "1e+21"),
+        ("123456789012345678901", "123456789012345680000"),
+        ("0.0000001", "1e-7"),
+        ("0.00000123", "0.00000123"),
+        ("-0", "0"),
+        ("9" * 400, "Infinity"),
+    ],
+)
+def test_numbers_as_texts(written, text):
+    """In a text field a number is the text that JavaScript writes for it."""
+    assert Trigger(f"event = {written}").tree == Comparison(path=("event",), operator="=", value=text)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +344,20 @@ def test_depth():
     assert Trigger(" or ".join(["(type = 'a')"] * 3000)).matches({"type": "a"})
 
 
+@pytest.mark.parametrize("dialect", ["strict", "official"])
+def test_length(dialect):
+    """Fifty thousand words and signs are read, one more is not: that keeps any text under a second."""
+    longest = "type = 'a' or " * 12_499 + "type = 'a' or"
+    assert Trigger(f"{longest[:-3]}", dialect=dialect).matches({"type": "a"}) is (dialect == "strict")
+    if dialect == "strict":
+        with pytest.raises(TriggerError, match="at most 50,000") as caught:
+            Trigger(f"{longest} type = 'a'")
+        error = caught.value
+    else:
+        error = Trigger(f"{longest} type = 'a'", dialect=dialect).error
+    assert error.position == len(longest) + 1
+
+
 def test_value():
     """A trigger is a value: equal by its text, hashable, copied and pickled."""
     trigger = Trigger("type = 'a'")
@@ -397,8 +454,16 @@ def test_combined_conditions_always_answer():
         assert Trigger(f"!({left} or {right})").matches(event) is (not (one or two))
 
 
-def test_only_the_strict_dialect_is_read():
-    """Naming it changes nothing; naming another is refused, not ignored."""
+def test_dialects():
+    """Strict is what goes without saying; a dialect that does not exist is refused, not ignored."""
     assert Trigger('type = "track"', dialect="strict") == Trigger('type = "track"')
-    with pytest.raises(ValueError, match="official"):
-        Trigger('type = "track"', dialect="official")
+    for unknown in ("Strict", "", None):
+        with pytest.raises(ValueError, match="official"):
+            Trigger('type = "track"', dialect=unknown)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"type = 'a'", ["type = 'a'"]], ids=repr)
+def test_what_is_no_text_is_refused(given):
+    """Strictly, only a text is a trigger."""
+    with pytest.raises(TriggerError, match="A trigger is a text"):
+        Trigger(given)

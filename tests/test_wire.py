@@ -24,7 +24,7 @@ from toolkit.wire import (
     parse_subscriber,
     post_transition,
     read_audiences,
-    write_audiences,
+    write_properties,
 )
 
 RECORD = {
@@ -81,16 +81,16 @@ def page(rows, **info):
             id="emails, a later page",
         ),
         pytest.param(
-            write_audiences("s_1", ("vip", "churn")),
+            write_properties("s_1", {"Segment Audiences": ("vip", "churn"), "orders": 3}),
             Request(
                 method="PATCH",
                 path="/api/v2/subscribers/s_1",
-                body={"properties": {"Segment Audiences": ["vip", "churn"]}},
+                body={"properties": {"Segment Audiences": ["vip", "churn"], "orders": 3}},
             ),
             id="write",
         ),
         pytest.param(
-            write_audiences("s_1", ()),
+            write_properties("s_1", {"Segment Audiences": ()}),
             Request(
                 method="PATCH",
                 path="/api/v2/subscribers/s_1",
@@ -150,7 +150,7 @@ def test_requests(request_, expected):
 )
 def test_odd_ids_stay_in_their_segment(subscriber_id, segment):
     """Whatever an id holds, it is one segment of the path, and the route is counted as any other."""
-    request = write_audiences(subscriber_id, ())
+    request = write_properties(subscriber_id, {"Segment Audiences": ()})
     assert request.path == f"/api/v2/subscribers/{segment}"
     assert request.route == "PATCH /subscribers/{id}"
 
@@ -160,7 +160,7 @@ def test_odd_ids_stay_in_their_segment(subscriber_id, segment):
     [
         (ask_shop(), "GET /me"),
         (find_by_phone(["12025550143"], page=2), "GET /subscribers"),
-        (write_audiences("s_1", ()), "PATCH /subscribers/{id}"),
+        (write_properties("s_1", {"Segment Audiences": ()}), "PATCH /subscribers/{id}"),
         (
             post_transition("s", entered=True, audience_key="k", audience_id=None, external_id="x"),
             "POST /events",

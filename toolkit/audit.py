@@ -13,7 +13,7 @@ from .plan import plan
 from .runs import Audit, RunRecord
 from .statuses import check_totals
 
-DRIFT = {"ENTERED": "missing", "EXITED": "extra"}
+DRIFT = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
 """What a new plan would do, in words of what is wrong now."""
 
 
@@ -81,7 +81,7 @@ def audit(
 def _drift(state: State, postscript: Postscript, default_region: str) -> pd.DataFrame:
     """Compare what was asked for with what Postscript holds: a plan that is never carried out."""
     contacts = check_contacts(state.choose().people, default_region=default_region)
-    again = plan(state, contacts, find_subscribers(contacts, postscript))
+    again = plan(state, contacts, find_subscribers(contacts, postscript, trait_keys=state.trait_keys))
     wrong = again.changes[again.changes["operation"].notna()]
-    columns = ["person", "audience_key", "subscriber_id", "email_masked", "phone_masked"]
+    columns = ["person", "audience_key", "trait_key", "subscriber_id", "email_masked", "phone_masked"]
     return wrong[columns].assign(drift=wrong["reason_code"].map(DRIFT)).reset_index(drop=True)

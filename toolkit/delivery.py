@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from . import wire
+from .destination.payloads import property_json
 from .errors import InvalidAuthenticationError, LostAnswerError, PostscriptError, RejectedError
 from .lookup import WORKERS, Postscript
 from .plan import Plan
@@ -37,11 +40,11 @@ class Journal(Protocol):
         subscriber_id: str,
         *,
         route: str,
-        before: Sequence[str],
-        after: Sequence[str],
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
         due: Iterable[Transition],
     ) -> int:
-        """Record that a subscriber is about to be written."""
+        """Record that properties of a subscriber are about to be written."""
 
     def end_write(
         self, call_id: int, *, outcome: str, status_code: int | None, tries: int, due: Sequence[str]
@@ -85,7 +88,9 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _done(transition: Transition) -> tuple[ChangeStatus, str]:
+def _done(transition: Transition | None) -> tuple[ChangeStatus, str]:
+    if transition is None:
+        return ChangeStatus.UPDATED, "TRAIT_NEW_VALUE"
     return (ChangeStatus.ADDED, "ENTERED") if transition.entered else (ChangeStatus.REMOVED, "EXITED")
 
 
@@ -106,6 +111,9 @@ class Delivery:
 
     def __post_init__(self) -> None:
         wanted = self.plan.changes[self.plan.changes["operation"].notna()]
+        self._rows: dict[str, list[int]] = {}
+        for index, subscriber_id in zip(wanted.index, wanted["subscriber_id"], strict=True):
+            self._rows.setdefault(subscriber_id, []).append(index)
         self._transitions = {
             row.Index: Transition(
                 external_id=transition_id(
@@ -120,18 +128,17 @@ class Delivery:
                 audience_id=None if pd.isna(row.audience_id) else row.audience_id,
                 entered=row.operation == "add",
             )
-            for row in wanted.itertuples()
+            for row in wanted[wanted["operation"] != "set"].itertuples()
         }
-        self._rows: dict[str, list[int]] = {}
-        for index, transition in self._transitions.items():
-            self._rows.setdefault(transition.subscriber_id, []).append(index)
+        """Row → its custom event; a trait has none."""
         self._row_of = {t.external_id: index for index, t in self._transitions.items()}
         held = self.plan.subscribers
         counts = held["property_count"] - held["has_property"].astype("int64")
-        self._others = dict(zip(held["subscriber_id"], counts, strict=True))
-        """Properties beside ours; an empty list of ours may be kept or dropped."""
+        self._others: dict[str, int] = dict(zip(held["subscriber_id"], counts.tolist(), strict=True))
+        """Properties beside the list of audiences."""
+        self._lists = dict(zip(held["subscriber_id"], held["audiences"], strict=True))
         self._outcomes: dict[int, tuple[ChangeStatus, str, str]] = {}
-        self._written: dict[str, tuple[str, ...]] = {}
+        self._written: dict[str, Mapping[str, Any]] = {}
         self._stopping = threading.Event()
         self._unreached = "NOT_REACHED"
         self._lock = threading.Lock()
@@ -184,18 +191,33 @@ class Delivery:
 
     def _write(self, write: Any) -> None:
         rows = self._rows[write.subscriber_id]
-        due = [self._transitions[i] for i in rows] if self.plan.custom_events == "transitions" else []
-        request = wire.write_audiences(write.subscriber_id, write.after)
+        error = self._patch(write, write.after, rows)
+        audiences = [index for index in rows if index in self._transitions]
+        is_refused = isinstance(error, RejectedError) and error.status_code != 404
+        if error and is_refused and 0 < len(audiences) < len(rows):
+            # A trait that Postscript does not take must not keep the audiences from the subscriber.
+            self._failed([index for index in rows if index not in self._transitions], error)
+            rows = audiences
+            keys = write.after[wire.AUDIENCES_PROPERTY]
+            error = self._patch(write, {wire.AUDIENCES_PROPERTY: keys}, rows)
+        if error:
+            self._failed(rows, error)
+
+    def _patch(self, write: Any, after: Mapping[str, Any], rows: Sequence[int]) -> PostscriptError | None:
+        """Write these properties, for these rows; return the error when it fails."""
+        is_told = self.plan.custom_events == "transitions"
+        due = {i: self._transitions[i] for i in rows if is_told and i in self._transitions}
+        request = wire.write_properties(write.subscriber_id, after)
         call = self.ledger.start_write(
             self.run_id,
             self.shop.shop_id,
             write.subscriber_id,
             route=request.route,
-            before=write.before,
-            after=write.after,
-            due=due,
+            before={name: value for name, value in write.before.items() if name in after},
+            after=after,
+            due=due.values(),
         )
-        ids = [t.external_id for t in due]
+        ids = [t.external_id for t in due.values()]
         try:
             answer = self.postscript.send(request)
         except PostscriptError as error:
@@ -209,35 +231,39 @@ class Delivery:
                 tries=error.tries,
                 due=ids if forget else [],
             )
-            self._failed(rows, error)
-            return
+            return error
         self.ledger.end_write(call, outcome="ok", status_code=answer.status_code, tries=answer.tries, due=ids)
         with self._lock:
-            self._written[write.subscriber_id] = write.after
-        if wire.lost_properties(self._others[write.subscriber_id] + bool(write.after), answer):
+            self._written[write.subscriber_id] = after
+        if wire.lost_properties(self._least_after(write, after), answer):
             self._set(rows, ChangeStatus.FAILED, "PROPERTIES_LOST")
             self.stop(
                 f"Subscriber {write.subscriber_id} had {write.property_count} properties before the write "
                 f"and has fewer after it. {get_reason('PROPERTIES_LOST').fix}"
             )
-            return
-        if due:
-            self._set(rows, ChangeStatus.PENDING, "NOT_REACHED")  # until each one's custom event is posted
-        else:
-            for index in rows:
-                self._set([index], *_done(self._transitions[index]))
+            return None
+        self._set(due, ChangeStatus.PENDING, "NOT_REACHED")  # until each one's custom event is posted
+        for index in rows:
+            if index not in due:
+                self._set([index], *_done(self._transitions.get(index)))
         self._advance()
+        return None
+
+    def _least_after(self, write: Any, after: Mapping[str, Any]) -> int:
+        """Return how many properties the subscriber has afterwards, at least; empty lists may be dropped."""
+        listed = after.get(wire.AUDIENCES_PROPERTY, self._lists[write.subscriber_id])
+        traits = [name for name in after if name != wire.AUDIENCES_PROPERTY]
+        replaced: int = sum(name in write.before for name in traits)
+        kept: int = sum(after[name] != [] for name in traits)
+        return self._others[write.subscriber_id] - replaced + kept + bool(listed)
 
     # --- custom events --------------------------------------------------------------------------------
 
     def _take_up(self) -> list[Transition]:
         """Return the custom events that earlier runs left due, after settling those left half-way."""
-        held = dict(
-            zip(self.plan.subscribers["subscriber_id"], self.plan.subscribers["audiences"], strict=True)
-        )
         due: list[Transition] = []
         for transition in self.ledger.load_open_transitions(self.shop.shop_id):
-            listed = held.get(transition.subscriber_id)
+            listed = self._lists.get(transition.subscriber_id)
             if transition.state == "posting":
                 # The process ended before the answer came: repeating could text twice.
                 self.ledger.mark_transitions([transition.external_id], "unknown")
@@ -344,7 +370,7 @@ class Delivery:
         changed["external_id"] = pd.Series(ids, dtype="str").reindex(changed.index)
         if self._stopping.is_set():
             # Whatever was decided to be sent and has no outcome was not reached.
-            for index in self._transitions:
+            for index in chain.from_iterable(self._rows.values()):
                 self._outcomes.setdefault(index, (ChangeStatus.PENDING, self._unreached, ""))
         if self._outcomes:
             told = pd.DataFrame.from_dict(self._outcomes, orient="index")
@@ -354,13 +380,20 @@ class Delivery:
         return changed
 
     def subscribers_now(self) -> pd.DataFrame:
-        """Return the subscribers as they were read, with the lists that were written since."""
+        """Return the subscribers as they were read, with the properties that were written since."""
         read = self.plan.subscribers
+        written = [self._written.get(i, {}) for i in read["subscriber_id"]]
         audiences = [
-            self._written.get(i, held)
-            for i, held in zip(read["subscriber_id"], read["audiences"], strict=True)
+            new.get(wire.AUDIENCES_PROPERTY, held)
+            for new, held in zip(written, read["audiences"], strict=True)
+        ]
+        properties = [
+            {key: property_json(new[key]) if key in new else value for key, value in held.items()} or held
+            for new, held in zip(written, read["properties"], strict=True)
         ]
         return read.assign(
             audiences=pd.Series(audiences, dtype="object", index=read.index),
-            has_property=read["has_property"] | read["subscriber_id"].isin([*self._written]),
+            has_property=read["has_property"]
+            | np.array([wire.AUDIENCES_PROPERTY in new for new in written], bool),
+            properties=pd.Series(properties, dtype="object", index=read.index),
         )

@@ -55,10 +55,11 @@ class FileFormatError(InputError, ValueError):
 class TriggerError(InputError, ValueError):
     """The trigger text cannot be read."""
 
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(f"{message} (at character {position + 1})")
+    def __init__(self, message: str, position: int | None) -> None:
+        place = "" if position is None else f" (at character {position + 1})"
+        super().__init__(f"{message}{place}")
         self.position = position
-        """Index into the trigger text, from 0."""
+        """Index into the trigger text, from 0; None when there is no text yet."""
 
 
 class MappingError(InputError, ValueError):

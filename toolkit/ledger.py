@@ -24,7 +24,7 @@ from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .errors import LedgerError, ShopLockedError, UnknownRunError
-from .memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State, empty_table
+from .memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State, empty_table
 from .plan import CHANGE_COLUMNS
 from .runs import RunRecord, Transition
 
@@ -62,6 +62,7 @@ totals = sa.Table(
     sa.Column("run_id", _name(64), primary_key=True),
     sa.Column("kind", _name(16), primary_key=True, comment="event or change"),
     sa.Column("audience_key", sa.Text, primary_key=True),
+    sa.Column("trait_key", sa.Text, primary_key=True),
     sa.Column("status", _name(32), primary_key=True),
     sa.Column("reason_code", _name(64), primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
@@ -75,6 +76,19 @@ memberships = sa.Table(
     sa.Column("audience_key", sa.Text, primary_key=True),
     sa.Column("audience_id", sa.Text),
     sa.Column("member", sa.Boolean, nullable=False),
+    sa.Column("timestamp", sa.BigInteger),
+    sa.Column("received_at", sa.BigInteger),
+    sa.Column("message_id", sa.Text),
+    sa.Column("run_id", _name(64), nullable=False),
+)
+
+traits = sa.Table(
+    "traits",
+    metadata,
+    sa.Column("shop_id", _name(), primary_key=True),
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("trait_key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False, comment="JSON"),
     sa.Column("timestamp", sa.BigInteger),
     sa.Column("received_at", sa.BigInteger),
     sa.Column("message_id", sa.Text),
@@ -105,6 +119,9 @@ subscribers = sa.Table(
     sa.Column("can_send", sa.Boolean),
     sa.Column("updated_at", sa.Text),
     sa.Column("run_id", _name(64), nullable=False),
+    sa.Column(
+        "properties", sa.Text, comment="JSON object: the traits that were asked about, and their JSON text"
+    ),
 )
 
 changes = sa.Table(
@@ -112,9 +129,11 @@ changes = sa.Table(
     metadata,
     sa.Column("run_id", _name(64), primary_key=True),
     sa.Column("person", sa.Text, primary_key=True),
-    sa.Column("audience_key", sa.Text, primary_key=True),
+    sa.Column("audience_key", sa.Text, primary_key=True, comment="empty for a trait"),
+    sa.Column("trait_key", sa.Text, primary_key=True, comment="empty for an audience"),
     sa.Column("audience_id", sa.Text),
-    sa.Column("member", sa.Boolean, nullable=False),
+    sa.Column("member", sa.Boolean),
+    sa.Column("trait_value", sa.Text),
     sa.Column("operation", _name(16)),
     sa.Column("status", _name(32), nullable=False),
     sa.Column("reason_code", _name(64), nullable=False),
@@ -152,7 +171,7 @@ calls = sa.Table(
     sa.Column("route", _name(), nullable=False),
     sa.Column("subscriber_id", _name()),
     sa.Column("external_id", _name(64)),
-    sa.Column("before", sa.Text, comment="JSON list: the audiences before a write"),
+    sa.Column("before", sa.Text, comment="JSON object: the written properties before it"),
     sa.Column("after", sa.Text),
     sa.Column("started_at", sa.DateTime, nullable=False),
     sa.Column("finished_at", sa.DateTime, comment="null: the process ended before the answer came"),
@@ -165,6 +184,8 @@ _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
 """Statuses that most rows of most runs have: counted in totals, not stored row by row."""
 _MIGRATING = threading.Lock()
 """Alembic keeps its context in the module: one migration at a time in this process."""
+_KEYS = ("audience_key", "trait_key")
+"""What a row is about: one of them, the other is empty; a primary key holds no null."""
 _TIMES = ("timestamp", "received_at", "email_at", "phone_at")
 
 
@@ -302,46 +323,55 @@ class Ledger:
         """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
         counted = [*_count(run_id, "event", events), *_count(run_id, "change", changed)]
         rows = changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)].assign(run_id=run_id)
+        rows = rows.fillna(dict.fromkeys(_KEYS, ""))
         with self._writing() as connection:
             for table, values in ((totals, counted), (changes, _records(rows))):
                 connection.execute(sa.delete(table).where(table.c.run_id == run_id))
                 _insert(connection, table, values)
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
-        """Return kind, audience_key, status, reason_code and count, one row a combination."""
+        """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
         frame = self._read(sa.select(totals).where(totals.c.run_id == run_id))
         return frame.drop(columns="run_id").infer_objects()
 
     def load_changes(self, run_id: str) -> pd.DataFrame:
         """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting."""
         query = sa.select(changes).where(changes.c.run_id == run_id)
-        frame = self._read(query.order_by(changes.c.person, changes.c.audience_key))
+        frame = self._read(query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS)))
+        frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
         return _typed(frame, CHANGE_COLUMNS)
 
     # --- what is asked for ----------------------------------------------------------------------------
 
     def load_state(self, shop_id: str) -> State:
-        """Return the memberships and people that earlier live runs of the shop left."""
-        asked = self._read(sa.select(memberships).where(memberships.c.shop_id == shop_id))
-        known = self._read(sa.select(people).where(people.c.shop_id == shop_id))
+        """Return the memberships, traits and people that earlier live runs of the shop left."""
+
+        def load(table: sa.Table, columns: Mapping[str, str]) -> pd.DataFrame:
+            frame = self._read(sa.select(table).where(table.c.shop_id == shop_id))
+            return _typed(frame, columns) if len(frame) else empty_table(dict(columns))
+
         return State(
-            memberships=_typed(asked, MEMBERSHIP_COLUMNS) if len(asked) else State.empty().memberships,
-            people=_typed(known, PEOPLE_COLUMNS) if len(known) else empty_table(PEOPLE_COLUMNS),
+            memberships=load(memberships, MEMBERSHIP_COLUMNS),
+            people=load(people, PEOPLE_COLUMNS),
+            traits=load(traits, TRAIT_COLUMNS),
         )
 
     def save_state(self, shop_id: str, run_id: str, state: State) -> None:
         """Write what *state* has that the ledger has not."""
         before = self.load_state(shop_id)
         new_words = _without(state.memberships, before.memberships).assign(shop_id=shop_id, run_id=run_id)
+        new_values = _without(state.traits, before.traits).assign(shop_id=shop_id, run_id=run_id)
         new_people = _without(state.people, before.people).assign(shop_id=shop_id)
         with self._writing() as connection:
             self._upsert(connection, memberships, _records(new_words))
+            self._upsert(connection, traits, _records(new_values))
             self._upsert(connection, people, _records(new_people))
 
     def save_subscribers(self, shop_id: str, run_id: str, read: pd.DataFrame) -> None:
         """Refresh the mirror with subscribers as they were just read (SUBSCRIBER_COLUMNS)."""
         listed = [None if held is None else json.dumps(held) for held in read["audiences"]]
-        rows = read.assign(audiences=listed, shop_id=shop_id, run_id=run_id)
+        asked = [json.dumps(held) if held else None for held in read["properties"]]
+        rows = read.assign(audiences=listed, properties=asked, shop_id=shop_id, run_id=run_id)
         with self._writing() as connection:
             self._upsert(connection, subscribers, _records(rows))
 
@@ -354,11 +384,11 @@ class Ledger:
         subscriber_id: str,
         *,
         route: str,
-        before: Sequence[str],
-        after: Sequence[str],
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
         due: Iterable[Transition],
     ) -> int:
-        """Record that a subscriber is about to be written, and the custom events that will then be due."""
+        """Record which properties are about to be written, and the custom events that will then be due."""
         rows = [
             {**vars(t), "state": "planned", "shop_id": shop_id, "run_id": run_id, "changed_at": _now()}
             for t in due
@@ -370,8 +400,8 @@ class Ledger:
                 run_id,
                 route,
                 subscriber_id,
-                before=json.dumps([*before]),
-                after=json.dumps([*after]),
+                before=json.dumps(before),
+                after=json.dumps(after),
             )
 
     def end_write(
@@ -489,7 +519,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[s
 
 
 def _count(run_id: str, kind: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    keys = ["audience_key", "status", "reason_code"]
+    keys = [*_KEYS, "status", "reason_code"]
     counted = frame[keys].fillna("").value_counts(sort=False).rename("count").reset_index()
     return _records(counted.assign(run_id=run_id, kind=kind))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -36,7 +36,9 @@ def connect_shop(postscript: Postscript) -> wire.Shop:
     return wire.parse_shop(postscript.send(wire.ask_shop()))
 
 
-def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> pd.DataFrame:
+def find_subscribers(
+    contacts: pd.DataFrame, postscript: Postscript, *, trait_keys: Collection[str] = ()
+) -> pd.DataFrame:
     """Look people up in Postscript in batches: by phone, then by email those whose phone found nobody.
 
     Parameters
@@ -45,6 +47,8 @@ def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> pd.DataF
         From check_contacts().
     postscript
         The connection.
+    trait_keys
+        Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def find_subscribers(contacts: pd.DataFrame, postscript: Postscript) -> pd.DataF
     # As given too where it differs: whether Postscript minds the case is not known.
     emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
     by_email = _look_up(emails.dropna().unique().tolist(), wire.find_by_email, postscript)
-    return subscribers_table([*by_phone, *by_email])
+    return subscribers_table([*by_phone, *by_email], trait_keys=trait_keys)
 
 
 def _look_up(

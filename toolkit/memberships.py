@@ -1,4 +1,4 @@
-"""Fold payloads into one final state per person × audience, and one set of contacts per person.
+"""Fold payloads into one final state per person × audience or trait, and one set of contacts per person.
 
 The last event by (``timestamp``, ``receivedAt``, ``messageId``) wins. Contacts are the latest non-empty
 ones seen for the person, so an event without a contact still counts.
@@ -7,7 +7,7 @@ ones seen for the person, so an event without a contact still counts.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -27,6 +27,8 @@ PAYLOAD_COLUMNS = {
     "audience_key": "str",
     "audience_id": "str",
     "membership": "boolean",
+    "trait_key": "str",
+    "trait_value": "str",
     "email": "str",
     "phone": "str",
     "timestamp": "datetime64[us, UTC]",
@@ -34,7 +36,9 @@ PAYLOAD_COLUMNS = {
 }
 """Columns and dtypes of a payload frame: one row an event × mapping.
 
-``status`` is null while the event may still decide a membership; fold() gives it its last word.
+``status`` is null while the event may still decide something; fold() gives it its last word. A row of Sync
+Audiences has audience_key, audience_id and membership; one of Sync Traits trait_key and trait_value, the
+value as JSON text.
 """
 
 MEMBERSHIP_COLUMNS = {
@@ -47,6 +51,16 @@ MEMBERSHIP_COLUMNS = {
     "message_id": "str",
 }
 """One row per person × audience; the times and the message are those of the deciding event."""
+
+TRAIT_COLUMNS = {
+    "person": "str",
+    "trait_key": "str",
+    "value": "str",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+    "message_id": "str",
+}
+"""One row per person × computed trait; ``value`` is JSON text, the rest that of the deciding event."""
 
 PEOPLE_COLUMNS = {
     "person": "str",
@@ -80,12 +94,19 @@ def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What is asked for: who is in which audience, and how each person can be reached."""
+    """What is asked for: who is in which audience, has which traits, and how each can be reached."""
 
     memberships: pd.DataFrame
     """MEMBERSHIP_COLUMNS."""
     people: pd.DataFrame
     """PEOPLE_COLUMNS."""
+    traits: pd.DataFrame = field(default_factory=lambda: empty_table(TRAIT_COLUMNS))
+    """TRAIT_COLUMNS; empty unless a mapping has the action Sync Traits."""
+
+    @property
+    def trait_keys(self) -> tuple[str, ...]:
+        """Keys of the traits, sorted: the properties to read of each subscriber."""
+        return tuple(sorted(self.traits["trait_key"].unique()))
 
     @classmethod
     def empty(cls) -> State:
@@ -94,6 +115,8 @@ class State:
 
     def choose(self, audience_keys: Collection[str] = ()) -> State:
         """Return the part on these audiences (empty: all), with only the people who have a word on them.
+
+        Traits are left out when audiences are named.
 
         ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
         """
@@ -106,10 +129,15 @@ class State:
                 f"No event names the audience {', '.join(absent)}. "
                 f"There are: {', '.join(sorted(known)) or 'none'}."
             )
+        traits = self.traits
         if audience_keys:
-            asked = asked[asked["audience_key"].isin([*audience_keys])]
-        people = self.people[self.people["person"].isin(asked["person"])]
-        return State(memberships=asked.reset_index(drop=True), people=people.reset_index(drop=True))
+            asked, traits = asked[asked["audience_key"].isin([*audience_keys])], traits.head(0)
+        spoken_of = self.people["person"].isin(asked["person"]) | self.people["person"].isin(traits["person"])
+        return State(
+            memberships=asked.reset_index(drop=True),
+            people=self.people[spoken_of].reset_index(drop=True),
+            traits=traits.reset_index(drop=True),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +160,7 @@ class Folded:
 
 
 def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
-    """Fold payloads to one final state per person × audience.
+    """Fold payloads to one final state per person × audience or trait.
 
     Parameters
     ----------
@@ -158,35 +186,37 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     ours = ~events["status"].isin([*_NOT_OURS])
     words = events["status"].isna()
 
-    silent = words & events["membership"].isna()
-    events.loc[silent, "status"] = EventStatus.NO_MEMBERSHIP_VALUE.value
-    spoken = words & events["membership"].notna()
-    memberships, deciding = _last_words(events[spoken], before.memberships)
+    in_or_out = words & events["membership"].notna()
+    valued = words & events["trait_value"].notna()
+    spoken = in_or_out | valued
+    events.loc[words & ~spoken, "status"] = EventStatus.NO_MEMBERSHIP_VALUE.value
+    members = events[in_or_out].rename(columns={"membership": "member"}).astype({"member": "bool"})
+    memberships, decided = _last_words(members, before.memberships, "audience_key")
+    values = events[valued].rename(columns={"trait_value": "value"})
+    traits, set_by = _last_words(values, before.traits, "trait_key")
     events.loc[spoken, "status"] = EventStatus.SUPERSEDED.value
     events.loc[spoken, "reason_code"] = "NEWER_EVENT"
+    deciding = decided.append(set_by)
     events.loc[deciding, "status"] = EventStatus.COUNTED.value
     events.loc[deciding, "reason_code"] = "DECIDED"
     people = _latest_contacts(events[ours & events["person"].notna()], before.people)
     events.index = payloads.index
-    folded = Folded(events=events, state=State(memberships=memberships, people=people))
+    folded = Folded(events=events, state=State(memberships=memberships, people=people, traits=traits))
     check_totals(len(payloads), folded.statuses, of="events")
     return folded
 
 
-def _last_words(spoken: pd.DataFrame, before: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
-    """Return the memberships after *spoken*, and the index of the events that decided."""
-    mine = spoken.rename(columns={"membership": "member"})[[*MEMBERSHIP_COLUMNS]].copy()
-    mine["member"] = mine["member"].astype("bool")
-    mine["position"] = spoken.index
+def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, pd.Index]:
+    """Return the words per person × *key* after *spoken*, and the index of the events that decided."""
+    columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
+    mine = spoken[[*columns]].assign(position=spoken.index)
     everything = pd.concat([before.assign(position=-1), mine], ignore_index=True)
     # Equal on all three: the same message read again. Stable, so the one just read comes last.
     everything = everything.sort_values(_ORDER, na_position="first", kind="stable")
-    last = everything.drop_duplicates(["person", "audience_key"], keep="last").sort_values(
-        ["person", "audience_key"], kind="stable"
-    )
+    last = everything.drop_duplicates(["person", key], keep="last")
+    last = last.sort_values(["person", key], kind="stable")
     deciding = pd.Index(last.loc[last["position"] >= 0, "position"])
-    memberships = last.drop(columns="position").reset_index(drop=True)
-    return memberships.astype(MEMBERSHIP_COLUMNS), deciding
+    return last.drop(columns="position").reset_index(drop=True).astype(columns), deciding
 
 
 def _latest_contacts(events: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:

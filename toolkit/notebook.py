@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from .client import PostscriptClient
-from .contacts import mask_email, mask_person, mask_phone
+from .contacts import mask_email, mask_person, mask_phone, mask_value
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger
 from .parameters import check_injected, read_parameters
@@ -199,7 +199,12 @@ def _watch(job: Job) -> None:
 
 def _masked(table: pd.DataFrame) -> pd.DataFrame:
     """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
-    masks = {"email": mask_email, "phone": mask_phone, "person": mask_person}
+    masks = {
+        "email": mask_email,
+        "phone": mask_phone,
+        "person": mask_person,
+        "trait_value": mask_value,
+    }
     shown = table.assign(
         **{name: table[name].map(mask, na_action="ignore") for name, mask in masks.items() if name in table}
     )

@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from .contacts import CONTACT_VERDICTS, mask_person
-from .memberships import State
 from .plan import Plan
 from .runs import Audit
 from .statuses import ChangeStatus, EventStatus, get_reason
@@ -63,35 +62,21 @@ def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
     ).astype({"meaning": "str", "what_to_do": "str"})
 
 
-def audience_table(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
-    """Lay the audiences out, one row each, the largest first.
+def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
+    """Lay the audiences of a preview out, one row each, the largest first.
 
-    Columns: ``audience_key``, ``audience_id``, ``members`` (in now), ``left`` (stated out), and of
-    the members the share (0 to 1) ``with_phone``, ``with_email``, ``without_contact`` that can be used.
+    *audiences* has the columns of `Preview.audiences`. Columns: ``audience_key``, ``audience_id``,
+    ``members`` (in now), ``left`` (stated out), and of the members the share (0 to 1) ``with_phone``,
+    ``with_email``, ``without_contact`` that can be used.
     """
-    usable = contacts.set_index("person")[["phone_e164", "email_clean"]].notna()
-    rows = state.memberships.join(usable, on="person")
-    members = rows[rows["member"]].fillna({"phone_e164": False, "email_clean": False})
-    members = members.astype({"phone_e164": "bool", "email_clean": "bool"})
-    members["neither"] = ~members["phone_e164"] & ~members["email_clean"]
-    grouped = members.groupby("audience_key")
-    shares = grouped[["phone_e164", "email_clean", "neither"]].mean().round(4)
-    keys = rows.groupby("audience_key").agg(audience_id=("audience_id", "last"), stated=("member", "size"))
-    table = keys.assign(members=grouped.size()).join(shares).fillna({"members": 0})
-    table["left"] = table["stated"] - table["members"]
-    table = table.rename(
-        columns={"phone_e164": "with_phone", "email_clean": "with_email", "neither": "without_contact"}
-    ).reset_index()
-    columns = [
-        "audience_key",
-        "audience_id",
-        "members",
-        "left",
-        "with_phone",
-        "with_email",
-        "without_contact",
-    ]
-    table = table[columns].astype({"members": "int64", "left": "int64"})
+    members = audiences["members"]
+    shares = {
+        name: (audiences[name] / members.where(members > 0)).round(4)
+        for name in ("with_phone", "with_email", "without_contact")
+    }
+    table = audiences[["audience_key", "audience_id", "members"]].assign(
+        left=audiences["stated"] - members, **shares
+    )
     return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
 
 
@@ -113,10 +98,13 @@ def plan_table(plan: Plan, *, requests_per_second: float) -> pd.DataFrame:
     """Lay a plan's price out. Columns: ``what``, ``value`` (text)."""
     calls = plan.planned_calls
     minutes = sum(calls.values()) / requests_per_second / 60
+    traits = int(plan.changes["trait_key"].notna().sum())
     rows = [
-        ("Total records (person × audience)", f"{len(plan.changes):,}"),
+        ("Total records (person × audience)", f"{len(plan.changes) - traits:,}"),
         ("Expected adds", f"{plan.adds:,}"),
         ("Expected removes", f"{plan.removes:,}"),
+        *([("Total traits (person × trait)", f"{traits:,}")] if traits else []),
+        *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
         ("Expected custom events", f"{plan.transitions:,}"),
         ("Subscribers to write", f"{len(plan.writes):,}"),
         ("Calls still to make", f"{sum(calls.values()):,}"),
@@ -126,12 +114,13 @@ def plan_table(plan: Plan, *, requests_per_second: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
-def change_table(totals: pd.DataFrame) -> pd.DataFrame:
-    """Lay the change totals out, one row an audience, one column a status, and ``total``."""
-    changes = totals[totals["kind"] == "change"]
-    table = changes.pivot_table(
-        index="audience_key", columns="status", values="count", aggfunc="sum", fill_value=0
-    )
+def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
+    """Lay the change totals out, one row an audience, one column a status, and ``total``.
+
+    With *key* ``trait_key``, one row a trait.
+    """
+    changes = totals[(totals["kind"] == "change") & (totals[key] != "")]
+    table = changes.pivot_table(index=key, columns="status", values="count", aggfunc="sum", fill_value=0)
     present = [status.value for status in ChangeStatus if status.value in table.columns]
     table = table.reindex(columns=present).astype("int64")
     return table.assign(total=table.sum(axis=1)).rename_axis(columns=None).reset_index()
@@ -208,7 +197,7 @@ def _in_words(name: str) -> str:
 def _colour(name: str) -> str:
     if name in {"counted", "added", "would_add", "unchanged", "delivered"}:
         return _GREEN
-    if name in {"removed", "would_remove"}:
+    if name in {"removed", "would_remove", "updated", "would_update"}:
         return _BLUE
     return _RED if name in _ATTENTION else _GREY
 
@@ -216,14 +205,18 @@ def _colour(name: str) -> str:
 def funnel_counts(audit: Audit) -> dict[str, int]:
     """Return how many events are left after each step, from received to those that decided something."""
     statuses = audit.statuses("event")
+    has_traits = (audit.totals["trait_key"] != "").any()
     steps = {
         "received": (),
         "readable and once": (EventStatus.MALFORMED, EventStatus.DUPLICATE),
         "meant for Postscript": (EventStatus.FILTERED_INTEGRATIONS, EventStatus.FILTERED_CONSENT),
         "taken by a mapping": (EventStatus.NO_MATCHING_MAPPING,),
-        "valid audience events": (EventStatus.NOT_AN_AUDIENCE_EVENT, EventStatus.INVALID_PAYLOAD),
-        "say in or out": (EventStatus.NO_MEMBERSHIP_VALUE,),
-        "decide a membership": (EventStatus.SUPERSEDED,),
+        "valid audience or trait events" if has_traits else "valid audience events": (
+            EventStatus.NOT_AN_AUDIENCE_EVENT,
+            EventStatus.INVALID_PAYLOAD,
+        ),
+        "say in, out or a value" if has_traits else "say in or out": (EventStatus.NO_MEMBERSHIP_VALUE,),
+        "decide a membership or a trait" if has_traits else "decide a membership": (EventStatus.SUPERSEDED,),
     }
     left, counts = audit.record.received, {}
     for step, lost in steps.items():
@@ -257,6 +250,7 @@ def _report_values(audit: Audit) -> dict[str, Any]:
         "event_reasons": _rows(told[told["status"] != EventStatus.COUNTED]),
         "change_reasons": _rows(decided),
         "audiences": _table(change_table(audit.totals)),
+        "traits": _table(change_table(audit.totals, key="trait_key")),
         "rows": _rows(_shown(audit.changes)),
         "rows_left_out": max(len(audit.changes) - ROWS_SHOWN, 0),
         "calls": audit.record.facts.get("calls", {}),

@@ -59,7 +59,7 @@ class Audit:
 
     record: RunRecord
     totals: pd.DataFrame
-    """kind (event, change), audience_key, status, reason_code, count."""
+    """kind (event, change), audience_key, trait_key (empty: there is none), status, reason_code, count."""
     changes: pd.DataFrame
     """CHANGE_COLUMNS: the changes worth reading, not the unchanged and waiting ones."""
     calls: pd.DataFrame

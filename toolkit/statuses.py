@@ -1,4 +1,4 @@
-"""The words for what became of an event and of a person × audience, and the totals over them.
+"""The words for what became of an event and of a person × audience or trait, and the totals over them.
 
 Every surface (frames, ledger, notebooks, report) quotes these words and sentences; none makes its own.
 """
@@ -28,12 +28,14 @@ class EventStatus(StrEnum):
 
 
 class ChangeStatus(StrEnum):
-    """The final word of one run on one person × audience."""
+    """The final word of one run on one person × audience, or person × trait."""
 
     ADDED = "added"
     REMOVED = "removed"
+    UPDATED = "updated"
     WOULD_ADD = "would_add"
     WOULD_REMOVE = "would_remove"
+    WOULD_UPDATE = "would_update"
     UNCHANGED = "unchanged"
     WAITING = "waiting"
     AMBIGUOUS = "ambiguous"
@@ -109,7 +111,12 @@ REASONS: Mapping[str, Reason] = _reasons(
         (
             "NOT_AN_AUDIENCE_EVENT",
             "The event was not computed by an Engage audience or journey step.",
-            "Nothing, for ordinary events and computed traits.",
+            "Nothing, for ordinary events; computed traits have an action of their own, syncTraits.",
+        ),
+        (
+            "NOT_A_COMPUTED_TRAIT",
+            "The event was not computed by an Engage computed trait, and the mapping takes no other.",
+            "Nothing, for ordinary events and audiences.",
         ),
         (
             "PAYLOAD_VALIDATION_FAILED",
@@ -127,20 +134,37 @@ REASONS: Mapping[str, Reason] = _reasons(
             "Send a JSON true or false in the audience's key.",
         ),
         (
+            "TRAIT_VALUE_MISSING",
+            "The event carries no value of the trait, or null; nothing is written then.",
+            "Nothing: Postscript documents no way to delete a property.",
+        ),
+        (
+            "TRAIT_VALUE_UNSUPPORTED",
+            "The trait's value is not a text, a whole number, true or false, or a list of texts.",
+            "Round the number, or make it a text, with the mapping's directives.",
+        ),
+        (
             "NO_PERSON",
             "The event has no user id, no anonymous id and no contact.",
             "Send a user id with the event.",
         ),
-        ("NEWER_EVENT", "A newer event decides this person and audience.", ""),
-        ("DECIDED", "The newest event on this person and audience.", ""),
-        # Person × audience
+        ("NEWER_EVENT", "A newer event decides this person and audience, or trait.", ""),
+        ("DECIDED", "The newest event on this person and audience, or trait.", ""),
+        # Person × audience or trait
         ("ENTERED", "In the audience, and was not on the subscriber's list.", ""),
         ("EXITED", "Out of the audience, and was still on the subscriber's list.", ""),
         ("ALREADY_IN", "In the audience, and already on the subscriber's list.", ""),
         ("ALREADY_OUT", "Out of the audience, and not on the subscriber's list.", ""),
+        ("TRAIT_NEW_VALUE", "The subscriber's property had another value than the trait has, or none.", ""),
+        ("TRAIT_SAME_VALUE", "The subscriber's property already has the trait's value.", ""),
+        (
+            "TRAIT_NAME_RESERVED",
+            'The trait is named like the property that holds the audiences, "Segment Audiences".',
+            "Give the trait another name in Segment.",
+        ),
         (
             "SAME_SUBSCRIBER",
-            "Another person with the same contact has the newer word on this audience.",
+            "Another person with the same contact has the newer word on this audience or trait.",
             "Merge the two profiles in Segment if they are one person.",
         ),
         (
@@ -170,7 +194,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         ),
         (
             "PROPERTY_LIMIT",
-            "The subscriber already has 50 properties, Postscript's limit.",
+            "The subscriber would have more than 50 properties, Postscript's limit.",
             "Delete an unused property of this subscriber.",
         ),
         (
@@ -204,7 +228,11 @@ REASONS: Mapping[str, Reason] = _reasons(
             "The custom event was sent and its answer was lost; it is not repeated.",
             "Look the subscriber up in Postscript before you decide to repeat it.",
         ),
-        ("NOT_CHOSEN", "The audience is not among audience_keys.", ""),
+        (
+            "NOT_CHOSEN",
+            "The audience is not among audience_keys; traits are left out when there are any.",
+            "",
+        ),
         ("OPTED_OUT", "The subscriber has opted out and the run was asked to skip those.", ""),
     ]
 )

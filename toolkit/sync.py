@@ -1,4 +1,4 @@
-"""One run: carry a plan out, or rehearse it, and say what became of each person × audience."""
+"""One run: carry a plan out, or rehearse it, and say what became of each person × audience and trait."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def change_statuses(self) -> dict[str, int]:
-        """Status → persons × audiences."""
+        """Status → persons × audiences and persons × traits."""
         return count_statuses(self.changes)
 
     def summary(self) -> dict[str, Any]:
@@ -63,10 +63,12 @@ class Run:
         return {
             **self.record.summary(),
             "event_statuses": self.event_statuses,
-            "memberships": len(self.changes),
+            "memberships": int(self.changes["audience_key"].notna().sum()),
+            "traits": int(self.changes["trait_key"].notna().sum()),
             "change_statuses": self.change_statuses,
             "adds": self.plan.adds,
             "removes": self.plan.removes,
+            "updates": self.plan.updates,
             "custom_events": self.plan.transitions,
             "removal_share": round(self.plan.removal_share, 4),
             "planned_calls_by_kind": self.record.facts["planned_calls_by_kind"],
@@ -158,7 +160,8 @@ def sync(
         delivery.stop(removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
     changed = delivery.changes_now()
     check_totals(folded.received, folded.statuses, of="events")
-    check_totals(len(folded.state.memberships), count_statuses(changed), of="memberships")
+    asked = len(folded.state.memberships) + len(folded.state.traits)
+    check_totals(asked, count_statuses(changed), of="memberships and traits")
     ledger.save_results(record.run_id, folded.events, changed)
     record = replace(
         record,

@@ -103,12 +103,13 @@ def _find(name: str, values: Sequence[str], page: int) -> Request:
     return Request(method="GET", path="/api/v2/subscribers", query=tuple(query))
 
 
-def write_audiences(subscriber_id: str, audiences: Sequence[str]) -> Request:
-    """Write the whole list of audiences; other properties are not named and so stay as they are."""
+def write_properties(subscriber_id: str, properties: Mapping[str, Any]) -> Request:
+    """Write these properties, each whole; others are not named and so stay as they are."""
+    body = {name: [*value] if isinstance(value, tuple) else value for name, value in properties.items()}
     return Request(
         method="PATCH",
         path=f"/api/v2/subscribers/{quote(subscriber_id, safe='')}",
-        body={"properties": {AUDIENCES_PROPERTY: list(audiences)}},
+        body={"properties": body},
     )
 
 

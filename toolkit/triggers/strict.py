@@ -1,8 +1,8 @@
-r"""Triggers: which events start the action, written in Segment's FQL.
+r"""The strict reading: the documented language, and a refusal for what Segment would misread.
 
-The reading here is the strict one: real precedence (``and`` binds closer than ``or``), parentheses and ``!``
-wherever they make sense, both kinds of quotes, and a refusal with a position for everything that Segment
-would skip or misread without a word. Grammar::
+Real precedence (``and`` binds closer than ``or``), parentheses and ``!`` wherever they make sense, both kinds
+of quotes, and an error with a position for everything that Segment would skip or misread without a word.
+Grammar::
 
     expr  := and ("or" and)*              and  := unary ("and" unary)*
     unary := "!" unary | "(" expr ")" | func | cmp
@@ -18,16 +18,11 @@ literal.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Final, NamedTuple, get_args
 
-from .errors import TriggerError
-
-Operator = Literal["=", "!=", "<", "<=", ">", ">="]
-FunctionName = Literal["contains", "match"]
-Constant: TypeAlias = str | float | bool | None
-Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
+from ..errors import TriggerError
+from .javascript import number_text
+from .tree import MAX_TOKENS, And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -37,105 +32,11 @@ OBJECT_FIELDS: Final = ("properties", "traits", "context", "integrations")
 """Fields that hold an object; a path has to go on into it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class And:
-    """True when every part is."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Or:
-    """True when any part is."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Not:
-    """True when the part is not."""
-
-    part: Node
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One value of the event against a constant; a missing value counts as null."""
-
-    path: tuple[str, ...]
-    """Keys from the top of the event; digits are also the index of a list item, from 0."""
-    operator: Operator
-    value: Constant
-    """As Segment compares it: a number in a text field is text, and so is the true of ``!= true``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Function:
-    """A test of a text; false of whatever is not a text, negated or not."""
-
-    name: FunctionName
-    path: tuple[str, ...]
-    text: str
-    """What has to be contained, or the pattern."""
-    negated: bool
-
-
-Node: TypeAlias = And | Or | Not | Comparison | Function
-
-
-class Trigger:
-    """A trigger text, read once and applied to many events.
-
-    Parameters
-    ----------
-    text
-        The condition, such as ``type = "identify" or type = "track"``.
-    dialect
-        ``strict``: the documented language, what Segment would misread refused. There is no other yet.
-
-    Raises
-    ------
-    TriggerError
-        The text cannot be read; ``position`` says where.
-    ValueError
-        Another dialect is named.
-
-    Examples
-    --------
-    >>> trigger = Trigger('type = "track" and match(event, "Audience *")')
-    >>> trigger.matches({"type": "track", "event": "Audience Entered"})
-    True
-    """
-
-    __slots__ = ("_matches", "text", "tree")
-
-    def __init__(self, text: str, *, dialect: str = "strict") -> None:
-        if dialect != "strict":
-            raise ValueError(f'This version reads the dialect "strict" only, not "{dialect}".')
-        self.text: Final = text
-        """The text as given."""
-        self.tree: Final[Node] = _Parser(text).parse()
-        """What the text means, for those who compile it to something else."""
-        self._matches: Final = _predicate(self.tree)
-
-    def matches(self, event: Mapping[str, Any]) -> bool:
-        """Tell whether the trigger fires for *event*; false for what is not an object. Never raises."""
-        return isinstance(event, dict) and self._matches(event)
-
-    def __repr__(self) -> str:
-        return f"Trigger({self.text!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Trigger) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __reduce__(self) -> tuple[type[Trigger], tuple[str]]:
-        return Trigger, (self.text,)
-
-
-# --- reading
+def read_strict(text: str) -> Node:
+    """Return the tree of *text*, or raise `TriggerError` with the place where it leaves the language."""
+    if not isinstance(text, str):
+        raise TriggerError(f"A trigger is a text, not {type(text).__name__}", 0)
+    return _Parser(text).parse()
 
 
 class _Token(NamedTuple):
@@ -168,6 +69,8 @@ def _tokens(text: str) -> list[_Token]:
         if match is None:
             raise TriggerError(_stray(text[position]), position)
         if match.lastgroup != "space":
+            if len(found) >= MAX_TOKENS:
+                raise TriggerError(f"A trigger has at most {MAX_TOKENS:,} words and signs", position)
             found.append(_Token(match.lastgroup or "", match.group(), position))
         position = match.end()
     return [*found, _Token("end", "", len(text))]
@@ -248,7 +151,7 @@ class _Parser:
 
     def function(self, *, negated: bool) -> Function:
         token = self.take()
-        names = {name: name for name in get_args(FunctionName)}
+        names: dict[str, FunctionName] = {"contains": "contains", "match": "match"}
         if token.text not in names:
             raise TriggerError(f"No function {token.text}; there are contains and match", token.position)
         self.take()
@@ -338,12 +241,8 @@ def _comparison(path: tuple[str, ...], operator: Operator, value: Constant, posi
         if operator == "!=" or path[0] in ("type", "event", "name"):
             value = "true" if value else "false"
     elif isinstance(value, float) and path[0] in TEXT_FIELDS:
-        value = _number_text(value)
+        value = number_text(value)
     return Comparison(path=path, operator=operator, value=value)
-
-
-def _number_text(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _unquoted(text: str) -> str:
@@ -352,138 +251,3 @@ def _unquoted(text: str) -> str:
 
 def _unescaped(name: str) -> str:
     return re.sub(r"\\(.)", r"\1", name, flags=re.DOTALL)
-
-
-# --- evaluating
-
-
-def _predicate(node: Node) -> Predicate:
-    """Compile the tree to functions: the archive asks each of them millions of times."""
-    if isinstance(node, And):
-        return _all(tuple(_predicate(part) for part in node.parts))
-    if isinstance(node, Or):
-        return _any(tuple(_predicate(part) for part in node.parts))
-    if isinstance(node, Not):
-        inner = _predicate(node.part)
-        return lambda event: not inner(event)
-    if isinstance(node, Function):
-        return _function(node)
-    return _test(node)
-
-
-def _all(parts: tuple[Predicate, ...]) -> Predicate:
-    def every(event: Mapping[str, Any]) -> bool:
-        for part in parts:  # noqa: SIM110 - a loop costs half of what all() with a generator does
-            if not part(event):
-                return False
-        return True
-
-    return every
-
-
-def _any(parts: tuple[Predicate, ...]) -> Predicate:
-    def some(event: Mapping[str, Any]) -> bool:
-        for part in parts:  # noqa: SIM110 - as above
-            if part(event):
-                return True
-        return False
-
-    return some
-
-
-def _function(node: Function) -> Predicate:
-    read = _reader(node.path)
-    test = _glob(node.text) if node.name == "match" else _containing(node.text)
-    expected = not node.negated
-
-    def holds(event: Mapping[str, Any]) -> bool:
-        value = read(event)
-        return isinstance(value, str) and test(value) is expected
-
-    return holds
-
-
-def _containing(part: str) -> Callable[[str], bool]:
-    return lambda text: part in text
-
-
-def _glob(pattern: str) -> Callable[[str], bool]:
-    """Return a test of the whole text, in time proportional to it: each piece is sought once."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return lambda text: text == pattern
-    *middle, last = rest
-
-    def fits(text: str) -> bool:
-        at, end = len(first), len(text) - len(last)
-        if at > end or not text.startswith(first) or not text.endswith(last):
-            return False
-        for piece in middle:
-            at = text.find(piece, at, end)
-            if at < 0:
-                return False
-            at += len(piece)
-        return True
-
-    return fits
-
-
-def _test(node: Comparison) -> Predicate:
-    read, value = _reader(node.path), node.value
-    if value is None or isinstance(value, bool):
-        if node.operator == "=":
-            return lambda event: read(event) is value
-        return lambda event: read(event) is not value
-    if isinstance(value, str):
-        if node.operator == "=":
-            return lambda event: bool(read(event) == value)
-        return lambda event: bool(read(event) != value)
-    compare = _NUMBER_TESTS[node.operator]
-    number = value
-
-    def holds(event: Mapping[str, Any]) -> bool:
-        found = read(event)
-        # bool is an int in Python, and not a number in JSON.
-        return isinstance(found, int | float) and not isinstance(found, bool) and compare(found, number)
-
-    return holds
-
-
-_NUMBER_TESTS: Final[dict[Operator, Callable[[float, float], bool]]] = {
-    "=": lambda found, number: found == number,
-    "!=": lambda found, number: found != number,
-    "<": lambda found, number: found < number,
-    "<=": lambda found, number: found <= number,
-    ">": lambda found, number: found > number,
-    ">=": lambda found, number: found >= number,
-}
-
-
-def _reader(path: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a function from an event to the value at *path*, None where there is none."""
-    if len(path) == 1:
-        field = path[0]
-        return lambda event: event.get(field)
-
-    def read(event: Mapping[str, Any]) -> Any:
-        value: Any = event
-        for step in path:
-            if isinstance(value, dict):
-                value = value.get(step)
-            elif value and isinstance(value, list | str):
-                value = _inside(value, step)
-            else:
-                # Segment stops at the first falsy value, and that is what it compares.
-                return None if value else value
-        return value
-
-    return read
-
-
-def _inside(value: list[Any] | str, step: str) -> Any:
-    """Return a list item, or the length Segment shows of lists and texts (in UTF-16 units, as it counts)."""
-    if step == "length":
-        return len(value) if isinstance(value, list) else len(value.encode("utf-16-le", "surrogatepass")) // 2
-    if isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
-        return value[int(step)]
-    return None

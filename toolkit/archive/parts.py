@@ -1,0 +1,134 @@
+"""Cut an archive that is too large to be held into parts, each with every row of the people in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import ReconciliationError
+from ..rows import ROW_COLUMNS
+from ..statuses import EventStatus
+from .reading import FILE, Group, Reader, as_rows
+from .row_sql import ODD, PART
+from .tables import ROW_SCHEMA, Repeated, in_order, mark_duplicates, repeated_events
+
+_ODD_FROM: Final = 1 << 48
+"""Events that Python decides are numbered from here, those of each group in a range of their own."""
+_ROWS_AT_ONCE: Final = 200_000
+_ROW: Final = ", ".join(("number", "file", *ROW_COLUMNS))
+
+
+class Parts:
+    """Rows of an archive on disk, cut by person."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        self._count = count
+        self._repeated = np.empty(0, np.int64)
+        self.rows = 0
+        """Rows in all parts."""
+        self.torn = 0
+        """Those of lines that are no events."""
+
+    def write(self, reader: Reader) -> None:
+        """Write every row that *reader* finds, and learn which events are repetitions."""
+        shutil.rmtree(self._folder, ignore_errors=True)  # it may be the second try
+        self._folder.mkdir(parents=True)
+        connection = reader.connection
+        connection.execute("CREATE SEQUENCE numbers")
+        # So many rows a thread holds before it writes them, some to each part.
+        connection.execute("SET partitioned_write_flush_threshold = 262144")
+        for position, group in enumerate(reader.groups):
+            odd = self._write_settled(reader, group)
+            if odd != 0:
+                self._write_odd(reader, group, (position + 1) * _ODD_FROM, odd)
+        rows = self._all_rows()
+        torn = f"count(*) FILTER (status = '{EventStatus.MALFORMED}')"
+        (self.rows, self.torn) = connection.execute(f"SELECT count(*), {torn} FROM {rows}").fetchone() or (
+            0,
+            0,
+        )
+        self._repeated = _repeated(connection, rows)
+
+    def _all_rows(self) -> str:
+        return f"(SELECT * FROM read_parquet('{self._folder}/*/*.parquet') WHERE NOT {ODD})"
+
+    def _write_settled(self, reader: Reader, group: Group) -> int | None:
+        """Write the rows that SQL makes; return the number of events it does not, None for all."""
+        query = reader.row_query(group, keep="nextval('numbers') AS number")
+        if query is None:
+            return None
+        count_odd = f"SELECT count(*) FROM read_parquet('{self._folder}/*/*.parquet') WHERE {ODD}"
+        before = self._count_odd(reader.connection, count_odd)
+        positions = [number for number, _path in group.files]
+        self._copy(reader.connection, f"SELECT *, {positions}[({FILE} + 1)::BIGINT] AS file FROM ({query})")
+        return self._count_odd(reader.connection, count_odd) - before
+
+    def _count_odd(self, connection: duckdb.DuckDBPyConnection, query: str) -> int:
+        if not any(self._folder.iterdir()):
+            return 0
+        return int((connection.execute(query).fetchone() or (0,))[0])
+
+    def _write_odd(self, reader: Reader, group: Group, start: int, expected: int | None) -> None:
+        """Write the rows that the Python rules make."""
+        events = 0
+        for table in _batches(reader.odd_tables(group, start)):
+            part = np.where(np.diff(table["number"].to_numpy(), prepend=-1) != 0, 1, 2)
+            decided = pa.array(np.zeros(len(table), bool))
+            written = table.append_column(PART, pa.array(part)).append_column(ODD, decided)
+            reader.connection.register("decided", written)
+            self._copy(reader.connection, "SELECT * FROM decided")
+            events += int((part == 1).sum())
+        if expected is not None and events != expected:
+            raise ReconciliationError("Two readings of the archive differ; was it written to?")
+
+    def _copy(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
+        part = f"hash(coalesce(person, message_id, '')) % {self._count}"
+        rows = f"SELECT {_ROW}, {PART}, {ODD}, {part} AS cut FROM ({query})"
+        connection.execute(
+            f"COPY ({rows}) TO '{self._folder}' "
+            "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4)"
+        )
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the parts, in ROW_SCHEMA, repetitions marked; a part without rows is left out."""
+        for cut in range(self._count):
+            folder = self._folder / f"cut={cut}"
+            if not folder.is_dir():
+                continue
+            table = pq.ParquetDataset(folder, partitioning=None, filters=[(ODD, "=", False)]).read()
+            if len(table):
+                rows = as_rows(table[name] for name in ROW_SCHEMA.names)
+                yield mark_duplicates(in_order(rows), self._repeated)
+
+
+def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables of at least _ROWS_AT_ONCE rows, and the rest."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _repeated(connection: duckdb.DuckDBPyConnection, rows: str) -> Repeated:
+    """Return the numbers of the events that repeat another one's message."""
+    events = f"(SELECT * FROM {rows} WHERE {PART} = 1 AND message_id IS NOT NULL)"
+    # Of hashes, as the ids of a large archive fill the memory.
+    connection.execute(
+        f"CREATE TEMP TABLE several AS SELECT hash(message_id) AS id FROM {events} "
+        "GROUP BY ALL HAVING count(*) > 1"
+    )
+    found = connection.sql(f"SELECT {_ROW} FROM {events} SEMI JOIN several ON hash(message_id) = id")
+    table = found.to_arrow_table()
+    return repeated_events(as_rows(table[name] for name in ROW_SCHEMA.names))

@@ -1,0 +1,22 @@
+"""Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
+
+from .masks import mask_email, mask_person, mask_phone, mask_value
+from .single import check_email, check_phone, check_region, fold_email, phone_digits
+from .table import check_contacts
+from .verdicts import CONTACT_VERDICTS, OK, Verdict
+
+__all__ = [
+    "CONTACT_VERDICTS",
+    "OK",
+    "Verdict",
+    "check_contacts",
+    "check_email",
+    "check_phone",
+    "check_region",
+    "fold_email",
+    "mask_email",
+    "mask_person",
+    "mask_phone",
+    "mask_value",
+    "phone_digits",
+]

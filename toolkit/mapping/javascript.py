@@ -1,0 +1,131 @@
+"""JavaScript's view of JSON values: their texts, truth, order of keys and UTF-16 units."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Final
+
+from .values import MISSING
+
+WHITESPACE: Final = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""What ``trim`` takes away; not what Python's ``strip`` does."""
+
+_UTF_16: Final = f"utf-16-{sys.byteorder[0]}e"
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,9})\Z")
+_LAST_ARRAY_INDEX: Final = 2**32 - 2
+
+
+def number_text(number: float) -> str:
+    """Return the text JavaScript makes of *number*; whole ones beyond 2**53 keep all their digits.
+
+    >>> [number_text(n) for n in (5.0, 1415.5, 1e21, 1e-7, 0.00001)]
+    ['5', '1415.5', '1e+21', '1e-7', '0.00001']
+    """
+    if isinstance(number, int) and abs(number) < 10**21:
+        return str(number)
+    try:
+        number = float(number)
+    except OverflowError:
+        number = float("inf") if number > 0 else float("-inf")
+    shortest = repr(number)
+    if shortest in ("nan", "inf", "-inf"):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[shortest]
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        plain = format(Decimal(shortest), "f")
+        return plain.removesuffix(".0").removeprefix("-" if number == 0 else "")
+    return re.sub(r"e([+-])0", r"e\1", shortest)
+
+
+def text_of(value: Any) -> str:
+    """Return the text form of a value: lists are joined by commas, objects do not show.
+
+    >>> text_of([1, [2, None]]), text_of({})
+    ('1,2,', '[object Object]')
+    """
+    if isinstance(value, list):
+        return ",".join([_scalar_text(item) for item in innermost(value)])
+    return _scalar_text(value)
+
+
+def innermost(value: list[Any]) -> list[Any]:
+    """Return the innermost items of a list of lists; null stands for an empty list in it."""
+    # Not recursive: an event may be nested deeper than Python calls.
+    found: list[Any] = []
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list) and part:
+            waiting.extend(reversed(part))
+        else:
+            found.append(None if isinstance(part, list) else part)
+    return found
+
+
+def _scalar_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number_text(value) if isinstance(value, int | float) else "[object Object]"
+
+
+def is_truthy(value: Any) -> bool:
+    """Tell whether a value counts as true: empty lists and objects do, NaN does not."""
+    if isinstance(value, list | dict):
+        return True
+    return value is not MISSING and bool(value) and value == value  # noqa: PLR0124 - NaN
+
+
+def ordered_items(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return the items as JavaScript orders them: keys that are array indexes first, by number."""
+    indexes = [key for key in value if key[:1].isdigit() and _is_array_index(key)]
+    if not indexes:
+        return value.items()
+    others = [item for item in value.items() if not _is_array_index(item[0])]
+    return [(key, value[key]) for key in sorted(indexes, key=int)] + others
+
+
+def _is_array_index(key: str) -> bool:
+    return _ARRAY_INDEX.match(key) is not None and int(key) <= _LAST_ARRAY_INDEX
+
+
+def units(text: str) -> str:
+    r"""Return *text* with one character for each UTF-16 unit: what JavaScript counts and cuts.
+
+    >>> len(units("\U0001f389!"))
+    3
+    """
+    if text.isascii() or not _ASTRAL.search(text):
+        return text
+    return "".join(map(chr, memoryview(text.encode(_UTF_16, "surrogatepass")).cast("H")))
+
+
+def unit_count(text: str) -> int:
+    """Return how many UTF-16 units a text has."""
+    return len(text) if text.isascii() else len(text.encode(_UTF_16, "surrogatepass")) // 2
+
+
+def unit_at(text: str, index: int) -> str:
+    """Return the UTF-16 unit at *index*; blank beyond the end."""
+    if text.isascii():
+        return text[index : index + 1]
+    # The first index + 1 characters have as many units at least.
+    encoded = text[: index + 1].encode(_UTF_16, "surrogatepass")
+    return encoded[2 * index : 2 * index + 2].decode(_UTF_16, "surrogatepass")
+
+
+def whole(text: str) -> str:
+    """Undo `units`: return *text* with every surrogate pair as one character."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode(_UTF_16, "surrogatepass").decode(_UTF_16, "surrogatepass")

@@ -1,0 +1,173 @@
+"""Preview an archive of any size: who is in each audience, and what became of every event.
+
+Nothing is held but one part of the people at a time, so that ten million events fit into a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pandas as pd
+
+from .contacts import check_contacts
+from .destination import Destination
+from .errors import ParameterError
+from .memberships import Folded, State, fold
+from .statuses import check_totals
+
+AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "without_contact")
+"""What is counted of each audience: people with a word on it, those in it, and how those can be reached."""
+
+
+class Payloads(Protocol):
+    """An archive, as far as a preview needs it."""
+
+    def payloads_by_person(self, destination: Destination | None = None) -> Iterator[pd.DataFrame]:
+        """Yield payload frames, each with every row of some of the people."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What an archive says, counted."""
+
+    audiences: pd.DataFrame
+    """Columns: ``audience_key``, ``audience_id``, AUDIENCE_COUNTS; one row an audience."""
+    totals: pd.DataFrame
+    """Columns: ``status``, ``reason_code``, ``count``; the counts are of events × mappings."""
+    traits: pd.DataFrame
+    """Columns: ``trait_key``, ``people``; empty unless a mapping syncs traits."""
+    people: int
+    """People with a word on one of the audiences or traits."""
+
+    @property
+    def received(self) -> int:
+        """Rows that came in: events × mappings."""
+        return int(self.totals["count"].sum())
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Status → number of events × mappings, the most frequent first."""
+        counts = self.totals.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
+        return {str(status): int(count) for status, count in counts.items()}
+
+
+def preview(
+    archive: Payloads,
+    destination: Destination | None = None,
+    *,
+    audience_keys: Collection[str] = (),
+    default_region: str = "US",
+) -> Preview:
+    """Count what an archive says; nothing is sent.
+
+    Parameters
+    ----------
+    archive
+        What read_events() returns.
+    destination
+        Whose mappings decide; the default destination when left out.
+    audience_keys
+        Only these audiences; empty takes all.
+    default_region
+        Country in which phones without a country code are read.
+
+    Returns
+    -------
+    Preview
+        The counts that fold(), check_contacts() and audience_table() come to for the whole archive.
+
+    Raises
+    ------
+    FileFormatError
+        The archive is none.
+    ParameterError
+        One of *audience_keys* does not occur.
+
+    Examples
+    --------
+    >>> from toolkit import read_events
+    >>> preview(read_events("sample")).received > 0
+    True
+    """
+    seen = _Seen()
+    for payloads in archive.payloads_by_person(destination):
+        folded = fold(payloads)
+        state = seen.choose(folded.state, audience_keys)
+        contacts = check_contacts(state.people, default_region=default_region)
+        seen.add(folded, state, contacts)
+    seen.check(audience_keys)
+    found = seen.preview()
+    check_totals(seen.received, found.statuses, of="events")
+    return found
+
+
+def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
+    """Return the audiences of *state* with AUDIENCE_COUNTS; *contacts* are its people's, as checked."""
+    usable = contacts.set_index("person")[["phone_e164", "email_clean"]].notna()
+    rows = state.memberships.join(usable, on="person").fillna({"phone_e164": False, "email_clean": False})
+    member = rows["member"].astype("bool")
+    counted = rows[["audience_key", "audience_id"]].assign(
+        stated=1,
+        members=member,
+        with_phone=member & rows["phone_e164"].astype("bool"),
+        with_email=member & rows["email_clean"].astype("bool"),
+        without_contact=member & ~rows["phone_e164"].astype("bool") & ~rows["email_clean"].astype("bool"),
+    )
+    counted = counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64"))
+    return _summed_audiences(counted)
+
+
+def _summed_audiences(counted: pd.DataFrame) -> pd.DataFrame:
+    sums = dict.fromkeys(AUDIENCE_COUNTS, "sum")
+    return counted.groupby("audience_key", as_index=False).agg({"audience_id": "max", **sums})
+
+
+class _Seen:
+    """What the parts looked at so far come to."""
+
+    def __init__(self) -> None:
+        self._audiences: list[pd.DataFrame] = []
+        self._totals: list[pd.DataFrame] = []
+        self._traits: list[pd.DataFrame] = []
+        self._keys: set[str] = set()
+        self._people = 0
+        self.received = 0
+
+    def choose(self, state: State, audience_keys: Collection[str]) -> State:
+        """Return the part of *state* on these audiences (empty: all); not each has to occur in it."""
+        known = set(state.memberships["audience_key"])
+        self._keys |= known
+        if not audience_keys:
+            return state.choose()
+        here = [key for key in audience_keys if key in known]
+        return state.choose(here) if here else State.empty()
+
+    def add(self, folded: Folded, state: State, contacts: pd.DataFrame) -> None:
+        """Count one part."""
+        self.received += folded.received
+        self._people += len(state.people)
+        self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
+        self._audiences.append(count_audiences(state, contacts))
+        self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())
+
+    def check(self, audience_keys: Collection[str]) -> None:
+        """Raise ParameterError for an audience that occurs nowhere."""
+        if absent := [key for key in audience_keys if key not in self._keys]:
+            raise ParameterError(
+                f"No event names the audience {', '.join(absent)}. "
+                f"There are: {', '.join(sorted(self._keys)) or 'none'}."
+            )
+
+    def preview(self) -> Preview:
+        """Return the sums."""
+        totals = pd.concat(self._totals).fillna({"reason_code": ""})
+        traits = pd.concat(self._traits)
+        return Preview(
+            audiences=_summed_audiences(pd.concat(self._audiences)),
+            totals=totals.groupby(["status", "reason_code"], as_index=False)["count"].sum(),
+            traits=traits.groupby("trait_key", as_index=False)["people"].sum(),
+            people=self._people,
+        )
