@@ -23,7 +23,7 @@ from toolkit import Destination, read_events
 from toolkit.archive.reading import Reader, read_lines
 from toolkit.rows import ROW_COLUMNS
 
-ROUNDS = 3
+ROUNDS = 2
 PYTHON_SHARE = 10
 """The Python rules see one event in so many."""
 
@@ -86,7 +86,7 @@ def compare(path: Path, events: int, mapping: dict[str, Any] | None, packages: P
                 seconds[name] = min(seconds.get(name, 1e9), timed(act) / count)
             if packages is not None:
                 rates.append(
-                    official.run(path, packages=packages, mapping=mapping, limit=min(events, 100_000))
+                    official.run(path, packages=packages, mapping=mapping, limit=min(events, 60_000))
                 )
     if rates:
         best = max(rate["one_process"]["events_per_second"] for rate in rates)

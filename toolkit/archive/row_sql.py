@@ -311,7 +311,7 @@ def _is_no_plain_value(value: str) -> str:
 def _stripped(text: str) -> str:
     """Return the text without space at its ends, NULL when nothing is left."""
     # trim() with so many characters is slow, and nearly always both ends are plain ASCII.
-    plain = f"{text} >= '!' AND {text} < chr(127) AND right({text}, 1) BETWEEN '!' AND '~'"
+    plain = f"{text} >= '!' AND {text} < chr(127) AND {text}[-1] BETWEEN '!' AND '~'"
     return f"CASE WHEN {plain} THEN {text} ELSE nullif(trim({text}, {quoted(_SPACES)}), '') END"
 
 
