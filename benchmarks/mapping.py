@@ -31,20 +31,17 @@ PYTHON_SHARE = 10
 def floor(path: Path) -> None:
     """Let DuckDB read every line and look at nothing."""
     with duckdb.connect(config={"threads": 2}) as connection:
-        lines = "read_ndjson_objects($path, maximum_object_size = 8388608)"
+        lines = "read_ndjson_objects($path, maximum_object_size = 1048576)"
         connection.execute(f"SELECT count(*), sum(strlen(json::VARCHAR)) FROM {lines}", {"path": str(path)})
 
 
 def rules(path: Path, destination: Destination, scratch: Path) -> None:
-    """Let SQL decide every event and add its rows up, so that none of their cells is left out."""
+    """Let SQL decide every event, and count what is in its cells, so that none is left out."""
 
     def consume(reader: Reader) -> Any:
-        sums = ", ".join(
-            f"count({name})" if name in ("membership", "timestamp", "received_at") else f"sum(strlen({name}))"
-            for name in ROW_COLUMNS
-        )
+        counts = ", ".join(f"count({name})" for name in ROW_COLUMNS)
         query = reader.row_query(reader.groups[0])
-        found = reader.connection.execute(f"SELECT count(*) FILTER (odd), {sums} FROM ({query})").fetchone()
+        found = reader.connection.execute(f"SELECT count(*) FILTER (odd), {counts} FROM ({query})").fetchone()
         assert found is not None
         assert found[0] == 0, "Python would have had to help"
 

@@ -74,6 +74,7 @@ class _Branch:
     text: bool = False
     json: bool = False
     opened: bool = False
+    companion: bool = False
 
     @property
     def type(self) -> str:
@@ -132,7 +133,8 @@ class Leaves:
         for steps, key in _COMPANIONS.items():
             found = next((branch for place, branch in _walk(self._root) if place == steps), None)
             if found is not None and found.inside:
-                found.inside.setdefault(key, _Branch(text=True))
+                companion = _Branch(inside={"name": _Branch()}, companion=True)
+                found.inside.setdefault(key, companion)
 
     def select(self, line: str, *, keep: str) -> str:
         """Return a query that names the leaves of *line*, a query; *keep* lists columns to pass on."""
@@ -164,7 +166,7 @@ class Leaves:
             place = self._access(steps)
             if branch.type == "JSON" and branch.inside:
                 yield f"({place} IS NOT NULL AND NOT starts_with({place}::VARCHAR, '{{'))"
-            elif branch.inside:
+            elif branch.inside and not branch.companion:
                 nothing = (f"{place}.{_name(key)} IS NULL" for key in branch.inside)
                 yield f"({place} IS NOT NULL AND {' AND '.join(nothing)})"
 

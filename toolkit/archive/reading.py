@@ -24,7 +24,7 @@ from .leaves import NotInSQLError
 from .row_sql import ODD, PART, RowQuery
 from .tables import ROW_SCHEMA, ROWS_AT_A_TIME, Rows
 
-LINE_BYTES: Final = (8 << 20, 64 << 20)
+LINE_BYTES: Final = (1 << 20, 64 << 20)
 """Longest line that is read: the first number usually, the second when a line is longer.
 
 Segment's events have 32 KB, but a torn file may have lost its newlines. Each thread holds two such lines."""

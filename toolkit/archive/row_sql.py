@@ -155,13 +155,15 @@ class RowQuery:
             self._doubts.append(f"{self._leaves.json(('context', 'consent'))} IS NOT NULL")
         given = self._leaves.json(("integrations",))
         pointers = f"['/All', {quoted(f'/{INTEGRATION_NAME}')}]"
-        return f"CASE WHEN starts_with({given}, '{{') THEN json_extract({given}, {pointers})::VARCHAR[] END"
+        opened = f"json_extract({given}, {pointers})::VARCHAR[]"
+        return f"CASE WHEN starts_with({given}, '{{') AND NOT {_is_usual(given)} THEN {opened} END"
 
     def _passes(self) -> str:
         """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
         given = self._leaves.json(("integrations",))
         return (
-            f"CASE WHEN {given} IS NULL OR {given} = '[]' THEN true WHEN routing IS NULL THEN false "
+            f"CASE WHEN {given} IS NULL OR {_is_usual(given)} OR {given} = '[]' THEN true "
+            "WHEN routing IS NULL THEN false "
             "WHEN routing[2] IS NULL THEN routing[1] IS DISTINCT FROM 'false' "
             "ELSE routing[2] = 'true' OR starts_with(routing[2], '{') END"
         )
@@ -274,6 +276,13 @@ class RowQuery:
             "email": "person_email",
             "phone": "person_phone",
         }
+
+
+def _is_usual(given: str) -> str:
+    """Return the condition that ours is true and stands last, as in what Engage writes."""
+    # The text ends with the bracket of the whole object, so what stands before it is no deeper.
+    ending = quoted(f',"{INTEGRATION_NAME}":true}}')
+    return f"ends_with({given}, {ending})"
 
 
 def _field_of(name: str) -> Callable[[_Compiled], str]:
