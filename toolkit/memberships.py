@@ -132,7 +132,9 @@ class State:
         traits = self.traits
         if audience_keys:
             asked, traits = asked[asked["audience_key"].isin([*audience_keys])], traits.head(0)
-        spoken_of = self.people["person"].isin(asked["person"]) | self.people["person"].isin(traits["person"])
+        # Unique first: pandas looks each value of the other side up one by one.
+        named = pd.concat([asked["person"], traits["person"]]).unique()
+        spoken_of = self.people["person"].isin(named)
         return State(
             memberships=asked.reset_index(drop=True),
             people=self.people[spoken_of].reset_index(drop=True),

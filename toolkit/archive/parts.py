@@ -21,6 +21,10 @@ from .tables import ROW_SCHEMA, Repeated, in_order, mark_duplicates, repeated_ev
 
 _ODD_FROM: Final = 1 << 48
 """Events that Python decides are numbered from here, those of each group in a range of their own."""
+_NUMBER: Final = "((random() * 4503599627370496)::BIGINT * 2048 + (random() * 2047)::BIGINT)"
+"""A number of 63 bits for an event that SQL decides; counting them in order would halve the pace.
+
+That one of ten million events shares the number of a repetition has a chance of about one to ten million."""
 _ROWS_AT_ONCE: Final = 200_000
 _ROW: Final = ", ".join(("number", "file", *ROW_COLUMNS))
 
@@ -42,7 +46,6 @@ class Parts:
         shutil.rmtree(self._folder, ignore_errors=True)  # it may be the second try
         self._folder.mkdir(parents=True)
         connection = reader.connection
-        connection.execute("CREATE SEQUENCE numbers")
         # So many rows a thread holds before it writes them, some to each part.
         connection.execute("SET partitioned_write_flush_threshold = 262144")
         for position, group in enumerate(reader.groups):
@@ -62,7 +65,7 @@ class Parts:
 
     def _write_settled(self, reader: Reader, group: Group) -> int | None:
         """Write the rows that SQL makes; return the number of events it does not, None for all."""
-        query = reader.row_query(group, keep="nextval('numbers') AS number")
+        query = reader.row_query(group, {"number": _NUMBER})
         if query is None:
             return None
         count_odd = f"SELECT count(*) FROM read_parquet('{self._folder}/*/*.parquet') WHERE {ODD}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeVar
 
 import duckdb
@@ -141,16 +141,16 @@ class Reader:
             return settled
         return pa.concat_tables([settled, *self.odd_tables(group, numbers[odd])])
 
-    def row_query(self, group: Group, keep: str = "") -> str | None:
-        """Return the query for a group's rows, *keep* with them; None when Python has to make all of them."""
+    def row_query(self, group: Group, more: Mapping[str, str] = MappingProxyType({})) -> str | None:
+        """Return the query for a group's rows; None when Python has to make all of them.
+
+        *more* has columns to be added to each line, name → expression.
+        """
         if self._query is None:
             return None
         lines = group.call("read_ndjson", self._line_bytes, f"columns = {self._query.columns()}")
-        more = f", {keep}" if keep else ""
-        names = more.replace(" AS ", "\0").split("\0")[-1]
-        return self._query.rows(
-            f"SELECT *, {FILE}{more} FROM {lines}", keep=f"{FILE}{', ' + names if keep else ''}"
-        )
+        added = "".join(f", {expression} AS {name}" for name, expression in more.items())
+        return self._query.rows(f"SELECT *, {FILE}{added} FROM {lines}", keep=", ".join([FILE, *more]))
 
     def odd_tables(self, group: Group, numbers: int | Iterable[int]) -> Iterator[pa.Table]:
         """Yield the rows of the events that Python has to decide, in ROW_SCHEMA.
