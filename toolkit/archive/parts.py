@@ -47,7 +47,7 @@ class Parts:
         self._folder.mkdir(parents=True)
         connection = reader.connection
         # So many rows a thread holds before it writes them, some to each part.
-        connection.execute("SET partitioned_write_flush_threshold = 262144")
+        connection.execute("SET partitioned_write_flush_threshold = 524288")
         for position, group in enumerate(reader.groups):
             odd = self._write_settled(reader, group)
             if odd != 0:
