@@ -35,6 +35,9 @@ test-slow: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.mapping
+	$(BIN)/python -m benchmarks.contacts
+	$(BIN)/python -m benchmarks.preview
 
 check: $(READY)
 	$(BIN)/ruff check .

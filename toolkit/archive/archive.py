@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ..destination import Destination
 from ..errors import FileFormatError, InputPathError, ParameterError
+from ..events import is_event
 from .files import check_kind, find_files, is_gzip, line_numbers, make_readable, name_of
 from .parts import Parts
 from .reading import Reader, read_lines
@@ -140,8 +141,8 @@ class Archive:
 
     def _find_event(self, message_id: str) -> dict[str, Any] | None:
         if self.given is not None:
-            found = (dict(e) for e in self.given if not message_id or e.get("messageId") == message_id)
-            return next(found, None)
+            events = (dict(event) for event in self.given if is_event(event))
+            return next((e for e in events if not message_id or e.get("messageId") == message_id), None)
         with TemporaryDirectory(prefix="archive-") as folder:
             _damaged, paths = make_readable(self.files, Path(folder))
             return read_lines(

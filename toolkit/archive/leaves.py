@@ -25,6 +25,8 @@ _MAYBE_NO_TEXT: Final = (
 )
 _COMPANIONS: Final[dict[Steps, str]] = {("context",): "library"}
 """Object → a key it usually has: its presence proves that it is an object, whatever else is absent."""
+_RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
+"""Names the queries give to columns beside those of a line."""
 _OPENED: Final = {("context", "traits")}
 """Objects that often have nothing of what is asked for: only their JSON tells that they are objects."""
 
@@ -110,6 +112,8 @@ class Leaves:
             if not step or _INDEX.fullmatch(step):
                 raise NotInSQLError  # an item of a list, perhaps
             quoted(step)
+            if depth == 1 and step.lower() in _RESERVED:
+                raise NotInSQLError
             # Names in SQL do not know upper from lower case; keys in JSON do.
             if any(key != step and key.lower() == step.lower() for key in branch.inside):
                 raise NotInSQLError
@@ -132,7 +136,7 @@ class Leaves:
     def _add_companions(self) -> None:
         for steps, key in _COMPANIONS.items():
             found = next((branch for place, branch in _walk(self._root) if place == steps), None)
-            if found is not None and found.inside:
+            if found is not None and found.inside and key not in {k.lower() for k in found.inside}:
                 companion = _Branch(inside={"name": _Branch()}, companion=True)
                 found.inside.setdefault(key, companion)
 

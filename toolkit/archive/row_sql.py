@@ -64,6 +64,7 @@ class RowQuery:
         self._doubts: list[str] = []
         self._event = self._event_columns(destination)
         self._mappings = [self._compiled(m) for m in destination.mappings if m.enabled]
+        self._leaves.select("", keep="")  # refuses what it cannot read together
 
     def columns(self) -> str:
         """Return the parameter ``columns`` of ``read_ndjson``."""
@@ -144,7 +145,9 @@ class RowQuery:
             "____-__-__T__:__:__Z": "%Y-%m-%dT%H:%M:%SZ",
         }
         cases = (
-            f"WHEN {text} LIKE '{like}' THEN try_strptime({text}, '{form}')" for like, form in forms.items()
+            # To DuckDB there is a year 0, and a space may stand for a digit of the year.
+            f"WHEN {text} LIKE '{like}' AND {text} >= '0001' THEN try_strptime({text}, '{form}')"
+            for like, form in forms.items()
         )
         return f"CASE {' '.join(cases)} END"
 
