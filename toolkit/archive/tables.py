@@ -74,12 +74,12 @@ def _printable(value: Any) -> str | None:
 def payload_frame(
     table: pa.Table, *, names: Sequence[str], lines: Mapping[int, Sequence[int]], damaged: Collection[int]
 ) -> pd.DataFrame:
-    """Return the frame of PAYLOAD_COLUMNS for a table of ROW_SCHEMA, in the order of files and numbers.
+    """Return the frame of PAYLOAD_COLUMNS for a table of ROW_SCHEMA, in its order.
 
     Parameters
     ----------
     table
-        Rows in any order.
+        Rows in the order of files and numbers.
     names
         The files, by position.
     lines
