@@ -23,7 +23,7 @@ from toolkit import Destination, read_events
 from toolkit.archive.reading import Reader, read_lines
 from toolkit.rows import ROW_COLUMNS
 
-ROUNDS = 2
+ROUNDS = 3
 PYTHON_SHARE = 10
 """The Python rules see one event in so many."""
 
@@ -103,7 +103,7 @@ def compare(path: Path, events: int, mapping: dict[str, Any] | None, packages: P
 
 def main() -> None:
     """Measure the default mapping and one of many directives."""
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     packages = None
     try:
         packages = official.prepare(Path(gettempdir()) / f"official-{os.getuid()}")

@@ -23,6 +23,7 @@ _UNCLEAR: Final = (
 _MAYBE_NO_TEXT: Final = (
     r"^(?:[\[{]|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$|(?i:true|false|-?nan|-?inf|-?infinity)$)"
 )
+_SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 _COMPANIONS: Final[dict[Steps, str]] = {("context",): "library"}
 """Object → a key it usually has: its presence proves that it is an object, whatever else is absent."""
 _RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
@@ -49,14 +50,51 @@ def unclear(text: str) -> str:
     that look like one are taken in. NULL where the text is.
     """
     # No such text begins with a small letter or a plus; that is quickly seen of most contacts and keys.
-    plain = f"({text} >= 'a' AND {text} < '{{') OR ({text} >= '+' AND {text} < ',')"
-    return f"(NOT ({plain}) AND regexp_matches({text}, {quoted(_UNCLEAR)}))"
+    return f"({_outside(text, 'a{', '+,')} AND regexp_matches({text}, {quoted(_UNCLEAR)}))"
 
 
 def maybe_no_text(text: str) -> str:
     """Return the SQL condition that the value may be no text: any number or boolean, besides `unclear`."""
-    plain = " OR ".join(f"({text} >= '{first}' AND {text} < '{end}')" for first, end in ("AF", "af", "ot"))
-    return f"(NOT ({plain}) AND regexp_matches({text}, {quoted(_MAYBE_NO_TEXT)}))"
+    return f"({_outside(text, 'AF', 'af', 'ot')} AND regexp_matches({text}, {quoted(_MAYBE_NO_TEXT)}))"
+
+
+def _outside(text: str, *ranges: str) -> str:
+    """Return the condition that the text begins with no character of *ranges* (first and end, exclusive)."""
+    # Without NOT: what it stands before is worked out for every row, and this is left early.
+    return " AND ".join(f"({text} < '{first}' OR {text} >= '{end}')" for first, end in ranges)
+
+
+def padded(text: str) -> str:
+    """Return the SQL condition that the text of a leaf is empty or has space at an end, to Python."""
+    perhaps = f"{text} < '!' OR {text}[-1] <= ' ' OR strlen({text}) <> length({text})"
+    return f"(({perhaps}) AND regexp_matches({text}, {quoted(f'^[{_SPACES}]|[{_SPACES}]$|^$')}))"
+
+
+def stripped(text: str, *, given: str) -> str:
+    """Return the text without the space at its ends; NULL when nothing is left, or *given* is not true."""
+    # The trim of one argument takes off most kinds of space; that of two is slow.
+    most, all_of_it = f"trim({text})", f"trim({text}, {quoted(_SPACES)})"
+    return (
+        f"CASE WHEN {given} AND {_has_plain_ends(text)} THEN {text} "
+        f"WHEN {given} AND {_has_plain_ends(most)} THEN {most} "
+        f"WHEN {given} AND {text} IS NOT NULL THEN nullif({all_of_it}, '') END"
+    )
+
+
+def _has_plain_ends(text: str) -> str:
+    # So it is nearly always; to see that is faster than to look for something to take off.
+    return f"{is_ascii(text)} AND {text} >= '!' AND {text}[-1] > ' '"
+
+
+def is_ascii(text: str) -> str:
+    """Return the SQL condition that every character of the text is ASCII."""
+    return f"strlen({text}) = length({text})"
+
+
+def no_object(json: str) -> str:
+    """Return the SQL condition that the JSON is not an object; NULL where it is."""
+    # What else JSON may begin with stands before the brace.
+    return f"{json} < '{{'"
 
 
 def is_clearly_text(constant: str) -> bool:
@@ -157,7 +195,7 @@ class Leaves:
                     named.append(f"{unquoted} AS {_alias('text', steps)}")
             elif branch.text:
                 named.append(f"{self._access(steps)} AS {_alias('text', steps)}")
-        named.append(f"({' OR '.join(self._doubts()) or 'false'}) AS in_doubt")
+        named.append(f"CASE WHEN {' OR '.join(self._doubts()) or 'false'} THEN true ELSE false END AS in_doubt")
         inner = f"SELECT * {''.join(', ' + each for each in opened)} FROM ({line})"
         return f"SELECT {keep}, {', '.join(named)} FROM ({inner})"
 
@@ -169,7 +207,7 @@ class Leaves:
         for steps, branch in _walk(self._root):
             place = self._access(steps)
             if branch.type == "JSON" and branch.inside:
-                yield f"({place} IS NOT NULL AND NOT starts_with({place}::VARCHAR, '{{'))"
+                yield no_object(f"{place}::VARCHAR")
             elif branch.inside and not branch.companion:
                 nothing = (f"{place}.{_name(key)} IS NULL" for key in branch.inside)
                 yield f"({place} IS NOT NULL AND {' AND '.join(nothing)})"

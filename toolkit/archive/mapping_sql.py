@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..mapping import MISSING, number_text
 from ..mapping.tree import Case, If, Node, Path, Raw, Replace, Template
-from .leaves import Leaves, NotInSQLError, quoted, unclear
+from .leaves import Leaves, NotInSQLError, is_ascii, no_object, quoted, unclear
 
 MAX_LENGTH = 10_000
 """A longer text made of parts is left to the Python rules, which bound it."""
@@ -39,7 +39,7 @@ def object_sql(node: Node, leaves: Leaves, doubts: list[str]) -> str:
     """Return the JSON of the object that a field of type object gets; otherwise like `text_sql`."""
     if isinstance(node, Path):
         json = leaves.json(node.steps)
-        doubts.append(f"NOT starts_with({json}, '{{')")
+        doubts.append(no_object(json))
         return json
     if isinstance(node, If) and node.test == "exists" and isinstance(node.subject, Path):
         then, otherwise = (object_sql(branch, leaves, doubts) for branch in (node.then, node.otherwise))
@@ -85,7 +85,7 @@ def _template(node: Template, leaves: Leaves, doubts: list[str]) -> str:
 def _case(node: Case, leaves: Leaves, doubts: list[str]) -> str:
     value = text_sql(node.value, leaves, doubts)
     # Other scripts have letters whose case Python and DuckDB see differently; booleans have none.
-    doubts.append(f"strlen({value}) <> length({value})")
+    doubts.append(f"NOT ({is_ascii(value)})")
     doubts.append(f"{value} IN ('true', 'false')")
     return f"{node.operator}({value})"
 

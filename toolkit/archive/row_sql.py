@@ -20,7 +20,7 @@ from ..mapping.tree import ObjectOf, Raw
 from ..mapping.values import MISSING
 from ..rows import ROW_COLUMNS
 from ..statuses import EventStatus
-from .leaves import Leaves, NotInSQLError, maybe_no_text, quoted, unclear
+from .leaves import Leaves, NotInSQLError, is_ascii, maybe_no_text, padded, quoted, stripped, unclear
 from .mapping_sql import object_sql, text_sql
 from .trigger_sql import trigger_sql
 
@@ -31,11 +31,15 @@ PART: Final = "part"
 
 _PLACE: Final = -2
 _NO_MAPPING: Final = -1
-_TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
-_SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 _ABSENT: Final = "NULL::VARCHAR"
+_TIME_FORMS: Final = {24: "%Y-%m-%dT%H:%M:%S.%gZ", 20: "%Y-%m-%dT%H:%M:%SZ"}
+"""Length of the text → its form."""
 _FIELDS: Final = ("id", "key", "class", "held", "email", "phone")
 """What the query calls the fields of every action."""
+_CONTACTS: Final = ("email", "phone")
+_KEY_MARKS: Final = ("/", "~", '"', "\\")
+"""What means something in a pointer or in JSON: a key with one of them is left to Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +86,18 @@ class RowQuery:
         """Return a query for the rows of *lines*, in their order: *keep*, ODD, PART and ROW_COLUMNS."""
         hits = f"SELECT *, {self._hits()} FROM ({self._events(lines, keep)})"
         fields = f"SELECT {keep}, {ODD}, {PART}, hit, {_aliased(self._row_fields())} FROM ({hits})"
-        contacts = {f"person_{contact}": _stripped(f"field_{contact}") for contact in ("email", "phone")}
-        stripped = f"SELECT *, {_aliased(contacts)} FROM ({fields})"
-        said = f"SELECT *, {_aliased(self._said())} FROM ({stripped})"
-        whole = "is_ours AND field_key IS NOT NULL AND field_held IS NOT NULL"
-        judged = f"SELECT *, {whole} AS is_whole FROM ({said})"
-        cells = self._cells(self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower()))
+        # An event that no mapping took lends no contact.
+        contacts = _aliased({name: stripped(f"field_{name}", given="hit >= 0") for name in _CONTACTS})
+        said = f"SELECT *, {_aliased(self._said())} FROM (SELECT *, {contacts} FROM ({fields}))"
+        whole = "is_ours AND coalesce(field_key <> '', false) AND field_held IS NOT NULL"
+        is_trait = self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower())
+        membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
+        judged = (
+            "SELECT *, is_whole AND person IS NOT NULL AS is_payload, "
+            f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END AS membership "
+            f"FROM (SELECT *, {whole} AS is_whole FROM ({said}))"
+        )
+        cells = self._cells(is_trait)
         shown = _aliased({name: cells.get(name, name) for name in ROW_COLUMNS})
         return f"SELECT {keep}, {ODD}, {PART}, {shown} FROM ({judged})"
 
@@ -103,8 +113,7 @@ class RowQuery:
             doubts.append(f"(passes AND takes_{i} AND ({mine}))")
         # As a condition of CASE, and not as a value, it is left early: rows that are settled drop out.
         odd = f"CASE WHEN in_doubt OR {' OR '.join(doubts)} THEN true ELSE false END"
-        routed = f"SELECT *, {self._passes()} AS passes FROM ({events})"
-        return f"SELECT *, {odd} AS {ODD} FROM ({routed})"
+        return f"SELECT *, {odd} AS {ODD} FROM ({events})"
 
     def _event_columns(self, destination: Destination) -> dict[str, str]:
         text = self._leaves.text
@@ -116,14 +125,14 @@ class RowQuery:
             "received_at": self._time("receivedAt"),
             "user_id": self._id("userId"),
             "anonymous_id": self._id("anonymousId"),
-            "routing": self._routing(destination),
+            "passes": self._passes(destination),
         }
-        known = " OR ".join(f"event_type = {quoted(kind)}" for kind in _TYPES)
+        unknown = " AND ".join(f"event_type <> {quoted(kind)}" for kind in _TYPES)
         self._doubts += [
             # Without a messageId the content is hashed; a torn line has none either.
             "(message_id IS NULL OR message_id < '!' OR message_id >= chr(127))",
             maybe_no_text("message_id"),
-            f"(NOT ({known}) AND {maybe_no_text('event_type')})",
+            f"({unknown} AND {maybe_no_text('event_type')})",
             maybe_no_text("event_name"),
             # The other times stand in only where both are absent.
             "(happened IS NULL AND received_at IS NULL)",
@@ -132,43 +141,36 @@ class RowQuery:
 
     def _id(self, key: str) -> str:
         text = self._leaves.text((key,))
-        self._doubts.append(f"({text} = 'true' OR {text} = 'false' OR {unclear(text)})")
-        return _stripped(text)
+        self._doubts.append(f"({text} = 'true' OR {text} = 'false' OR {unclear(text)} OR {padded(text)})")
+        return text
 
     def _time(self, key: str) -> str:
         """Return the time of the usual forms, NULL for others, which are left to Python."""
         text = self._leaves.text((key,))
         time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
         self._doubts.append(f"({text} IS NOT NULL AND {time} IS NULL)")
-        forms = {
-            "____-__-__T__:__:__.___Z": "%Y-%m-%dT%H:%M:%S.%fZ",
-            "____-__-__T__:__:__Z": "%Y-%m-%dT%H:%M:%SZ",
-        }
         cases = (
+            # Of a text so long every number has all its digits: strptime takes no more of them than these.
             # To DuckDB there is a year 0, and a space may stand for a digit of the year.
-            f"WHEN {text} LIKE '{like}' AND {text} >= '0001' THEN try_strptime({text}, '{form}')"
-            for like, form in forms.items()
+            f"WHEN strlen({text}) = {length} AND {text} >= '0001' THEN try_strptime({text}, '{form}')"
+            for length, form in _TIME_FORMS.items()
         )
         return f"CASE {' '.join(cases)} END"
 
-    def _routing(self, destination: Destination) -> str:
-        """Return what ``integrations`` says of all destinations and of ours, NULL where that is plain."""
+    def _passes(self, destination: Destination) -> str:
+        """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
         if destination.consent_categories:
             # An event with preferences is left to Python.
             self._doubts.append(f"{self._leaves.json(('context', 'consent'))} IS NOT NULL")
         given = self._leaves.json(("integrations",))
-        pointers = f"['/All', {quoted(f'/{INTEGRATION_NAME}')}]"
-        opened = f"json_extract({given}, {pointers})::VARCHAR[]"
-        return f"CASE WHEN starts_with({given}, '{{') AND NOT {_is_usual(given)} THEN {opened} END"
-
-    def _passes(self) -> str:
-        """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
-        given = self._leaves.json(("integrations",))
+        ours, every = (f"json_extract({given}, '/{key}')::VARCHAR" for key in (INTEGRATION_NAME, "All"))
+        # The first is what Engage writes. Ours stands last, before the bracket that closes the whole.
         return (
-            f"CASE WHEN {given} IS NULL OR {_is_usual(given)} OR {given} = '[]' THEN true "
-            "WHEN routing IS NULL THEN false "
-            "WHEN routing[2] IS NULL THEN routing[1] IS DISTINCT FROM 'false' "
-            "ELSE routing[2] = 'true' OR starts_with(routing[2], '{') END"
+            f"CASE WHEN ends_with({given}, ',\"{INTEGRATION_NAME}\":true}}') THEN true "
+            f"WHEN {given} IS NULL OR {given} = '[]' THEN true "
+            f"WHEN NOT starts_with({given}, '{{') THEN false "
+            f"WHEN {ours} IS NULL THEN {every} IS DISTINCT FROM 'false' "
+            f"ELSE {ours} = 'true' OR starts_with({ours}, '{{') END"
         )
 
     # --- hit: the number of the mapping, or that there is none, or that the row holds a place
@@ -189,11 +191,8 @@ class RowQuery:
     # --- fields of the mapping that took the event
 
     def _row_fields(self) -> dict[str, str]:
-        event = {name: name for name in (*self._event, "passes") if name not in ("happened", "routing")}
+        event = {name: name for name in self._event if name != "happened"}
         fields = {f"field_{name}": self._by_hit(_field_of(name)) for name in _FIELDS}
-        for contact in ("field_email", "field_phone"):
-            # An event that no mapping took lends no contact.
-            fields[contact] = f"CASE WHEN hit >= 0 THEN {fields[contact]} END"
         return {**event, "timestamp": "coalesce(happened, received_at)", **fields}
 
     def _by_hit(self, cell: Callable[[_Compiled], str]) -> str:
@@ -221,13 +220,16 @@ class RowQuery:
             node = given.get(field.key, Raw(value=MISSING))
             if field.type == "object":
                 found[name] = object_sql(node, self._leaves, doubts)
-            else:
-                found[name] = f"nullif({text_sql(node, self._leaves, doubts)}, '')"
+                continue
+            found[name] = text_sql(node, self._leaves, doubts)
+            if name == "id":
+                # Not given; but so seldom that the column need not be turned into NULLs.
+                doubts.append(f"{found[name]} = ''")
         key = found["key"]
-        doubts.append(f"(contains({key}, '/') OR contains({key}, '~'))")  # see _value
+        doubts += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
         # lower() is Python's for ASCII only.
         email = found["email"]
-        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND strlen({email}) <> length({email}))")
+        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND NOT ({is_ascii(email)}))")
         if mapping.action == SYNC_TRAITS:
             doubts.append(_is_no_plain_value(_value(found["held"], key)))
         return found
@@ -241,8 +243,8 @@ class RowQuery:
             "person": (
                 "CASE WHEN user_id IS NOT NULL THEN concat('user:', user_id) "
                 "WHEN anonymous_id IS NOT NULL THEN concat('anonymous:', anonymous_id) "
-                "WHEN person_email IS NOT NULL THEN concat('email:', lower(person_email)) "
-                "WHEN person_phone IS NOT NULL THEN concat('phone:', person_phone) END"
+                "WHEN email IS NOT NULL THEN concat('email:', lower(email)) "
+                "WHEN phone IS NOT NULL THEN concat('phone:', phone) END"
             ),
         }
 
@@ -252,40 +254,28 @@ class RowQuery:
         return {
             "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit(lambda m: quoted(m.mapping.name))} END",
             "status": (
-                f"CASE {no_mapping} AND passes THEN {_word(EventStatus.NO_MATCHING_MAPPING)} "
+                "CASE WHEN is_payload THEN NULL "
+                f"{no_mapping} AND passes THEN {_word(EventStatus.NO_MATCHING_MAPPING)} "
                 f"{no_mapping} THEN {_word(EventStatus.FILTERED_INTEGRATIONS)} "
                 f"WHEN NOT is_ours THEN {_word(EventStatus.NOT_AN_AUDIENCE_EVENT)} "
-                f"WHEN NOT is_whole OR person IS NULL THEN {_word(EventStatus.INVALID_PAYLOAD)} END"
+                f"ELSE {_word(EventStatus.INVALID_PAYLOAD)} END"
             ),
             "reason_code": (
-                f"CASE {no_mapping} AND passes THEN {_code(EventStatus.NO_MATCHING_MAPPING)} "
+                "CASE WHEN is_payload AND membership IS NOT NULL THEN NULL "
+                f"{no_mapping} AND passes THEN {_code(EventStatus.NO_MATCHING_MAPPING)} "
                 f"{no_mapping} THEN {_code(EventStatus.FILTERED_INTEGRATIONS)} "
                 f"WHEN NOT is_ours THEN {foreign} "
                 f"WHEN NOT is_whole THEN {_code(EventStatus.INVALID_PAYLOAD)} "
                 "WHEN person IS NULL THEN 'NO_PERSON' "
                 f"WHEN {is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
                 f"WHEN {is_trait} THEN NULL "
-                "WHEN value IN ('true', 'false') THEN NULL "
                 "WHEN value IS NULL THEN 'MEMBERSHIP_MISSING' ELSE 'MEMBERSHIP_NOT_BOOLEAN' END"
             ),
             "audience_key": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_key END",
             "audience_id": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_id END",
-            "membership": (
-                f"CASE WHEN is_whole AND NOT {is_trait} "
-                "THEN CASE value WHEN 'true' THEN true WHEN 'false' THEN false END END"
-            ),
             "trait_key": f"CASE WHEN is_whole AND {is_trait} THEN field_key END",
             "trait_value": f"CASE WHEN is_whole AND {is_trait} THEN nullif(value, 'null') END",
-            "email": "person_email",
-            "phone": "person_phone",
         }
-
-
-def _is_usual(given: str) -> str:
-    """Return the condition that ours is true and stands last, as in what Engage writes."""
-    # The text ends with the bracket of the whole object, so what stands before it is no deeper.
-    ending = quoted(f',"{INTEGRATION_NAME}":true}}')
-    return f"ends_with({given}, {ending})"
 
 
 def _field_of(name: str) -> Callable[[_Compiled], str]:
@@ -310,21 +300,20 @@ def _aliased(columns: dict[str, str]) -> str:
 
 def _value(held: str, key: str) -> str:
     """Return what the object says under the key, as JSON text."""
-    # A pointer: other keys than these would be taken for paths with wildcards.
-    return f"json_extract({held}, concat('/', {key}))::VARCHAR"
+    # Engage writes the membership last; its comma and the bracket of the whole make it a key of this object.
+    last = (
+        f"WHEN ends_with({held}, '\":{word}}}') AND ends_with({held}, concat(',\"', {key}, '\":{word}}}')) "
+        f"THEN '{word}'"
+        for word in ("true", "false")
+    )
+    # A pointer: as a path, other keys than these would have wildcards.
+    return f"CASE {' '.join(last)} ELSE json_extract({held}, concat('/', {key}))::VARCHAR END"
 
 
 def _is_no_plain_value(value: str) -> str:
     # Python says which other values a property can hold, and how they are written.
     plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
     return f"NOT regexp_matches({value}, {plain})"
-
-
-def _stripped(text: str) -> str:
-    """Return the text without space at its ends, NULL when nothing is left."""
-    # trim() with so many characters is slow, and nearly always both ends are plain ASCII.
-    plain = f"{text} >= '!' AND {text} < chr(127) AND {text}[-1] BETWEEN '!' AND '~'"
-    return f"CASE WHEN {plain} THEN {text} ELSE nullif(trim({text}, {quoted(_SPACES)}), '') END"
 
 
 def _word(status: EventStatus) -> str:
