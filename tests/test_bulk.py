@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
 
@@ -130,6 +131,75 @@ def test_usual_events_are_decided_by_sql(tmp_path, fields):
         usual_event(3, context={"library": {}, "traits": {}}),
     ]
     assert left_to_python(tmp_path, events, destination) == 0
+
+
+def agree_on(tmp_path, events, destination=None):
+    """SQL and Python make the same rows of *events*; return them."""
+    bulk = read_events(packed(tmp_path / "events.jsonl", events)).payloads(destination)
+    assert_same_rows(bulk, read_events(events).payloads(destination))
+    return bulk
+
+
+@pytest.mark.parametrize(
+    "form", ["2026-09-13T18:23:11.962Z", "2024-02-29T00:09:59Z", "9999-12-31T23:59:59.999Z"]
+)
+def test_times_of_nearly_the_usual_form(tmp_path, form):
+    """A time with a character changed, added or lost is read, or not, as the Python rules do."""
+    texts = {form}
+    for place in range(len(form)):
+        texts |= {form[:place] + character + form[place + 1 :] for character in "059 -:.TZ+/\n\u0661a"}
+        texts |= {form[:place] + character + form[place:] for character in "059 -:.TZ"}
+        texts |= {form[:place] + form[place + 1 :], form[:place] + form[place + 1 :] + "0Z"}
+        texts |= {form[:place] + form[place + 1 : -1] + "0Z"}
+    rows = agree_on(tmp_path, [usual_event(n, timestamp=text) for n, text in enumerate(sorted(texts))])
+    assert rows["timestamp"].nunique() > len(form)
+
+
+@pytest.mark.parametrize(
+    ("key", "traits", "membership"),
+    [
+        ("vip", {"email": "a@mail.test", "vip": True}, True),
+        ("vip", {"vip": False}, False),
+        ("vip", {"vip": True, "other": False}, True),
+        ("vip", {"old_vip": False, "vip": True}, True),
+        ("vip", {"vip": False, "old_vip": True}, False),
+        ("vip", {"vip": False, "inside": {"a": 1, "vip": True}}, False),
+        ("vip", {"vip": False, "note": 'x,"vip":true'}, False),
+        ("vip", {"note": ',"vip":true'}, None),
+        ("vip", {"a": 1, "vip": "true"}, None),
+        ('b":1,"c', {"a": 0, "b": 1, "c": True}, None),
+        ('a"b', {"x": 0, 'a"b': True}, True),
+        ("a\\\\b", {"x": 0, "a\\b": True}, None),
+        ("a\\b", {"x": 0, "a\\b": True}, True),
+        ("a/b", {"x": {"y": 0}, "a": {"b": True}}, None),
+        ("ключ", {"x": 0, "ключ": True}, True),
+        ("a\nb", {"x": 0, "a\nb": True}, True),
+        ("*", {"x": 0, "y": True}, None),
+    ],
+)
+def test_where_a_membership_stands(tmp_path, key, traits, membership):
+    """It is the value under the audience's key in the object itself, wherever it stands there."""
+    event = usual_event(1, traits=traits)
+    event["context"]["personas"]["computation_key"] = key
+    (row,) = agree_on(tmp_path, [event]).to_dict("records")
+    assert row["audience_key"] == key
+    assert row["membership"] is membership or (membership is None and row["membership"] is pd.NA)
+
+
+SPACES = ["", " ", "\t", "\n ", "\x1c", "\x7f", "\xa0", "\u2003 ", "\u3000", "\u200b", "é", "  "]
+
+
+@pytest.mark.parametrize("name", ["email", "phone", "userId", "anonymousId"])
+def test_space_around_texts(tmp_path, name):
+    """Contacts and ids lose the space at their ends, of every kind Python knows, and nothing else."""
+    events = []
+    for before, after in itertools.product(SPACES, SPACES):
+        for text in ("", "a", "a b", "+1 415", "ü"):
+            event = usual_event(len(events))
+            (event["traits"] if name in ("email", "phone") else event)[name] = before + text + after
+            events.append(event)
+    rows = agree_on(tmp_path, events)
+    assert rows["person"].nunique() > 5 or rows[name].nunique() > 5
 
 
 def test_a_directive_sql_lacks_takes_only_its_own_events_to_python(tmp_path):
