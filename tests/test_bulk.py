@@ -163,6 +163,7 @@ def test_times_of_nearly_the_usual_form(tmp_path, form):
         ("vip", {"vip": True, "other": False}, True),
         ("vip", {"old_vip": False, "vip": True}, True),
         ("vip", {"vip": False, "old_vip": True}, False),
+        ("vip", {"vip": False, 'old "vip': True}, False),
         ("vip", {"vip": False, "inside": {"a": 1, "vip": True}}, False),
         ("vip", {"vip": False, "note": 'x,"vip":true'}, False),
         ("vip", {"note": ',"vip":true'}, None),

@@ -195,7 +195,8 @@ class Leaves:
                     named.append(f"{unquoted} AS {_alias('text', steps)}")
             elif branch.text:
                 named.append(f"{self._access(steps)} AS {_alias('text', steps)}")
-        named.append(f"CASE WHEN {' OR '.join(self._doubts()) or 'false'} THEN true ELSE false END AS in_doubt")
+        doubts = " OR ".join(self._doubts()) or "false"
+        named.append(f"CASE WHEN {doubts} THEN true ELSE false END AS in_doubt")
         inner = f"SELECT * {''.join(', ' + each for each in opened)} FROM ({line})"
         return f"SELECT {keep}, {', '.join(named)} FROM ({inner})"
 
