@@ -61,7 +61,7 @@ def maybe_no_text(text: str) -> str:
 def _outside(text: str, *ranges: str) -> str:
     """Return the condition that the text begins with no character of *ranges* (first and end, exclusive)."""
     # Without NOT: what it stands before is worked out for every row, and this is left early.
-    return " AND ".join(f"({text} < '{first}' OR {text} >= '{end}')" for first, end in ranges)
+    return " AND ".join(f"({text} < '{each[0]}' OR {text} >= '{each[1]}')" for each in ranges)
 
 
 def padded(text: str) -> str:
