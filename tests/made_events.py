@@ -248,7 +248,7 @@ def some_text(chance: random.Random, depth: int = 0) -> Any:
 
 
 def some_condition(chance: random.Random, depth: int = 0) -> str:
-    """Return a trigger text of the strict dialect."""
+    """Return a trigger text, as it is meant in the strict dialect."""
     roll = chance.random()
     path = chance.choice(
         [
@@ -306,7 +306,7 @@ def some_destination(chance: random.Random) -> Destination:
         mappings.append(
             ActionMapping(
                 name=f"mapping '{number}'",
-                trigger=Trigger(trigger),
+                trigger=Trigger(trigger, dialect=chance.choice(["strict", "strict", "official"])),
                 fields=Mapping(fields),
                 enabled=chance.random() < 0.95,
                 action=action,

@@ -191,6 +191,14 @@ SECRET = "sk_live_9f8e7d6c5b4a"
         {"mappings": [{"name": "x", "mapping": json.dumps({"email": SECRET})}]},
         {"secret_key": SECRET, "subscribe": SECRET, "mapping": {}},
         [{"name": "x", "secret_key": 12345}],
+        {"mappings": [{"name": f"my {SECRET} mapping"}]},
+        {"mappings": [{"name": "x", "trigger": f"event = {SECRET} and"}]},
+        {"mappings": [{"name": "x", "trigger": f'type = "{SECRET}"'}]},
+        {"mappings": [{"name": "x", "fields": {"email": {f"@{SECRET}": 1}}}]},
+        {"mappings": [{"name": "x", "fields": {"email": {"@template": f"a {SECRET} b"}}}]},
+        {"mappings": [{"name": "x", SECRET: 1}]},
+        {"mappings": [{"name": "x", "fields": {"email": "key: Bearer sk_abc"}}]},
+        {"mappings": [{"name": "x", "mapping": json.dumps({"email": {"@path": f"$.{SECRET}"}})}]},
     ],
 )
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
@@ -201,6 +209,13 @@ def test_secrets_are_refused_and_never_repeated(tmp_path, content, suffix):
         Destination.from_file(path)
     told = f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
     assert not [secret for secret in (SECRET, "abcdef", "12345") if secret in told]
+
+
+def test_keys_that_only_begin_like_a_secret(tmp_path):
+    """An audience may be called so."""
+    trigger = 'event = "sk_buyers_last_30_days" or event = "task_1"'
+    content = [{"name": "sk_launch 2026", "trigger": trigger, "fields": {"email": "risk_management12"}}]
+    assert Destination.from_file(write(tmp_path, json.dumps(content), "d.json"))
 
 
 @pytest.mark.parametrize("text", [f"secret_key: {SECRET}: x", f"a: [{SECRET}", f"\tsecret: {SECRET}"])
@@ -318,7 +333,7 @@ def many(count):
         ("[{name: x, trigger: a, subscribe: b}]", "[0].trigger and [0].subscribe: say the same"),
         ("[{name: x, fields: {}, mapping: {}}]", "[0].fields and [0].mapping: say the same"),
         ("[{name: x, mapping: '{'}]", "[0].mapping: is neither YAML nor JSON"),
-        ('[{name: x, mapping: \'{"email": 1, "email": 2}\'}]', "[0].mapping: email: is given twice"),
+        ('[{name: x, mapping: \'{"email": 1, "email": 2}\'}]', "[0].mapping/email: is given twice"),
         ("[{name: x, mapping: '5'}]", "[0].mapping: should be an object, not a number"),
         ("[{name: x, mapping: {segment_trait_key: k}}]", "[0].mapping/segment_trait_key: not known"),
         ("[{name: x, action: 5}]", "[0].action: a number is not known"),
@@ -388,6 +403,24 @@ def test_fifty_mappings_are_taken(tmp_path):
     assert len(Destination.from_file(write(tmp_path, many(50))).mappings) == 50
 
 
+def test_mistakes_beyond_the_limit(tmp_path):
+    """A mapping too many is read all the same."""
+    mappings = [{"name": f"m{i}"} for i in range(51)] + [{"name": "m0", "trigger": "type ="}]
+    _, problems = problems_of(write(tmp_path, json.dumps({"mappings": mappings})))
+    assert [problem.split(":")[0] for problem in problems] == [
+        "mappings[51].trigger",
+        "mappings[51].name",
+        "mappings[50]",
+    ]
+
+
+def test_subscriptions_without_a_name(tmp_path):
+    """They are named by the action and their number; a mapping of ours has to have a name."""
+    pasted = [{"subscribe": 'type = "track"', "reverseETLSchedule": None}, {"name": "mine"}, {}]
+    found = Destination.from_file(write(tmp_path, json.dumps({"subscriptions": pasted}), "d.json"))
+    assert [m.name for m in found.mappings] == ["Sync Audiences 1", "mine", "Sync Audiences 3"]
+
+
 # --- Segment's own answers, through a file ------------------------------------------------------------------
 
 VECTORS = Path(__file__).parent / "data" / "vectors" / "trigger_mapping_settings.jsonl"
@@ -411,9 +444,7 @@ REFUSED = {
 def test_settings_in_a_file(case, tmp_path):
     """A file with a vector's triggers and mappings makes the same payloads, or is refused."""
     given = {key: value for key, value in case["settings"].items() if key != "secret_key"}
-    pairs = given.get("subscriptions", [given])
-    content = {"subscriptions": [{"name": f"{i}", **pair} for i, pair in enumerate(pairs)]}
-    path = write(tmp_path, json.dumps(content), "d.json")
+    path = write(tmp_path, json.dumps({"subscriptions": given.get("subscriptions", [given])}), "d.json")
     if case["id"] in REFUSED:
         assert problems_of(path)[1]
         return

@@ -70,7 +70,7 @@ def preview(
     destination
         Whose mappings decide; the default destination when left out.
     audience_keys
-        Only these audiences; empty takes all.
+        Only these audiences, or this one; empty takes all.
     default_region
         Country in which phones without a country code are read.
 
@@ -92,6 +92,7 @@ def preview(
     >>> preview(read_events("sample")).received > 0
     True
     """
+    audience_keys = [audience_keys] if isinstance(audience_keys, str) else audience_keys
     seen = _Seen()
     for payloads in archive.payloads_by_person(destination):
         folded = fold(payloads)

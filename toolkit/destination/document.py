@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
@@ -29,6 +29,11 @@ _SECRET_NAME: Final = re.compile(
 )
 _SECRET: Final = re.compile(r"\s*(Bearer\s+)?sk_\w{6,}\s*")
 """How Postscript's private keys look."""
+_SECRET_WITHIN: Final = re.compile(
+    r"Bearer\s+sk_|\bsk_(?:\w+_)?(?=[A-Za-z]*+[0-9])(?=[0-9]*+[A-Za-z])[A-Za-z0-9]{12}"
+)
+"""How they look within a text. The key of an audience may begin like one, but does not end in such a mix."""
+_PERHAPS_SECRET: Final = re.compile(r"\bsk_\w{6,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +67,20 @@ def read_document(path: Path) -> Document:
     except OSError as error:
         raise InputPathError(f"{path.name} cannot be read: {error.strerror}.") from None
     except UnreadableError as error:
-        raise FileFormatError(f"{path.name} {error}") from None
+        raise FileFormatError(without_secrets(f"{path.name} {error}")) from None
     except UnicodeDecodeError:
         raise FileFormatError(f"{path.name} is neither YAML nor JSON: it is not UTF-8 text.") from None
 
 
-def parse_json(text: str) -> Document:
-    """Return what a JSON text holds; UnreadableError when it is none."""
+def without_secrets(message: str, secrets: Iterable[str] = ()) -> str:
+    """Return the message with these texts, and all that may be a private key, made unreadable."""
+    for secret in secrets:
+        message = message.replace(secret, "•••")
+    return _PERHAPS_SECRET.sub("•••", message)
+
+
+def parse_json(text: str, place: str = "") -> Document:
+    """Return what a JSON text holds that stands at *place*; UnreadableError when it is none."""
     odd: list[Odd] = []
 
     def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,7 +101,7 @@ def parse_json(text: str) -> Document:
         raise UnreadableError("is nested too deeply.") from None
     except ValueError:  # a whole number of thousands of digits, too
         raise UnreadableError("is neither YAML nor JSON: it has a number that JSON has not.") from None
-    return _checked(content, odd)
+    return _checked(content, odd, place)
 
 
 def _finite(digits: str) -> float:
@@ -110,22 +122,28 @@ def _parse_either(text: str) -> Document:
     return _checked(*parse_yaml(text))
 
 
-def _checked(content: Any, odd: list[Odd]) -> Document:
+def _checked(content: Any, odd: list[Odd], root: str = "") -> Document:
     """Give what is odd its place, and look for secrets."""
     told: dict[int, list[tuple[str | int, str]]] = {}
     for holder, key, sentence in odd:
         told.setdefault(id(holder), []).append((key, sentence))
     problems, secrets = [], []
     for trail, value in _walk(content):
-        problems += [f"{at(_place(trail), key)}: {sentence}" for key, sentence in told.get(id(value), ())]
+        inside = [*told.get(id(value), ())]
+        if isinstance(value, dict):
+            inside += [(key, NO_SECRETS) for key in value if isinstance(key, str) and _has_secret(key)]
+        problems += [f"{at(_place(trail, root), key)}: {sentence}" for key, sentence in inside]
         if not isinstance(value, str):
             continue
-        has_secret = _SECRET.fullmatch(value)
-        if has_secret:
-            problems.append(f"{_place(trail)}: {NO_SECRETS}")
-        if has_secret or (trail and is_secret_name(str(trail[1])) and len(value.strip()) > 3):
+        if _has_secret(value):
+            problems.append(f"{_place(trail, root)}: {NO_SECRETS}")
+        if trail and is_secret_name(str(trail[1])) and len(value.strip()) > 3:
             secrets.append(value.strip())
     return Document(content=content, problems=tuple(problems), secrets=tuple(secrets))
+
+
+def _has_secret(text: str) -> bool:
+    return bool(_SECRET.fullmatch(text) or _SECRET_WITHIN.search(text))
 
 
 def is_secret_name(name: str) -> bool:
@@ -155,8 +173,8 @@ def _walk(content: Any) -> Iterator[tuple[_Trail | None, Any]]:
             rest += [((trail, i), item, depth + 1) for i, item in reversed([*enumerate(value)])]
 
 
-def _place(trail: _Trail | None) -> str:
-    return at(_place(trail[0]), trail[1]) if trail else ""
+def _place(trail: _Trail | None, root: str) -> str:
+    return at(_place(trail[0], root), trail[1]) if trail else root
 
 
 def at(place: str, key: str | int) -> str:

@@ -19,11 +19,14 @@ from .document import (
     parse_json,
     read_document,
     shortened,
+    without_secrets,
 )
 from .yaml_text import UnreadableError
 
 MAX_MAPPINGS: Final = 50
 """Segment's limit for one destination."""
+MAX_READ: Final = 200
+"""So many are looked at, so that mistakes beyond the limit are told, too."""
 DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
 """Segment's default for the Sync Audiences action."""
 MAX_PROBLEMS_TOLD: Final = 100
@@ -38,7 +41,7 @@ _SPELLINGS: Final = {
     "mapping": ("mapping", "inputs", "settings"),
 }
 """What a mapping has, by our name, and how else Segment's exports and its API spell it."""
-_IGNORED: Final = ("id", "actionId", "destinationId", "modelId", "type")
+_IGNORED: Final = ("id", "actionId", "destinationId", "modelId", "type", "reverseETLSchedule")
 """What Segment stores beside it and nobody here needs."""
 _FRAMEWORK_FIELDS: Final = ("enable_batching", "batch_size", "batch_keys", "_metadata")
 """Fields that Segment adds to every action; they do not concern what is sent."""
@@ -63,9 +66,7 @@ def read_destination(path: Path) -> tuple[tuple[ActionMapping, ...], tuple[str, 
         if more := len(reader.problems) - len(told):
             told.append(f"… and {more} more")
         message = "\n".join([f"{path.name} cannot be used as a destination:", *(f"- {p}" for p in told)])
-        for secret in reader.secrets:
-            message = message.replace(secret, "•••")
-        raise FileFormatError(message)
+        raise FileFormatError(without_secrets(message, reader.secrets))
     return built
 
 
@@ -92,12 +93,17 @@ class _Reader:
             self.problems.append("subscriptions: is another word for mappings; keep one of them")
         listed = "subscriptions" if "subscriptions" in content else "mappings"
         self.settings(content.get("settings", {}))
-        built = self.mappings(self.items(content.get(listed), listed), listed)
+        # In Segment's exports a subscription may have no name.
+        name = SYNC_AUDIENCES.name if listed == "subscriptions" else ""
+        built = self.mappings(self.items(content.get(listed), listed), listed, name=name)
         return built, self.categories(content.get("consent_categories", []))
 
-    def mappings(self, items: list[Any], place: str) -> tuple[ActionMapping, ...]:
-        """Read the mappings, as many as Segment takes."""
-        built = tuple(self.mapping(item, at(place, i)) for i, item in enumerate(items[:MAX_MAPPINGS]))
+    def mappings(self, items: list[Any], place: str, *, name: str = "") -> tuple[ActionMapping, ...]:
+        """Read the mappings, some more than Segment takes; *name* and a number name those without one."""
+        built = tuple(
+            self.mapping(item, at(place, i), name=name and f"{name} {i + 1}")
+            for i, item in enumerate(items[:MAX_READ])
+        )
         self.names(built, place)
         if len(items) > MAX_MAPPINGS:
             told = f"Segment allows {MAX_MAPPINGS}, these are {len(items)}"
@@ -217,11 +223,11 @@ class _Reader:
         """Read an object of fields, which Segment may have stored as a JSON text."""
         if isinstance(value, str):
             try:
-                inner = parse_json(value)
+                inner = parse_json(value, place)
             except UnreadableError as error:
                 self.problems.append(f"{place}: {error}")
                 return {}
-            self.problems += [f"{place}: {problem}" for problem in inner.problems]
+            self.problems += inner.problems
             self.secrets += inner.secrets
             value = inner.content
         if not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from ..errors import TriggerError
@@ -112,18 +113,37 @@ _ITEM = rf"\s*+(?:{_TEXT}|[+-]?[0-9.]++)\s*+"
 _REPAIR = re.compile(
     rf"""(?P<text>"(?:[^"\\]|\\.)*+(?:"|\Z)|'(?:[^'\\]|\\.)*+(?:'|\Z))
     |(?P<path>{_NAME})\s++in\s*+[\[(](?P<items>{_ITEM}(?:,{_ITEM})*+)[\])]
+    |(?P<nothing>\b(?:and|or|not)\s*+\(\s*+\)|(?<![\w.])\(\s*+\)\s*+(?:and|or)\b)
     |(?P<word>{_NAME})
-    |(?P<sign>&&|\|\||===?|<>)""",
+    |(?P<number>[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]{{1,3}})?(?![\w.]))
+    |(?P<sign>&&|\|\||===?|<>|[$@\#])
+    |(?P<bracket>[()])""",
     re.DOTALL | re.VERBOSE,
 )
-_SAME_WORDS: Final = {"not": "!", "&&": " and ", "||": " or ", "==": "=", "===": "=", "<>": "!="}
+_SAME_WORDS: Final = {
+    **dict.fromkeys(("==", "==="), "="),
+    **{sign: f"\\{sign}" for sign in "$@#"},
+    "not": "!",
+    "&&": " and ",
+    "||": " or ",
+    "<>": "!=",
+}
 _DIGIT = re.compile(r"\.(?=[0-9])")
+_MOST_DIGITS: Final = 30
 _CONSTANTS: Final = ("and", "or", "true", "false", "null")
 
 
 def _repaired(text: str) -> str:
-    """Return the text with what other languages write put into this one's words."""
-    return _REPAIR.sub(_repair, text)
+    """Return the text with what other languages write put into this one's words, and closed what is open."""
+    depth = 0
+
+    def repair(match: re.Match[str]) -> str:
+        nonlocal depth
+        if match["bracket"]:
+            depth += 1 if match[0] == "(" else -1
+        return _repair(match)
+
+    return _REPAIR.sub(repair, text) + ")" * depth
 
 
 def _repair(match: re.Match[str]) -> str:
@@ -131,6 +151,18 @@ def _repair(match: re.Match[str]) -> str:
         items = re.findall(_ITEM, match["items"])
         return "(" + " or ".join(f"{match['path']} = {item.strip()}" for item in items) + ")"
     found = match[0]
+    if match["text"] and (len(found) == 1 or found[-1] != found[0]):
+        return found + found[0]
+    if match["nothing"]:
+        return ""
+    if match["number"]:
+        return _plain_number(found)
     if found.lower() in _CONSTANTS:
         return found.lower()
     return _SAME_WORDS.get(found.lower()) or _DIGIT.sub(r".\\", found)
+
+
+def _plain_number(digits: str) -> str:
+    """Return a number in the form both dialects read, as it is when that would take too many digits."""
+    plain = f"{Decimal(digits):f}".lstrip("+")
+    return plain if len(plain) <= _MOST_DIGITS else digits

@@ -1,0 +1,91 @@
+"""Preview: an archive looked at part by part comes to the counts of the whole."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from toolkit import preview, read_events
+from toolkit.contacts import check_contacts
+from toolkit.destination import Destination
+from toolkit.errors import ParameterError
+from toolkit.memberships import fold
+from toolkit.preview import count_audiences
+
+BOTH = {"mappings": [{"name": "a"}, {"name": "t", "action": "syncTraits", "trigger": 'type = "identify"'}]}
+
+
+def event(number):
+    """One of several kinds of event about one of eleven people."""
+    person = number % 11
+    personas = {
+        "computation_class": "audience" if number % 4 else "computed_trait",
+        "computation_id": f"id_{number % 3}",
+        "computation_key": f"key_{number % 3}",
+    }
+    contact = [{"email": f"p{person}@mail.test"}, {"phone": f"+1415555010{person % 10}"}, {}, {"phone": "5"}]
+    value = number % 2 == 0 if number % 4 else number % 5
+    return {
+        "type": "identify",
+        "messageId": f"m{number % 97}",
+        "userId": f"u{person}",
+        "timestamp": f"2025-03-04T10:{number % 60:02}:00.000Z",
+        "traits": {f"key_{number % 3}": value, **contact[person % 4]},
+        "context": {"personas": personas if number % 13 else {}},
+        "integrations": {"Postscript": number % 17 > 0},
+    }
+
+
+class Parts:
+    """An archive that comes in as many parts as it can."""
+
+    def __init__(self, archive):
+        self.archive = archive
+
+    def payloads_by_person(self, destination=None):
+        """Yield the parts."""
+        parts = [*self.archive.payloads_by_person(destination, part_bytes=500)]
+        assert len(parts) > 5
+        yield from parts
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Two hundred events, some of them twice, and a torn line."""
+    lines = [json.dumps(event(number)) for number in range(200)]
+    (tmp_path / "events.jsonl").write_text("\n".join([*lines, '{"torn'] * 2))
+    return read_events(tmp_path / "events.jsonl")
+
+
+@pytest.fixture
+def destination(tmp_path):
+    """A destination with both actions."""
+    (tmp_path / "destination.json").write_text(json.dumps(BOTH))
+    return Destination.from_file(tmp_path / "destination.json")
+
+
+@pytest.mark.parametrize("keys", [(), ("key_1", "key_2"), "key_1"], ids=["all", "two", "one"])
+def test_parts_come_to_the_whole(archive, destination, keys):
+    """Audiences, traits, people and totals are those that folding the whole archive gives."""
+    folded = fold(archive.payloads(destination))
+    state = folded.state.choose(keys)
+    audiences = count_audiences(state, check_contacts(state.people))
+    totals = folded.events.value_counts(["status", "reason_code"], dropna=False)
+    for whole in (archive, Parts(archive)):
+        found = preview(whole, destination, audience_keys=keys)
+        pd.testing.assert_frame_equal(found.audiences, audiences)
+        assert found.people == len(state.people) > 0
+        assert found.received == folded.received
+        assert found.statuses == folded.statuses
+        assert sorted(found.totals["count"]) == sorted(totals)
+        assert dict(zip(found.traits["trait_key"], found.traits["people"], strict=True)) == dict(
+            state.traits.groupby("trait_key").size()
+        )
+
+
+def test_an_audience_that_no_part_has(archive):
+    """It is told, with the audiences there are."""
+    with pytest.raises(ParameterError, match=r"the audience nope\. There are: key_0, key_1, key_2"):
+        preview(Parts(archive), audience_keys=["key_1", "nope"])
