@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from .errors import ParameterError
 from .statuses import EventStatus, check_totals
@@ -132,12 +134,12 @@ class State:
         traits = self.traits
         if audience_keys:
             asked, traits = asked[asked["audience_key"].isin([*audience_keys])], traits.head(0)
-        # Unique first: pandas looks each value of the other side up one by one.
-        named = pd.concat([asked["person"], traits["person"]]).unique()
-        spoken_of = self.people["person"].isin(named)
+        named = pd.concat([asked["person"], traits["person"]])
+        # isin() would look the names up one by one.
+        spoken_of = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))
         return State(
             memberships=asked.reset_index(drop=True),
-            people=self.people[spoken_of].reset_index(drop=True),
+            people=self.people[spoken_of.to_numpy(zero_copy_only=False)].reset_index(drop=True),
             traits=traits.reset_index(drop=True),
         )
 
@@ -214,7 +216,7 @@ def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[p
     mine = spoken[[*columns]].assign(position=spoken.index)
     everything = pd.concat([before.assign(position=-1), mine], ignore_index=True)
     # Equal on all three: the same message read again. Stable, so the one just read comes last.
-    everything = everything.sort_values(_ORDER, na_position="first", kind="stable")
+    everything = _sorted(everything, _ORDER)
     last = everything.drop_duplicates(["person", key], keep="last")
     last = last.sort_values(["person", key], kind="stable")
     deciding = pd.Index(last.loc[last["position"] >= 0, "position"])
@@ -234,7 +236,15 @@ def _latest(events: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.Data
     seen = events.loc[events[contact].notna(), ["person", contact, *_ORDER]]
     seen = seen.rename(columns={"timestamp": f"{contact}_at"})
     known = before.loc[before[contact].notna(), ["person", contact, f"{contact}_at"]]
-    everything = pd.concat([known, seen], ignore_index=True).sort_values(
-        [f"{contact}_at", "received_at", "message_id"], na_position="first", kind="stable"
+    everything = _sorted(
+        pd.concat([known, seen], ignore_index=True), [f"{contact}_at", "received_at", "message_id"]
     )
     return everything.drop_duplicates("person", keep="last")[["person", contact, f"{contact}_at"]]
+
+
+def _sorted(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return the frame in the order of *columns*, nulls first, and where they are equal as it was."""
+    # sort_values() would number all texts; here they are compared only where the times before are equal.
+    values = pa.table({name: pa.array(frame[name]) for name in columns})
+    order = pc.sort_indices(values, sort_keys=[(name, "ascending", "at_start") for name in columns])
+    return frame.take(order.to_numpy())
