@@ -46,8 +46,9 @@ class Parts:
         shutil.rmtree(self._folder, ignore_errors=True)  # it may be the second try
         self._folder.mkdir(parents=True)
         connection = reader.connection
-        # So many rows a thread holds before it writes them, some to each part.
-        connection.execute("SET partitioned_write_flush_threshold = 524288")
+        # So many rows a thread holds before it writes them, some to each part. With many parts more would
+        # fill the memory, and so would row groups of the usual size: each part has one in the making.
+        connection.execute("SET partitioned_write_flush_threshold = 131072")
         for position, group in enumerate(reader.groups):
             odd = self._write_settled(reader, group)
             if odd != 0:
@@ -97,7 +98,8 @@ class Parts:
         rows = f"SELECT {_ROW}, {PART}, {ODD}, {part} AS cut FROM ({query})"
         connection.execute(
             f"COPY ({rows}) TO '{self._folder}' "
-            "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4)"
+            "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4, "
+            "ROW_GROUP_SIZE 16384)"
         )
 
     def tables(self) -> Iterator[pa.Table]:
