@@ -30,7 +30,7 @@ from .tables import (
 
 WHOLE_MEMORY: Final = "1GB"
 """What DuckDB may hold while it reads an archive that becomes one frame."""
-PARTS_MEMORY: Final = "500MB"
+PARTS_MEMORY: Final = "400MB"
 """What DuckDB may hold while it cuts an archive into parts."""
 PART_BYTES: Final = 128 << 20
 """About as many bytes of lines, unpacked, are held at a time where an archive is read by person."""

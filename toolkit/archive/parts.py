@@ -26,6 +26,8 @@ _NUMBER: Final = "((random() * 4503599627370496)::BIGINT * 2048 + (random() * 20
 
 That one of ten million events shares the number of a repetition has a chance of about one to ten million."""
 _ROWS_AT_ONCE: Final = 200_000
+_ROWS_HELD: Final = 16_384
+_ROWS_A_PART: Final = 256
 _ROW: Final = ", ".join(("number", "file", *ROW_COLUMNS))
 
 
@@ -46,9 +48,10 @@ class Parts:
         shutil.rmtree(self._folder, ignore_errors=True)  # it may be the second try
         self._folder.mkdir(parents=True)
         connection = reader.connection
-        # So many rows a thread holds before it writes them, some to each part. With many parts more would
-        # fill the memory, and so would row groups of the usual size: each part has one in the making.
-        connection.execute("SET partitioned_write_flush_threshold = 131072")
+        # So many rows a thread holds before it writes them. More, or row groups of the usual size, of which
+        # every part has one in the making, fill the memory when there are many parts.
+        held = max(_ROWS_HELD, _ROWS_A_PART * self._count)
+        connection.execute(f"SET partitioned_write_flush_threshold = {held}")
         for position, group in enumerate(reader.groups):
             odd = self._write_settled(reader, group)
             if odd != 0:
@@ -99,7 +102,7 @@ class Parts:
         connection.execute(
             f"COPY ({rows}) TO '{self._folder}' "
             "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4, "
-            "ROW_GROUP_SIZE 16384)"
+            "ROW_GROUP_SIZE 8192)"
         )
 
     def tables(self) -> Iterator[pa.Table]:
