@@ -151,6 +151,7 @@ def test_times_of_nearly_the_usual_form(tmp_path, form):
         texts |= {form[:place] + character + form[place:] for character in "059 -:.TZ"}
         texts |= {form[:place] + form[place + 1 :], form[:place] + form[place + 1 :] + "0Z"}
         texts |= {form[:place] + form[place + 1 : -1] + "0Z"}
+        texts |= {form[:place] + form[place + 1 :] + space for space in " \t\n\v\f\r"}
     rows = agree_on(tmp_path, [usual_event(n, timestamp=text) for n, text in enumerate(sorted(texts))])
     assert rows["timestamp"].nunique() > len(form)
 
@@ -303,6 +304,12 @@ def test_keys_that_differ_in_case_only():
 def test_quotes_are_doubled():
     """A text cannot end its own quotation."""
     assert quoted("it's; DROP") == "'it''s; DROP'"
+
+
+def test_a_name_that_no_query_can_hold(tmp_path):
+    """Python decides every event of such a destination."""
+    (tmp_path / "d.json").write_text(json.dumps({"mappings": [{"name": "m\0x"}]}))
+    agree_on(tmp_path, [usual_event(n) for n in range(3)], Destination.from_file(tmp_path / "d.json"))
 
 
 def test_fifty_mappings(tmp_path):

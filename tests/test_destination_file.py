@@ -192,6 +192,8 @@ SECRET = "sk_live_9f8e7d6c5b4a"
         {"secret_key": SECRET, "subscribe": SECRET, "mapping": {}},
         [{"name": "x", "secret_key": 12345}],
         {"mappings": [{"name": f"my {SECRET} mapping"}]},
+        {"mappings": [{"name": f"x_{SECRET}", "action": f"x_{SECRET}"}]},
+        {"mappings": [{"name": "sk_9f8A7b6C5d4E3f2G1h0J"}]},
         {"mappings": [{"name": "x", "trigger": f"event = {SECRET} and"}]},
         {"mappings": [{"name": "x", "trigger": f'type = "{SECRET}"'}]},
         {"mappings": [{"name": "x", "fields": {"email": {f"@{SECRET}": 1}}}]},
@@ -213,8 +215,9 @@ def test_secrets_are_refused_and_never_repeated(tmp_path, content, suffix):
 
 def test_keys_that_only_begin_like_a_secret(tmp_path):
     """An audience may be called so."""
-    trigger = 'event = "sk_buyers_last_30_days" or event = "task_1"'
-    content = [{"name": "sk_launch 2026", "trigger": trigger, "fields": {"email": "risk_management12"}}]
+    trigger = 'event = "sk_buyers_last_30_days" or event = "sk_campaign2024abc" or event = "task_1"'
+    fields = {"email": "risk_management12", "segment_audience_key": "sk_buyers_last_30_days"}
+    content = [{"name": "sk_launch_2026", "trigger": trigger, "fields": fields}]
     assert Destination.from_file(write(tmp_path, json.dumps(content), "d.json"))
 
 

@@ -14,6 +14,21 @@ from toolkit.errors import ParameterError
 from toolkit.memberships import fold
 from toolkit.preview import count_audiences
 
+TWO_WORDS = {
+    "mappings": [
+        {"name": "first"},
+        {
+            "name": "second",
+            "fields": {
+                "phone": {"@path": "$.traits.mobile"},
+                "traits_or_props": {"@path": "$.context.page"},
+                "segment_audience_id": "aud_second",
+            },
+        },
+        {"name": "third", "fields": {"email": {"@path": "$.traits.work"}}},
+    ]
+}
+"""Three mappings that take the same events and disagree: the last one decides."""
 BOTH = {"mappings": [{"name": "a"}, {"name": "t", "action": "syncTraits", "trigger": 'type = "identify"'}]}
 
 
@@ -83,6 +98,37 @@ def test_parts_come_to_the_whole(archive, destination, keys):
         assert dict(zip(found.traits["trait_key"], found.traits["people"], strict=True)) == dict(
             state.traits.groupby("trait_key").size()
         )
+
+
+def test_mappings_that_disagree_by_parts(tmp_path):
+    """What the later mapping makes of an event has the last word in every part, too."""
+    (tmp_path / "destination.json").write_text(json.dumps(TWO_WORDS))
+    destination = Destination.from_file(tmp_path / "destination.json")
+    events = []
+    for number in range(20_000):
+        key, phone = f"key_{number % 3}", f"+1415555{number % 1000:04}"
+        made = event(number) | {"messageId": f"m{number}", "userId": f"u{number % 4999}"}
+        made["context"] = {
+            "personas": {"computation_class": "audience", "computation_key": key, "computation_id": "a"},
+            "page": {key: number % 3 == 0, "x": 1},
+        }
+        made["traits"] = {key: number % 2 == 0, "phone": phone, "mobile": phone[::-1], "email": "a@x.test"}
+        made["traits"]["work"] = f"w{number}@x.test"
+        made["integrations"] = {}
+        if number % 50 == 0:
+            made["userId"] = f" u{number % 4999}"  # decided by Python
+        events.append(made)
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(map(json.dumps, events)))
+    whole = fold(read_events(path).payloads(destination)).state
+    parts = [*read_events(path).payloads_by_person(destination, part_bytes=path.stat().st_size // 12)]
+    assert len(parts) > 10
+    states = [fold(part).state for part in parts]
+    for name in ("memberships", "people"):
+        found = pd.concat([getattr(state, name) for state in states]).sort_values(
+            ["person", *(["audience_key"] if name == "memberships" else [])]
+        )
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), getattr(whole, name))
 
 
 def test_an_audience_that_no_part_has(archive):

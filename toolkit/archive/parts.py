@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import numpy as np
@@ -87,7 +87,7 @@ class Parts:
         """Write the rows that the Python rules make."""
         events = 0
         for table in _batches(reader.odd_tables(group, start)):
-            part = np.where(np.diff(table["number"].to_numpy(), prepend=-1) != 0, 1, 2)
+            part = _ordinals(table["number"].to_numpy())
             decided = pa.array(np.zeros(len(table), bool))
             written = table.append_column(PART, pa.array(part)).append_column(ODD, decided)
             reader.connection.register("decided", written)
@@ -113,8 +113,16 @@ class Parts:
                 continue
             table = pq.ParquetDataset(folder, partitioning=None, filters=[(ODD, "=", False)]).read()
             if len(table):
-                rows = as_rows(table[name] for name in ROW_SCHEMA.names)
-                yield mark_duplicates(in_order(rows), self._repeated)
+                # The rows of one event stand in any order by now; between two mappings the later one decides.
+                table = in_order(table)
+                yield mark_duplicates(as_rows(table[name] for name in ROW_SCHEMA.names), self._repeated)
+
+
+def _ordinals(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which row of its event each is, from 1; the rows of an event stand together."""
+    rows = np.arange(len(numbers))
+    first = np.diff(numbers, prepend=-1) != 0
+    return rows - np.maximum.accumulate(np.where(first, rows, 0)) + 1
 
 
 def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

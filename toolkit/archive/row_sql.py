@@ -150,9 +150,10 @@ class RowQuery:
         time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
         self._doubts.append(f"({text} IS NOT NULL AND {time} IS NULL)")
         cases = (
-            # Of a text so long every number has all its digits: strptime takes no more of them than these.
+            # In a text so long, to its end, every number has all its digits: strptime takes no more of them.
             # To DuckDB there is a year 0, and a space may stand for a digit of the year.
-            f"WHEN strlen({text}) = {length} AND {text} >= '0001' THEN try_strptime({text}, '{form}')"
+            f"WHEN strlen({text}) = {length} AND ends_with({text}, 'Z') AND {text} >= '0001' "
+            f"THEN try_strptime({text}, '{form}')"
             for length, form in _TIME_FORMS.items()
         )
         return f"CASE {' '.join(cases)} END"
@@ -203,6 +204,7 @@ class RowQuery:
         return f"CASE hit {' '.join(f'WHEN {i} THEN {expression}' for i, expression in cells.items())} END"
 
     def _compiled(self, mapping: ActionMapping) -> _Compiled:
+        quoted(mapping.name)  # it has to go into the query
         trigger = trigger_sql(mapping.trigger.tree, self._leaves, self._doubts)
         doubts: list[str] = []
         try:

@@ -102,8 +102,9 @@ def payload_frame(
 
 
 def in_order(table: pa.Table) -> pa.Table:
-    """Return the table sorted by file and number."""
-    order = pc.sort_indices(table, [("file", "ascending"), ("number", "ascending")])
+    """Return the table sorted by file and number, and by part where it has that."""
+    keys = [name for name in ("file", "number", "part") if name in table.column_names]
+    order = pc.sort_indices(table, [(name, "ascending") for name in keys])
     return table if np.array_equal(order, np.arange(len(table))) else table.take(order)
 
 

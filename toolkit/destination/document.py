@@ -27,13 +27,12 @@ _FIELDS: Final = frozenset({"fields", "mapping", "inputs", "settings"})
 _SECRET_NAME: Final = re.compile(
     r"secret|passw(or)?d|(api|private|shop)_?key|(access|shop|bearer)_?token|^(token|authorization)$"
 )
-_SECRET: Final = re.compile(r"\s*(Bearer\s+)?sk_\w{6,}\s*")
-"""How Postscript's private keys look."""
-_SECRET_WITHIN: Final = re.compile(
-    r"Bearer\s+sk_|\bsk_(?:\w+_)?(?=[A-Za-z]*+[0-9])(?=[0-9]*+[A-Za-z])[A-Za-z0-9]{12}"
+_SECRET: Final = re.compile(
+    r"Bearer\s+sk_|(?<![A-Za-z0-9])sk_(?:\w{1,40}_)?(?=[A-Za-z0-9]{12})"
+    r"[A-Za-z0-9]{0,40}?(?:[0-9]{1,9}[A-Za-z]{1,9}){2}[0-9]"
 )
-"""How they look within a text. The key of an audience may begin like one, but does not end in such a mix."""
-_PERHAPS_SECRET: Final = re.compile(r"\bsk_\w{6,}")
+"""How Postscript's private keys look: the key of an audience may begin like one, but has no such mix."""
+_PERHAPS_SECRET: Final = re.compile(r"(?<![A-Za-z0-9])sk_\w+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +142,7 @@ def _checked(content: Any, odd: list[Odd], root: str = "") -> Document:
 
 
 def _has_secret(text: str) -> bool:
-    return bool(_SECRET.fullmatch(text) or _SECRET_WITHIN.search(text))
+    return bool(_SECRET.search(text))
 
 
 def is_secret_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -128,22 +129,27 @@ _SAME_WORDS: Final = {
     "||": " or ",
     "<>": "!=",
 }
+_CONDITION = re.compile(r"[=<>!()\"&|]|\b(?:and|or|not|in)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\.(?=[0-9])")
 _MOST_DIGITS: Final = 30
 _CONSTANTS: Final = ("and", "or", "true", "false", "null")
 
 
 def _repaired(text: str) -> str:
-    """Return the text with what other languages write put into this one's words, and closed what is open."""
-    depth = 0
+    """Return the text with what other languages write put into this one's words.
+
+    A quote or parenthesis that is open at the end is closed there, if it can only have been meant so.
+    """
+    signs: Counter[str] = Counter()
 
     def repair(match: re.Match[str]) -> str:
-        nonlocal depth
-        if match["bracket"]:
-            depth += 1 if match[0] == "(" else -1
-        return _repair(match)
+        repaired = _repair(match)
+        signs[match["bracket"] or (repaired.strip() if match["word"] or match["sign"] else "")] += 1
+        return repaired
 
-    return _REPAIR.sub(repair, text) + ")" * depth
+    repaired = _REPAIR.sub(repair, text)
+    is_plain = not (signs["and"] and signs["or"]) and not signs["!"] and "!" not in text
+    return repaired + ")" * (signs["("] - signs[")"]) if is_plain else repaired
 
 
 def _repair(match: re.Match[str]) -> str:
@@ -152,7 +158,8 @@ def _repair(match: re.Match[str]) -> str:
         return "(" + " or ".join(f"{match['path']} = {item.strip()}" for item in items) + ")"
     found = match[0]
     if match["text"] and (len(found) == 1 or found[-1] != found[0]):
-        return found + found[0]
+        # With any of these it may have swallowed other conditions.
+        return found if _CONDITION.search(found, 1) else found + found[0]
     if match["nothing"]:
         return ""
     if match["number"]:
