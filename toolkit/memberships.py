@@ -94,6 +94,20 @@ def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
     return {str(status): int(count) for status, count in frame["status"].value_counts().items()}
 
 
+def key_list(audience_keys: Collection[str]) -> list[str]:
+    """Return the keys of audiences as a list; a bare text is one key."""
+    return [audience_keys] if isinstance(audience_keys, str) else [*audience_keys]
+
+
+def check_occur(audience_keys: Collection[str], known: Collection[str]) -> None:
+    """Raise ParameterError for a key that is not among the *known* ones."""
+    if absent := [key for key in audience_keys if key not in known]:
+        raise ParameterError(
+            f"No event names the audience {', '.join(absent)}. "
+            f"There are: {', '.join(sorted(known)) or 'none'}."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What is asked for: who is in which audience, has which traits, and how each can be reached."""
@@ -122,18 +136,12 @@ class State:
 
         ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
         """
-        if isinstance(audience_keys, str):
-            audience_keys = (audience_keys,)
+        audience_keys = key_list(audience_keys)
         asked = self.memberships
-        known = set(asked["audience_key"])
-        if absent := [key for key in audience_keys if key not in known]:
-            raise ParameterError(
-                f"No event names the audience {', '.join(absent)}. "
-                f"There are: {', '.join(sorted(known)) or 'none'}."
-            )
+        check_occur(audience_keys, set(asked["audience_key"]))
         traits = self.traits
         if audience_keys:
-            asked, traits = asked[asked["audience_key"].isin([*audience_keys])], traits.head(0)
+            asked, traits = asked[asked["audience_key"].isin(audience_keys)], traits.head(0)
         named = pd.concat([asked["person"], traits["person"]])
         # isin() would look the names up one by one.
         spoken_of = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))

@@ -13,8 +13,7 @@ import pandas as pd
 
 from .contacts import check_contacts
 from .destination import Destination
-from .errors import ParameterError
-from .memberships import Folded, State, fold
+from .memberships import Folded, State, check_occur, fold, key_list
 from .statuses import check_totals
 
 AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "without_contact")
@@ -92,14 +91,14 @@ def preview(
     >>> preview(read_events("sample")).received > 0
     True
     """
-    audience_keys = [audience_keys] if isinstance(audience_keys, str) else audience_keys
+    audience_keys = key_list(audience_keys)
     seen = _Seen()
     for payloads in archive.payloads_by_person(destination):
         folded = fold(payloads)
         state = seen.choose(folded.state, audience_keys)
         contacts = check_contacts(state.people, default_region=default_region)
         seen.add(folded, state, contacts)
-    seen.check(audience_keys)
+    check_occur(audience_keys, seen.keys)
     found = seen.preview()
     check_totals(seen.received, found.statuses, of="events")
     return found
@@ -133,14 +132,15 @@ class _Seen:
         self._audiences: list[pd.DataFrame] = []
         self._totals: list[pd.DataFrame] = []
         self._traits: list[pd.DataFrame] = []
-        self._keys: set[str] = set()
         self._people = 0
+        self.keys: set[str] = set()
+        """The audiences that occur."""
         self.received = 0
 
     def choose(self, state: State, audience_keys: Collection[str]) -> State:
         """Return the part of *state* on these audiences (empty: all); not each has to occur in it."""
         known = set(state.memberships["audience_key"])
-        self._keys |= known
+        self.keys |= known
         if not audience_keys:
             return state.choose()
         here = [key for key in audience_keys if key in known]
@@ -153,14 +153,6 @@ class _Seen:
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
         self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())
-
-    def check(self, audience_keys: Collection[str]) -> None:
-        """Raise ParameterError for an audience that occurs nowhere."""
-        if absent := [key for key in audience_keys if key not in self._keys]:
-            raise ParameterError(
-                f"No event names the audience {', '.join(absent)}. "
-                f"There are: {', '.join(sorted(self._keys)) or 'none'}."
-            )
 
     def preview(self) -> Preview:
         """Return the sums."""

@@ -66,7 +66,7 @@ def _outside(text: str, *ranges: str) -> str:
 
 def padded(text: str) -> str:
     """Return the SQL condition that the text of a leaf is empty or has space at an end, to Python."""
-    perhaps = f"{text} < '!' OR {text}[-1] <= ' ' OR strlen({text}) <> length({text})"
+    perhaps = f"{text} < '!' OR {text}[-1] <= ' ' OR {not_ascii(text)}"
     return f"(({perhaps}) AND regexp_matches({text}, {quoted(f'^[{_SPACES}]|[{_SPACES}]$|^$')}))"
 
 
@@ -83,12 +83,12 @@ def stripped(text: str, *, given: str) -> str:
 
 def _has_plain_ends(text: str) -> str:
     # So it is nearly always; to see that is faster than to look for something to take off.
-    return f"{is_ascii(text)} AND {text} >= '!' AND {text}[-1] > ' '"
+    return f"strlen({text}) = length({text}) AND {text} >= '!' AND {text}[-1] > ' '"
 
 
-def is_ascii(text: str) -> str:
-    """Return the SQL condition that every character of the text is ASCII."""
-    return f"strlen({text}) = length({text})"
+def not_ascii(text: str) -> str:
+    """Return the SQL condition that a character of the text is not ASCII."""
+    return f"strlen({text}) <> length({text})"
 
 
 def no_object(json: str) -> str:

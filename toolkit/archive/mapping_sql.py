@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..mapping import MISSING, number_text
 from ..mapping.tree import Case, If, Node, Path, Raw, Replace, Template
-from .leaves import Leaves, NotInSQLError, is_ascii, no_object, quoted, unclear
+from .leaves import Leaves, NotInSQLError, no_object, not_ascii, quoted, unclear
 
 MAX_LENGTH = 10_000
 """A longer text made of parts is left to the Python rules, which bound it."""
@@ -85,7 +85,7 @@ def _template(node: Template, leaves: Leaves, doubts: list[str]) -> str:
 def _case(node: Case, leaves: Leaves, doubts: list[str]) -> str:
     value = text_sql(node.value, leaves, doubts)
     # Other scripts have letters whose case Python and DuckDB see differently; booleans have none.
-    doubts.append(f"NOT ({is_ascii(value)})")
+    doubts.append(not_ascii(value))
     doubts.append(f"{value} IN ('true', 'false')")
     return f"{node.operator}({value})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -17,7 +17,7 @@ from ..rows import ROW_COLUMNS
 from ..statuses import EventStatus
 from .reading import FILE, Group, Reader, as_rows
 from .row_sql import ODD, PART
-from .tables import ROW_SCHEMA, Repeated, in_order, mark_duplicates, repeated_events
+from .tables import ROW_SCHEMA, Repeated, in_order, mark_duplicates, ordinals, repeated_events
 
 _ODD_FROM: Final = 1 << 48
 """Events that Python decides are numbered from here, those of each group in a range of their own."""
@@ -87,7 +87,7 @@ class Parts:
         """Write the rows that the Python rules make."""
         events = 0
         for table in _batches(reader.odd_tables(group, start)):
-            part = _ordinals(table["number"].to_numpy())
+            part = ordinals(table)
             decided = pa.array(np.zeros(len(table), bool))
             written = table.append_column(PART, pa.array(part)).append_column(ODD, decided)
             reader.connection.register("decided", written)
@@ -114,15 +114,8 @@ class Parts:
             table = pq.ParquetDataset(folder, partitioning=None, filters=[(ODD, "=", False)]).read()
             if len(table):
                 # The rows of one event stand in any order by now; between two mappings the later one decides.
-                table = in_order(table)
+                table = in_order(table, PART)
                 yield mark_duplicates(as_rows(table[name] for name in ROW_SCHEMA.names), self._repeated)
-
-
-def _ordinals(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return which row of its event each is, from 1; the rows of an event stand together."""
-    rows = np.arange(len(numbers))
-    first = np.diff(numbers, prepend=-1) != 0
-    return rows - np.maximum.accumulate(np.where(first, rows, 0)) + 1
 
 
 def _batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -20,7 +20,17 @@ from ..mapping.tree import ObjectOf, Raw
 from ..mapping.values import MISSING
 from ..rows import ROW_COLUMNS
 from ..statuses import EventStatus
-from .leaves import Leaves, NotInSQLError, is_ascii, maybe_no_text, padded, quoted, stripped, unclear
+from .leaves import (
+    Leaves,
+    NotInSQLError,
+    maybe_no_text,
+    no_object,
+    not_ascii,
+    padded,
+    quoted,
+    stripped,
+    unclear,
+)
 from .mapping_sql import object_sql, text_sql
 from .trigger_sql import trigger_sql
 
@@ -169,7 +179,7 @@ class RowQuery:
         return (
             f"CASE WHEN ends_with({given}, ',\"{INTEGRATION_NAME}\":true}}') THEN true "
             f"WHEN {given} IS NULL OR {given} = '[]' THEN true "
-            f"WHEN NOT starts_with({given}, '{{') THEN false "
+            f"WHEN {no_object(given)} THEN false "
             f"WHEN {ours} IS NULL THEN {every} IS DISTINCT FROM 'false' "
             f"ELSE {ours} = 'true' OR starts_with({ours}, '{{') END"
         )
@@ -231,7 +241,7 @@ class RowQuery:
         doubts += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
         # lower() is Python's for ASCII only.
         email = found["email"]
-        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND NOT ({is_ascii(email)}))")
+        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND {not_ascii(email)})")
         if mapping.action == SYNC_TRAITS:
             doubts.append(_is_no_plain_value(_value(found["held"], key)))
         return found

@@ -101,16 +101,22 @@ def payload_frame(
     return frame[[*PAYLOAD_COLUMNS]].astype(PAYLOAD_COLUMNS)
 
 
-def in_order(table: pa.Table) -> pa.Table:
-    """Return the table sorted by file and number, and by part where it has that."""
-    keys = [name for name in ("file", "number", "part") if name in table.column_names]
-    order = pc.sort_indices(table, [(name, "ascending") for name in keys])
+def in_order(table: pa.Table, *more: str) -> pa.Table:
+    """Return the table sorted by file and number, then by the columns *more*."""
+    order = pc.sort_indices(table, [(name, "ascending") for name in ("file", "number", *more)])
     return table if np.array_equal(order, np.arange(len(table))) else table.take(order)
 
 
 def first_rows(table: pa.Table) -> pa.Table:
     """Return the first row of each event, in the order of the table."""
-    return table.filter(pa.array(np.diff(table["number"].to_numpy(), prepend=-1) != 0))
+    return table.filter(pa.array(ordinals(table) == 1))
+
+
+def ordinals(table: pa.Table) -> np.ndarray[Any, Any]:
+    """Return which row of its event each is, from 1; the rows of an event stand together."""
+    rows = np.arange(len(table))
+    begins = np.diff(table["number"].to_numpy(), prepend=-1) != 0
+    return rows - np.maximum.accumulate(np.where(begins, rows, 0)) + 1
 
 
 def torn_lines(table: pa.Table) -> dict[int, list[int]]:
