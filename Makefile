@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test test-slow lab bench check format clean
+.PHONY: help demo test test-slow chaos lab bench check format clean
 
 help:
 	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
 	@echo "make lab        open JupyterLab, a sandbox beside it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long forms of the tests"
+	@echo "make chaos      kill a sync two hundred times"
 	@echo "make bench      measure speed and memory"
 	@echo "make check      lint and type-check"
 
@@ -33,11 +34,16 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+chaos: $(READY)
+	$(BIN)/python tests/test_chaos.py 200
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.mapping
 	$(BIN)/python -m benchmarks.contacts
 	$(BIN)/python -m benchmarks.preview
+	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.delivery
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,11 @@ from hypothesis.configuration import set_hypothesis_home_dir
 set_hypothesis_home_dir(Path(__file__).parent.parent / ".pytest_cache" / "hypothesis")
 settings.register_profile("project", derandomize=True, database=None, deadline=None)
 settings.load_profile("project")
+
+# Each run of the tests shares a pace of its own, and leaves nothing in anybody's cache.
+BUDGET_FOLDER = tempfile.mkdtemp(prefix="pace-")
+atexit.register(shutil.rmtree, BUDGET_FOLDER, ignore_errors=True)
+os.environ["TOOLKIT_BUDGET_FOLDER"] = BUDGET_FOLDER
 
 PROJECT = Path(__file__).parent.parent
 ARCHIVE = Path(__file__).parent / "data" / "engage-archive"
@@ -61,7 +69,12 @@ def run_notebook(tmp_path: Path) -> RunNotebook:
                 *given,
             ],
             cwd=tmp_path,
-            env={**kept, "IPYTHONDIR": str(tmp_path / ".ipython"), **environment},
+            env={
+                **kept,
+                "IPYTHONDIR": str(tmp_path / ".ipython"),
+                "TOOLKIT_BUDGET_FOLDER": BUDGET_FOLDER,
+                **environment,
+            },
             capture_output=True,
             text=True,
             timeout=900,

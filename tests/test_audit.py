@@ -6,63 +6,13 @@ from datetime import datetime
 
 import pandas as pd
 import pytest
+from stores import Store, deliver, new_ledger, word
 
-from toolkit.archive import read_events
 from toolkit.audit import audit
-from toolkit.contacts import check_contacts
-from toolkit.errors import ReconciliationError, ServerError, UnknownRunError
-from toolkit.ledger import Ledger
-from toolkit.lookup import find_subscribers
-from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
-from toolkit.plan import CHANGE_COLUMNS, plan
-from toolkit.runs import RunRecord
-from toolkit.sync import sync
-from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop
-
-SHOP = Shop(shop_id="shop_1", name="Acme Socks")
-
-
-def word(number, key, *, member=True):
-    return {
-        "type": "identify",
-        "messageId": f"{number}-{key}",
-        "userId": f"u{number}",
-        "timestamp": "2025-03-04T10:00:00Z",
-        "traits": {key: member, "email": f"u{number}@mail.test"},
-        "context": {"personas": {"computation_class": "audience", "computation_key": key}},
-    }
-
-
-class Store:
-    """Postscript in memory; people are found by email."""
-
-    def __init__(self, lists):
-        self.lists = {f"s_{number}": [*held] for number, held in lists.items()}
-        self.methods = []
-
-    @property
-    def calls(self):
-        return {}
-
-    def send(self, request, *, on_leaving=None):
-        if on_leaving:
-            on_leaving()
-        self.methods.append(request.method)
-        if request.method == "GET":
-            asked = {value for name, value in request.query if name == "email__in"}
-            rows = [
-                {"id": i, "email": f"u{i[2:]}@mail.test", "properties": {AUDIENCES_PROPERTY: held}}
-                for i, held in self.lists.items()
-            ]
-            found = {
-                "subscribers": [row for row in rows if row["email"] in asked],
-                "page_info": {"total_pages": 1},
-            }
-            return Answer(status_code=200, json=found)
-        if request.method == "PATCH":
-            self.lists[request.path.rpartition("/")[2]] = request.body["properties"][AUDIENCES_PROPERTY]
-        return Answer(status_code=200)
-
+from toolkit.errors import LostAnswerError, ReconciliationError, ServerError, UnknownRunError
+from toolkit.memberships import PAYLOAD_COLUMNS, empty_table
+from toolkit.plan import CHANGE_COLUMNS
+from toolkit.runs import UNKNOWN_COLUMNS, RunRecord
 
 EVENTS = [
     word(1, "vip"),
@@ -76,20 +26,13 @@ EVENTS = [
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with new_ledger(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def store():
     return Store({1: [], 2: ["old"], 3: ["vip"]})
-
-
-def deliver(events, store, ledger, *, dry_run=False):
-    folded = fold(read_events(events).payloads(), remembered=ledger.load_state(SHOP.shop_id))
-    contacts = check_contacts(folded.state.people)
-    planned = plan(folded.state, contacts, find_subscribers(contacts, store), max_removal_share=1.0)
-    return sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=dry_run)
 
 
 def test_an_audit_agrees_with_its_run(ledger, store):
@@ -106,6 +49,8 @@ def test_an_audit_agrees_with_its_run(ledger, store):
     assert set(found.calls["outcome"]) == {"ok"}
     assert found.drift is None
     assert found.summary()["drift"] is None
+    assert found.unknown.empty
+    assert found.summary()["unknown_custom_events"] == 0
     assert found.summary()["received"] == 6
 
 
@@ -136,41 +81,65 @@ def test_no_drift(ledger, store):
 
 
 def test_drift_is_told_and_not_mended(ledger, store):
-    """What is missing and what is too much is listed with masked contacts; nothing is written."""
+    """Of every subscriber, also of those nobody reaches, with masked contacts; nothing is written."""
     deliver(EVENTS, store, ledger)
-    store.lists = {"s_1": [], "s_2": ["vip", "old", "foreign"], "s_3": ["vip"]}
-    store.methods.clear()
+    store.set_list(1, [])
+    store.set_list(2, ["vip", "old", "foreign"])
+    store.add(5, ["vip"])
+    store.sent.clear()
     found = audit(ledger, postscript=store)
-    assert set(store.methods) == {"GET"}
-    assert found.drift.drop(columns="trait_key").to_dict("records") == [
-        {
-            "person": "user:u1",
-            "audience_key": "vip",
-            "subscriber_id": "s_1",
-            "email_masked": "u•••@mail.test",
-            "phone_masked": found.drift["phone_masked"][0],
-            "drift": "missing",
-        },
-        {
-            "person": "user:u2",
-            "audience_key": "old",
-            "subscriber_id": "s_2",
-            "email_masked": "u•••@mail.test",
-            "phone_masked": found.drift["phone_masked"][1],
-            "drift": "extra",
-        },
+    assert {request.method for request in store.sent} == {"GET"}
+    told = found.drift.astype("object").where(found.drift.notna(), None)
+    assert told.drop(columns="trait_key").to_numpy().tolist() == [
+        ["user:u1", "vip", "s_1", None, "•••01", "missing"],
+        ["user:u2", "old", "s_2", None, "•••02", "extra"],
+        ["user:u2", "foreign", "s_2", "u•••@mail.test", "•••02", "ghost key"],
+        [None, "vip", "s_5", "u•••@mail.test", "•••05", "extra"],
     ]
-    assert found.drift["phone_masked"].isna().all()
-    assert found.summary()["drift"] == 2
+    assert found.summary()["drift"] == 4
+
+
+def test_drift_is_of_the_whole_list(ledger, store):
+    """The mirror is not believed: everybody is read anew."""
+    deliver(EVENTS, store, ledger)
+    store.sent.clear()
+    audit(ledger, postscript=store)
+    asked = [{name for name, _value in request.query} for request in store.sent]
+    assert {"sort", "page"} in asked
+    assert not [names for names in asked if "updated_at__gte" in names]
 
 
 def test_who_subscribes_late_is_missing(ledger, store):
     """Somebody who waited and has signed up since shows as missing until the next run."""
     deliver(EVENTS, store, ledger)
-    store.lists["s_9"] = []
+    store.add(9, [])
     assert audit(ledger, postscript=store).drift["person"].tolist() == ["user:u9"]
     deliver([], store, ledger)
     assert audit(ledger, postscript=store).drift.empty
+
+
+def test_unknown_custom_events_are_listed(ledger, store):
+    """Custom events whose answer was lost stay listed, whichever run is looked at."""
+
+    def lose(request):
+        if request.method == "POST" and request.body["subscriber_id"] == "s_2":
+            raise LostAnswerError("no answer")
+
+    store.lost = lose
+    run = deliver(EVENTS, store, ledger)
+    assert audit(ledger).unknown.drop(columns="external_id").sort_values(
+        "audience_key"
+    ).to_numpy().tolist() == [
+        ["s_2", "old", False],
+        ["s_2", "vip", True],
+    ]
+    store.lost = lambda request: None
+    deliver([], store, ledger)
+    found = audit(ledger)
+    assert found.record.run_id != run.record.run_id
+    assert {*found.unknown["external_id"]} <= {*run.changes["external_id"]}
+    assert found.unknown.dtypes.astype("str").to_dict() == UNKNOWN_COLUMNS
+    assert found.summary()["unknown_custom_events"] == 2
 
 
 def test_a_failed_lookup_is_not_no_drift(ledger, store):

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from toolkit import wire
-from toolkit.client import Pacer, PostscriptClient, check_base_url, check_key
+from toolkit.client import PostscriptClient, check_base_url, check_key
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,
@@ -27,6 +27,7 @@ from toolkit.errors import (
     SettingsError,
     UnreachableError,
 )
+from toolkit.pacing import Pacer
 from toolkit.sandbox import Sandbox
 
 KEY = "sk_test_4f9a_never_shown"

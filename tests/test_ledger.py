@@ -31,8 +31,9 @@ from toolkit.memberships import (
     State,
     empty_table,
 )
+from toolkit.mirror import Mirror, Reading
 from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS
-from toolkit.runs import RunRecord, Transition
+from toolkit.runs import Held, RunRecord, Transition
 
 SHOP = "shop_1"
 
@@ -111,8 +112,8 @@ def begin_write(ledger, *due, run_id="r1", shop_id=SHOP, subscriber="s_1"):
         shop_id,
         subscriber,
         route="PATCH /subscribers/{id}",
-        before={"Segment Audiences": ("a",)},
-        after={"Segment Audiences": ("a", "vip"), "orders": 3},
+        before='{"Segment Audiences":["a"]}',
+        after='{"Segment Audiences":["a","vip"],"orders":3}',
         due=due,
     )
 
@@ -178,7 +179,7 @@ def test_opening_at_once_from_several_threads(url):
         opened = [*pool.map(lambda _: Ledger(url), range(6))]
     for ledger in opened:
         ledger.close()
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_a_schema_half_made_is_not_kept(url, monkeypatch):
@@ -513,6 +514,7 @@ def test_shops_do_not_mix(ledger):
 def mirrored(number, audiences, has_property, count, properties):
     return {
         "subscriber_id": f"s_{number}",
+        "phone_digits": f"1202555{number:04}",
         "audiences": audiences,
         "has_property": has_property,
         "property_count": count,
@@ -520,31 +522,98 @@ def mirrored(number, audiences, has_property, count, properties):
     }
 
 
-def test_the_mirror_is_refreshed(url, ledger):
-    """The last reading of a subscriber stands; a property that is no list is told from an empty one."""
-    read = table(
-        SUBSCRIBER_COLUMNS,
-        [
-            mirrored(1, ("vip", "ä"), True, 3, {"orders": "5", "item": None}),
-            mirrored(2, (), False, 0, {}),
-            mirrored(3, None, True, 1, {}),
-        ],
+def a_reading(*records, **about):
+    """Return a reading that brought these subscribers."""
+    read = table(SUBSCRIBER_COLUMNS, [*records])
+    known = {"newest": "2026-01-01T00:00:00+00:00", "trait_keys": ("orders",), "page_size": 50}
+    gone, replaces = about.pop("gone", ()), about.pop("replaces", False)
+    mirror = Mirror(subscribers=read, **{**known, **about})
+    return Reading(mirror=mirror, read=read, gone=gone, replaces=replaces, method="changes")
+
+
+def test_the_mirror_is_renewed(ledger):
+    """The last reading of a subscriber stands, who is gone goes, and how far it reaches is remembered."""
+    first = a_reading(
+        mirrored(1, '["vip","ä"]', True, 3, '{"orders": "5", "item": null}'),
+        mirrored(2, "[]", False, 0, None),
+        mirrored(3, None, True, 1, None),
+        is_complete=True,
     )
-    ledger.save_subscribers(SHOP, "r1", read)
-    ledger.save_subscribers(
-        SHOP, "r2", read[read["subscriber_id"] == "s_2"].assign(can_send=True, property_count=7)
+    ledger.save_mirror(SHOP, first)
+    kept = ledger.load_mirror(SHOP)
+    pd.testing.assert_frame_equal(kept.subscribers, first.read)
+    assert (kept.newest, kept.is_complete, kept.trait_keys, kept.page_size) == (
+        "2026-01-01T00:00:00+00:00",
+        True,
+        ("orders",),
+        50,
     )
-    found = rows(
-        url, "SELECT subscriber_id, audiences, property_count, can_send, run_id FROM subscribers ORDER BY 1"
+    ledger.save_mirror(SHOP, a_reading(mirrored(2, '["x"]', True, 7, None), gone=("s_3",), newest="later"))
+    again = ledger.load_mirror(SHOP)
+    assert again.subscribers["subscriber_id"].tolist() == ["s_1", "s_2"]
+    assert again.subscribers["property_count"].tolist() == [3, 7]
+    assert again.newest == "later"
+    ledger.save_mirror(SHOP, a_reading(mirrored(9, "[]", False, 0, None), replaces=True))
+    assert ledger.load_mirror(SHOP).subscribers["subscriber_id"].tolist() == ["s_9"]
+    assert ledger.load_mirror("another").subscribers.empty
+
+
+def test_who_was_asked_for_is_remembered(ledger):
+    """What was looked up adds up over runs, until everything is read anew."""
+    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
+    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
+    assert ledger.load_mirror(SHOP).asked == {"1202", "1203", "a@mail.test"}
+    ledger.save_mirror(SHOP, a_reading(is_complete=True, replaces=True))
+    assert ledger.load_mirror(SHOP).asked == frozenset()
+
+
+def test_the_mirror_shows_what_was_written(ledger):
+    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are told."""
+    ledger.save_mirror(
+        SHOP, a_reading(mirrored(1, "[]", False, 2, '{"orders": "5"}'), mirrored(2, "[]", False, 0, None))
     )
-    assert [(i, None if held is None else json.loads(held), *rest) for i, held, *rest in found] == [
-        ("s_1", ["vip", "ä"], 3, None, "r1"),
-        ("s_2", [], 7, 1, "r2"),
-        ("s_3", None, 1, None, "r1"),
-    ]
-    ((properties,),) = rows(url, "SELECT properties FROM subscribers WHERE properties IS NOT NULL")
-    assert json.loads(properties) == {"orders": "5", "item": None}
-    ledger.save_subscribers(SHOP, "r3", empty_table(SUBSCRIBER_COLUMNS))
+    held = Held(
+        shop_id=SHOP,
+        subscriber_id="s_1",
+        audiences='["vip"]',
+        has_property=True,
+        property_count=3,
+        properties='{"orders": "6"}',
+    )
+    call = begin_write(ledger, transition(1))
+    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1"], held=held)
+    ledger.forget_subscriber(SHOP, "s_2")
+    ledger.distrust_mirror(SHOP)
+    mirror = ledger.load_mirror(SHOP)
+    (row,) = mirror.subscribers.to_dict("records")
+    assert (row["audiences"], row["has_property"], row["property_count"]) == ('["vip"]', True, 3)
+    assert row["properties"] == '{"orders": "6"}'
+    assert mirror.newest == ""
+
+
+def test_words_are_taken_back(ledger):
+    """A run's words go and those they replaced return; what was only said again, or by later runs, stays."""
+    people_of = empty_table(PEOPLE_COLUMNS)
+    later = {"timestamp": pd.Timestamp("2025-04-01T00:00:00Z"), "message_id": "later"}
+
+    def save(run_id, *words):
+        ledger.save_state(SHOP, run_id, State(memberships=memberships(*words), people=people_of))
+
+    save("r1", word(1), word(2), word(3))
+    save("r2", word(1, member=False, **later), word(2, **later), word(3), word(4, **later))
+    save("r3", word(4, member=False, timestamp=pd.Timestamp("2025-05-01T00:00:00Z")))
+    assert ledger.take_back(SHOP, "r2") == 1
+    now = ledger.load_state(SHOP).memberships.set_index("person")
+    assert now["member"].to_dict() == {
+        "user:u1": True,
+        "user:u2": True,
+        "user:u3": True,
+        "user:u4": False,
+    }
+    assert now["message_id"]["user:u1"] == "m1"
+    assert now["message_id"]["user:u2"] == "later"
+    assert ledger.take_back(SHOP, "r1") == 3
+    assert ledger.load_state(SHOP).memberships["person"].tolist() == ["user:u4"]
 
 
 # --- what was sent ----------------------------------------------------------------------------------------
@@ -681,7 +750,7 @@ def test_one_writer_a_shop(tmp_path):
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as first, Ledger(url) as second:
         first.lock_shop("shop_1")
-        with pytest.raises(ShopLockedError, match="Another live run is planning"):
+        with pytest.raises(ShopLockedError, match=r"process \d+ on .* has held this shop since 20"):
             second.lock_shop("shop_1")
         first.save_run(
             RunRecord(
@@ -693,7 +762,9 @@ def test_one_writer_a_shop(tmp_path):
                 started_at=datetime(2026, 1, 2, 3, 4, 5),
             )
         )
-        with pytest.raises(ShopLockedError, match=r"Run r-1 has been .* since 2026-01-02 03:04:05"):
+        with pytest.raises(
+            ShopLockedError, match=r"Run r-1 \(process \d+ .*has been .* since 2026-01-02 03:04:05"
+        ):
             second.lock_shop("shop_1")
         second.lock_shop("shop_2")
         first.close()

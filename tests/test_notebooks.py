@@ -216,7 +216,7 @@ def test_two_live_runs_at_once_are_one(run_notebook, sandbox, tmp_path):
         other.lock_shop("shop_sandbox")
         done = run_notebook("3_sync_audiences", {"dry_run": "False"}, **settings(sandbox))
     assert done.returncode != 0
-    assert "Another live run is planning to write to this shop" in done.stderr
+    assert "has held this shop since" in done.stderr
     assert [entry["path"] for entry in sandbox.journal] == ["/api/v2/me"]
 
 

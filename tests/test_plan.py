@@ -15,6 +15,7 @@ from toolkit.plan import (
     match_people,
     new_list,
     plan,
+    properties_of,
     subscribers_table,
 )
 from toolkit.wire import AUDIENCES_PROPERTY, Subscriber
@@ -76,7 +77,14 @@ def decisions(found):
 
 
 def lists(found):
-    return {w.subscriber_id: w.after[AUDIENCES_PROPERTY] for w in found.writes.itertuples()}
+    after = {w.subscriber_id: properties_of(w.after) for w in found.writes.itertuples()}
+    return {i: tuple(properties[AUDIENCES_PROPERTY]) for i, properties in after.items()}
+
+
+def writes(found):
+    """Return the writes, their texts read."""
+    read = {name: found.writes[name].map(properties_of) for name in ("before", "after")}
+    return found.writes.assign(**read).to_dict("records")
 
 
 def plain(series):
@@ -324,13 +332,14 @@ def test_one_write_however_many_audiences():
     found = make_plan(state, [subscriber(phone=PHONE, held=held)])
     assert found.changes["operation"].fillna("").tolist() == ["", "add", "remove", "remove", "add"]
     assert len(found.writes) == 1
-    write = found.writes.iloc[0].to_dict()
+    (write,) = writes(found)
     assert write == {
         "subscriber_id": "s_1",
-        "before": {AUDIENCES_PROPERTY: held},
-        "after": {AUDIENCES_PROPERTY: ("z", "y", "a", "b", "e")},
+        "before": {AUDIENCES_PROPERTY: [*held]},
+        "after": {AUDIENCES_PROPERTY: ["z", "y", "a", "b", "e"]},
         "has_removal": True,
         "property_count": 1,
+        "has_property": True,
     }
     assert found.planned_calls == {"writes": 1, "custom_events": 4}
 
@@ -360,6 +369,127 @@ def test_removals_are_written_first():
     found = make_plan(asked(*words, people=people), subscribers)
     assert found.writes["subscriber_id"].tolist() == ["s_1", "s_3", "s_0", "s_2"]
     assert found.writes["has_removal"].tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("others", "order"),
+    [
+        ([0, 0, 0, 0], ["s_1", "s_3", "s_0", "s_2"]),
+        ([1, 0, 1, 1], ["s_3", "s_1", "s_0", "s_2"]),
+        ([0, 1, 1, 0], ["s_1", "s_3", "s_2", "s_0"]),
+    ],
+    ids=["none has others", "the second that leaves", "the second that enters"],
+)
+def test_the_first_write_of_each_kind_has_other_properties(others, order):
+    """What is written first, of each kind, shows whether writing one property keeps the others."""
+    words, people, subscribers = [], {}, []
+    for number, leaves in enumerate([False, True, False, True]):
+        person, phone = f"user:{number}", f"+1415555010{number}"
+        people[person] = (None, phone)
+        properties = {AUDIENCES_PROPERTY: ["old"]} | ({"other": 1} if others[number] else {})
+        subscribers.append(subscriber(number, phone=phone, properties=properties))
+        words += [(person, "new", True), (person, "old", not leaves)]
+    found = make_plan(asked(*words, people=people), subscribers)
+    assert found.writes["subscriber_id"].tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("mode", "statuses", "share"),
+    [
+        ("mirror", ["would_add", "would_remove", "unchanged"], 1 / 3),
+        ("add_only", ["would_add", "skipped", "unchanged"], 0),
+        ("remove_only", ["skipped", "would_remove", "unchanged"], 1 / 2),
+    ],
+)
+def test_sync_modes(mode, statuses, share):
+    """A mode leaves out what it does not send, and removals that are not sent are not counted."""
+    state = ana(("new", True), ("old", False), ("vip", True))
+    found = make_plan(state, [subscriber(phone=PHONE, held=("old", "vip"))], sync_mode=mode)
+    assert found.changes["status"].tolist() == statuses
+    skipped = found.changes.loc[found.changes["status"] == "skipped", "reason_code"]
+    assert set(skipped) <= {"NOT_IN_SYNC_MODE"}
+    assert found.removal_share == pytest.approx(share)
+    assert found.removes == ("would_remove" in statuses)
+
+
+@pytest.mark.parametrize("mode", ["mirror", "add_only", "remove_only"])
+def test_traits_are_not_written_where_only_removals_are(mode):
+    """remove_only leaves traits alone."""
+    found = plan_traits(of_ana(t="5"), [subscriber(phone=PHONE)], sync_mode=mode)
+    assert found.updates == len(found.writes) == (mode != "remove_only")
+
+
+def test_a_plan_holds_whom_it_reaches():
+    """A large mirror is not dragged along: the plan keeps the subscribers that some row reaches."""
+    state = asked(("user:1", "vip", True), people={"user:1": (None, PHONE), "user:2": (None, OTHER_PHONE)})
+    subscribers = [subscriber(1), subscriber(2, phone=PHONE), subscriber(3, phone="+14155550109")]
+    found = make_plan(state, subscribers)
+    assert found.subscribers["subscriber_id"].tolist() == ["s_2"]
+    assert {**found.subscribers.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("listed", "after"),
+    [
+        ('["old", "vip"]', ["vip", "new"]),
+        ('["old","\\u0076ip"]', ["vip", "new"]),
+        ('[ "old" ,"vip"]', ["vip", "new"]),
+        ('["vip","old"]', ["vip", "new"]),
+    ],
+    ids=["spaced", "escaped", "spaced oddly", "compact"],
+)
+def test_lists_however_they_are_written(listed, after):
+    """A list is read as JSON, whatever wrote it."""
+    state = ana(("new", True), ("old", False), ("vip", True))
+    held = subscribers_table([subscriber(phone=PHONE, held=("x",))]).assign(audiences=listed)
+    found = plan(state, check_contacts(state.people), held.astype(SUBSCRIBER_COLUMNS))
+    assert found.changes["reason_code"].tolist() == ["ENTERED", "EXITED", "ALREADY_IN"]
+    assert writes(found)[0]["after"] == {AUDIENCES_PROPERTY: after}
+
+
+@pytest.mark.parametrize(
+    "phone",
+    ["0" + PHONE[1:], "0" * 30 + PHONE[1:], "", "1" * 19, "9" * 1_000_000, "-5", "٣"],
+    ids=[
+        "a zero before it",
+        "zeros before it",
+        "none",
+        "19 digits",
+        "a million digits",
+        "a sign",
+        "other digits",
+    ],
+)
+def test_odd_phones_are_nobody_elses(phone):
+    """A subscriber whose phone is no number disturbs nobody, and is found by nobody's."""
+    found = make_plan(ana(("vip", True)), [subscriber(1, phone=phone), subscriber(2, phone=PHONE)])
+    assert found.changes["subscriber_id"].tolist() == ["s_2"]
+    alone = make_plan(ana(("vip", True)), [subscriber(1, phone=phone)])
+    assert decisions(alone) == [("waiting", "SUBSCRIBER_NOT_FOUND")]
+
+
+def test_an_email_that_is_no_text():
+    """Half a character in an email, which no text can hold, is nobody's address."""
+    table = subscribers_table([subscriber(1, email="a\ud800@mail.test")])
+    assert plain(table["email_folded"]) == [None]
+
+
+def test_many_changes_of_two_subscribers():
+    """However many changes two writes have, each is made to its own list."""
+    keys = [f"key {n}" for n in range(20)]
+    words = [("user:1", key, True) for key in keys] + [("user:2", key, True) for key in keys[::-1]]
+    state = asked(*words, people={"user:1": (None, PHONE), "user:2": (None, OTHER_PHONE)})
+    found = make_plan(state, [subscriber(1, phone=PHONE), subscriber(2, phone=OTHER_PHONE)])
+    assert lists(found) == {"s_1": tuple(keys), "s_2": tuple(keys[::-1])}
+
+
+def test_ten_thousand_audiences_and_a_key_of_a_megabyte():
+    """Size changes nothing but the time, and that little."""
+    keys = [f"key {n}" for n in range(10_000)]
+    big = "x" * 1_000_000
+    found = make_plan(ana(*((key, True) for key in [*keys, big])), [subscriber(phone=PHONE, held=keys[::2])])
+    assert count_statuses(found.changes) == {"unchanged": 5_000, "would_add": 5_001}
+    assert lists(found) == {"s_1": (*keys[::2], *keys[1::2], big)}
 
 
 @pytest.mark.parametrize("newer_says", [True, False])
@@ -432,6 +562,7 @@ def test_price():
     ("options", "name"),
     [
         ({"custom_events": "all"}, "custom_events"),
+        ({"sync_mode": "both"}, "sync_mode"),
         ({"max_removal_share": -0.1}, "max_removal_share"),
         ({"max_removal_share": 1.1}, "max_removal_share"),
         ({"max_removal_share": float("nan")}, "max_removal_share"),
@@ -497,8 +628,8 @@ def test_subscribers_table():
     assert {**table.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
     updated = "2025-01-02T00:00:00Z"
     assert [plain(row) for _, row in table.iterrows()] == [
-        ["s_1", "14155550100", EMAIL, ("vip",), True, 1, {}, False, updated],
-        ["s_2", None, None, None, True, 2, {}, None, updated],
+        ["s_1", "14155550100", EMAIL, '["vip"]', True, 1, None, False, updated],
+        ["s_2", None, None, None, True, 2, None, None, updated],
     ]
 
 
@@ -678,7 +809,7 @@ def test_a_trait_against_what_is_held(text, held, reason):
     found = plan_traits(of_ana(t=text), [subscriber(phone=PHONE, properties=held)])
     (decision,) = decisions(found)
     assert decision[1] == reason
-    assert [w.after for w in found.writes.itertuples()] == [{"t": json.loads(text)}] * ("NEW" in reason)
+    assert [w["after"] for w in writes(found)] == [{"t": json.loads(text)}] * ("NEW" in reason)
     assert found.updates == len(found.writes)
     assert (found.adds, found.removes, found.transitions, found.removal_share) == (0, 0, 0, 0)
 
@@ -711,13 +842,14 @@ def test_audiences_and_traits_of_one_subscriber():
     state = replace(ana(("vip", True), ("old", False)), traits=traits)
     held = {"Segment Audiences": ["old"], "a": 0, "same": 0, "other": 9}
     found = plan_traits(state, [subscriber(phone=PHONE, properties=held)])
-    (write,) = found.writes.to_dict("records")
+    (write,) = writes(found)
     assert write == {
         "subscriber_id": "s_1",
-        "before": {AUDIENCES_PROPERTY: ("old",), "a": 0},
-        "after": {AUDIENCES_PROPERTY: ("vip",), "a": 1, "b": 2},
+        "before": {AUDIENCES_PROPERTY: ["old"], "a": 0},
+        "after": {AUDIENCES_PROPERTY: ["vip"], "a": 1, "b": 2},
         "has_removal": True,
         "property_count": 4,
+        "has_property": True,
     }
     assert found.planned_calls == {"writes": 1, "custom_events": 2}
     assert found.changes["operation"].fillna("").tolist() == ["add", "remove", "set", "set", ""]
@@ -731,7 +863,7 @@ def test_a_contact_in_a_value_is_masked():
     shown = found.changes["trait_value"].tolist()
     assert "ben@" not in shown[0]
     assert "mail.test" in shown[0]
-    assert found.writes["after"][0] == {"mail": "ben@mail.test", "n": 14155550100}
+    assert writes(found)[0]["after"] == {"mail": "ben@mail.test", "n": 14155550100}
 
 
 def test_values_of_a_megabyte_and_ten_thousand_traits():
@@ -740,4 +872,4 @@ def test_values_of_a_megabyte_and_ten_thousand_traits():
     state = of_ana(big=big, **{f"t{i}": str(i) for i in range(10_000)})
     found = plan_traits(state, [subscriber(phone=PHONE)])
     assert count_statuses(found.changes) == {"conflict": 10_001 - 50, "would_update": 50}
-    assert len(found.writes["after"][0]) == 50
+    assert len(writes(found)[0]["after"]) == 50

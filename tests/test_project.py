@@ -16,6 +16,8 @@ from conftest import NOTEBOOKS, PROJECT
 
 import toolkit
 from toolkit.parameters import PARAMETERS
+from toolkit.sandbox import Sandbox
+from toolkit.sandbox.records import load_subscribers
 
 PACKAGE = PROJECT / "toolkit"
 
@@ -29,31 +31,47 @@ PURE = {
     "settings": {"errors"},
     "destination": {"triggers", "mapping", "events", "contacts", "statuses", "errors"},
 }
-CORE = {*PURE, "rows", "parameters", "memberships", "plan", "runs", "explain", "preview", "errors"}
-FLOW = {"lookup", "delivery", "sync", "audit"}
+CORE = {
+    *PURE,
+    "rows",
+    "parameters",
+    "memberships",
+    "plan",
+    "mirror",
+    "price",
+    "recheck",
+    "wishes",
+    "opposites",
+    "drift",
+    "runs",
+    "explain",
+    "preview",
+    "errors",
+}
+FLOW = {"lookup", "scan", "reading", "delivery", "sync", "undo", "audit"}
 ALLOWED = {
     "errors": set(),
     **PURE,
-    "rows": CORE,
-    "explain": CORE,
-    "preview": CORE,
-    "parameters": CORE,
-    "memberships": CORE,
-    "plan": CORE,
-    "runs": CORE,
+    **dict.fromkeys(CORE - {*PURE, "errors"}, CORE),
     **dict.fromkeys(FLOW, CORE | FLOW),
     "report": CORE,
     "archive": CORE,
+    "snapshots": CORE,
+    "artefacts": {"contacts"},
+    "plan_file": CORE | {"artefacts"},
     "ledger": CORE,
-    "client": CORE,
+    "pacing": {"errors"},
+    "client": CORE | {"pacing"},
     "sandbox": {"errors", "settings", "wire", "sandbox"},
     "migrations": set(),
-    "notebook": CORE | {"client", "ledger", "sync"},
+    "notebook": CORE | {"artefacts", "client", "ledger", "sync"},
     "rehearsal": {"sandbox"},
 }
 HOMES = {
     "requests": {"client"},
     "urllib3": {"client"},
+    "filelock": {"pacing"},
+    "platformdirs": {"pacing"},
     "sqlalchemy": {"ledger", "migrations"},
     "alembic": {"ledger", "migrations"},
     "duckdb": {"archive"},
@@ -136,11 +154,25 @@ def test_the_readme_names_every_notebook_and_parameter():
     assert explained == {name for names in PARAMETERS.values() for name in names}
 
 
-def test_the_readmes_python_runs():
-    """The example in the README works as it stands."""
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    """The examples in the README work as they stand, one after the other, against a shop."""
+    monkeypatch.chdir(tmp_path)
     readme = (PROJECT / "README.md").read_text("utf-8")
-    for example in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL):
-        exec(compile(example, "README.md", "exec"), {})
+    people = load_subscribers(PACKAGE / "sample" / "subscribers.ndjson", "2026-11-01T00:00:00Z")
+    emails = [person["email"] for person in people if person["email"]]
+    Path("vip.csv").write_text("\n".join(["email", *emails[:9]]), "utf-8")
+    with (
+        Sandbox(people, rate=100_000) as sandbox,
+        toolkit.PostscriptClient(sandbox.base_url, "sk_sandbox", requests_per_second=300) as postscript,
+        toolkit.Ledger("sqlite:///ledger.db") as ledger,
+    ):
+        names = {"postscript": postscript, "ledger": ledger, "shop": toolkit.connect_shop(postscript)}
+        for example in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL):
+            exec(compile(example, "README.md", "exec"), names)
+        assert sandbox.custom_events
+    changes = names["plan"].changes
+    would = changes["status"].isin(["would_add", "would_remove"])
+    assert {*changes.loc[would, "audience_key"]} == {"vip_customers"}
 
 
 def test_the_readmes_mapping_file_is_read(tmp_path):

@@ -13,6 +13,7 @@ from toolkit.contacts import CONTACT_VERDICTS, check_contacts
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from toolkit.plan import CHANGE_COLUMNS, plan, subscribers_table
 from toolkit.preview import count_audiences
+from toolkit.price import Price
 from toolkit.report import (
     ROWS_SHOWN,
     audience_table,
@@ -277,8 +278,15 @@ def test_plan_table():
         updated_at="",
     )
     found = plan(STATE, check_contacts(STATE.people), subscribers_table([held]), max_removal_share=0.25)
-    table = plan_table(found, requests_per_second=0.05)
-    assert [*table["value"]] == ["6", "1", "1", "2", "1", "3", "1.0 minutes", "50.0% (limit 25%)"]
+    spent = Price(
+        calls={"reads": 2, "reads_again": 1, **found.planned_calls},
+        official={"reads": 9, "writes": 2, "custom_events": 7},
+        requests_per_second=0.05,
+    )
+    table = plan_table(found, spent)
+    ours = ["6", "1", "1", "2", "1", "2", "4", "2.0 minutes", "50.0% (limit 25%)"]
+    assert [*table["value"]] == [*ours, "18", "7", "6.0 minutes"]
+    assert [*plan_table(found, replace(spent, official=None))["value"]] == ours
 
 
 def test_change_table():

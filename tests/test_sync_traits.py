@@ -18,6 +18,7 @@ from toolkit.ledger import Ledger
 from toolkit.lookup import connect_shop, find_subscribers
 from toolkit.memberships import fold
 from toolkit.plan import plan
+from toolkit.price import price
 from toolkit.report import change_table, funnel_counts, plan_table, render_report
 from toolkit.sandbox import Sandbox
 from toolkit.sync import sync
@@ -90,7 +91,7 @@ class Deliver:
             planned = plan(
                 folded.state, contacts, found, audience_keys=audience_keys, max_removal_share=1, **options
             )
-            self.plan = planned
+            self.plan, self.folded = planned, folded
             return sync(
                 planned, folded, shop=shop, postscript=postscript, ledger=self.ledger, dry_run=dry_run
             )
@@ -198,7 +199,8 @@ def test_the_figures_add_up(deliver, ledger):
     summary = run.summary()
     assert (summary["memberships"], summary["traits"], summary["updates"]) == (1, 5, 3)
     assert sum(summary["change_statuses"].values()) == len(run.changes) == 6
-    assert summary["planned_calls_by_kind"] == {"reads": 2, "writes": 2, "custom_events": 1}
+    by_kind = {"reads": 2, "reads_again": 1, "writes": 2, "custom_events": 1}
+    assert summary["planned_calls_by_kind"] == by_kind
     totals = ledger.load_totals(run.record.run_id)
     assert totals.groupby("kind")["count"].sum().to_dict() == {"change": 6, "event": 14}
     table = change_table(totals, key="trait_key").set_index("trait_key")
@@ -212,7 +214,8 @@ def test_the_figures_add_up(deliver, ledger):
         ["", ""],
         ["sizes", '["M","L"]'],
     ]
-    prices = dict(plan_table(deliver.plan, requests_per_second=14).itertuples(index=False))
+    cost = price(deliver.plan, deliver.folded, requests_per_second=14)
+    prices = dict(plan_table(deliver.plan, cost).itertuples(index=False))
     assert prices["Total traits (person × trait)"] == "5"
     assert prices["Expected trait updates"] == "3"
     found = audit(ledger)
@@ -411,9 +414,9 @@ def test_a_refused_trait_does_not_keep_the_audience_out(deliver, ledger):
     calls = ledger.load_calls(run.record.run_id)
     written = calls.loc[calls["route"].str.startswith("PATCH"), ["subscriber_id", "after", "status_code"]]
     assert sorted(written.itertuples(index=False, name=None)) == [
-        ("s_1", '{"Segment Audiences": ["vip"], "orders": 1}', 400),
-        ("s_1", '{"Segment Audiences": ["vip"]}', 200),
-        ("s_2", '{"orders": 2}', 400),
+        ("s_1", '{"Segment Audiences":["vip"],"orders":1}', 400),
+        ("s_1", '{"Segment Audiences":["vip"]}', 200),
+        ("s_2", '{"orders":2}', 400),
     ]
     assert len(deliver.sandbox.custom_events) == 1
 
@@ -438,7 +441,8 @@ class Replacing:
 def test_the_first_lost_property_stops_the_run(deliver, key):
     """A write of traits alone shows as well whether others' properties are kept."""
     run = deliver([computed(n, key, n) for n in range(1, 4)], wrap=Replacing)
-    assert len(deliver.written) == 1
+    # The write, and what the subscriber held before it.
+    assert [{*written} for written in deliver.written] == [{key}, {"other", "orders"}]
     assert run.record.status == "failed"
     assert sorted(ends(run).values()) == [("failed", "PROPERTIES_LOST"), *[("pending", "NOT_REACHED")] * 2]
 

@@ -53,7 +53,9 @@ def sync_round(sandbox: Sandbox, round_name: str, ledger_path: Path) -> toolkit.
         remembered = ledger.load_state(shop.shop_id)
         folded = toolkit.fold(toolkit.read_events(ARCHIVE / round_name).payloads(), remembered=remembered)
         contacts = toolkit.check_contacts(folded.state.choose().people)
-        plan = toolkit.plan(folded.state, contacts, toolkit.find_subscribers(contacts, postscript))
+        reading = toolkit.read_subscribers(contacts, postscript, mirror=ledger.load_mirror(shop.shop_id))
+        ledger.save_mirror(shop.shop_id, reading)
+        plan = toolkit.plan(folded.state, contacts, reading.subscribers)
         return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
 
 

@@ -18,10 +18,12 @@ from toolkit.wire import (
     error_message,
     find_by_email,
     find_by_phone,
-    lost_properties,
+    format_time,
     parse_page,
     parse_shop,
     parse_subscriber,
+    parse_time,
+    parse_written,
     post_transition,
     read_audiences,
     write_properties,
@@ -319,22 +321,39 @@ def test_audiences(properties, audiences):
 
 
 @pytest.mark.parametrize(
-    ("before", "data", "lost"),
+    ("data", "properties"),
     [
-        (2, {"properties": {"a": 1, "Segment Audiences": []}}, False),
-        (1, {"properties": {"a": 1, "Segment Audiences": []}}, False),
-        (3, {"properties": {"Segment Audiences": ["vip"]}}, True),
-        (1, {"properties": {}}, True),
-        (0, {"properties": {}}, False),
-        (3, {}, False),
-        (3, {"properties": None}, False),
-        (3, None, False),
-        (3, [], False),
+        ({"id": "s_9", "properties": {"a": 1}}, {"a": 1}),
+        ({"properties": {}}, {}),
+        ({"properties": None}, None),
+        ({}, None),
+        (None, None),
+        ([], None),
     ],
 )
-def test_lost_properties(before, data, lost):
-    """Fewer properties in the answer than before are a loss; an answer that shows none says nothing."""
-    assert lost_properties(before, Answer(status_code=200, json=data)) is lost
+def test_the_answer_to_a_write(data, properties):
+    """An answer that shows the properties is a record of who was written; any other says nothing."""
+    found = parse_written("s_1", Answer(status_code=200, json=data))
+    assert (found and (found.subscriber_id, found.properties)) == (
+        None if properties is None else ("s_1", properties)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2025-03-04T05:06:07Z", 1741064767),
+        ("2025-03-04T05:06:07.500000", 1741064767.5),
+        ("2025-03-04T06:06:07+01:00", 1741064767),
+        ("", None),
+        ("yesterday", None),
+    ],
+)
+def test_times(text, seconds):
+    """Both of Postscript's styles are read, naive ones as UTC; what is neither is nothing."""
+    found = parse_time(text)
+    assert (found and found.timestamp()) == seconds
+    assert seconds is None or format_time(found) == "2025-03-04T05:06:07Z"
 
 
 # --- errors ------------------------------------------------------------------------------------------------

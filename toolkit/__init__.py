@@ -5,15 +5,20 @@ from .audit import audit
 from .client import PostscriptClient
 from .contacts import check_contacts
 from .destination import Destination, Discard, Payload, TraitPayload
+from .drift import DRIFT_KINDS, find_drift, plan_repair
 from .errors import ToolkitError
 from .explain import Explanation, explain
 from .ledger import Ledger
 from .lookup import connect_shop, find_subscribers
 from .mapping import MISSING, Mapping
 from .memberships import Folded, State, fold
+from .mirror import Mirror, Reading
 from .notebook import Job, begin
 from .plan import Plan, plan
+from .plan_file import SavedPlan, load_plan, save_plan
 from .preview import Preview, preview
+from .price import Price, price
+from .reading import read_subscribers
 from .report import (
     audience_table,
     bar_chart,
@@ -24,11 +29,15 @@ from .report import (
     verdict_table,
 )
 from .runs import Audit
+from .snapshots import Snapshot, mirror_snapshot, read_snapshot
 from .sync import Run, sync
 from .triggers import Trigger, lint_trigger
+from .undo import UNDO_NOTE, undo_run
 
 __all__ = [
+    "DRIFT_KINDS",
     "MISSING",
+    "UNDO_NOTE",
     "Archive",
     "Audit",
     "Destination",
@@ -38,11 +47,16 @@ __all__ = [
     "Job",
     "Ledger",
     "Mapping",
+    "Mirror",
     "Payload",
     "Plan",
     "PostscriptClient",
     "Preview",
+    "Price",
+    "Reading",
     "Run",
+    "SavedPlan",
+    "Snapshot",
     "State",
     "ToolkitError",
     "TraitPayload",
@@ -54,16 +68,25 @@ __all__ = [
     "check_contacts",
     "connect_shop",
     "explain",
+    "find_drift",
     "find_subscribers",
     "fold",
     "lint_trigger",
+    "load_plan",
+    "mirror_snapshot",
     "plan",
+    "plan_repair",
     "plan_table",
     "preview",
+    "price",
     "read_events",
+    "read_snapshot",
+    "read_subscribers",
     "reason_table",
     "render_report",
+    "save_plan",
     "styled_table",
     "sync",
+    "undo_run",
     "verdict_table",
 ]

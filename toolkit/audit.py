@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import pandas as pd
 
 from .contacts import check_contacts
-from .lookup import Postscript, find_subscribers
+from .drift import find_drift
+from .lookup import Postscript
 from .memberships import State
-from .plan import plan
-from .runs import Audit, RunRecord
+from .reading import read_subscribers
+from .runs import UNKNOWN_COLUMNS, Audit, RunRecord, Transition
 from .statuses import check_totals
-
-DRIFT = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
-"""What a new plan would do, in words of what is wrong now."""
 
 
 class History(Protocol):
@@ -35,6 +34,9 @@ class History(Protocol):
     def load_state(self, shop_id: str) -> State:
         """Return what earlier live runs of the shop asked for."""
 
+    def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
+        """Return the custom events whose answer was lost."""
+
 
 def audit(
     ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
@@ -48,14 +50,15 @@ def audit(
     run_id
         Which run; empty takes the latest.
     postscript
-        Given, the people of the ledger are looked up again and differences reported as drift.
+        Given, every subscriber of the shop is read again and differences are reported as drift.
     default_region
         Country in which phones without a country code are read, for the drift check; empty takes the run's.
 
     Returns
     -------
     Audit
-        Record, totals, changes, calls, and drift (None without *postscript*).
+        Record, totals, changes, calls, the shop's unknown custom events, and drift (None without
+        *postscript*).
 
     Raises
     ------
@@ -71,6 +74,7 @@ def audit(
         totals=ledger.load_totals(record.run_id),
         changes=ledger.load_changes(record.run_id),
         calls=ledger.load_calls(record.run_id),
+        unknown=_unknown(ledger.load_unknown_transitions(record.shop_id)),
         drift=None if postscript is None else _drift(ledger.load_state(record.shop_id), postscript, region),
     )
     if record.finished_at is not None:
@@ -79,9 +83,12 @@ def audit(
 
 
 def _drift(state: State, postscript: Postscript, default_region: str) -> pd.DataFrame:
-    """Compare what was asked for with what Postscript holds: a plan that is never carried out."""
+    """Read everybody anew, and compare: also those count whom no person reaches."""
     contacts = check_contacts(state.choose().people, default_region=default_region)
-    again = plan(state, contacts, find_subscribers(contacts, postscript, trait_keys=state.trait_keys))
-    wrong = again.changes[again.changes["operation"].notna()]
-    columns = ["person", "audience_key", "trait_key", "subscriber_id", "email_masked", "phone_masked"]
-    return wrong[columns].assign(drift=wrong["reason_code"].map(DRIFT)).reset_index(drop=True)
+    reading = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    return find_drift(state, contacts, reading.subscribers)
+
+
+def _unknown(transitions: Sequence[Transition]) -> pd.DataFrame:
+    rows = [[getattr(transition, name) for name in UNKNOWN_COLUMNS] for transition in transitions]
+    return pd.DataFrame(rows, columns=[*UNKNOWN_COLUMNS]).astype(UNKNOWN_COLUMNS)

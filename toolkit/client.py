@@ -1,7 +1,7 @@
 """Send wire requests over HTTP: paced, timed out, repeated only where repeating is safe.
 
-One pacer is shared by every thread: requests leave evenly spaced, never in a burst, because the official
-integration may be using the same budget. Redirects are never followed: the key must not travel on.
+One pacer is shared by every thread and process that uses the key. Redirects are never followed: the key must
+not travel on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from .errors import (
     SettingsError,
     UnreachableError,
 )
+from .pacing import OwnBudget, Pacer, SharedBudget, shared_folder
+from .settings import load_settings
 
 TIMEOUT_SECONDS = (5.0, 10.0)
 """To connect, and between two bytes of the answer (the official integration waits 10 s)."""
@@ -40,50 +42,6 @@ MAX_PAUSE_SECONDS = 60
 """The longest wait that a server's Retry-After is given."""
 MAX_IN_FLIGHT = 32
 """Pooled connections: 14 a second stay possible up to about two seconds of latency."""
-
-
-class Pacer:
-    """Hands out start times, evenly spaced, to any number of threads."""
-
-    def __init__(
-        self,
-        requests_per_second: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval = 1 / requests_per_second
-        self._clock = clock
-        self._sleep = sleep
-        self._turn = threading.Lock()
-        self._lock = threading.Lock()
-        self._next = float("-inf")
-
-    def wait(self) -> None:
-        """Block until it is this caller's turn.
-
-        Whoever waits keeps the others behind it, and the next turn counts from when this one really began:
-        after a stall nothing is made up for, because what is sent together is counted together.
-        """
-        with self._turn:
-            late = 0.0
-            while (remaining := self._begins() - self._clock()) > 0:
-                self._sleep(remaining)
-                late = self._clock() - self._begins()
-            # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
-            # one turn is left out, so that two do not arrive for one.
-            turns = 2 if late > self._interval / 4 else 1
-            with self._lock:
-                self._next = max(self._next, self._clock() + turns * self._interval)
-
-    def _begins(self) -> float:
-        with self._lock:
-            return self._next
-
-    def pause(self, seconds: float) -> None:
-        """Let nobody start for that long."""
-        with self._lock:
-            self._next = max(self._next, self._clock() + seconds)
 
 
 class _SecretKeyAuth(AuthBase):
@@ -109,7 +67,8 @@ class PostscriptClient:
     secret_key, shop_token
         The key, and for partners the shop's token. Kept out of every repr, error and log.
     requests_per_second
-        Pace of all calls together; Postscript refuses more than 15.
+        Pace of all calls together; Postscript refuses more than 15. Other processes of this user that call
+        the same address with the same key share it, unless *clock* is not the machine's own.
     """
 
     def __init__(
@@ -127,7 +86,10 @@ class PostscriptClient:
         key = check_key(secret_key)
         token = None if shop_token is None else check_key(shop_token)
         self._secrets = [secret for secret in (key, token) if secret]
-        self._pacer = Pacer(requests_per_second, clock=clock, sleep=sleep)
+        is_shared = clock is time.monotonic
+        folder = shared_folder(load_settings().budget_folder)
+        budget = SharedBudget(folder, self._base_url, key, token or "") if is_shared else OwnBudget()
+        self._pacer = Pacer(requests_per_second, budget=budget, clock=clock, sleep=sleep)
         self._timeout = timeout_seconds
         self._sleep = sleep
         self._calls: Counter[str] = Counter()
@@ -194,8 +156,8 @@ class PostscriptClient:
     def _slow_down(self, state: object) -> None:
         outcome = getattr(state, "outcome", None)
         if outcome is not None and isinstance(outcome.exception(), RateLimitError):
-            # The budget belongs to the shop, so every thread waits, not only this one.
-            self._pacer.pause(getattr(state, "upcoming_sleep", 0.0))
+            # The budget belongs to the shop, so everybody waits, not only this thread.
+            self._pacer.slow_down(getattr(state, "upcoming_sleep", 0.0))
 
     def _try(self, request: wire.Request, leaving: list[Callable[[], None]]) -> wire.Answer:
         self._pacer.wait()

@@ -1,20 +1,27 @@
-"""Look people up in Postscript, in batches; a failed lookup is never "nobody"."""
+"""Ask for people in batches, in the way the shop takes; a failed lookup is never "nobody"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Protocol, TypeVar
 
 import pandas as pd
 
 from . import wire
 from .contacts import fold_email, phone_digits
-from .errors import ServerError
+from .errors import RejectedError, ServerError
 from .plan import subscribers_table
 
 WORKERS = 32
 """Requests under way at once: enough for the full pace at two seconds of latency."""
+_TOO_MANY = frozenset({400, 413, 414, 422})
+"""Refusals of a question that may only be too long."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Postscript(Protocol):
@@ -34,6 +41,75 @@ class Postscript(Protocol):
 def connect_shop(postscript: Postscript) -> wire.Shop:
     """Return the shop the key belongs to: a call that changes nothing."""
     return wire.parse_shop(postscript.send(wire.ask_shop()))
+
+
+def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> Iterator[Result]:
+    """Yield what *act* makes of each item, in their order; after an error nothing more is begun."""
+    if not items:
+        return
+    with ThreadPoolExecutor(min(WORKERS, len(items))) as pool:
+        try:
+            yield from pool.map(act, items)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def calibrate(postscript: Postscript, sample: Sequence[wire.Subscriber]) -> wire.Asking:
+    """Find out how the shop takes a question about several people: by asking for two who are there.
+
+    Parameters
+    ----------
+    postscript
+        The connection.
+    sample
+        Subscribers that were just read; two with different phones are enough, with none nothing is asked.
+
+    Raises
+    ------
+    ServerError
+        Somebody came back who was not asked for: the shop ignores the filter, and nothing is safe.
+    """
+    phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in sample)))][:2]
+    if not phones:
+        return wire.Asking()
+    for encoding, plus in product(("repeated", "comma"), (False, True)):
+        asking = wire.Asking(encoding=encoding, plus=plus)
+        if _come_back(phones, asking, postscript):
+            return asking
+    plus = not _come_back(phones[:1], wire.Asking(encoding="single"), postscript)
+    return wire.Asking(encoding="single", plus=plus, max_in=1)
+
+
+def _come_back(phones: Sequence[str], asking: wire.Asking, postscript: Postscript) -> bool:
+    try:
+        rows, _ = wire.parse_page(postscript.send(wire.find_by_phone(phones, asking=asking)))
+    except RejectedError:
+        return False
+    found = {phone_digits(row.phone) for row in rows}
+    if found - {*phones}:
+        raise ignores_filter()
+    return found == {*phones}
+
+
+def ignores_filter() -> ServerError:
+    """Return the error that stops a run whose questions are not answered as they were asked."""
+    return ServerError(
+        "Postscript answered a lookup with subscribers nobody asked for: it seems to ignore the "
+        "filter. Nothing was written; please report this with the date and time.",
+        status_code=200,
+    )
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What lookups brought."""
+
+    rows: list[wire.Subscriber] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    """Digits and emails that were asked for and answered."""
+    refused: set[str] = field(default_factory=set)
+    """Those that Postscript does not take even alone: about them nothing is known."""
 
 
 def find_subscribers(
@@ -60,50 +136,99 @@ def find_subscribers(
     PostscriptError
         A lookup failed for good: who subscribes is then unknown, and nothing can be decided.
     """
+    return subscribers_table(look_up(contacts, postscript).rows, trait_keys=trait_keys)
+
+
+def look_up(
+    contacts: pd.DataFrame,
+    postscript: Postscript,
+    *,
+    asking: wire.Asking | None = None,
+    known: Collection[str] = (),
+    asked: Collection[str] = frozenset(),
+) -> Found:
+    """Look up the people whose contacts are neither among the *known* digits nor *asked* before."""
+    found, asking = Found(), asking or wire.Asking()
     digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
-    by_phone = _look_up(digits.dropna().unique().tolist(), wire.find_by_phone, postscript)
-    found = {phone_digits(s.phone) for s in by_phone}
-    rest = contacts[~digits.isin(found)]
+    phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
+    _ask_all(phones, wire.find_by_phone, asking, postscript, found)
+    there = {phone_digits(s.phone) for s in found.rows}.union(known)
+    rest = contacts[~digits.isin(there)]
     # As given too where it differs: whether Postscript minds the case is not known.
     emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
-    by_email = _look_up(emails.dropna().unique().tolist(), wire.find_by_email, postscript)
-    return subscribers_table([*by_phone, *by_email], trait_keys=trait_keys)
+    wanted = [value for value in emails.dropna().unique() if value not in asked]
+    _ask_all(wanted, wire.find_by_email, asking, postscript, found)
+    return found
 
 
-def _look_up(
-    values: Sequence[str], ask: Callable[..., wire.Request], postscript: Postscript
-) -> list[wire.Subscriber]:
-    batches = [values[i : i + wire.MAX_IN] for i in range(0, len(values), wire.MAX_IN)]
-    with ThreadPoolExecutor(WORKERS) as pool:
+def _ask_all(
+    values: Sequence[str],
+    ask: Callable[..., wire.Request],
+    asking: wire.Asking,
+    postscript: Postscript,
+    found: Found,
+) -> None:
+    """Ask for all values; the first batch alone, because it shows how many the shop takes at once."""
+    asker = _Asker(ask, asking, postscript)
+    first = values[: asking.max_in]
+    for rows in (asker.ask_for(first),) if first else ():
+        found.rows.extend(rows)
+    rest = values[asking.max_in :]
+    size = asker.asking.max_in
+    batches = [rest[i : i + size] for i in range(0, len(rest), size)]
+    for rows in in_parallel(asker.ask_for, batches):
+        found.rows.extend(rows)
+    found.refused |= asker.refused
+    found.asked |= {*values} - asker.refused
+
+
+class _Asker:
+    """One kind of question, and how many values the shop takes in it."""
+
+    def __init__(self, ask: Callable[..., wire.Request], asking: wire.Asking, postscript: Postscript) -> None:
+        self._ask, self.asking, self._postscript = ask, asking, postscript
+        self.refused: set[str] = set()
+
+    def ask_for(self, values: Sequence[str]) -> list[wire.Subscriber]:
+        """Return the subscribers with one of these values; a question that is too long is halved."""
+        if len(values) > self.asking.max_in:
+            return self._in_halves(values)
         try:
-            found = [*pool.map(lambda batch: _look_up_batch(batch, ask, postscript), batches)]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # one failed lookup makes the others useless
-            raise
-    return [subscriber for batch in found for subscriber in batch]
+            return self._every_page(values, self.asking)
+        except RejectedError as error:
+            if error.status_code not in _TOO_MANY:
+                raise
+            if len(values) > 1:
+                self.asking = replace(self.asking, max_in=min(self.asking.max_in, len(values) // 2))
+                return self._in_halves(values)
+            if self.asking.encoding == "single":
+                self.refused.update(values)
+                return []
+        self.asking = replace(self.asking, encoding="single", max_in=1)
+        return self.ask_for(values)
 
+    def _in_halves(self, values: Sequence[str]) -> list[wire.Subscriber]:
+        middle = len(values) // 2
+        return [*self.ask_for(values[:middle]), *self.ask_for(values[middle:])]
 
-def _look_up_batch(
-    values: Sequence[str], ask: Callable[..., wire.Request], postscript: Postscript
-) -> list[wire.Subscriber]:
-    """Ask for one batch, every page of it; only rows that match what was asked count."""
-    asked = {fold_email(v) for v in values}
-    found: dict[str, wire.Subscriber] = {}
-    page = 1
-    while True:
-        rows, pages = wire.parse_page(postscript.send(ask(values, page=page)))
-        matching = {
-            s.subscriber_id: s for s in rows if phone_digits(s.phone) in asked or fold_email(s.email) in asked
-        }
-        if rows and not matching:
-            raise ServerError(
-                "Postscript answered a lookup with subscribers nobody asked for: it seems to ignore the "
-                "filter. Nothing was written; please report this with the date and time.",
-                status_code=200,
-            )
-        # Without a number of pages: until one is empty, or brings nobody new.
-        is_last = not matching.keys() - found.keys() if pages is None else page >= pages
-        found |= matching
-        if is_last or not rows:
-            return [*found.values()]
-        page += 1
+    def _every_page(self, values: Sequence[str], asking: wire.Asking) -> list[wire.Subscriber]:
+        """Ask for one batch, every page of it; only rows that match what was asked count."""
+        asked = {fold_email(v) for v in values}
+        found: dict[str, wire.Subscriber] = {}
+        page = 1
+        while True:
+            request = self._ask(values, asking=asking, page=page)
+            rows, pages = wire.parse_page(self._postscript.send(request))
+            matching = {
+                s.subscriber_id: s
+                for s in rows
+                if phone_digits(s.phone) in asked or fold_email(s.email) in asked
+            }
+            if rows and not matching:
+                raise ignores_filter()
+            # Without a number of pages: until one is empty, or brings nobody new.
+            is_last = not matching.keys() - found.keys() if pages is None else page >= pages
+            found |= matching
+            if is_last or not rows:
+                return [*found.values()]
+            page += 1

@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
+from .artefacts import csv_text, masked, write_whole
 from .client import PostscriptClient
-from .contacts import mask_email, mask_person, mask_phone, mask_value
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger
 from .parameters import check_injected, read_parameters
@@ -80,18 +80,18 @@ class Job:
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
         path = self._place(name)
-        shown = _masked(table)
+        shown = masked(table)
         if path.suffix == ".parquet":
-            _write_whole(path, lambda temporary: shown.to_parquet(temporary, index=False))
+            write_whole(path, lambda temporary: shown.to_parquet(temporary, index=False))
         else:
-            safe = shown.map(_without_formula)
-            _write_whole(path, lambda temporary: safe.to_csv(temporary, index=False))
+            text = csv_text(shown)
+            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
         return path
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file, whole or not at all; return its path."""
         path = self._place(name)
-        _write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return path
 
     def write_run(self, run: Run) -> None:
@@ -197,20 +197,6 @@ def _watch(job: Job) -> None:
             shell.events.register("post_run_cell", after_cell)
 
 
-def _masked(table: pd.DataFrame) -> pd.DataFrame:
-    """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
-    masks = {
-        "email": mask_email,
-        "phone": mask_phone,
-        "person": mask_person,
-        "trait_value": mask_value,
-    }
-    shown = table.assign(
-        **{name: table[name].map(mask, na_action="ignore") for name, mask in masks.items() if name in table}
-    )
-    return shown.rename(columns={"email": "email_masked", "phone": "phone_masked"})
-
-
 def _without_nan(value: Any) -> Any:
     """Replace every number that JSON does not have by null."""
     if isinstance(value, Mapping):
@@ -225,20 +211,3 @@ def _check_folder(folder: Path) -> None:
     there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
-
-
-def _without_formula(value: Any) -> Any:
-    """Keep a spreadsheet from running a cell: such text begins with an apostrophe."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
-
-
-def _write_whole(path: Path, write: Any) -> None:
-    """Write beside *path*, then move into place, so that no reader meets half a file."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from pandas.io.formats.style import Styler
 
 from .contacts import CONTACT_VERDICTS, mask_person
 from .plan import Plan
+from .price import Price
 from .runs import Audit
 from .statuses import ChangeStatus, EventStatus, get_reason
 
@@ -94,11 +95,10 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["contact", "code", "people", "share", "meaning", "what_to_do"])
 
 
-def plan_table(plan: Plan, *, requests_per_second: float) -> pd.DataFrame:
-    """Lay a plan's price out. Columns: ``what``, ``value`` (text)."""
-    calls = plan.planned_calls
-    minutes = sum(calls.values()) / requests_per_second / 60
+def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
+    """Lay a plan and its price out, beside Segment's action. Columns: ``what``, ``value`` (text)."""
     traits = int(plan.changes["trait_key"].notna().sum())
+    calls, official = price.calls, price.official
     rows = [
         ("Total records (person × audience)", f"{len(plan.changes) - traits:,}"),
         ("Expected adds", f"{plan.adds:,}"),
@@ -107,10 +107,17 @@ def plan_table(plan: Plan, *, requests_per_second: float) -> pd.DataFrame:
         *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
         ("Expected custom events", f"{plan.transitions:,}"),
         ("Subscribers to write", f"{len(plan.writes):,}"),
-        ("Calls still to make", f"{sum(calls.values()):,}"),
-        ("Time at this pace", f"{minutes:.1f} minutes"),
+        ("Calls made to read", f"{calls['reads']:,}"),
+        ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
+        ("Time for all calls at this pace", f"{price.minutes:.1f} minutes"),
         ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
     ]
+    if official is not None and price.official_minutes is not None:
+        rows += [
+            ("Segment's action, same events: calls", f"{sum(official.values()):,}"),
+            ("Segment's action, same events: custom events", f"{official['custom_events']:,}"),
+            ("Segment's action, same events: time", f"{price.official_minutes:.1f} minutes"),
+        ]
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
@@ -290,7 +297,7 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     if "status" in frame:
         rank = ~frame["status"].isin([*_ATTENTION])
         rows = frame.loc[rank.sort_values(kind="stable").index]
-    return rows.head(ROWS_SHOWN).assign(person=lambda f: f["person"].map(mask_person))
+    return rows.head(ROWS_SHOWN).assign(person=lambda f: f["person"].map(mask_person, na_action="ignore"))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

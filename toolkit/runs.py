@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from .memberships import empty_table
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -54,6 +56,24 @@ class Transition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a subscriber holds after a write, for the mirror."""
+
+    shop_id: str
+    subscriber_id: str
+    audiences: str | None
+    """JSON list; None when it was not written."""
+    has_property: bool
+    property_count: int
+    properties: str | None
+    """JSON object of the traits that were read, and their JSON text; None when none was written."""
+
+
+UNKNOWN_COLUMNS = {"subscriber_id": "str", "audience_key": "str", "entered": "bool", "external_id": "str"}
+"""Custom events that may have been sent or not: one row each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """Everything that is known of one run, and where Postscript differs from what it left."""
 
@@ -66,6 +86,8 @@ class Audit:
     """The journal of writes: route, subscriber_id, started_at, finished_at, outcome, status_code, tries…"""
     drift: pd.DataFrame | None
     """DRIFT_COLUMNS where Postscript differs today; None when it was not asked."""
+    unknown: pd.DataFrame = field(default_factory=lambda: empty_table(UNKNOWN_COLUMNS))
+    """UNKNOWN_COLUMNS: the shop's custom events, of any run, whose answer was lost."""
 
     def statuses(self, kind: str) -> dict[str, int]:
         """Return status → count of the run's ``event`` or ``change`` totals, the most frequent first."""
@@ -80,4 +102,5 @@ class Audit:
             "event_statuses": self.statuses("event"),
             "change_statuses": self.statuses("change"),
             "drift": None if self.drift is None else len(self.drift),
+            "unknown_custom_events": len(self.unknown),
         }

@@ -92,6 +92,12 @@ REASONS: Mapping[str, Reason] = _reasons(
             "The file is damaged from this line on; the lines before it were read.",
             "Fetch the file again and repeat the run: what follows the damage is missing.",
         ),
+        (
+            "ROW_TORN",
+            "The row has too many or too few cells, an open quote, or letters that are no text.",
+            "Export the list again; until then nobody is removed by it.",
+        ),
+        ("PROFILE_MERGED", "The profile was merged into another, whose own word counts.", ""),
         ("DUPLICATE_MESSAGE_ID", "The same message was already read; a messageId counts once.", ""),
         (
             "FILTERED_BY_INTEGRATIONS_OBJECT",
@@ -214,6 +220,11 @@ REASONS: Mapping[str, Reason] = _reasons(
             "Stop, compare the subscriber in Postscript, and write to Postscript's support.",
         ),
         (
+            "WRITE_NOT_KEPT",
+            "Postscript confirmed the write, and the subscriber's list is not what was written.",
+            "Look the subscriber up in Postscript: it may have more than 50 properties.",
+        ),
+        (
             "NOT_REACHED",
             "The run ended before this write.",
             "Mend what ended the run, then run the sync again.",
@@ -233,7 +244,32 @@ REASONS: Mapping[str, Reason] = _reasons(
             "The audience is not among audience_keys; traits are left out when there are any.",
             "",
         ),
+        (
+            "NOT_IN_SYNC_MODE",
+            "The run's sync mode leaves this out: add_only removes nothing, remove_only only removes.",
+            'Run with sync_mode "mirror" to have it sent.',
+        ),
         ("OPTED_OUT", "The subscriber has opted out and the run was asked to skip those.", ""),
+        (
+            "PLAN_STALE",
+            "What the plan saw has changed since: the subscriber, or a newer word on the person.",
+            "Make a new plan.",
+        ),
+        (
+            "CHANGED_SINCE",
+            "It is no longer as the run left it, or a later run said it anew; it was left alone.",
+            "",
+        ),
+        (
+            "TRAIT_CANNOT_BE_DELETED",
+            "The property had no value before the run, and Postscript documents no way to delete a property.",
+            "Clear the property in Postscript.",
+        ),
+        (
+            "KEY_LISTED_TWICE",
+            "The audience stands on the subscriber's list more than once.",
+            "Nothing: it is listed once as soon as the list is written.",
+        ),
     ]
 )
 

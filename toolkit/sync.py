@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,17 +13,21 @@ from uuid import uuid4
 import pandas as pd
 
 from . import wire
-from .delivery import Delivery, Journal, removal_limit_sentence
+from .delivery import Delivery, Journal, Outcomes, removal_limit_sentence
 from .errors import RunFailedError
 from .lookup import Postscript
-from .memberships import Folded, State, count_statuses
+from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
 from .plan import Plan
+from .price import Price, planned_calls
 from .runs import RunRecord
 from .statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 
 class Book(Journal, Protocol):
     """The ledger that sync() writes into."""
+
+    def lock_shop(self, shop_id: str) -> None:
+        """Keep the shop for this run alone."""
 
     def save_run(self, run: RunRecord) -> None:
         """Write a run's record."""
@@ -32,9 +37,6 @@ class Book(Journal, Protocol):
 
     def save_state(self, shop_id: str, run_id: str, state: State) -> None:
         """Write what is asked for."""
-
-    def save_subscribers(self, shop_id: str, run_id: str, read: pd.DataFrame) -> None:
-        """Refresh the mirror."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,8 @@ class Run:
             "custom_events": self.plan.transitions,
             "removal_share": round(self.plan.removal_share, 4),
             "planned_calls_by_kind": self.record.facts["planned_calls_by_kind"],
+            "planned_minutes": self.record.facts["planned_minutes"],
+            "official_calls_by_kind": self.record.facts["official_calls_by_kind"],
             "started_at": self.record.started_at.isoformat() + "Z",
         }
 
@@ -86,33 +90,49 @@ class Run:
 
 def sync(
     plan: Plan,
-    folded: Folded,
+    folded: Folded | None,
     *,
     shop: wire.Shop,
     postscript: Postscript,
     ledger: Book,
     dry_run: bool = True,
+    canary: int = 1,
+    read_again: bool = False,
+    repeat_unknown: bool = False,
+    price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+    cancel: threading.Event | None = None,
 ) -> Run:
     """Carry a plan out, or with *dry_run* only record what it would do.
 
     Trouble with Postscript does not raise: it ends the run as ``failed`` with its sentence, everything
-    unreached is ``pending``, and the ledger knows how far it got. An interrupt lets what is under way
-    finish and ends the run as ``canceled``.
+    unreached is ``pending``, and the ledger knows how far it got. An interrupt, or *cancel*, lets what is
+    under way finish and ends the run as ``canceled``.
 
     Parameters
     ----------
     plan, folded
-        What to do, and the events it comes from.
+        What to do, and the events it comes from; None when it comes from none, as an undo does.
     shop, postscript, ledger
-        Where to, through what, and where it is remembered.
+        Where to, through what, and where it is remembered. A live run keeps the shop for itself.
     dry_run
         True sends no write and remembers no membership.
-    parameters
-        Recorded with the run.
+    canary
+        So many subscribers are written one by one first, and read before and after; when one of them lost
+        something, what it held is put back and the run stops.
+    read_again
+        True reads every subscriber again before its write, one more call each: for shops where somebody else
+        writes the same list meanwhile.
+    repeat_unknown
+        True posts custom events again whose answer an earlier run never got; their people may get a second
+        text.
+    price, parameters
+        Recorded with the run, to compare with what happened.
     on_progress
         Told after each call how many of how many are done.
+    cancel
+        Set from another thread, it ends the run.
 
     Returns
     -------
@@ -121,68 +141,93 @@ def sync(
 
     Raises
     ------
+    ShopLockedError
+        Another live run is writing to the shop.
     ReconciliationError
         The totals do not add up: a fault of the toolkit.
     """
+    if not dry_run:
+        ledger.lock_shop(shop.shop_id)
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-    delivery = Delivery(
-        run_id=run_id,
-        plan=plan,
-        shop=shop,
-        postscript=postscript,
-        ledger=ledger,
-        on_progress=on_progress,
-    )
-    facts = _facts(plan, postscript, parameters)
+    outcomes = Outcomes(plan, on_progress=on_progress, cancel=cancel)
+    reads = sum(postscript.calls.values())
+    calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
+    facts = _facts(plan, postscript, calls, price, parameters)
     record = RunRecord(
         run_id=run_id,
         shop_id=shop.shop_id,
         shop_name=shop.name,
         mode="dry_run" if dry_run else "live",
         status=RunStatus.RUNNING.value,
-        received=folded.received,
+        received=folded.received if folded else 0,
         started_at=started,
         facts=facts,
     )
     ledger.save_run(record)
     if not dry_run:
-        ledger.save_state(shop.shop_id, record.run_id, folded.state)
+        delivery = Delivery(
+            run_id=run_id,
+            shop_id=shop.shop_id,
+            plan=plan,
+            postscript=postscript,
+            journal=ledger,
+            outcomes=outcomes,
+            canary=canary,
+            read_again=read_again,
+            repeat_unknown=repeat_unknown,
+        )
         try:
+            if folded is not None:
+                ledger.save_state(shop.shop_id, run_id, folded.state)
             delivery.carry_out()
         except Exception as error:
             # Not Postscript's doing (a full disk, say): the ledger must not say "running" for ever.
             failed = replace(record, status=RunStatus.FAILED.value, error=type(error).__name__)
             ledger.save_run(failed)
             raise
-        ledger.save_subscribers(shop.shop_id, record.run_id, delivery.subscribers_now())
     elif plan.exceeds_removal_limit:
-        delivery.stop(removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
-    changed = delivery.changes_now()
-    check_totals(folded.received, folded.statuses, of="events")
-    asked = len(folded.state.memberships) + len(folded.state.traits)
-    check_totals(asked, count_statuses(changed), of="memberships and traits")
-    ledger.save_results(record.run_id, folded.events, changed)
+        outcomes.stop(removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
+    changed = outcomes.table()
+    events = empty_table(PAYLOAD_COLUMNS) if folded is None else folded.events
+    _check(plan, folded, changed)
+    ledger.save_results(run_id, events, changed)
     record = replace(
         record,
-        status=_run_status(delivery, changed).value,
-        error=delivery.error or _attention_sentence(changed, delivery.unresolved),
+        status=_run_status(outcomes, changed).value,
+        error=outcomes.error or _attention_sentence(changed, outcomes.unresolved),
         facts={**facts, "calls": postscript.calls},
         finished_at=datetime.now(UTC).replace(tzinfo=None),
         seconds=time.monotonic() - clock,
     )
     ledger.save_run(record)
-    return Run(record=record, plan=plan, events=folded.events, changes=changed)
+    return Run(record=record, plan=plan, events=events, changes=changed)
 
 
-def _facts(plan: Plan, postscript: Postscript, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    kinds = {"reads": sum(postscript.calls.values()), **plan.planned_calls}
+def _check(plan: Plan, folded: Folded | None, changed: pd.DataFrame) -> None:
+    """Raise ReconciliationError unless every event and every membership and trait has its one status."""
+    asked = len(plan.changes)
+    if folded is not None:
+        check_totals(folded.received, folded.statuses, of="events")
+        asked = len(folded.state.memberships) + len(folded.state.traits)
+    check_totals(asked, count_statuses(changed), of="memberships and traits")
+
+
+def _facts(
+    plan: Plan,
+    postscript: Postscript,
+    calls: Mapping[str, int],
+    price: Price | None,
+    parameters: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     # A ledger's URL may hold a password.
     given = {name: value for name, value in (parameters or {}).items() if name != "ledger_url"}
     return {
         "parameters": given,
-        "planned_calls": sum(kinds.values()),
-        "planned_calls_by_kind": kinds,
+        "planned_calls": sum(calls.values()),
+        "planned_calls_by_kind": calls,
+        "planned_minutes": price and price.minutes,
+        "official_calls_by_kind": price and price.official,
         "calls": postscript.calls,
         "custom_events": plan.custom_events,
         "removal_share": plan.removal_share,
@@ -190,12 +235,12 @@ def _facts(plan: Plan, postscript: Postscript, parameters: Mapping[str, Any] | N
     }
 
 
-def _run_status(delivery: Delivery, changed: pd.DataFrame) -> RunStatus:
-    if delivery.canceled:
+def _run_status(outcomes: Outcomes, changed: pd.DataFrame) -> RunStatus:
+    if outcomes.canceled:
         return RunStatus.CANCELED
-    if delivery.error:
+    if outcomes.error:
         return RunStatus.FAILED
-    if delivery.unresolved or changed["status"].isin([*NEEDS_ATTENTION]).any():
+    if outcomes.unresolved or changed["status"].isin([*NEEDS_ATTENTION]).any():
         return RunStatus.COMPLETED_WITH_ERRORS
     return RunStatus.COMPLETED
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -78,29 +79,58 @@ class Subscriber:
     updated_at: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a shop takes a question about several people; none of it is published."""
+
+    encoding: str = "repeated"
+    """``repeated`` keys, one ``comma`` list, or a ``single`` value a call."""
+    plus: bool = False
+    """True when phones are asked for with their plus."""
+    max_in: int = MAX_IN
+    """Values in one question."""
+
+
 def ask_shop() -> Request:
     """Ask which shop the key belongs to: a first call without risk."""
     # Few tries: a wrong address should be told in seconds.
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
-def find_by_phone(phones: Sequence[str], *, page: int = 1) -> Request:
-    """Ask for the subscribers with one of these phones, digits with country code.
-
-    Repeated ``__in`` values, each at most once.
-    """
-    return _find("phone_number__in", phones, page)
+def find_by_phone(phones: Sequence[str], *, asking: Asking | None = None, page: int = 1) -> Request:
+    """Ask for the subscribers with one of these phones, digits with country code."""
+    asking = asking or Asking()
+    return _find("phone_number", [f"+{digits}" if asking.plus else digits for digits in phones], asking, page)
 
 
-def find_by_email(emails: Sequence[str], *, page: int = 1) -> Request:
+def find_by_email(emails: Sequence[str], *, asking: Asking | None = None, page: int = 1) -> Request:
     """Ask for the subscribers with one of these emails."""
-    return _find("email__in", emails, page)
+    return _find("email", emails, asking or Asking(), page)
 
 
-def _find(name: str, values: Sequence[str], page: int) -> Request:
+def _find(field_name: str, values: Sequence[str], asking: Asking, page: int) -> Request:
+    if asking.encoding == "single":
+        (value,) = values
+        named = [(f"{field_name}__eq", value)]
+    elif asking.encoding == "comma":
+        named = [(f"{field_name}__in", ",".join(values))]
+    else:
+        named = [(f"{field_name}__in", value) for value in values]
     # A pinned order: paging is by number over a set that others may change meanwhile.
-    query = [*((name, value) for value in values), ("sort", "created_at__asc"), ("page", str(page))]
+    query = [*named, ("sort", "created_at__asc"), ("page", str(page))]
     return Request(method="GET", path="/api/v2/subscribers", query=tuple(query))
+
+
+def list_subscribers(*, sort: str, page: int = 1, updated_since: datetime | None = None) -> Request:
+    """Ask for one page of all subscribers, or of those who changed since a moment."""
+    since = [] if updated_since is None else [("updated_at__gte", format_time(updated_since))]
+    query = (*since, ("sort", sort), ("page", str(page)))
+    return Request(method="GET", path="/api/v2/subscribers", query=query)
+
+
+def get_subscriber(subscriber_id: str) -> Request:
+    """Ask for one subscriber by id."""
+    return Request(method="GET", path=f"/api/v2/subscribers/{quote(subscriber_id, safe='')}")
 
 
 def write_properties(subscriber_id: str, properties: Mapping[str, Any]) -> Request:
@@ -161,6 +191,41 @@ def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
     return [parse_subscriber(row) for row in rows], pages if type(pages) is int else None
 
 
+def parse_record(answer: Answer) -> Subscriber | None:
+    """Read the answer to get_subscriber() or to a write; None when it is not a record."""
+    return parse_subscriber(answer.json) if _is_record(answer.json) else None
+
+
+def parse_written(subscriber_id: str, answer: Answer) -> Subscriber | None:
+    """Read the answer to a write of that subscriber; None when it does not show the properties."""
+    data = answer.json
+    is_told = isinstance(data, dict) and isinstance(data.get("properties"), dict)
+    return parse_subscriber({**data, "id": subscriber_id}) if is_told else None
+
+
+def parse_time(text: str) -> datetime | None:
+    """Read a time in either of Postscript's two styles, naive ones as UTC; None when it is neither.
+
+    >>> parse_time("2025-03-04T05:06:07Z") == parse_time("2025-03-04T05:06:07.000000")
+    True
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """Write a time as filters take it, whole seconds, rounded down."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def is_gone(error: Exception) -> bool:
+    """Tell whether a refusal means that there is no such subscriber: 404, or 400 on a read by id."""
+    return getattr(error, "status_code", None) in {400, 404}
+
+
 def _is_record(row: Any) -> bool:
     return isinstance(row, dict) and row.get("id") is not None
 
@@ -198,17 +263,6 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     if isinstance(value, list) and all(isinstance(key, str) for key in value):
         return tuple(value)
     return None
-
-
-def lost_properties(before: int, answer: Answer) -> bool:
-    """Tell whether a PATCH answer has fewer properties than the subscriber had.
-
-    The API is believed to merge by key. If it replaced them instead, every further write would erase
-    other integrations' data. An empty answer says nothing.
-    """
-    data = answer.json
-    properties = data.get("properties") if isinstance(data, dict) else None
-    return isinstance(properties, dict) and len(properties) < before
 
 
 def error_message(text: str) -> tuple[str, int | None]:

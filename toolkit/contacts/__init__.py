@@ -1,7 +1,9 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
+from .mask_columns import mask_emails, mask_phones
 from .masks import mask_email, mask_person, mask_phone, mask_value
 from .single import check_email, check_phone, check_region, fold_email, phone_digits
+from .spelling import digits_of
 from .table import check_contacts
 from .verdicts import CONTACT_VERDICTS, OK, Verdict
 
@@ -13,10 +15,13 @@ __all__ = [
     "check_email",
     "check_phone",
     "check_region",
+    "digits_of",
     "fold_email",
     "mask_email",
+    "mask_emails",
     "mask_person",
     "mask_phone",
+    "mask_phones",
     "mask_value",
     "phone_digits",
 ]

@@ -47,7 +47,7 @@ def read_plain(raw: pa.Array) -> tuple[Numbers, np.ndarray]:
         _without_extensions(*_select(raw, short & ~plain)),
     ]
     texts = pa.concat_arrays([texts for _, texts in chosen])
-    numbers = Numbers(rows=np.concatenate([rows for rows, _ in chosen]), digits=_digits(texts))
+    numbers = Numbers(rows=np.concatenate([rows for rows, _ in chosen]), digits=digits_of(texts))
     enough = lengths(numbers.digits) >= 3
     return numbers.where(enough), to_numpy(pc.match_substring(texts, "+"))[enough]
 
@@ -83,7 +83,7 @@ def _without_extensions(rows: np.ndarray, texts: pa.Array) -> tuple[np.ndarray, 
     return rows[extended], pc.replace_substring_regex(texts.filter(pa.array(extended)), _EXTENDED, r"\1")
 
 
-def _digits(texts: pa.Array) -> pa.Array:
+def digits_of(texts: pa.Array) -> pa.Array:
     """Return *texts* with only their ASCII digits left, all bytes of all texts taken as one row."""
     _, offsets, data = texts.buffers()
     if not data:  # no letter in any of them

@@ -6,20 +6,24 @@ reported, never guessed. However many audiences and traits change, a subscriber 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from toolkit import wire
-from toolkit.contacts import mask_email, mask_phone, mask_value
+from toolkit.contacts import mask_emails, mask_phones, mask_value
 from toolkit.errors import ParameterError
-from toolkit.memberships import State
+from toolkit.memberships import State, key_list
 
-from .deciding import OPERATIONS, STATUS_OF_REASON, decide, lay_out, reach
-from .matching import SUBSCRIBER_COLUMNS, match_people, subscribers_table
+from .columns import TEXT, frame, spell, take, texts
+from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations
+from .lists import new_list
+from .matching import METHODS, SUBSCRIBER_COLUMNS, match_people, subscribers_table
+from .reaching import Rows, reach
+from .traits import read_values
+from .writing import WRITE_COLUMNS, properties_of, writes_table
 
 __all__ = [
     "CHANGE_COLUMNS",
@@ -30,6 +34,7 @@ __all__ = [
     "match_people",
     "new_list",
     "plan",
+    "properties_of",
     "subscribers_table",
 ]
 
@@ -58,18 +63,6 @@ CHANGE_COLUMNS = {
 ``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
 """
 
-WRITE_COLUMNS = {
-    "subscriber_id": "str",
-    "before": "object",
-    "after": "object",
-    "has_removal": "bool",
-    "property_count": "int64",
-}
-"""A write frame: one row a subscriber to PATCH.
-
-``before`` and ``after`` are dicts of the properties that change; the list of audiences is a tuple.
-"""
-
 CUSTOM_EVENTS = ("transitions", "none")
 
 
@@ -82,7 +75,7 @@ class Plan:
     writes: pd.DataFrame
     """WRITE_COLUMNS, those with a removal first."""
     subscribers: pd.DataFrame
-    """SUBSCRIBER_COLUMNS, as they were read."""
+    """SUBSCRIBER_COLUMNS, as they were read: those that some change reaches."""
     custom_events: str
     """``transitions`` or ``none``."""
     max_removal_share: float
@@ -129,6 +122,7 @@ def plan(
     custom_events: str = "transitions",
     max_removal_share: float = 0.5,
     skip_opted_out: bool = False,
+    sync_mode: str = "mirror",
 ) -> Plan:
     """Decide, for every person × audience and person × trait, what a sync would do.
 
@@ -148,6 +142,9 @@ def plan(
         Share of the memberships looked at that may be removed, 0 to 1.
     skip_opted_out
         Leave subscribers alone who cannot be texted.
+    sync_mode
+        ``mirror`` adds and removes, ``add_only`` removes nobody, ``remove_only`` adds nobody and sets no
+        trait; what the mode leaves out is ``skipped``.
 
     Returns
     -------
@@ -158,116 +155,61 @@ def plan(
     Raises
     ------
     ParameterError
-        A value of *custom_events* or *max_removal_share* that means nothing, or *subscribers* were read
-        without the traits' properties.
+        A value of *custom_events*, *max_removal_share* or *sync_mode* that means nothing, or *subscribers*
+        were read without the traits' properties.
     """
     if custom_events not in CUSTOM_EVENTS:
         raise ParameterError(f'custom_events is "{custom_events}"; use "transitions" or "none".')
     if not 0 <= max_removal_share <= 1:
         raise ParameterError(f"max_removal_share is {max_removal_share}; use a share from 0 to 1.")
-    chosen = frozenset([audience_keys] if isinstance(audience_keys, str) else audience_keys)
-    rows = reach(lay_out(state), contacts, subscribers)
-    reason = decide(rows, audience_keys=chosen, skip_opted_out=skip_opted_out)
-    changes = _changes_table(rows, reason)
-    writes = _writes_table(rows.assign(operation=changes["operation"]), subscribers)
-    held = reason.isin(["ALREADY_IN", "EXITED"])
-    looked_at = int((held | (reason == "ENTERED")).sum())
-    removes = int((reason == "EXITED").sum())
+    if sync_mode not in LEFT_OUT:
+        raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
+    rows = reach(state, contacts, subscribers)
+    values = read_values(rows)
+    reason = decide(
+        rows,
+        values,
+        audience_keys=frozenset(key_list(audience_keys)),
+        skip_opted_out=skip_opted_out,
+        sync_mode=sync_mode,
+    )
+    operation = operations(reason)
+    count = dict(zip(REASONS, np.bincount(reason, minlength=len(REASONS)).tolist(), strict=True))
+    looked_at = count["ALREADY_IN"] + count["EXITED"] + count["ENTERED"]
     return Plan(
-        changes=changes,
-        writes=writes,
-        subscribers=subscribers,
+        changes=_changes_table(rows, contacts, reason, operation),
+        writes=writes_table(rows, values, operation),
+        subscribers=rows.held.frame,
         custom_events=custom_events,
         max_removal_share=max_removal_share,
-        removal_share=removes / looked_at if looked_at else 0.0,
+        removal_share=count["EXITED"] / looked_at if looked_at else 0.0,
     )
 
 
-def _changes_table(rows: pd.DataFrame, reason: pd.Series) -> pd.DataFrame:
-    emails = {raw: mask_email(raw) for raw in rows["email"].dropna().unique()}
-    phones = {raw: mask_phone(raw) for raw in rows["phone"].dropna().unique()}
-    status = reason.map({code: status.value for code, status in STATUS_OF_REASON.items()})
-    changes = pd.DataFrame(
-        {
-            **{name: rows[name] for name in CHANGE_COLUMNS if name in rows},
-            "trait_value": rows["value"].map(mask_value, na_action="ignore"),
-            "operation": reason.map(OPERATIONS),
-            "status": status,
-            "reason_code": reason,
-            "status_message": pd.Series(pd.NA, index=rows.index, dtype="str"),
-            "email_masked": rows["email"].map(emails),
-            "phone_masked": rows["phone"].map(phones),
-            "external_id": pd.Series(pd.NA, index=rows.index, dtype="str"),
-        }
-    )
-    return changes[[*CHANGE_COLUMNS]].astype(CHANGE_COLUMNS).reset_index(drop=True)
+def _masked_values(values: pd.Series) -> pd.Series:
+    return values.map(mask_value, na_action="ignore") if values.notna().any() else values
 
 
-@dataclass(kw_only=True)
-class _Wish:
-    """What one subscriber is to be changed by."""
+def _changes_table(
+    rows: Rows, contacts: pd.DataFrame, reason: np.ndarray, operation: np.ndarray
+) -> pd.DataFrame:
+    def of_contact(column: pa.Array) -> pa.Array:
+        return take(column, rows.contact)
 
-    add: list[str] = field(default_factory=list)
-    remove: set[str] = field(default_factory=set)
-    traits: dict[str, Any] = field(default_factory=dict)
-
-    def applied(
-        self, audiences: Any, properties: dict[str, str | None]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the properties that change, as they are and as they will be."""
-        before = {name: json.loads(held) for name in self.traits if (held := properties[name]) is not None}
-        if not self.add and not self.remove:
-            return before, self.traits
-        keys = new_list(audiences, add=self.add, remove=self.remove)
-        name = wire.AUDIENCES_PROPERTY
-        return {name: audiences, **before}, {name: keys, **self.traits}
-
-
-def _writes_table(rows: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """One row per subscriber to write: what changes, before and after, removals first."""
-    wishes = _wishes(rows[rows["operation"].notna()])
-    held = subscribers.set_index("subscriber_id").loc[[*wishes]]
-    changed = [
-        wish.applied(audiences, properties)
-        for wish, audiences, properties in zip(
-            wishes.values(), held["audiences"], held["properties"], strict=True
-        )
-    ]
-    writes = pd.DataFrame(
-        {
-            "subscriber_id": [*wishes],
-            "before": [before for before, _ in changed],
-            "after": [after for _, after in changed],
-            "has_removal": [bool(wish.remove) for wish in wishes.values()],
-            "property_count": held["property_count"].to_numpy(),
-        }
-    ).astype(WRITE_COLUMNS)
-    return writes.sort_values("has_removal", ascending=False, kind="stable").reset_index(drop=True)
-
-
-def _wishes(wanted: pd.DataFrame) -> dict[str, _Wish]:
-    """Gather the rows by subscriber, in their order."""
-    wishes: dict[str, _Wish] = {}
-    columns = ["subscriber_id", "audience_key", "trait_key", "value", "operation"]
-    # A plain loop: pandas' groupby takes twenty times as long to make lists. As objects: Arrow's texts
-    # are slow one by one.
-    cells = (wanted[column].to_numpy("object") for column in columns)
-    for subscriber_id, key, trait, value, operation in zip(*cells, strict=True):
-        wish = wishes.get(subscriber_id) or wishes.setdefault(subscriber_id, _Wish())
-        if operation == "add":
-            wish.add.append(key)
-        elif operation == "remove":
-            wish.remove.add(key)
-        else:
-            wish.traits[trait] = json.loads(value)
-    return wishes
-
-
-def new_list(before: tuple[str, ...], *, add: Iterable[str], remove: Collection[str]) -> tuple[str, ...]:
-    """Return the audience list afterwards: what stays in its order, then what is added; each key once.
-
-    >>> new_list(("vip", "churn", "vip"), add=("new",), remove={"churn"})
-    ('vip', 'new')
-    """
-    kept: dict[str, Any] = dict.fromkeys(key for key in before if key not in remove)
-    return tuple(kept | dict.fromkeys(add))
+    nothing = pa.nulls(len(reason), TEXT)
+    can_send = rows.held.frame["can_send"].array
+    columns = {
+        **{name: rows.asked[name] for name in CHANGE_COLUMNS if name in rows.asked},
+        "trait_value": _masked_values(rows.asked["value"]),
+        "operation": spell(operation, OPERATION_NAMES),
+        "status": spell(reason, tuple(status.value for status in STATUS_OF_REASON.values())),
+        "reason_code": spell(reason, REASONS),
+        "status_message": nothing,
+        "subscriber_id": take(rows.held.ids, rows.subscriber),
+        "match_method": of_contact(spell(rows.matches.method, METHODS)),
+        "can_send": can_send.take(rows.subscriber, allow_fill=True),
+        "email_masked": of_contact(mask_emails(texts(contacts["email"]))),
+        "phone_masked": of_contact(mask_phones(texts(contacts["phone"]))),
+        "external_id": nothing,
+    }
+    return frame(columns, CHANGE_COLUMNS)

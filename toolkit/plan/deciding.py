@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
 from toolkit import wire
-from toolkit.errors import ParameterError
-from toolkit.memberships import MEMBERSHIP_COLUMNS, State
 from toolkit.statuses import ChangeStatus
 
-from .matching import match_people
+from . import matching
+from .columns import NOBODY
+from .lists import is_listed, names_of
+from .reaching import Rows
+from .times import by_time
+from .traits import Values, check_were_read, is_beyond_limit, is_reserved
 
 STATUS_OF_REASON = {
     "SUBSCRIBER_NOT_FOUND": ChangeStatus.WAITING,
@@ -27,128 +32,90 @@ STATUS_OF_REASON = {
     "ALREADY_OUT": ChangeStatus.UNCHANGED,
     "ENTERED": ChangeStatus.WOULD_ADD,
     "EXITED": ChangeStatus.WOULD_REMOVE,
+    "NOT_IN_SYNC_MODE": ChangeStatus.SKIPPED,
     "NOT_CHOSEN": ChangeStatus.SKIPPED,
     "OPTED_OUT": ChangeStatus.SKIPPED,
 }
 OPERATIONS = {"ENTERED": "add", "EXITED": "remove", "TRAIT_NEW_VALUE": "set"}
 """What is sent, where something is."""
+OPERATION_NAMES = (None, "add", "remove", "set")
+REMOVE, SET = OPERATION_NAMES.index("remove"), OPERATION_NAMES.index("set")
+LEFT_OUT = {"mirror": (), "add_only": ("EXITED",), "remove_only": ("ENTERED", "TRAIT_NEW_VALUE")}
+"""Sync mode → what it does not send."""
 
-_RESERVED = wire.AUDIENCES_PROPERTY.casefold()
-_ASKED_COLUMNS = {**MEMBERSHIP_COLUMNS, "member": "boolean", "trait_key": "str", "value": "str"}
-
-
-def lay_out(state: State) -> pd.DataFrame:
-    """Lay memberships and traits under each other: one row each is what somebody's subscriber should hold."""
-    both = [state.memberships, state.traits] if len(state.traits) else [state.memberships]
-    frames = [frame.reindex(columns=[*_ASKED_COLUMNS]).astype(_ASKED_COLUMNS) for frame in both]
-    return pd.concat(frames, ignore_index=True)
+REASONS = tuple(STATUS_OF_REASON)
+CODE = {reason: code for code, reason in enumerate(REASONS)}
+"""Reason → its place in REASONS, by which rows hold it."""
 
 
-def reach(asked: pd.DataFrame, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Lay each row that is asked beside the subscriber it would change, in the same order."""
-    people = match_people(contacts, subscribers).drop(columns="person").set_index(contacts["person"])
-    people["email"], people["phone"] = contacts["email"].to_numpy(), contacts["phone"].to_numpy()
-    rows = asked.join(people, on="person")
-    rows["reason_code"] = rows["reason_code"].where(
-        rows["person"].isin(contacts["person"]), other="NO_CONTACT"
-    )
-    held = subscribers.set_index("subscriber_id")
-    kept = ["audiences", "has_property", "property_count", "properties", "can_send"]
-    rows = rows.join(held[kept], on="subscriber_id")
-    rows["has_property"] = rows["has_property"].fillna(value=True).astype("bool")
-    return rows
-
-
-def decide(rows: pd.DataFrame, *, audience_keys: frozenset[str], skip_opted_out: bool) -> pd.Series:
-    """Give each row its reason; the first that applies stands, from least to most particular."""
-    is_trait = rows["trait_key"].notna()
-    reason = _wish(rows)
-    full = (rows["property_count"] >= wire.MAX_PROPERTIES) & ~rows["has_property"]
-    reason = reason.mask(full & (reason == "ENTERED"), "PROPERTY_LIMIT")
-    reached = rows["subscriber_id"].notna()
-    reason = reason.mask(reached & ~is_trait & rows["audiences"].isna(), "PROPERTY_NOT_A_LIST")
+def decide(
+    rows: Rows, values: Values, *, audience_keys: frozenset[str], skip_opted_out: bool, sync_mode: str
+) -> np.ndarray:
+    """Give each row its reason; the last that applies stands, from least to most particular."""
+    held, subscriber = rows.held, rows.subscriber
+    reason = _wish(rows, values)
+    reason[_is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
+    full = (held.property_count >= wire.MAX_PROPERTIES) & ~held.has_property
+    reason[full[subscriber] & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
+    is_membership = rows.trait == NOBODY
+    reason[is_membership & (held.lists == NOBODY)[subscriber]] = CODE["PROPERTY_NOT_A_LIST"]
     if skip_opted_out:
-        blocked = ~rows["can_send"].fillna(value=True).astype("bool")
-        reason = reason.mask(blocked & reason.isin([*OPERATIONS]), "OPTED_OUT")
-    reason = reason.mask(_is_overruled(rows), "SAME_SUBSCRIBER")
-    reason = reason.mask(rows["reason_code"].notna(), rows["reason_code"])
+        reason[held.opted_out[subscriber] & _is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
+    reason[_overruled(rows)] = CODE["SAME_SUBSCRIBER"]
+    _set_unreached(reason, rows)
     if audience_keys:
-        reason = reason.mask(~rows["audience_key"].isin(audience_keys), "NOT_CHOSEN")
-    if is_trait.any():
-        _check_traits_were_read(rows[is_trait & reason.isin(["TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE"])])
-        reason = reason.mask(_is_beyond_limit(rows, reason), "PROPERTY_LIMIT")
+        chosen = np.append(np.array([key in audience_keys for key in rows.keys.to_pylist()], np.bool_), False)
+        reason[~chosen[rows.key]] = CODE["NOT_CHOSEN"]
+    if len(values.rows):
+        check_were_read(values, _is_any(reason, ("TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE")))
+        is_entry, is_set = reason == CODE["ENTERED"], reason == CODE["TRAIT_NEW_VALUE"]
+        reason[is_beyond_limit(rows, values, is_entry=is_entry, is_set=is_set)] = CODE["PROPERTY_LIMIT"]
     return reason
 
 
-def _wish(rows: pd.DataFrame) -> pd.Series:
+def operations(reason: np.ndarray) -> np.ndarray:
+    """Return the operation of each row, as its place in OPERATION_NAMES."""
+    table = [OPERATION_NAMES.index(OPERATIONS.get(name)) for name in REASONS]
+    return np.array(table, np.int8).take(reason)
+
+
+def _is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
+    return np.array([name in among for name in REASONS], np.bool_).take(reason)
+
+
+def _wish(rows: Rows, values: Values) -> np.ndarray:
     """Say of each row what its subscriber lacks, were there nothing in the way."""
-    member = rows["member"].fillna(value=False).astype("bool")
-    listed = pd.Series(
-        [
-            isinstance(held, tuple) and key in held
-            for held, key in zip(rows["audiences"], rows["audience_key"].to_numpy("object"), strict=True)
-        ],
-        index=rows.index,
-        dtype="bool",
+    listed = is_listed(
+        rows.held.lists[rows.subscriber], rows.held.list_texts, rows.key, names_of(rows.keys.to_pylist())
     )
-    choices = {
-        "TRAIT_NAME_RESERVED": rows["trait_key"].isin(_reserved_names(rows["trait_key"])),
-        "TRAIT_SAME_VALUE": _has_value(rows),
-        "TRAIT_NEW_VALUE": rows["trait_key"].notna(),
-        "ALREADY_IN": member & listed,
-        "ENTERED": member,
-        "EXITED": listed,
-    }
-    chosen = np.select([*choices.values()], [*choices], default="ALREADY_OUT")
-    return pd.Series(chosen, index=rows.index, dtype="str")
+    table = np.array([[CODE["ALREADY_OUT"], CODE["EXITED"]], [CODE["ENTERED"], CODE["ALREADY_IN"]]], np.int8)
+    reason = table[rows.member.astype(np.int8), listed.astype(np.int8)]
+    reason[values.rows] = np.select(
+        [is_reserved(rows, values), values.is_same],
+        [CODE["TRAIT_NAME_RESERVED"], CODE["TRAIT_SAME_VALUE"]],
+        CODE["TRAIT_NEW_VALUE"],
+    )
+    return reason
 
 
-def _reserved_names(names: pd.Series) -> list[str]:
-    """Return the names that may be that of the list of audiences."""
-    # Stripped and folded: how Postscript compares the names of properties is not known.
-    return [name for name in names.dropna().unique() if name.strip().casefold() == _RESERVED]
+def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
+    """Give the rows that reach nobody the reason for that."""
+    names = [code if code is None else CODE[code] for code in matching.REASONS]
+    lacking = np.append(rows.matches.reason, matching.REASONS.index("NO_CONTACT"))[rows.contact]
+    is_lacking = lacking > 0
+    reason[is_lacking] = np.array([0, *names[1:]], np.int8)[lacking[is_lacking]]
 
 
-def _held(rows: pd.DataFrame) -> pd.Series:
-    """Return the JSON text that each trait row's subscriber holds, None where it holds nothing."""
-    traits = rows[rows["trait_key"].notna()]
-    held = [
-        properties.get(key) if isinstance(properties, dict) else None
-        for properties, key in zip(traits["properties"], traits["trait_key"], strict=True)
-    ]
-    return pd.Series(held, index=traits.index, dtype="object")
-
-
-def _has_value(rows: pd.DataFrame) -> pd.Series:
-    """Mark the traits whose subscriber holds their value."""
-    held = _held(rows)
-    wanted = rows.loc[held.index, "value"]
-    # Whether Postscript keeps an empty list is not known; as with audiences, none and empty are the same.
-    same = (held == wanted) | ((wanted == "[]") & (held.isna() | (held == "null")))
-    return same.reindex(rows.index, fill_value=False).astype("bool")
-
-
-def _check_traits_were_read(rows: pd.DataFrame) -> None:
-    for properties, key in zip(rows["properties"], rows["trait_key"], strict=True):
-        if key not in properties:
-            raise ParameterError(
-                "The subscribers were read without the properties of the traits. "
-                "Give find_subscribers() trait_keys=state.trait_keys."
-            )
-
-
-def _is_beyond_limit(rows: pd.DataFrame, reason: pd.Series) -> pd.Series:
-    """Mark new properties for which a subscriber has no room; the list of audiences goes first."""
-    held = _held(rows[reason == "TRAIT_NEW_VALUE"])
-    new = rows.loc[held.index[held.isna()]]
-    gets_list = rows.loc[(reason == "ENTERED") & ~rows["has_property"], "subscriber_id"]
-    room = wire.MAX_PROPERTIES - new["property_count"] - new["subscriber_id"].isin(gets_list)
-    return (new.groupby("subscriber_id").cumcount() >= room).reindex(rows.index, fill_value=False)
-
-
-def _is_overruled(rows: pd.DataFrame) -> pd.Series:
-    """Mark rows whose subscriber × audience or trait is decided by another person's newer word."""
-    order = ["timestamp", "received_at", "message_id"]
-    reached = rows[rows["subscriber_id"].notna()].sort_values(order, na_position="first", kind="stable")
-    overruled = reached.duplicated(["subscriber_id", "audience_key", "trait_key"], keep="last")
-    return overruled.reindex(rows.index, fill_value=False)
+def _overruled(rows: Rows) -> np.ndarray:
+    """Return the rows whose subscriber × audience or trait is decided by another person's newer word."""
+    reached = np.flatnonzero(rows.subscriber != NOBODY)
+    several = np.bincount(rows.subscriber[reached], minlength=1) > 1
+    reached = reached[several[rows.subscriber[reached]]]  # mostly none, or few
+    width = len(rows.keys) + len(rows.traits)
+    about = np.where(rows.key[reached] != NOBODY, rows.key[reached], rows.trait[reached] + len(rows.keys))
+    pair = rows.subscriber[reached] * width + about
+    again = pd.Series(pair).duplicated(keep=False).to_numpy()
+    reached, pair = reached[again], pair[again]
+    order = by_time(rows.asked.take(reached))
+    overruled = pd.Series(pair[order]).duplicated(keep="last").to_numpy()
+    return np.asarray(reached[order[overruled]])

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import InputError
-from toolkit.sandbox import Sandbox
+from toolkit.errors import FileFormatError, InputError, InputPathError
+from toolkit.sandbox import PROFILES, Fault, Knobs, Sandbox
 from toolkit.sandbox.access import DEFAULT_SHOP_KEY
+from toolkit.sandbox.faults import parse_faults
 from toolkit.sandbox.instants import format_instant
 from toolkit.sandbox.people import generate_people
 from toolkit.sandbox.records import load_subscribers
+from toolkit.sandbox.strict_json import parse_json
 from toolkit.settings import load_settings
 
 DEFAULT_PEOPLE = 1000
@@ -28,7 +30,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     options = _parser().parse_args(arguments)
     try:
         subscribers = _subscribers(options)
-    except InputError as problem:
+        knobs = _knobs(options)
+        faults = _faults(options.faults)
+    except (InputError, ValueError) as problem:
         return _failed(str(problem))
     # The environment's key too, so that notebooks set up for a real shop work here as they are.
     own_key = load_settings(environment).secret_key
@@ -36,8 +40,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         subscribers,
         port=options.port,
         keys=tuple(filter(None, (DEFAULT_SHOP_KEY, *options.key, own_key))),
-        rate=options.rate,
-        latency_seconds=options.latency_ms / 1000,
+        knobs=knobs,
+        faults=faults,
+        seed=options.seed,
     )
     try:
         with sandbox:
@@ -67,6 +72,36 @@ def _subscribers(options: argparse.Namespace) -> Iterable[Mapping[str, Any]]:
     return generate_people(options.people, seed=options.seed)
 
 
+def _knobs(options: argparse.Namespace) -> Knobs:
+    """Take the profile, then what else was said; a ValueError says what cannot be."""
+    changes: dict[str, Any] = {"latency_seconds": options.latency_ms / 1000}
+    if options.rate is not None:
+        changes["rate"] = options.rate
+    for text in options.knob:
+        name, _, value = text.partition("=")
+        changes[name] = _knob_value(value)
+    return PROFILES[options.profile].changed(changes)
+
+
+def _knob_value(text: str) -> Any:
+    """Read ``25``, ``true``, ``null`` and ``[0.1, 2]`` as JSON, and ``comma`` as itself."""
+    try:
+        return parse_json(text.encode())
+    except ValueError:
+        return text
+
+
+def _faults(path: Path | None) -> tuple[Fault, ...]:
+    if path is None:
+        return ()
+    try:
+        return parse_faults(parse_json(path.read_bytes()))
+    except OSError as problem:
+        raise InputPathError(f"{path}: the faults file cannot be read ({problem.strerror}).") from None
+    except ValueError as problem:
+        raise FileFormatError(f"{path}: {problem}") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m toolkit.sandbox",
@@ -83,23 +118,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="start with so many invented ones (default: %(default)s)",
     )
-    parser.add_argument("--profile", type=_profile, default="documented", help="only: documented")
     parser.add_argument(
-        "--rate", type=_positive, default=15, help="requests accepted in any second (default: %(default)s)"
+        "--profile",
+        choices=PROFILES,
+        default="documented",
+        help="how open questions about Postscript are answered (default: %(default)s)",
     )
+    parser.add_argument(
+        "--knob", action="append", default=[], metavar="NAME=VALUE", help="answer one otherwise; repeatable"
+    )
+    parser.add_argument("--faults", type=Path, metavar="FILE.json", help="a list of faults to make")
+    parser.add_argument("--rate", type=_positive, help="requests accepted in any second (default: 15)")
     parser.add_argument(
         "--latency-ms", type=_count, default=50, help="time an answer takes (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="other invented people (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="other invented people, another course of chance (default: %(default)s)",
+    )
     parser.add_argument("--key", action="append", default=[], help="one more accepted shop key; repeatable")
     return parser
-
-
-def _profile(text: str) -> str:
-    if text != "documented":
-        message = "only 'documented' can be chosen; 'hostile' and 'official-mock' are not in this version"
-        raise argparse.ArgumentTypeError(message)
-    return text
 
 
 def _port(text: str) -> int:

@@ -7,7 +7,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolkit.sandbox.replies import UNAUTHORIZED, RefusedError, coded_error, missing_authorization
+from toolkit.sandbox.replies import (
+    UNAUTHORIZED,
+    RefusedError,
+    Reply,
+    access_denied,
+    coded_error,
+    missing_authorization,
+)
 
 DEFAULT_SHOP_KEY = "sk_sandbox"
 PARTNER_KEY = "sk_partner_sandbox"
@@ -26,11 +33,16 @@ class Caller:
 
 
 class Keyring:
-    """The keys that open the sandbox; a revoked one never opens it again."""
+    """The keys that open the sandbox; a revoked one opens it no more until a reset."""
 
     def __init__(self, shop_keys: Iterable[str]) -> None:
         # A public key is not valid for the API, whoever lists it.
-        self._shop_keys = {key for key in shop_keys if key and not key.startswith(PUBLIC_PREFIX)}
+        self._listed = frozenset(key for key in shop_keys if key and not key.startswith(PUBLIC_PREFIX))
+        self.reset()
+
+    def reset(self) -> None:
+        """Accept the first keys again."""
+        self._shop_keys = set(self._listed)
         self._partner_keys = {PARTNER_KEY}
 
     def revoke(self, key: str) -> None:
@@ -38,8 +50,8 @@ class Keyring:
         self._shop_keys.discard(key)
         self._partner_keys.discard(key)
 
-    def identify(self, authorization: str | None, shop_token: str | None) -> Caller:
-        """Tell who is calling, or raise the 401 to answer with."""
+    def identify(self, authorization: str | None, shop_token: str | None, *, wrong_key: int = 401) -> Caller:
+        """Tell who is calling, or raise the refusal to answer with: *wrong_key* is its status."""
         if authorization is None:
             raise RefusedError(missing_authorization())
         key = presented_key(authorization)
@@ -49,7 +61,13 @@ class Keyring:
             return Caller(budget="partner", has_shop=False)
         if key in self._partner_keys and shop_token in self._shop_keys:
             return Caller(budget=f"partner+{SHOP}", has_shop=True)
-        raise RefusedError(coded_error(401, UNAUTHORIZED, "Invalid API key"))
+        raise RefusedError(key_refusal(wrong_key))
+
+
+def key_refusal(status: int) -> Reply:
+    """Answer a key that opens nothing: 401 with a code, or 403 as for a route that is not allowed."""
+    message = "Invalid API key"
+    return access_denied(message) if status == 403 else coded_error(status, UNAUTHORIZED, message)
 
 
 def presented_key(authorization: str) -> str:

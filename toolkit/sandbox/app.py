@@ -1,9 +1,11 @@
-"""The ASGI application: the door, the limit, the journal and the delay around the routes."""
+"""The ASGI application: the door, the limit, the faults, the journal and the delay around the routes."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,40 +15,43 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from toolkit.sandbox import control
-from toolkit.sandbox.access import Caller, Keyring, key_fingerprint
-from toolkit.sandbox.journal import Journal
-from toolkit.sandbox.limiter import Limiter
-from toolkit.sandbox.replies import RATE_LIMITED, RefusedError, Reply, coded_error
-from toolkit.sandbox.routes import Call, answer
-from toolkit.sandbox.shop import Shop
+from toolkit.sandbox.access import Caller, key_fingerprint
+from toolkit.sandbox.calls import Call
+from toolkit.sandbox.faults import Fault
+from toolkit.sandbox.knobs import Knobs
+from toolkit.sandbox.latency import draw_latency
+from toolkit.sandbox.mishaps import Ending, carried_out
+from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
+from toolkit.sandbox.routes import route_name
+from toolkit.sandbox.state import State
 from toolkit.sandbox.strict_json import dump_json, parse_json
 
 
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """A request that was let in or refused, before it acts."""
+
+    caller: Caller | Reply
+    """A reply when the request is refused."""
+    key: str
+    """Authorization header, as a fault may revoke the key in it."""
+    record: dict[str, Any]
+    """Of the journal, still open."""
+    latency_seconds: float
+    faults: Sequence[Fault]
+
+
 class App:
-    """Answers HTTP requests from a shop.
+    """Answers HTTP requests from the state of a sandbox.
 
     Nothing is awaited between reading the state and changing it, so every request acts alone;
-    *lock* keeps out the threads that look at the state from outside.
+    the state's lock keeps out the threads that look at it from outside.
     """
 
-    def __init__(
-        self,
-        *,
-        shop: Shop,
-        keyring: Keyring,
-        limiter: Limiter,
-        journal: Journal,
-        lock: threading.RLock,
-        latency_seconds: float,
-        max_in: int,
-    ) -> None:
-        self._shop = shop
-        self._keyring = keyring
-        self._limiter = limiter
-        self._journal = journal
-        self._lock = lock
-        self._latency_seconds = latency_seconds
-        self._max_in = max_in
+    def __init__(self, state: State, *, cut: Callable[[Any], None]) -> None:
+        """Take the state, and a function that resets a client's connection."""
+        self._state = state
+        self._cut = cut
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,32 +60,50 @@ class App:
             body = await request.body()
         except ClientDisconnect:
             return
-        call = received_call(request, body, self._max_in)
+        with self._state.lock:
+            call = received_call(request, body, self._state.knobs)
         if call.path.startswith(control.PREFIX):
-            with self._lock:
-                reply = control.control(self._shop, self._journal, call)
+            with self._state.lock:
+                reply = control.control(self._state, call)
         else:
-            reply = await self._api(call, request.headers)
+            ending = await self._api(call, request.headers, receive)
+            if ending is None:
+                self._cut(scope["client"])
+                await _gone(receive)
+                return
+            reply = ending
         await as_response(reply)(scope, receive, send)
 
-    async def _api(self, call: Call, headers: Headers) -> Reply:
-        caller, record = self._admit(call, headers)
-        await asyncio.sleep(self._latency_seconds)
-        with self._lock:
-            if isinstance(caller, Caller):
-                reply = answer(self._shop, call, has_shop=caller.has_shop)
-            else:
-                reply = caller
-            delay_ms = self._latency_seconds * 1000
-            self._journal.close(record, status=reply.status, delay_ms=delay_ms, violation=reply.violation)
-        return reply
+    async def _api(self, call: Call, headers: Headers, receive: Receive) -> Reply | None:
+        """Return the answer, or None when the connection is to be cut instead."""
+        admitted = self._admit(call, headers)
+        await asyncio.sleep(admitted.latency_seconds)
+        with self._state.lock:
+            ending = self._end(call, admitted)
+            self._state.journal.close(
+                admitted.record,
+                delay_ms=(admitted.latency_seconds + ending.wait_seconds) * 1000,
+                violation=ending.reply is not None and ending.reply.violation,
+                fault="+".join(fault.name or fault.kind for fault in admitted.faults) or None,
+                applied=ending.applied,
+            )
+        if ending.wait_seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_gone(receive), ending.wait_seconds)
+        with self._state.lock:
+            self._state.journal.answered(
+                admitted.record, None if ending.reply is None else ending.reply.status
+            )
+        return ending.reply
 
-    def _admit(self, call: Call, headers: Headers) -> tuple[Caller | Reply, dict[str, Any]]:
+    def _admit(self, call: Call, headers: Headers) -> Admitted:
         """Let the caller in or decide the refusal, and open the journal's record at that moment."""
         authorization = headers.get("authorization")
-        with self._lock:
-            caller, at, in_window = self._judge(authorization, headers.get("x-postscript-shop-token"))
-            record = self._journal.open(
+        state = self._state
+        with state.lock:
+            caller, at, in_window = self._judge(call, authorization, headers.get("x-postscript-shop-token"))
+            route = route_name(call)
+            record = state.journal.open(
                 at=at,
                 key_fingerprint=key_fingerprint(authorization),
                 method=call.method,
@@ -89,30 +112,46 @@ class App:
                 body=journalled_body(call),
                 limiter=in_window,
             )
-        return caller, record
+            return Admitted(
+                caller=caller,
+                key=authorization or "",
+                record=record,
+                latency_seconds=draw_latency(call.knobs.latency_seconds, route, state.chance),
+                faults=state.faults.hitting(route, state.since_start()) if isinstance(caller, Caller) else (),
+            )
 
     def _judge(
-        self, authorization: str | None, shop_token: str | None
+        self, call: Call, authorization: str | None, shop_token: str | None
     ) -> tuple[Caller | Reply, float, int | None]:
+        knobs, limiter = call.knobs, self._state.limiter
         try:
-            caller = self._keyring.identify(authorization, shop_token)
+            caller = self._state.keyring.identify(authorization, shop_token, wrong_key=knobs.wrong_key)
         except RefusedError as refusal:
-            return refusal.reply, self._limiter.now(), None
-        admission = self._limiter.admit(caller.budget)
+            return refusal.reply, limiter.now(), None
+        admission = limiter.admit(caller.budget, knobs)
         if admission.accepted:
             return caller, admission.at, admission.in_window
-        return coded_error(429, RATE_LIMITED, "Rate limit exceeded"), admission.at, admission.in_window
+        return too_many_requests(knobs.retry_after_seconds), admission.at, admission.in_window
+
+    def _end(self, call: Call, admitted: Admitted) -> Ending:
+        if isinstance(admitted.caller, Reply):
+            return Ending(reply=admitted.caller, applied=False)
+        return carried_out(
+            self._state, call, admitted.faults, authorization=admitted.key, has_shop=admitted.caller.has_shop
+        )
 
 
-def received_call(request: Request, body: bytes, max_in: int) -> Call:
+def received_call(request: Request, body: bytes, knobs: Knobs) -> Call:
     """Put a request into the form the routes read."""
     raw_path: bytes = request.scope["raw_path"]
+    raw_query: bytes = request.scope["query_string"]
     return Call(
         method=request.method,
         path=raw_path.decode("latin-1"),
-        query=decoded_query(request.scope["query_string"]),
+        query=decoded_query(raw_query),
         body=body,
-        max_in=max_in,
+        url_bytes=len(raw_path) + len(raw_query) + bool(raw_query),
+        knobs=knobs,
     )
 
 
@@ -141,5 +180,12 @@ def as_response(reply: Reply | Response) -> Response:
         return reply
     headers = dict(reply.headers)
     if reply.text is not None:
-        return Response(reply.text, reply.status, headers, "text/plain")
-    return Response(dump_json(reply.content), reply.status, headers, "application/json")
+        kind = "text/plain" if reply.media_type is None else reply.media_type or None
+        return Response(reply.text, reply.status, headers, kind)
+    return Response(dump_json(reply.content), reply.status, headers, reply.media_type or "application/json")
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

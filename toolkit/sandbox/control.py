@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
 from toolkit.errors import FileFormatError
-from toolkit.sandbox.journal import Journal
+from toolkit.sandbox.calls import Call
+from toolkit.sandbox.faults import faults_as_json, parse_faults
+from toolkit.sandbox.openapi import openapi_document
 from toolkit.sandbox.records import read_subscribers
 from toolkit.sandbox.replies import Reply, json_reply
-from toolkit.sandbox.routes import Call
-from toolkit.sandbox.shop import DuplicateIdError, Shop, Subscriber
+from toolkit.sandbox.roll import DuplicateIdError, Subscriber
+from toolkit.sandbox.state import State
 from toolkit.sandbox.strict_json import dump_json, parse_json
 
 PREFIX = "/control/"
@@ -20,24 +23,103 @@ PREFIX = "/control/"
 _ROWS_AT_ONCE = 1000
 
 
-def control(shop: Shop, journal: Journal, call: Call) -> Reply | Response:
+def control(state: State, call: Call) -> Reply | Response:
     """Carry out one request to a control route."""
-    routes: dict[str, dict[str, Callable[[], Reply | Response]]] = {
-        "journal": {"GET": lambda: json_reply(journal.records())},
-        "subscribers": {"GET": lambda: _export(shop), "POST": lambda: _add(shop, call.body)},
-        "custom_events": {"GET": lambda: json_reply(shop.custom_events)},
-        "reset": {"POST": lambda: _reset(shop, journal)},
-    }
-    methods = routes.get(call.path.removeprefix(PREFIX))
+    methods = _ROUTES.get(call.path.removeprefix(PREFIX))
     if methods is None:
         return _problem(404, "There is no such control route.")
     if call.method not in methods:
         return _problem(405, "This control route answers to " + " and ".join(methods) + ".")
-    return methods[call.method]()
+    try:
+        return methods[call.method](state, call)
+    except DuplicateIdError as problem:
+        return _problem(409, str(problem))
+    except ValueError as problem:
+        return _problem(400, str(problem))
 
 
-def _export(shop: Shop) -> Response:
-    return StreamingResponse(_ndjson(iter(shop)), media_type="application/x-ndjson")
+def _journal(state: State, call: Call) -> Reply:
+    since = dict(call.query).get("since", "0")
+    if not (since.isascii() and since.isdigit() and len(since) < 16):
+        raise ValueError("since must be a whole number: how many records to leave out.")
+    return json_reply(state.journal.records(int(since)))
+
+
+def _custom_events(state: State, call: Call) -> Reply:  # noqa: ARG001 - every handler is called alike
+    return json_reply(state.shop.custom_events)
+
+
+def _get_knobs(state: State, call: Call) -> Reply:  # noqa: ARG001
+    return json_reply(asdict(state.knobs))
+
+
+def _put_knobs(state: State, call: Call) -> Reply:
+    state.set_knobs(_object(call))
+    return _get_knobs(state, call)
+
+
+def _get_faults(state: State, call: Call) -> Reply:  # noqa: ARG001
+    return json_reply(faults_as_json(state.faults.faults))
+
+
+def _put_faults(state: State, call: Call) -> Reply:
+    state.set_faults(parse_faults(parse_json(call.body)))
+    return _get_faults(state, call)
+
+
+def _delete_faults(state: State, call: Call) -> Reply:
+    state.set_faults(())
+    return _get_faults(state, call)
+
+
+def _get_clock(state: State, call: Call) -> Reply:  # noqa: ARG001
+    return json_reply({"now": state.shop.now()})
+
+
+def _advance(state: State, call: Call) -> Reply:
+    seconds = _object(call).get("advance")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError("The clock takes an object with advance: seconds to put it forward.")
+    state.clock.advance(seconds)
+    return _get_clock(state, call)
+
+
+def _revoke(state: State, call: Call) -> Reply:
+    key = _object(call).get("key")
+    if not isinstance(key, str):
+        raise ValueError("Revoking takes an object with key: the key to refuse from now on.")
+    state.keyring.revoke(key)
+    return _DONE
+
+
+def _reset(state: State, call: Call) -> Reply:  # noqa: ARG001
+    state.reset()
+    return _DONE
+
+
+def _snapshot(state: State, call: Call) -> Reply:  # noqa: ARG001
+    state.snapshot()
+    return _DONE
+
+
+def _restore(state: State, call: Call) -> Reply:  # noqa: ARG001
+    state.restore()
+    return _DONE
+
+
+def _openapi(state: State, call: Call) -> Reply:  # noqa: ARG001
+    return json_reply(openapi_document())
+
+
+def _object(call: Call) -> dict[str, Any]:
+    document = parse_json(call.body)
+    if not isinstance(document, dict):
+        raise ValueError("The body must be a JSON object.")
+    return document
+
+
+def _export(state: State, call: Call) -> Response:  # noqa: ARG001
+    return StreamingResponse(_ndjson(iter(state.shop)), media_type="application/x-ndjson")
 
 
 async def _ndjson(subscribers: Iterator[Subscriber]) -> AsyncIterator[str]:
@@ -50,13 +132,8 @@ async def _ndjson(subscribers: Iterator[Subscriber]) -> AsyncIterator[str]:
     yield "".join(rows)
 
 
-def _add(shop: Shop, body: bytes) -> Reply:
-    try:
-        return json_reply({"added": shop.add(_records(body, shop.now()))}, 201)
-    except DuplicateIdError as problem:
-        return _problem(409, str(problem))
-    except ValueError as problem:
-        return _problem(400, str(problem))
+def _add(state: State, call: Call) -> Reply:
+    return json_reply({"added": state.shop.add(_records(call.body, state.shop.now()))}, 201)
 
 
 def _records(body: bytes, now: str) -> list[Any]:
@@ -70,11 +147,21 @@ def _records(body: bytes, now: str) -> list[Any]:
         raise ValueError(str(problem)) from None
 
 
-def _reset(shop: Shop, journal: Journal) -> Reply:
-    shop.reset()
-    journal.clear()
-    return json_reply({"message": "OK"})
-
-
 def _problem(status: int, message: str) -> Reply:
     return json_reply({"error": message}, status)
+
+
+_DONE = json_reply({"message": "OK"})
+_ROUTES: Mapping[str, Mapping[str, Callable[[State, Call], Reply | Response]]] = {
+    "journal": {"GET": _journal},
+    "subscribers": {"GET": _export, "POST": _add},
+    "custom_events": {"GET": _custom_events},
+    "openapi.json": {"GET": _openapi},
+    "knobs": {"GET": _get_knobs, "PUT": _put_knobs},
+    "faults": {"GET": _get_faults, "PUT": _put_faults, "DELETE": _delete_faults},
+    "clock": {"GET": _get_clock, "POST": _advance},
+    "revoke": {"POST": _revoke},
+    "reset": {"POST": _reset},
+    "snapshot": {"POST": _snapshot},
+    "restore": {"POST": _restore},
+}

@@ -7,23 +7,33 @@ import re
 from typing import Any
 
 from toolkit.sandbox.instants import parse_instant
+from toolkit.sandbox.knobs import Knobs
 from toolkit.sandbox.replies import RefusedError, invalid_body
 
 FIELDS = ("type", "subscriber_id", "phone", "email", "occurred_at", "properties", "external_id")
+TYPE_PATTERN = "[A-Za-z0-9_]{1,255}"
 
 
-def check_custom_event(body: dict[str, Any]) -> None:
-    """Raise the 400 to answer with, unless *body* is a custom event."""
-    for name in body:
-        if name not in FIELDS:
-            raise RefusedError(invalid_body([name], "extra fields not permitted", "value_error.extra"))
+def accepted_body(body: dict[str, Any], knobs: Knobs) -> dict[str, Any]:
+    """Return *body* as it is stored, or raise the 400 to answer with when it is no custom event."""
+    unknown = [name for name in body if name not in FIELDS]
+    if unknown and knobs.unknown_event_fields == "refused":
+        raise RefusedError(invalid_body([unknown[0]], "extra fields not permitted", "value_error.extra"))
     _check_type(body.get("type"))
     for name in ("subscriber_id", "phone", "email", "occurred_at", "external_id"):
         value = body.get(name)
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str) and not _is_number_id(name, value, knobs):
             raise RefusedError(invalid_body([name], "must be a string", "type_error.str"))
     _check_occurred_at(body.get("occurred_at"))
     _check_properties(body.get("properties"))
+    stored = {name: value for name, value in body.items() if name in FIELDS}
+    if knobs.event_keys == "lowercase" and stored.get("properties"):
+        stored["properties"] = {name.lower(): value for name, value in stored["properties"].items()}
+    return stored
+
+
+def _is_number_id(name: str, value: Any, knobs: Knobs) -> bool:
+    return name == "subscriber_id" and knobs.ids == "numeric" and type(value) is int
 
 
 def event_id(number: int) -> str:
@@ -35,7 +45,7 @@ def event_id(number: int) -> str:
 def _check_type(given: Any) -> None:
     if given is None:
         raise RefusedError(invalid_body(["type"], "field required", "value_error.missing"))
-    if not isinstance(given, str) or not re.fullmatch("[A-Za-z0-9_]{1,255}", given):
+    if not isinstance(given, str) or not re.fullmatch(TYPE_PATTERN, given):
         message = "must be 1 to 255 letters, digits and underscores"
         raise RefusedError(invalid_body(["type"], message, "value_error.str.regex"))
 

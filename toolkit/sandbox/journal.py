@@ -10,7 +10,8 @@ from toolkit.sandbox.records import copied
 class Journal:
     """A list of request records, oldest first.
 
-    A record is written when the request is admitted or refused; ``status`` is None until it is answered.
+    A record is written when the request is admitted or refused. ``delay_ms`` is None until the request has
+    acted; ``status`` is None until it is answered, and for good when a fault cuts the connection instead.
     """
 
     def __init__(self) -> None:
@@ -39,18 +40,32 @@ class Journal:
             "delay_ms": None,
             "limiter": limiter,
             "violation": False,
+            "fault": None,
+            "applied": False,
         }
         self._records.append(record)
         return record
 
     @staticmethod
-    def close(record: dict[str, Any], *, status: int, delay_ms: float, violation: bool) -> None:
+    def close(
+        record: dict[str, Any],
+        *,
+        delay_ms: float,
+        violation: bool,
+        fault: str | None,
+        applied: bool,
+    ) -> None:
         """Add what became of the request."""
-        record.update(status=status, delay_ms=delay_ms, violation=violation)
+        record.update(delay_ms=delay_ms, violation=violation, fault=fault, applied=applied)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Copy all records."""
-        return [copied(record) for record in self._records]
+    @staticmethod
+    def answered(record: dict[str, Any], status: int | None) -> None:
+        """Add the status of the answer, when it goes out."""
+        record["status"] = status
+
+    def records(self, since: int = 0) -> list[dict[str, Any]]:
+        """Copy all records but the first *since*."""
+        return [copied(record) for record in self._records[since:]]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -17,6 +17,7 @@ UNAUTHORIZED = 9401
 NOT_FOUND = 9404
 WRONG_METHOD = 9405
 TOO_MANY_VALUES = 9414
+TOO_LONG_URL = 9415
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,9 @@ class Reply:
     content: Any = None
     """What is sent as JSON, unless ``text`` is given."""
     text: str | None = None
-    """What is sent as plain text instead; None for JSON."""
+    """What is sent as it is instead; None for JSON."""
+    media_type: str | None = None
+    """Content type of the answer; None for ``application/json``, or ``text/plain`` with a text."""
     headers: Mapping[str, str] = field(default_factory=dict)
     violation: bool = False
     """True when an audience sync must never have asked for this."""
@@ -45,6 +48,18 @@ class RefusedError(Exception):
 def json_reply(content: Any, status: int = 200) -> Reply:
     """Answer with JSON."""
     return Reply(status=status, content=content)
+
+
+def too_many_requests(retry_after_seconds: int | None) -> Reply:
+    """Answer what is over the limit, in Postscript's own words."""
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    return coded_error(429, RATE_LIMITED, "Rate limit exceeded", headers)
+
+
+def gateway_page(status: int) -> Reply:
+    """Shape E6: what a proxy in between says when it has nothing from Postscript."""
+    text = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
+    return Reply(status=status, text=text, media_type="text/html")
 
 
 def missing_authorization() -> Reply:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from toolkit.sandbox.access import DEFAULT_SHOP_KEY, Keyring
+from toolkit.sandbox.access import DEFAULT_SHOP_KEY
 from toolkit.sandbox.app import App
-from toolkit.sandbox.journal import Journal
-from toolkit.sandbox.limiter import Limiter
+from toolkit.sandbox.faults import Fault
+from toolkit.sandbox.knobs import PROFILES, Knobs
 from toolkit.sandbox.records import copied
-from toolkit.sandbox.shop import Shop
+from toolkit.sandbox.state import State
 
 LOOPBACK = "127.0.0.1"
 
@@ -38,16 +39,19 @@ class Sandbox:
         0 takes a free one.
     keys
         Shop keys that are accepted; all belong to one shop and share its limit.
-    rate
-        Accepted requests in any window.
-    window_seconds
-        Length of the window.
-    latency_seconds
-        Time each API request takes, after it was counted and before it acts.
-    page_size
-        Subscribers a page.
-    max_in
-        Most values one ``__in`` parameter may have.
+    knobs
+        Answers to the open questions about Postscript, such as ``PROFILES["hostile"]``.
+    faults
+        What goes wrong, and when.
+    seed
+        Decides all that is left to chance in faults and latencies.
+    changes
+        Single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
+
+    Raises
+    ------
+    ValueError
+        There is no such knob, or it cannot have that value.
 
     Examples
     --------
@@ -62,27 +66,16 @@ class Sandbox:
         *,
         port: int = 0,
         keys: Iterable[str] = (DEFAULT_SHOP_KEY,),
-        rate: int = 15,
-        window_seconds: float = 1.0,
-        latency_seconds: float = 0.0,
-        page_size: int = 50,
-        max_in: int = 100,
+        knobs: Knobs = PROFILES["documented"],
+        faults: Iterable[Fault] = (),
+        seed: int = 1,
+        **changes: Any,
     ) -> None:
-        self._lock = threading.RLock()
-        self._shop = Shop(_own(subscribers), clock=lambda: datetime.now(UTC), page_size=page_size)
-        self._journal = Journal()
-        self._keyring = Keyring(keys)
-        self._port = port
-        app = App(
-            shop=self._shop,
-            keyring=self._keyring,
-            limiter=Limiter(rate=rate, window_seconds=window_seconds, clock=time.monotonic),
-            journal=self._journal,
-            lock=self._lock,
-            latency_seconds=latency_seconds,
-            max_in=max_in,
+        self._state = State(
+            _own(subscribers), keys=keys, knobs=knobs.changed(changes), faults=faults, seed=seed
         )
-        self._server = _Server(app)
+        self._port = port
+        self._server = _Server(self._state)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -115,39 +108,82 @@ class Sandbox:
 
         Each has ``at`` (monotonic seconds), ``key_fingerprint``, ``method``, ``path`` (as sent),
         ``query`` (list of [name, value]), ``body`` (of a write), ``status`` (None until answered),
-        ``delay_ms``, ``limiter`` (accepted requests in its window; None if the key was refused)
-        and ``violation`` (True for what an audience sync must never ask).
+        ``delay_ms``, ``limiter`` (requests that count in its window; None if the key was refused),
+        ``violation`` (True for what an audience sync must never ask), ``fault`` (what went wrong on
+        purpose, or None) and ``applied`` (True for a write that was carried out, whatever was answered).
         """
-        with self._lock:
-            return self._journal.records()
+        with self._state.lock:
+            return self._state.journal.records()
 
     @property
     def subscriber_count(self) -> int:
         """How many subscribers there are now."""
-        with self._lock:
-            return len(self._shop)
+        with self._state.lock:
+            return len(self._state.shop)
 
     @property
     def subscribers(self) -> dict[str, dict[str, Any]]:
         """The subscribers as they are now, by id."""
-        with self._lock:
-            return {subscriber["id"]: copied(subscriber) for subscriber in self._shop}
+        with self._state.lock:
+            return {subscriber["id"]: copied(subscriber) for subscriber in self._state.shop}
 
     @property
     def custom_events(self) -> list[dict[str, Any]]:
         """Each accepted custom event: its body, ``event_id``, and ``matched_subscriber_id`` or None there."""
-        with self._lock:
-            return [copied(event) for event in self._shop.custom_events]
+        with self._state.lock:
+            return [copied(event) for event in self._state.shop.custom_events]
 
     def add_subscribers(self, subscribers: Iterable[Mapping[str, Any]]) -> None:
         """Let people sign up late; all or none, and a ValueError when an id is taken."""
-        with self._lock:
-            self._shop.add(_own(subscribers))
+        with self._state.lock:
+            self._state.shop.add(_own(subscribers))
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs as they are set now."""
+        with self._state.lock:
+            return self._state.knobs
+
+    def set_knobs(self, **changes: Any) -> None:
+        """Set some knobs anew, for requests that come from now on."""
+        with self._state.lock:
+            self._state.set_knobs(changes)
+
+    def set_faults(self, faults: Iterable[Fault]) -> None:
+        """Put these faults in place of all others, and count requests from now on."""
+        with self._state.lock:
+            self._state.set_faults(faults)
+
+    def reset(self) -> None:
+        """Go back to the start; knobs, faults and clock stay as they are set."""
+        with self._state.lock:
+            self._state.reset()
+
+    def snapshot(self) -> None:
+        """Keep what the shop holds now, for restore()."""
+        with self._state.lock:
+            self._state.snapshot()
+
+    def restore(self) -> None:
+        """Let the shop hold again what it held at the latest snapshot, or at the start."""
+        with self._state.lock:
+            self._state.restore()
+
+    def advance(self, seconds: float) -> None:
+        """Put the sandbox's clock forward: its calendar, its limit and the time of its faults."""
+        with self._state.lock:
+            self._state.clock.advance(seconds)
+
+    def shown_id(self, subscriber_id: str) -> str | int:
+        """Return the id that the API shows for a subscriber: a number under ``ids="numeric"``."""
+        with self._state.lock:
+            is_text = self._state.knobs.ids == "text"
+            return subscriber_id if is_text else self._state.shop.number_of(subscriber_id)
 
     def revoke(self, key: str) -> None:
-        """Answer *key* with 401 from now on."""
-        with self._lock:
-            self._keyring.revoke(key)
+        """Refuse *key* from now on."""
+        with self._state.lock:
+            self._state.keyring.revoke(key)
 
 
 def _own(records: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -172,9 +208,9 @@ def _listener(port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Uvicorn, waiting for a word instead of looking ten times a second: stops in milliseconds."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, state: State) -> None:
         config = uvicorn.Config(
-            app,
+            App(state, cut=self.cut),
             loop="asyncio",
             http="h11",
             ws="none",
@@ -196,6 +232,17 @@ class _Server(uvicorn.Server):
         """Ask, from another thread, to finish."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def cut(self, client: Any) -> None:
+        """Reset the connection of the client with that address and port."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, H11Protocol) and connection.client == client:
+                # With no time to linger, closing is a reset: what is under way is dropped.
+                linger = struct.pack("ii", 1, 0)
+                connection.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                connection.transport.abort()
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()

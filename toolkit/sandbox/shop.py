@@ -6,41 +6,45 @@ whoever holds an older one, the seed above all, holds it unharmed.
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from toolkit.sandbox.custom_events import check_custom_event, event_id
+from toolkit.sandbox.custom_events import accepted_body, event_id
 from toolkit.sandbox.edits import edited
+from toolkit.sandbox.history import History
 from toolkit.sandbox.instants import format_instant
-from toolkit.sandbox.listing import Filter, ListQuery, comparable, phone_digits, sort_key
+from toolkit.sandbox.knobs import Knobs
+from toolkit.sandbox.listing import ListQuery, phone_digits, sort_key
 from toolkit.sandbox.records import completed
-from toolkit.sandbox.replies import NOT_FOUND, RefusedError, coded_error
+from toolkit.sandbox.roll import ORDERED, DuplicateIdError, Roll, Subscriber
 from toolkit.sandbox.webhooks import Webhooks
 
-Subscriber = dict[str, Any]
 
-_INDEXED = ("phone_number", "email")
-_ORDERED = ("created_at", "updated_at")
-_REMEMBERED_LISTS = 8
-"""How many filtered or sorted lists are kept until something changes, so that paging is quick."""
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a shop holds at one moment."""
 
-
-class DuplicateIdError(ValueError):
-    """A subscriber of that id is already there."""
+    subscribers: tuple[Subscriber, ...]
+    numbers: Mapping[str, int]
+    """Of each id, the number of the sign-up, also of those who are gone."""
+    custom_events: tuple[dict[str, Any], ...] = ()
+    webhooks: Mapping[str, dict[str, Any]]
 
 
 class Shop:
     """One shop's state, in memory."""
 
-    def __init__(self, seed: Iterable[Any], *, clock: Callable[[], datetime], page_size: int) -> None:
+    def __init__(self, seed: Iterable[Any], *, clock: Callable[[], datetime]) -> None:
         """Start with *seed*: subscriber records, completed where they are silent."""
         self._clock = clock
-        self._page_size = page_size
         self.webhooks = Webhooks()
         now = self.now()
-        self._seed = tuple(completed(record, now) for record in seed)
+        first = tuple(completed(record, now) for record in seed)
+        numbers = {subscriber["id"]: number for number, subscriber in enumerate(first, start=1)}
+        self._seed = Contents(subscribers=first, numbers=numbers, webhooks={})
         self.reset()
 
     def now(self) -> str:
@@ -49,53 +53,69 @@ class Shop:
 
     def reset(self) -> None:
         """Go back to the seed."""
-        self.custom_events: list[dict[str, Any]] = []
-        self.webhooks.clear()
-        self._subscribers: dict[str, Subscriber] = {}
-        self._by: dict[str, dict[str, tuple[str, ...]]] = {field: {} for field in _INDEXED}
-        self._orders: dict[str, list[str]] = {field: [] for field in _ORDERED}
-        self._lists: dict[tuple[Any, ...], Sequence[str]] = {}
-        self._check_new(self._seed)
-        for subscriber in self._seed:
-            self._subscribers[subscriber["id"]] = subscriber
-            self._index(subscriber)
-        for field, order in self._orders.items():
-            order.extend(sorted(self._subscribers, key=self._place(field)))
+        self.restore(self._seed)
+
+    def contents(self) -> Contents:
+        """Return all that the shop holds."""
+        return Contents(
+            subscribers=self._roll.in_order_of_arrival(),
+            numbers=dict(self._numbers),
+            custom_events=tuple(self.custom_events),
+            webhooks=self.webhooks.contents(),
+        )
+
+    def restore(self, contents: Contents | None) -> None:
+        """Hold these contents and nothing else; None stands for the seed."""
+        held = contents or self._seed
+        self.custom_events = list(held.custom_events)
+        self._first_events: dict[str, str] = {
+            e["external_id"]: e["event_id"] for e in reversed(held.custom_events) if e.get("external_id")
+        }
+        self.webhooks.restore(held.webhooks)
+        self._numbers = dict(held.numbers)
+        self._ids = {number: subscriber_id for subscriber_id, number in self._numbers.items()}
+        self._history = History()
+        self._roll = Roll(held.subscribers)
 
     # Reading
 
     def __len__(self) -> int:
-        return len(self._subscribers)
+        return len(self._roll)
+
+    def __contains__(self, subscriber_id: object) -> bool:
+        return subscriber_id in self._roll
 
     def __iter__(self) -> Iterator[Subscriber]:
         """Go through all subscribers as they are now, oldest first, whatever changes meanwhile."""
-        return iter([self._subscribers[each] for each in self._orders["created_at"]])
+        return iter(self._roll.oldest_first())
 
-    def get(self, subscriber_id: str) -> Subscriber:
-        """Return one subscriber, or raise the 404 to answer with."""
-        if subscriber_id not in self._subscribers:
-            raise RefusedError(coded_error(404, NOT_FOUND, "Subscriber not found"))
-        return self._subscribers[subscriber_id]
+    def find(self, subscriber_id: str, knobs: Knobs) -> Subscriber | None:
+        """Return one subscriber as the API shows it, or None."""
+        return self._past(knobs).get(subscriber_id, self._roll.get(subscriber_id))
 
-    def page(self, query: ListQuery) -> dict[str, Any]:
-        """Return one page of the list, in the shape the API answers with."""
-        ids = self._listed(query)
-        start = (query.page - 1) * self._page_size
-        shown = ids[start : start + self._page_size]
-        total_pages = max(1, -(-len(ids) // self._page_size))
-        return {
-            "page_info": {"page": query.page, "total_pages": total_pages},
-            "subscribers": [self._subscribers[each] for each in shown],
-        }
+    def number_of(self, subscriber_id: str) -> int:
+        """Return which sign-up this was, from 1; the number stays for ever."""
+        return self._numbers[subscriber_id]
+
+    def numbered(self, number: int) -> str | None:
+        """Return the id of the sign-up with that number; None when there was none."""
+        return self._ids.get(number)
+
+    def page(self, query: ListQuery, knobs: Knobs) -> tuple[list[Subscriber], int]:
+        """Return the subscribers on one page of the list as the API shows them, and how many match in all."""
+        past = self._past(knobs)
+        ids = self._listed_then(past, query) if past else self._roll.listed(query)
+        start = (query.page - 1) * knobs.page_size
+        shown = ids[start : start + knobs.page_size]
+        return [past.get(each) or self._roll[each] for each in shown], len(ids)
 
     def find_by_phone(self, phone: str) -> tuple[str, ...]:
         """Return the ids of those with these digits."""
-        return self._by["phone_number"].get(phone_digits(phone), ())
+        return self._roll.with_phone(phone_digits(phone))
 
     def find_by_email(self, email: str) -> tuple[str, ...]:
         """Return the ids of those with this email, the most recent sign-up first."""
-        ids = self._by["email"].get(email.casefold(), ())
-        return tuple(sorted(ids, key=self._place("created_at"), reverse=True))
+        return self._roll.with_email(email)
 
     # Changing
 
@@ -105,146 +125,99 @@ class Shop:
         subscribers = [completed(record, now) for record in records]
         self._check_new(subscribers)
         for subscriber in subscribers:
-            self._put(subscriber)
+            # A number is never given again, not even when its person is gone or comes back.
+            number = self._numbers.setdefault(subscriber["id"], len(self._numbers) + 1)
+            self._ids[number] = subscriber["id"]
+            self._change(subscriber["id"], subscriber)
         return len(subscribers)
 
-    def patch(self, subscriber_id: str, body: dict[str, Any]) -> Subscriber:
+    def patch(self, subscriber_id: str, body: dict[str, Any], knobs: Knobs) -> Subscriber:
         """Apply a PATCH body and return the subscriber as it is then."""
-        old = self.get(subscriber_id)
-        new = edited(old, body, self.now())
+        old = self._roll[subscriber_id]
+        new = edited(old, body, self.now(), knobs)
         if new is not old:
-            self._take(subscriber_id)
-            self._put(new)
+            self._change(subscriber_id, new)
         return new
 
     def unsubscribe(self, subscriber_id: str) -> None:
         """Take back both consents."""
         refused = {"promotional": {"can_send": False}, "transactional": {"can_send": False}}
-        self._put({**self._take(subscriber_id), "subscriptions": refused, "updated_at": self.now()})
+        old = self._roll[subscriber_id]
+        self._change(subscriber_id, {**old, "subscriptions": refused, "updated_at": self.now()})
 
     def redact(self, subscriber_id: str) -> None:
         """Forget one subscriber."""
-        self._take(subscriber_id)
+        self._change(subscriber_id, None)
 
-    def accept_custom_event(self, body: dict[str, Any]) -> str:
+    def append_elsewhere(self, subscriber_id: str, name: str, value: str) -> None:
+        """Append to a list property, as another writer would; anything but a list is left alone."""
+        old = self._roll[subscriber_id]
+        current = old["properties"].get(name) or []
+        if isinstance(current, list) and value not in current:
+            properties = {**old["properties"], name: [*current, value]}
+            self._change(subscriber_id, {**old, "properties": properties, "updated_at": self.now()})
+
+    def accept_custom_event(self, body: dict[str, Any], knobs: Knobs) -> str:
         """Record a custom event and whom it was matched to; return its id."""
-        check_custom_event(body)
+        stored = accepted_body(body, knobs)
+        external_id = stored.get("external_id")
+        if knobs.event_dedupe and external_id in self._first_events:
+            return self._first_events[external_id]
         name = event_id(len(self.custom_events))
-        record = {**body, "event_id": name, "matched_subscriber_id": self._match(body)}
+        if external_id:
+            self._first_events.setdefault(external_id, name)
+        record = {**stored, "event_id": name, "matched_subscriber_id": self._match(stored, knobs)}
         self.custom_events.append(record)
         return name
 
+    def id_meant(self, given: str, knobs: Knobs) -> str | None:
+        """Return the id that the API's own form of an id stands for; None when it stands for none."""
+        if knobs.ids == "text":
+            return given
+        return self.numbered(int(given)) if re.fullmatch("[0-9]{1,15}", given) else None
+
     # Inside
 
-    def _match(self, body: dict[str, Any]) -> str | None:
+    def _match(self, body: dict[str, Any], knobs: Knobs) -> str | None:
         """Find whom a custom event means: by id, then phone, then email."""
-        if body.get("subscriber_id") in self._subscribers:
-            return str(body["subscriber_id"])
+        given = body.get("subscriber_id")
+        by_id = None if given is None else self.id_meant(str(given), knobs)
+        if by_id in self._roll:
+            return by_id
         found = self.find_by_phone(body.get("phone") or "") or self.find_by_email(body.get("email") or "")
         return found[0] if found else None
 
-    def _listed(self, query: ListQuery) -> Sequence[str]:
-        if query.sort_field == "created_at" and not query.descending and not query.filters:
-            return self._orders["created_at"]
-        what = (query.filters, query.sort_field, query.descending)
-        if what not in self._lists:
-            if len(self._lists) >= _REMEMBERED_LISTS:
-                self._lists.clear()
-            self._lists[what] = self._matching(query)
-        return self._lists[what]
+    def _past(self, knobs: Knobs) -> Mapping[str, Subscriber | None]:
+        """Return those whom a lagging reader sees as they were before, and how they were."""
+        if not knobs.read_lag_ms:
+            return {}
+        return self._history.since(self._clock() - timedelta(milliseconds=knobs.read_lag_ms))
 
-    def _matching(self, query: ListQuery) -> list[str]:
-        field = query.sort_field if query.sort_field in _ORDERED else "created_at"
-        filters = tuple(asked for asked in query.filters if asked.field != field)
-        ids = self._found(query.filters, field)
-        if ids is None:
-            ids = self._between(query.filters, field)
+    def _listed_then(self, past: Mapping[str, Subscriber | None], query: ListQuery) -> list[str]:
+        """Return the ids on all pages of the list that a lagging reader sees."""
+        seen = [(each, self._roll[each]) for each in self._roll.listed(query) if each not in past]
+        seen += [(each, then) for each, then in past.items() if then is not None and query.matches(then)]
+        if query.sort_field in ORDERED:
+            seen.sort(key=lambda pair: (pair[1][query.sort_field], pair[0]), reverse=query.descending)
         else:
-            filters = query.filters
-        if filters:
-            ids = [each for each in ids if all(asked.matches(self._subscribers[each]) for asked in filters)]
-        if query.sort_field != field:
             key = sort_key(query.sort_field)
-            ids.sort(key=lambda each: key(self._subscribers[each]), reverse=query.descending)
-        elif query.descending:
-            ids.reverse()
-        return ids
-
-    def _found(self, filters: Sequence[Filter], order_field: str) -> list[str] | None:
-        """Return the few ids an index knows to hold all matches, in order; None when none can tell."""
-        for asked in filters:
-            if asked.field in _INDEXED and asked.operator in {"eq", "in"}:
-                index = self._by[asked.field]
-                found = {each for value in asked.wanted for each in index.get(value, ())}
-                return sorted(found, key=self._place(order_field))
-        return None
-
-    def _between(self, filters: Sequence[Filter], field: str) -> list[str]:
-        """Return the ids, in order, that pass all filters on the *field* they are ordered by."""
-        order = self._orders[field]
-        low, high = 0, len(order)
-        for asked in filters:
-            if asked.field == field:
-                first, last = self._span(order, asked)
-                low, high = max(low, first), min(high, last)
-        return order[low:high]
-
-    def _span(self, order: list[str], asked: Filter) -> tuple[int, int]:
-        (bound,) = asked.wanted
-
-        def instant(subscriber_id: str) -> str:
-            return comparable(asked.field, self._subscribers[subscriber_id][asked.field]) or ""
-
-        left = bisect.bisect_left(order, bound, key=instant)
-        right = bisect.bisect_right(order, bound, key=instant)
-        return {
-            "eq": (left, right),
-            "gt": (right, len(order)),
-            "gte": (left, len(order)),
-            "lt": (0, left),
-            "lte": (0, right),
-        }[asked.operator]
-
-    def _place(self, field: str) -> Callable[[str], tuple[str, str]]:
-        """Give the key that orders ids by a time, and by id at the same time."""
-        return lambda subscriber_id: (self._subscribers[subscriber_id][field], subscriber_id)
+            seen.sort(key=lambda pair: (pair[1]["created_at"], pair[0]))
+            seen.sort(key=lambda pair: key(pair[1]), reverse=query.descending)
+        return [each for each, _ in seen]
 
     def _check_new(self, subscribers: Iterable[Subscriber]) -> None:
         taken: set[str] = set()
         for subscriber in subscribers:
             subscriber_id = subscriber["id"]
-            if subscriber_id in self._subscribers or subscriber_id in taken:
+            if subscriber_id in self._roll or subscriber_id in taken:
                 raise DuplicateIdError(f"There is already a subscriber with the id {subscriber_id!r}.")
             taken.add(subscriber_id)
 
-    def _put(self, subscriber: Subscriber) -> None:
-        """Let a subscriber in who is not there."""
-        self._subscribers[subscriber["id"]] = subscriber
-        self._index(subscriber)
-        for field, order in self._orders.items():
-            bisect.insort(order, subscriber["id"], key=self._place(field))
-        self._lists.clear()
-
-    def _take(self, subscriber_id: str) -> Subscriber:
-        """Take a subscriber out who is there."""
-        for field, order in self._orders.items():
-            place = self._place(field)
-            del order[bisect.bisect_left(order, place(subscriber_id), key=place)]
-        subscriber = self._subscribers.pop(subscriber_id)
-        self._unindex(subscriber)
-        self._lists.clear()
-        return subscriber
-
-    def _index(self, subscriber: Subscriber) -> None:
-        for field, index in self._by.items():
-            value = comparable(field, subscriber.get(field))
-            if value:
-                index[value] = (*index.get(value, ()), subscriber["id"])
-
-    def _unindex(self, subscriber: Subscriber) -> None:
-        for field, index in self._by.items():
-            value = comparable(field, subscriber.get(field))
-            if value:
-                remaining = tuple(each for each in index.pop(value) if each != subscriber["id"])
-                if remaining:
-                    index[value] = remaining
+    def _change(self, subscriber_id: str, new: Subscriber | None) -> None:
+        """Put *new* where the subscriber was, or was not; None takes them out."""
+        old = self._roll.get(subscriber_id)
+        self._history.remember(self._clock(), subscriber_id, old)
+        if old is not None:
+            self._roll.take(subscriber_id)
+        if new is not None:
+            self._roll.put(new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from toolkit.sandbox.replies import NOT_FOUND, RefusedError, coded_error, invalid_body
@@ -24,9 +25,13 @@ class Webhooks:
     def __init__(self) -> None:
         self._subscriptions: dict[str, dict[str, Any]] = {}
 
-    def clear(self) -> None:
-        """Forget every subscription."""
-        self._subscriptions = {}
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Return all subscriptions by id; none of them is ever changed in place."""
+        return dict(self._subscriptions)
+
+    def restore(self, contents: Mapping[str, dict[str, Any]]) -> None:
+        """Hold these subscriptions and no others."""
+        self._subscriptions = dict(contents)
 
     def all(self) -> list[dict[str, Any]]:
         """Return all subscriptions."""

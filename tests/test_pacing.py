@@ -1,0 +1,156 @@
+"""The pace: one for all threads and processes of a key, slower after a refusal, and back again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from toolkit.errors import SettingsError
+from toolkit.pacing import RECOVERY_SECONDS, OwnBudget, Pacer, SharedBudget, Turns, shared_folder
+from toolkit.sandbox import Sandbox
+
+CALLS = """
+import sys
+from toolkit import PostscriptClient, wire
+with PostscriptClient(sys.argv[1], "sk_sandbox") as client:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(int(sys.argv[2])):
+        client.send(wire.ask_shop())
+"""
+
+
+class FakeTime:
+    def __init__(self):
+        self.now = 1000.0
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def gaps(pacer, clock, turns):
+    """Return the time between one turn and the next."""
+    begun = []
+    for _ in range(turns):
+        pacer.wait()
+        begun.append(clock.now)
+    return [after - before for before, after in itertools.pairwise(begun)]
+
+
+def test_a_refusal_slows_everybody_down_and_the_pace_comes_back():
+    """Three quarters of the pace after the pause, then faster turn by turn, and the full pace in the end."""
+    clock = FakeTime()
+    pacer = Pacer(10, clock=clock.clock, sleep=clock.sleep)
+    pacer.wait()
+    pacer.slow_down(2.0)
+    found = gaps(pacer, clock, 1000)
+    assert clock.now > 1002
+    assert 0.1 / 0.8 < found[0] < 0.1 / 0.75
+    assert all(later <= before + 1e-9 for before, later in itertools.pairwise(found))
+    assert found[-1] == pytest.approx(0.1)
+    slow = [gap for gap in found if gap > 0.1 + 1e-9]
+    assert sum(slow) == pytest.approx(RECOVERY_SECONDS / 4 - 2, rel=0.05)
+
+
+def test_refusals_of_one_moment_are_one():
+    """Thirty requests that were refused together cut the pace once; the next moment cuts it again."""
+    clock = FakeTime()
+    budget = OwnBudget()
+    pacer = Pacer(10, budget=budget, clock=clock.clock, sleep=clock.sleep)
+    for _ in range(30):
+        pacer.slow_down(0.1)
+    assert budget.load().speed == pytest.approx(0.75)
+    clock.now += 2
+    pacer.slow_down(0.1)
+    assert budget.load().speed == pytest.approx(0.75 * (0.75 + 2 / RECOVERY_SECONDS))
+    for _ in range(100):
+        clock.now += 1.5
+        pacer.slow_down(0.1)
+    assert budget.load().speed >= 0.1
+
+
+def test_two_processes_never_exceed_the_budget_of_their_key():
+    """Each at full pace, together they are never refused by a shop that takes fifteen a second."""
+    with Sandbox(latency_seconds=0.02) as sandbox:
+        command = [sys.executable, "-c", CALLS, sandbox.base_url, "25"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        started = [subprocess.Popen(command, **pipes) for _ in range(2)]
+        for process in started:
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in started] == [0, 0]
+        for process in started:
+            process.stdin.close()
+            process.stdout.close()
+        journal = sandbox.journal
+    times = sorted(entry["at"] for entry in journal)
+    assert len(times) == 50
+    assert {entry["status"] for entry in journal} == {200}
+    assert max(sum(start <= at <= start + 1 for at in times) for start in times) <= 15
+
+
+def test_another_key_has_a_budget_of_its_own(tmp_path):
+    """Two shops do not wait for each other."""
+    one, other = SharedBudget(tmp_path, "url", "key"), SharedBudget(tmp_path, "url", "another")
+    with one.changing():
+        one.save(Turns(next=time.monotonic() + 60))
+    with other.changing():
+        assert other.load() == Turns()
+    again = SharedBudget(tmp_path, "url", "key")
+    with again.changing():
+        assert again.load().next > time.monotonic() + 50
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"torn",
+        struct.pack("<3d", math.nan, 1.0, 0.0),
+        struct.pack("<3d", 1e12, 1.0, 0.0),
+        struct.pack("<3d", 0.0, 7.0, 0.0),
+        struct.pack("<3d", 0.0, 0.5, 1e12),
+    ],
+    ids=["empty", "torn", "no number", "before the machine started", "too fast", "cut in the future"],
+)
+def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
+    """Whatever a crash or a restart of the machine left behind, nobody waits for ever."""
+    budget = SharedBudget(tmp_path, "url", "key")
+    (path,) = tmp_path.glob("*.turns")
+    path.write_bytes(content)
+    with budget.changing():
+        assert budget.load() == Turns()
+        budget.save(Turns(next=5.0, speed=0.5, cut_at=4.0))
+        assert budget.load() == Turns(next=5.0, speed=0.5, cut_at=4.0)
+
+
+def test_the_key_is_not_in_the_folder(tmp_path):
+    """Neither a name nor a content gives the key away; what is a day old goes."""
+    SharedBudget(tmp_path, "http://127.0.0.1:1", "sk_very_secret")
+    old = next(tmp_path.glob("*.turns"))
+    assert not any("secret" in path.name or b"secret" in path.read_bytes() for path in tmp_path.iterdir())
+    os.utime(old, (0, 0))
+    SharedBudget(tmp_path, "http://127.0.0.1:1", "sk_other")
+    assert not old.exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    """The sentence names the setting to change."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(SettingsError, match="TOOLKIT_BUDGET_FOLDER"):
+        SharedBudget(blocked / "pace", "url", "key")
+    assert shared_folder("/srv/pace").name == "pace"
+    assert shared_folder().name == "pace"

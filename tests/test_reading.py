@@ -1,0 +1,395 @@
+"""Reading subscribers: the cheapest way, and nobody lost by it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from toolkit import wire
+from toolkit.client import PostscriptClient
+from toolkit.contacts import check_contacts
+from toolkit.errors import ParameterError, RejectedError, ServerError
+from toolkit.ledger import Ledger
+from toolkit.lookup import calibrate, look_up
+from toolkit.mirror import Mirror, renewed
+from toolkit.plan import subscribers_table
+from toolkit.reading import read_subscribers
+from toolkit.sandbox import Sandbox
+from toolkit.wire import Answer, Asking
+
+SHOP = "shop_sandbox"
+
+
+def phone(number):
+    return f"+1{200 + number // 100}55501{number % 100:02}"
+
+
+def person(number, **fields):
+    minute = f"2026-01-01T{number // 60 % 24:02}:{number % 60:02}:00Z"
+    return {
+        "id": f"s_{number}",
+        "phone_number": phone(number),
+        "email": f"p{number}@mail.test",
+        "created_at": minute,
+        "updated_at": minute,
+        **fields,
+    }
+
+
+def newcomer(number):
+    """Return somebody who signs up now."""
+    return {name: value for name, value in person(number).items() if not name.endswith("_at")}
+
+
+def contacts_of(numbers, *, emails=False):
+    rows = [
+        {
+            "person": f"user:u{n}",
+            "phone": None if emails else phone(n),
+            "email": f"p{n}@mail.test" if emails else None,
+        }
+        for n in numbers
+    ]
+    return check_contacts(pd.DataFrame(rows, columns=["person", "phone", "email"]).astype("str"))
+
+
+class Shop:
+    """A sandbox with a connection, and what was asked since the last look."""
+
+    def __init__(self, people, **options):
+        self.sandbox = Sandbox(people, rate=100_000, **options)
+        self._seen = 0
+
+    def __enter__(self):
+        self.sandbox.__enter__()
+        self.client = PostscriptClient(self.sandbox.base_url, "sk_sandbox", requests_per_second=5000)
+        return self
+
+    def __exit__(self, *error):
+        self.client.close()
+        self.sandbox.__exit__(*error)
+
+    def asked(self):
+        journal = self.sandbox.journal[self._seen :]
+        self._seen += len(journal)
+        return [dict(entry["query"]) for entry in journal]
+
+
+def ids(reading):
+    return sorted(reading.subscribers["subscriber_id"])
+
+
+# --- which way --------------------------------------------------------------------------------------------
+
+
+def test_a_shop_of_one_page_is_read_in_one_call():
+    """One page shows everybody; the second question is the one that finds out how to ask."""
+    with Shop([person(n) for n in range(20)]) as shop:
+        reading = read_subscribers(contacts_of(range(500)), shop.client)
+        assert ids(reading) == sorted(f"s_{n}" for n in range(20))
+        assert reading.method == "listing"
+        assert reading.mirror.is_complete
+        assert len(shop.asked()) == 2 == reading.estimates["listing"]
+
+
+def test_many_people_of_a_small_shop_are_read_by_listing():
+    """Eight pages of subscribers cost less than six hundred questions about people."""
+    with Shop([person(n) for n in range(360)]) as shop:
+        reading = read_subscribers(contacts_of(range(600)), shop.client)
+        assert reading.method == "listing"
+        assert len(reading.subscribers) == 360
+        # The first look, the way to ask, eight pages, and what changed meanwhile.
+        assert len(shop.asked()) == 2 + 8 + 1 == reading.estimates["listing"]
+
+
+def test_few_people_of_a_large_shop_are_looked_up():
+    """Sixty people cost one question, however large the shop is."""
+    with Shop([person(n) for n in range(1000)]) as shop:
+        reading = read_subscribers(contacts_of(range(960, 1020)), shop.client)
+        assert reading.method == "lookups"
+        assert len(reading.subscribers) == 40
+        assert not reading.mirror.is_complete
+        assert len(shop.asked()) == 3
+        assert reading.estimates["lookups"] == 4 < reading.estimates["listing"]
+
+
+def test_everybody_on_request():
+    """A snapshot needs who is nobody's contact, too: the whole list is read then."""
+    with Shop([person(n) for n in range(300)]) as shop:
+        reading = read_subscribers(contacts_of([1]), shop.client, complete=True)
+        assert len(reading.subscribers) == 300
+        assert reading.mirror.is_complete
+
+
+def test_an_empty_shop():
+    """Nobody subscribes yet."""
+    with Shop([]) as shop:
+        reading = read_subscribers(contacts_of(range(3)), shop.client)
+        assert reading.subscribers.empty
+        assert reading.mirror.newest == ""
+
+
+def test_no_such_scope():
+    """A misspelt scope is told."""
+    with pytest.raises(ParameterError, match="incremental"):
+        read_subscribers(contacts_of([]), None, scope="all")
+
+
+# --- the mirror -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+def read_and_save(contacts, shop, ledger, **options):
+    reading = read_subscribers(contacts, shop.client, mirror=ledger.load_mirror(SHOP), **options)
+    ledger.save_mirror(SHOP, reading)
+    return reading
+
+
+def test_a_mirror_is_renewed_by_one_call(ledger):
+    """The second run asks who changed, and knows the same people; a late subscriber is among them."""
+    people = contacts_of(range(400))
+    with Shop([person(n) for n in range(300)]) as shop:
+        first = read_and_save(people, shop, ledger)
+        shop.asked()
+        again = read_and_save(people, shop, ledger)
+        assert again.method == "changes"
+        assert len(shop.asked()) == 1
+        assert ids(again) == ids(first)
+        shop.sandbox.add_subscribers([newcomer(350)])
+        late = read_and_save(people, shop, ledger)
+        assert len(shop.asked()) == 1
+        assert {*ids(late)} - {*ids(first)} == {"s_350"}
+        assert ids(late) == sorted(ledger.load_mirror(SHOP).subscribers["subscriber_id"])
+
+
+def test_a_mirror_of_lookups_is_renewed_too(ledger):
+    """Who was asked for and not found is not asked for again; who subscribes late shows as changed."""
+    with Shop([person(n) for n in range(1000)]) as shop:
+        read_and_save(contacts_of(range(960, 1020)), shop, ledger)
+        shop.asked()
+        read_and_save(contacts_of(range(960, 1020)), shop, ledger)
+        assert [{*question} for question in shop.asked()] == [{"updated_at__gte", "sort", "page"}]
+        shop.sandbox.add_subscribers([newcomer(1019)])
+        reading = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
+        assert {"s_1019", "s_951"} <= {*ids(reading)}
+        assert len(reading.mirror.asked) == 70
+
+
+def test_a_list_that_was_changed_elsewhere_is_seen(ledger):
+    """What another tool wrote shows up as changed."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        read_and_save(contacts_of(range(120)), shop, ledger)
+        shop.client.send(wire.write_properties("s_7", {"Segment Audiences": ["theirs"]}))
+        reading = read_and_save(contacts_of(range(120)), shop, ledger)
+        held = reading.subscribers.set_index("subscriber_id")["audiences"]
+        assert held["s_7"] == '["theirs"]'
+
+
+def test_many_changes_are_read_to_the_end(ledger):
+    """Several pages of changes are read from the last to the first, and none is lost."""
+    with Shop([person(n) for n in range(400)]) as shop:
+        read_and_save(contacts_of(range(400)), shop, ledger, complete=True)
+        for n in range(0, 400, 2):
+            shop.client.send(wire.write_properties(f"s_{n}", {"Segment Audiences": ["new"]}))
+        reading = read_and_save(contacts_of(range(400)), shop, ledger)
+        assert reading.method == "changes"
+        assert Counter(reading.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
+
+
+def test_a_full_refresh_on_request(ledger):
+    """Scope full reads the list anew, and who is not there any more is gone."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        read_and_save(contacts_of(range(120)), shop, ledger)
+        shop.client.send(
+            wire.Request(
+                method="PATCH",
+                path="/api/v2/compliance/redact",
+                body={"postscript_subscriber_id": "s_5"},
+            )
+        )
+        assert "s_5" in ids(read_and_save(contacts_of(range(120)), shop, ledger))
+        assert "s_5" not in ids(read_and_save(contacts_of(range(120)), shop, ledger, scope="full"))
+        assert "s_5" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+
+
+def test_another_trait_means_reading_anew(ledger):
+    """A mirror that lacks a property of the traits is not enough."""
+    with Shop([person(n, properties={"orders": n}) for n in range(60)]) as shop:
+        read_and_save(contacts_of(range(60)), shop, ledger)
+        reading = read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",))
+        assert reading.method != "changes"
+        assert reading.subscribers["properties"].notna().all()
+        assert read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",)).method == "changes"
+
+
+def test_a_phone_belongs_to_one_subscriber():
+    """Somebody who left and came back has another id: the older one is not there any more."""
+    before = subscribers_table(wire.parse_subscriber(person(n)) for n in range(3))
+    read = subscribers_table([wire.parse_subscriber(person(1, id="s_new"))])
+    everybody, gone = renewed(before, read)
+    assert sorted(everybody["subscriber_id"]) == ["s_0", "s_2", "s_new"]
+    assert gone == ("s_1",)
+    assert renewed(before, before)[1] == ()
+    assert len(renewed(Mirror.empty().subscribers, before)[0]) == 3
+
+
+# --- a list that moves ------------------------------------------------------------------------------------
+
+
+class Moving:
+    """A shop whose list changes between two pages, in whatever way a function changes it."""
+
+    def __init__(self, people, change, page_size=10):
+        self.people = {p["id"]: p for p in people}
+        self.change, self.page_size = change, page_size
+        self.asked = []
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self):
+        return {}
+
+    def send(self, request, *, on_leaving=None):
+        with self._lock:
+            query = dict(request.query)
+            self.asked.append(query)
+            self.change(self, len(self.asked))
+            asked = {value for name, value in request.query if name == "phone_number__in"}
+            rows = [p for p in self.people.values() if p["updated_at"] >= query.get("updated_at__gte", "")]
+            if asked:
+                rows = [p for p in rows if p["phone_number"][1:] in asked]
+            field, _, direction = query["sort"].rpartition("__")
+            rows.sort(key=lambda p: (p[field], p["id"]), reverse=direction == "desc")
+            page = int(query["page"])
+            shown = rows[(page - 1) * self.page_size : page * self.page_size]
+            total = max(1, -(-len(rows) // self.page_size))
+            return Answer(
+                status_code=200,
+                json={"page_info": {"page": page, "total_pages": total}, "subscribers": shown},
+            )
+
+
+@pytest.mark.parametrize("victim", [0, 15, 55, 99])
+@pytest.mark.parametrize("at", [3, 4, 7, 11, 13])
+def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
+    """A removal moves everybody behind it to another page; all the others are found all the same."""
+
+    def change(shop, call):
+        if call == at:
+            shop.people.pop(f"s_{victim}", None)
+
+    shop = Moving([person(n) for n in range(100)], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
+
+
+@pytest.mark.parametrize("at", [3, 5, 8, 12])
+def test_who_signs_up_or_changes_meanwhile_is_seen(at):
+    """The last question asks for what changed while the list was read."""
+
+    def change(shop, call):
+        if call == at:
+            later = "2026-03-01T00:00:00Z"
+            shop.people["s_new"] = person(200, id="s_new", created_at=later, updated_at=later)
+            shop.people["s_3"] = {**shop.people["s_3"], "updated_at": later, "properties": {"x": 1}}
+
+    shop = Moving([person(n) for n in range(100)], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    held = reading.subscribers.set_index("subscriber_id")
+    assert len(held) == 101
+    assert held["property_count"]["s_3"] == 1
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_changes_that_go_on_while_they_are_read(at):
+    """Somebody who changes again moves to the end; nobody else is lost, and the last state is seen."""
+    mirror = Mirror(
+        subscribers=subscribers_table(wire.parse_subscriber(person(n)) for n in range(100)),
+        newest="2026-02-01T00:00:00+00:00",
+        is_complete=True,
+    )
+    changed = [person(n, updated_at=f"2026-02-01T00:{n:02}:00Z", properties={"x": 1}) for n in range(50)]
+
+    def change(shop, call):
+        if call == at:
+            shop.people["s_0"] = {
+                **shop.people["s_0"],
+                "updated_at": "2026-02-02T00:00:00Z",
+                "properties": {"x": 1, "y": 2},
+            }
+
+    shop = Moving([*changed, *(person(n) for n in range(50, 100))], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, mirror=mirror)
+    counts = reading.subscribers.set_index("subscriber_id")["property_count"]
+    assert counts.drop("s_0").tolist().count(1) == 49
+    assert counts["s_0"] == 2
+
+
+# --- how to ask -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("knobs", "found"),
+    [
+        ({}, Asking()),
+        ({"phone_form": "plus_required"}, Asking(plus=True)),
+        ({"in_encoding": "comma"}, Asking(encoding="comma")),
+        ({"in_encoding": "comma", "phone_form": "plus_required"}, Asking(encoding="comma", plus=True)),
+    ],
+    ids=["repeated", "plus", "comma", "comma and plus"],
+)
+def test_the_way_to_ask_is_found_out(knobs, found):
+    """Two people who are there are asked for in each way, until both come back."""
+    people = [person(n) for n in range(5)]
+    with Shop(people, **knobs) as shop:
+        asking = calibrate(shop.client, [wire.parse_subscriber(p) for p in people])
+        assert asking == found
+
+
+def test_nobody_to_try_with():
+    """Without a phone to try with, nothing is asked and the usual way is taken."""
+    assert calibrate(None, []) == Asking()
+
+
+def test_a_shop_that_ignores_the_filter_is_left_alone():
+    """Strangers in the answer stop everything before it is believed."""
+    people = [person(n) for n in range(200)]
+    with Shop(people, in_encoding="ignored") as shop, pytest.raises(ServerError, match="nobody asked for"):
+        read_subscribers(contacts_of(range(10)), shop.client)
+
+
+@pytest.mark.parametrize("most", [1, 7, 25, 50])
+def test_a_question_that_is_too_long_is_halved(most):
+    """Whatever number the shop takes at once, everybody is asked for, and the later questions fit."""
+    with Shop([person(n) for n in range(300)], max_in=most) as shop:
+        found = look_up(contacts_of(range(250)), shop.client)
+        assert len(found.rows) == 250
+        refused = [e for e in shop.sandbox.journal if e["status"] == 400]
+        assert len(refused) <= 8
+
+
+class Refusing:
+    """A shop that refuses one value, however it is asked for."""
+
+    def send(self, request, *, on_leaving=None):
+        if any(value == phone(3)[1:] for _, value in request.query):
+            raise RejectedError("400", status_code=400)
+        values = [value for name, value in request.query if name.startswith("phone_number")]
+        rows = [{"id": value, "phone_number": value} for value in values]
+        return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+
+
+def test_one_refused_contact_spares_the_others():
+    """The one that is refused alone is not known about, and is asked for again next time."""
+    found = look_up(contacts_of(range(10)), Refusing())
+    assert found.refused == {phone(3)[1:]}
+    assert phone(3)[1:] not in found.asked
+    assert {row.subscriber_id for row in found.rows} == {phone(n)[1:] for n in range(10) if n != 3}

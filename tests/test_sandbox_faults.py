@@ -1,0 +1,346 @@
+"""What goes wrong on purpose at the local Postscript: on which requests, when, and with what effect."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from asking import ANA, API, BEN, CAI, ask, listed, patch
+
+from toolkit.sandbox import Fault, Sandbox
+from toolkit.sandbox.faults import FaultPlan, faults_as_json, parse_faults
+from toolkit.sandbox.people import AUDIENCE_PROPERTY, generate_people
+
+PATCH = "PATCH /subscribers/{id}"
+LIST = "GET /subscribers"
+NEW_LIST = {"properties": {AUDIENCE_PROPERTY: ["vip", "churn"]}}
+
+
+@pytest.fixture
+def sandbox():
+    with Sandbox([ANA, BEN, CAI], rate=10_000, page_size=1) as running:
+        yield running
+
+
+def outcome(sandbox):
+    """Return what the latest request came to, and Ana's audiences."""
+    record = sandbox.journal[-1]
+    audiences = sandbox.subscribers["s_ana"]["properties"][AUDIENCE_PROPERTY]
+    return record["status"], record["fault"], record["applied"], audiences
+
+
+# In place of the answer
+
+ANSWERS = {
+    "503": (Fault(kind="status"), 503, "application/json", False),
+    "429": (Fault(kind="status", status=429), 429, "application/json", False),
+    "502 as a page": (Fault(kind="status", status=502, body="html"), 502, "text/html", False),
+    "500 after all": (Fault(kind="status", status=500, applied=True), 500, "application/json", True),
+    "a page": (Fault(kind="html"), 200, "text/html", False),
+    "a page after all": (Fault(kind="html", status=504, applied=True), 504, "text/html", True),
+    "empty": (Fault(kind="empty"), 200, "application/json", True),
+    "empty and not done": (Fault(kind="empty", applied=False), 200, "application/json", False),
+    "the wrong type": (Fault(kind="content_type"), 200, "text/html", True),
+    "torn": (Fault(kind="truncated"), 200, "application/json", True),
+    "late": (Fault(kind="hang", seconds=0.05), 200, "application/json", True),
+    "late and not done": (Fault(kind="hang", seconds=0.05, applied=False), 504, "application/json", False),
+}
+
+
+@pytest.mark.parametrize(("fault", "status", "kind", "applied"), ANSWERS.values(), ids=ANSWERS)
+def test_another_answer_comes_and_the_journal_knows_the_truth(sandbox, fault, status, kind, applied):
+    """The client sees the fault; the journal names it and says whether the write was carried out."""
+    sandbox.set_faults([fault])
+    answer = patch(sandbox, NEW_LIST)
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (status, kind)
+    audiences = ["vip", "churn"] if applied else ["vip"]
+    assert outcome(sandbox) == (status, fault.kind, applied, audiences)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_whole"), [("empty", False), ("truncated", False), ("html", False), ("content_type", True)]
+)
+def test_a_body_is_json_only_where_the_fault_leaves_it(sandbox, kind, is_whole):
+    """Empty, torn and foreign bodies cannot be read; under a wrong type the JSON is whole."""
+    sandbox.set_faults([Fault(kind=kind)])
+    answer = ask(sandbox, "GET", f"{API}/subscribers/s_ana")
+    assert sandbox.journal[-1]["applied"] is False  # it was no write
+    if is_whole:
+        assert answer.json()["id"] == "s_ana"
+    else:
+        with pytest.raises(json.JSONDecodeError):
+            answer.json()
+
+
+def test_a_429_by_fault_speaks_as_the_limit_does(sandbox):
+    """Postscript's own code, and the Retry-After that the knob asks for."""
+    sandbox.set_knobs(retry_after_seconds=7)
+    sandbox.set_faults([Fault(kind="status", status=429)])
+    answer = ask(sandbox, "GET", f"{API}/me")
+    assert (answer.json()["error_code"], answer.headers["Retry-After"]) == (3002, "7")
+
+
+# In place of the connection
+
+
+@pytest.mark.parametrize(("kind", "applied"), [("reset_before", False), ("reset_after", True)])
+def test_a_reset_connection_tells_nothing(sandbox, kind, applied):
+    """The connection is reset before or after the write, and the sandbox goes on."""
+    sandbox.set_faults([Fault(kind=kind, nth=(1,))])
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        patch(sandbox, NEW_LIST)
+    assert outcome(sandbox) == (None, kind, applied, ["vip", "churn"] if applied else ["vip"])
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 200
+
+
+def test_a_reset_hits_one_connection_only(sandbox):
+    """Other clients' requests in flight are not harmed."""
+    sandbox.set_knobs(latency_seconds={"GET /me": 0.3})
+    sandbox.set_faults([Fault(kind="reset_after", route=PATCH)])
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(ask, sandbox, "GET", f"{API}/me")
+        while not sandbox.journal:
+            time.sleep(0.005)
+        with pytest.raises(requests.ConnectionError):
+            patch(sandbox, NEW_LIST)
+        assert other.result().status_code == 200
+
+
+def test_a_hanging_answer_outlasts_the_clients_patience(sandbox):
+    """The client gives up, the write was made, and the sandbox still stops at once."""
+    sandbox.set_faults([Fault(kind="hang", seconds=3600)])
+    headers = {"Authorization": "Bearer sk_sandbox"}
+    with pytest.raises(requests.ReadTimeout):
+        requests.patch(
+            f"{sandbox.base_url}{API}/subscribers/s_ana", json=NEW_LIST, headers=headers, timeout=0.2
+        )
+    assert outcome(sandbox) in [
+        (status, "hang", True, ["vip", "churn"]) for status in (None, 200)
+    ]  # 200 once the sandbox has noticed that nobody waits
+
+
+# Changes in the shop
+
+
+def test_a_second_writer_is_lost_when_the_list_was_read_before(sandbox):
+    """Another writer appends just before the PATCH, which then overwrites it."""
+    sandbox.set_faults([Fault(kind="second_writer", route=PATCH, nth=(1,), key="birthday")])
+    sandbox.snapshot()
+    patch(sandbox, {"tags": ["NEW"]})
+    assert outcome(sandbox) == (200, "second_writer", True, ["vip", "birthday"])
+    sandbox.set_faults([Fault(kind="second_writer", route=PATCH)])
+    sandbox.restore()
+    patch(sandbox, NEW_LIST)
+    assert outcome(sandbox) == (200, "second_writer", True, ["vip", "churn"])
+
+
+def test_the_person_asked_for_vanishes(sandbox):
+    """A redacted person is 404 from that request on."""
+    sandbox.set_faults([Fault(kind="redact", route=PATCH)])
+    assert patch(sandbox, NEW_LIST).status_code == 404
+    assert sorted(sandbox.subscribers) == ["s_ben", "s_cai"]
+    assert sandbox.journal[-1]["applied"] is False
+
+
+def test_anybody_vanishes_the_same_person_for_the_same_seed():
+    """On a route about nobody in particular, the seed chooses who is redacted."""
+    left = []
+    for seed in (1, 1, 2, 3):
+        faults = [Fault(kind="redact", route=LIST)]
+        with Sandbox(generate_people(30, seed=1), faults=faults, seed=seed) as sandbox:
+            listed(sandbox)
+            left.append(sorted(sandbox.subscribers))
+    assert [len(each) for each in left] == [29] * 4
+    assert left[0] == left[1]
+    assert left[0] != left[2] or left[0] != left[3]
+
+
+def test_a_shrinking_list_skips_somebody():
+    """One listed person goes after the first page, so the walk misses one who was there all the time."""
+    people = [{"id": f"s_{n}", "created_at": f"2024-01-0{n}"} for n in range(1, 6)]
+    with Sandbox(people, page_size=2, faults=[Fault(kind="shrink", route=LIST, nth=(1,))]) as sandbox:
+        assert [listed(sandbox, f"?page={page}") for page in (1, 2, 3)] == [
+            ["s_1", "s_2"],
+            ["s_4", "s_5"],
+            [],
+        ]
+        assert sorted(sandbox.subscribers) == ["s_2", "s_3", "s_4", "s_5"]
+
+
+def test_a_key_is_revoked_in_the_middle_and_back_after_a_reset(sandbox):
+    """From the third request on the key opens nothing, that request included."""
+    sandbox.set_faults([Fault(kind="revoke", nth=(3,))])
+    assert [patch(sandbox, {"tags": [str(n)]}).status_code for n in range(4)] == [200, 200, 401, 401]
+    assert [record["fault"] for record in sandbox.journal] == [None, None, "revoke", None]
+    assert sandbox.subscribers["s_ana"]["tags"] == ["VIP", "0", "1"]
+    sandbox.set_faults([])
+    sandbox.reset()
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 200
+
+
+def test_a_change_in_the_shop_comes_together_with_another_fault(sandbox):
+    """The deed is done and the answer is lost as well; the journal names both."""
+    faults = [Fault(kind="reset_after", name="lost"), Fault(kind="second_writer"), Fault(kind="status")]
+    sandbox.set_faults(faults)
+    with pytest.raises(requests.ConnectionError):
+        patch(sandbox, {"tags": ["NEW"]})
+    assert outcome(sandbox) == (None, "second_writer+lost", True, ["vip", "other_writer"])
+
+
+# Which, and when
+
+
+def test_the_order_is_key_limit_fault_route():
+    """A fault neither hits nor counts what the door or the limit refused, and hits unknown paths."""
+    with Sandbox(rate=2, window_seconds=60, faults=[Fault(kind="status", nth=(2,))]) as sandbox:
+        keys = ("sk_wrong", "sk_sandbox", "sk_sandbox", "sk_sandbox")
+        statuses = [ask(sandbox, "GET", "/nowhere", key=key).status_code for key in keys]
+        assert statuses == [401, 404, 503, 429]
+
+
+WHEN = {
+    "always": ({}, [1, 2, 3, 4, 5, 6]),
+    "nth": ({"nth": (2, 5)}, [2, 5]),
+    "first": ({"first": 2}, [1, 2]),
+    "every": ({"every": 3}, [3, 6]),
+    "first and every": ({"first": 5, "every": 2}, [2, 4]),
+    "span": ({"span_seconds": (2.0, 4.0)}, [3, 4]),
+    "never": ({"probability": 0.0}, []),
+}
+
+
+@pytest.mark.parametrize(("when", "hits"), WHEN.values(), ids=WHEN)
+def test_conditions_choose_among_six_requests(when, hits):
+    """Requests come at seconds 0 to 5; all conditions must hold."""
+    plan = FaultPlan([Fault(kind="status", route=PATCH, **when)], seed=1)
+    found = []
+    for number in range(1, 7):
+        assert plan.hitting(LIST, 0.0) == ()  # other routes are not counted
+        if plan.hitting(PATCH, float(number - 1)):
+            found.append(number)
+    assert found == hits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "route", "hits"),
+    [
+        ("*", "GET /me", True),
+        ("*", "BREW /coffee", True),
+        (PATCH, PATCH, True),
+        (PATCH, "GET /subscribers/{id}", False),
+        ("PATCH *", "PATCH /compliance/redact", True),
+        ("* /subscribers*", "GET /subscribers/{id}", True),
+        (LIST, "GET /subscribers/{id}", False),
+    ],
+)
+def test_a_route_is_named_or_patterned(pattern, route, hits):
+    """A star stands for any text."""
+    plan = FaultPlan([Fault(kind="empty", route=pattern)], seed=1)
+    assert bool(plan.hitting(route, 0.0)) is hits
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_is_the_seeds_and_each_faults_own(seed):
+    """The same seed and order give the same hits, again after a restart, whatever other faults there are."""
+    faults = [Fault(kind="status", route=PATCH, probability=0.3), Fault(kind="redact", probability=0.5)]
+    plan, alone = FaultPlan(faults, seed=seed), FaultPlan(faults[:1], seed=seed)
+    order = random.Random(seed)
+    routes = [order.choice([PATCH, LIST]) for _ in range(400)]
+    hits = [faults[0] in plan.hitting(route, 0.0) for route in routes]
+    assert hits == [faults[0] in alone.hitting(route, 0.0) for route in routes]
+    plan.restart()
+    assert hits == [faults[0] in plan.hitting(route, 0.0) for route in routes]
+    assert 30 < sum(hits) < 90
+    other = FaultPlan(faults, seed=seed + 1)
+    assert hits != [faults[0] in other.hitting(route, 0.0) for route in routes]
+
+
+def test_setting_faults_and_resetting_count_anew(sandbox):
+    """The count and the clock of the faults start again each time."""
+    for again in (lambda: sandbox.set_faults([Fault(kind="status", nth=(1,))]), sandbox.reset):
+        again()
+        assert [ask(sandbox, "GET", f"{API}/me").status_code for _ in range(2)] == [503, 200]
+
+
+def test_a_span_runs_on_the_sandboxs_clock(sandbox):
+    """Putting the clock forward brings a fault on, and over."""
+    sandbox.set_faults([Fault(kind="status", span_seconds=(100, 200))])
+    statuses = []
+    for _ in range(3):
+        statuses.append(ask(sandbox, "GET", f"{API}/me").status_code)
+        sandbox.advance(100)
+    assert statuses == [200, 503, 200]
+
+
+# As JSON
+
+
+def test_faults_are_set_and_cleared_by_a_control_route(sandbox):
+    """What is put comes back complete, works, and is gone after DELETE."""
+    url = sandbox.base_url + "/control/faults"
+    given = [{"kind": "status", "status": 500, "nth": [1], "route": "GET /me"}]
+    put = requests.put(url, json=given, timeout=10)
+    assert put.status_code == 200
+    assert (
+        parse_faults(put.json()) == parse_faults(given) == parse_faults(requests.get(url, timeout=10).json())
+    )
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 500
+    assert requests.delete(url, timeout=10).json() == []
+    assert parse_faults(faults_as_json(parse_faults(given))) == parse_faults(given)
+
+
+BAD_FAULTS = {
+    "no list": ({"kind": "status"}, "JSON list"),
+    "no object": ([1], "JSON list"),
+    "no kind": ([{}], "needs a kind"),
+    "a kind there is not": ([{"kind": "fire"}], "kind must be one of"),
+    "a kind of another type": ([{"kind": ["status"]}], "kind must be one of"),
+    "a word there is not": ([{"kind": "status", "when": 1}], "has no 'when'"),
+    "the request before the first": ([{"kind": "status", "nth": [0]}], "nth must be"),
+    "a number for a list": ([{"kind": "status", "nth": 1}], "nth must be"),
+    "true for a number": ([{"kind": "status", "first": True}], "first and every"),
+    "too likely": ([{"kind": "status", "probability": 2}], "probability must be"),
+    "an unlikely text": ([{"kind": "status", "probability": "0.5"}], "probability must be"),
+    "a span that ends before it begins": ([{"kind": "status", "span_seconds": [2, 1]}], "span_seconds"),
+    "half a span": ([{"kind": "status", "span_seconds": [2]}], "span_seconds"),
+    "a redirect": ([{"kind": "status", "status": 302}], "status must be"),
+    "a body there is not": ([{"kind": "status", "body": "xml"}], "body must be"),
+    "a torn answer to nothing": ([{"kind": "truncated", "applied": False}], "applied can be said only of"),
+    "a hang for ever": ([{"kind": "hang", "seconds": 1e9}], "seconds must be"),
+    "a route that is a number": ([{"kind": "status", "route": 7}], "must be texts"),
+}
+
+
+@pytest.mark.parametrize(("document", "words"), BAD_FAULTS.values(), ids=BAD_FAULTS)
+def test_a_fault_that_cannot_be_is_told_in_a_sentence(sandbox, document, words):
+    """The control route says 400 and why, and the faults that were set stay."""
+    sandbox.set_faults([Fault(kind="status", route="GET /me")])
+    answer = requests.put(sandbox.base_url + "/control/faults", json=document, timeout=10)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 503
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1])
+def test_odd_numbers_are_refused(number):
+    """Not a number, endless and negative times are no times."""
+    for name in ("seconds", "probability"):
+        with pytest.raises(ValueError, match=name):
+            Fault(kind="hang", **{name: number})
+
+
+def test_it_stops_within_moments_while_an_answer_hangs():
+    """Leaving the block ends a request that would have hung for an hour."""
+    with ThreadPoolExecutor(1) as pool:
+        with Sandbox(faults=[Fault(kind="hang", seconds=3600)]) as sandbox:
+            waiting = pool.submit(ask, sandbox, "GET", f"{API}/me")
+            while not sandbox.journal:
+                time.sleep(0.005)
+            started = time.monotonic()
+        assert time.monotonic() - started < 8
+        # The client learns nothing: its connection is dropped, or a last 500 gets through.
+        assert waiting.exception(timeout=10) or waiting.result().status_code == 500

@@ -1,0 +1,47 @@
+"""Files that a person or a scheduler reads later: whole or not at all, contacts masked, nothing that runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from .contacts import mask_email, mask_person, mask_phone, mask_value
+
+_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""How text begins that a spreadsheet would run."""
+_MASKS = {"email": mask_email, "phone": mask_phone, "person": mask_person, "trait_value": mask_value}
+
+
+def masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
+    shown = table.assign(
+        **{name: table[name].map(mask, na_action="ignore") for name, mask in _MASKS.items() if name in table}
+    )
+    return shown.rename(columns={"email": "email_masked", "phone": "phone_masked"})
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no cell is a formula."""
+    return str(table.apply(_without_formulas).to_csv(index=False))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside *path*, then move into place, so that no reader meets half a file."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _without_formulas(column: pd.Series) -> pd.Series:
+    """Keep a spreadsheet from running a cell: such text begins with an apostrophe."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.mask(column.str.startswith(_STARTS), "'" + column)
+    if column.dtype.kind != "O":
+        return column
+    return column.map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_STARTS) else v)

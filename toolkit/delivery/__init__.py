@@ -1,0 +1,95 @@
+"""Send a plan's writes and custom events, in order, and know what became of each.
+
+Order: subscribers who must stop receiving, then the other writes, then the custom events, so that targeting
+is right before anything is triggered. One write per subscriber, its events after it. Every write is in
+the journal before it leaves, and its custom events with it, so that a run that dies can be taken up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from toolkit.lookup import Postscript
+from toolkit.plan import Plan
+from toolkit.runs import Transition
+from toolkit.statuses import get_reason
+
+from .journal import Journal
+from .outcomes import Outcomes
+from .transitions import Poster, transition_id
+from .writes import Writer
+
+__all__ = ["Delivery", "Journal", "Outcomes", "removal_limit_sentence", "transition_id"]
+
+
+def removal_limit_sentence(plan: Plan) -> str:
+    """Say by how much the plan exceeds its limit on removals, and what to do."""
+    return (
+        f"The plan removes {plan.removes} memberships, {plan.removal_share:.0%} of those looked at; "
+        f"max_removal_share allows {plan.max_removal_share:.0%}. Nothing was written. "
+        + get_reason("REMOVAL_LIMIT").fix
+    )
+
+
+@dataclass(kw_only=True)
+class Delivery:
+    """One live run."""
+
+    run_id: str
+    shop_id: str
+    plan: Plan
+    postscript: Postscript
+    journal: Journal
+    outcomes: Outcomes
+    canary: int = 1
+    """Subscribers who are written one by one first, each read before and after."""
+    read_again: bool = False
+    """True reads every subscriber again before its write: somebody else writes to the same list."""
+    repeat_unknown: bool = False
+    """True posts custom events again whose answer was lost."""
+
+    def carry_out(self) -> None:
+        """Send everything, in order, until done or stopped."""
+        if self.plan.exceeds_removal_limit:
+            self.outcomes.stop(removal_limit_sentence(self.plan), reason="REMOVAL_LIMIT")
+            return
+        writer = Writer(
+            run_id=self.run_id,
+            shop_id=self.shop_id,
+            plan=self.plan,
+            postscript=self.postscript,
+            journal=self.journal,
+            outcomes=self.outcomes,
+        )
+        poster = Poster(
+            run_id=self.run_id,
+            shop_id=self.shop_id,
+            postscript=self.postscript,
+            journal=self.journal,
+            outcomes=self.outcomes,
+        )
+        try:
+            self.journal.close_calls(self.shop_id)
+            left_over: list[Transition] = []
+            if self.plan.custom_events == "transitions":
+                left_over = poster.take_up(repeat_unknown=self.repeat_unknown)
+            removals = int(self.plan.writes["has_removal"].sum())
+            self._write(writer, range(removals))
+            self._write(writer, range(removals, len(self.plan.writes)))
+            if not self.outcomes.is_stopping:
+                poster.post_all(left_over, writer.due.values())
+        except KeyboardInterrupt:
+            self.outcomes.cancel()
+
+    def _write(self, writer: Writer, group: range) -> None:
+        """Write a group: the first ones checked, until it is certain that writing loses nothing."""
+        first = group.start
+        while first < group.stop and not self.outcomes.is_stopping:
+            has_others = writer.get(first).others > 0
+            if first >= self.canary and (writer.is_proved or not has_others):
+                break
+            writer.write_read_again(first)
+            first += 1
+        act: Callable[[int], None] = writer.write_read_again if self.read_again else writer.write
+        self.outcomes.for_all(act, range(first, group.stop))

@@ -1,0 +1,146 @@
+"""What became of each change of a plan, as it becomes known, and whether the run goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
+
+import pandas as pd
+
+from toolkit.errors import InvalidAuthenticationError, LostAnswerError, PostscriptError, RejectedError
+from toolkit.lookup import WORKERS
+from toolkit.plan import Plan
+from toolkit.statuses import ChangeStatus
+
+FAILURES_IN_A_ROW = 5
+"""Calls that fail one after the other before the run gives up: Postscript is down, not one subscriber."""
+CANCELED = "The run was canceled; what was under way has finished, the rest is pending."
+
+Item = TypeVar("Item")
+
+
+class Outcomes:
+    """The state of one live run while it goes on. Safe to use from several threads."""
+
+    def __init__(
+        self, plan: Plan, *, on_progress: Callable[[int, int], None], cancel: threading.Event | None = None
+    ) -> None:
+        self.error = ""
+        self.canceled = False
+        self.unresolved = 0
+        """Custom events of earlier runs that were not confirmed: no answer came, or they failed again."""
+        self.external_ids: dict[int, str] = {}
+        """Row → its custom event's id, once its subscriber's turn came."""
+        self._plan = plan
+        self._on_progress = on_progress
+        self._cancel = cancel or threading.Event()
+        self._told: dict[int, tuple[str, str, str]] = {}
+        self._stopping = threading.Event()
+        self._unreached = "NOT_REACHED"
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._done = 0
+        self._all = len(plan.writes) + plan.transitions
+
+    @property
+    def is_stopping(self) -> bool:
+        """True when nothing more may be begun."""
+        if self._cancel.is_set() and not self._stopping.is_set():
+            self.cancel()
+        return self._stopping.is_set()
+
+    def stop(self, error: str, *, reason: str = "NOT_REACHED") -> None:
+        """End the run: nothing more is started. The first error stands."""
+        with self._lock:
+            if not self.error:
+                self.error, self._unreached = error, reason
+        self._stopping.set()
+
+    def cancel(self) -> None:
+        """End the run because somebody asked for it."""
+        self.canceled = True
+        self.stop(CANCELED)
+
+    def tell(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
+        """Say what became of these rows of the plan."""
+        with self._lock:
+            for index in rows:
+                self._told[index] = (status.value, reason, message)
+
+    def fail(self, rows: Iterable[int], error: PostscriptError) -> None:
+        """Say that these rows failed, and stop when everything else would fail too."""
+        if isinstance(error, LostAnswerError):
+            self.tell(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
+        elif isinstance(error, RejectedError) and error.status_code == 404:
+            self.tell(rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", str(error))
+        elif isinstance(error, RejectedError):
+            self.tell(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
+        else:
+            self.tell(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
+            with self._lock:
+                self._failures += 1
+                in_a_row = self._failures
+            if isinstance(error, InvalidAuthenticationError) or in_a_row >= FAILURES_IN_A_ROW:
+                self.stop(str(error))
+
+    def leave_unresolved(self) -> None:
+        """Count a custom event of an earlier run that could not be confirmed."""
+        with self._lock:
+            self.unresolved += 1
+
+    def advance(self) -> None:
+        """Count one more call that went well."""
+        with self._lock:
+            self._failures = 0
+            self._done += 1
+            done = self._done
+        self._on_progress(done, max(self._all, done))
+
+    def for_all(self, act: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """Act on every item, several at once, in their order, until done or stopped.
+
+        What is under way when the run stops, or is interrupted, still finishes.
+        """
+        left, turn = iter(items), threading.Lock()
+
+        def work() -> None:
+            while not self.is_stopping:
+                with turn:
+                    found = [*islice(left, 1)]
+                if not found:
+                    return
+                act(found[0])
+
+        if not items:
+            return
+        with ThreadPoolExecutor(min(WORKERS, len(items))) as pool:
+            futures: list[Future[None]] = []
+            try:
+                futures += [pool.submit(work) for _ in range(min(WORKERS, len(items)))]
+                wait(futures, return_when=FIRST_EXCEPTION)
+                for future in futures:
+                    if future.done():
+                        future.result()
+            except BaseException:
+                self._stopping.set()
+                wait(futures)
+                raise
+
+    def table(self) -> pd.DataFrame:
+        """Return the planned changes (CHANGE_COLUMNS) with what became of them."""
+        changed = self._plan.changes.copy()
+        if self.external_ids:
+            ids = pd.Series(self.external_ids, dtype="str")
+            changed.loc[ids.index, "external_id"] = ids
+        if self._stopping.is_set():
+            # Whatever was decided to be sent and has no outcome was not reached.
+            for index in changed.index[changed["operation"].notna()]:
+                self._told.setdefault(index, (ChangeStatus.PENDING.value, self._unreached, ""))
+        if self._told:
+            told = pd.DataFrame.from_dict(self._told, orient="index").astype("str")
+            for position, name in enumerate(("status", "reason_code", "status_message")):
+                changed.loc[told.index, name] = told[position]
+        return changed

@@ -1,0 +1,310 @@
+"""Write one subscriber: once, whole lists, and never on the word of a shop that lost something before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from toolkit import wire
+from toolkit.errors import InvalidAuthenticationError, PostscriptError, RejectedError
+from toolkit.lookup import Postscript
+from toolkit.plan import Plan, properties_of
+from toolkit.runs import Transition
+from toolkit.statuses import ChangeStatus, get_reason
+
+from .journal import Journal
+from .outcomes import Outcomes
+from .transitions import transition_of
+from .write import LIST, Write, has_lost, is_kept, json_text
+
+
+class Writer:
+    """Carries the writes of a plan out."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        shop_id: str,
+        plan: Plan,
+        postscript: Postscript,
+        journal: Journal,
+        outcomes: Outcomes,
+    ) -> None:
+        self._run_id, self._shop_id, self._plan = run_id, shop_id, plan
+        self._postscript, self._journal, self._outcomes = postscript, journal, outcomes
+        wanted = plan.changes.index[plan.changes["operation"].notna()].to_numpy()
+        writes = pd.Index(plan.writes["subscriber_id"])
+        codes = writes.get_indexer(plan.changes.loc[wanted, "subscriber_id"])
+        order = np.argsort(codes, kind="stable")
+        self._rows = wanted[order]
+        self._starts = np.searchsorted(codes[order], np.arange(len(writes) + 1))
+        self._places = pd.Index(plan.subscribers["subscriber_id"]).get_indexer(writes)
+        self.due: dict[str, list[Transition]] = {}
+        """Subscriber → the custom events that are due after its write."""
+        self.is_proved = False
+        """True once a write was seen to keep the subscriber's other properties."""
+
+    def get(self, position: int) -> Write:
+        """Return the write at that place of the plan."""
+        row = self._plan.writes.iloc[position]
+        return Write(
+            subscriber_id=row["subscriber_id"],
+            before=properties_of(row["before"]),
+            after=properties_of(row["after"]),
+            rows=tuple(self._rows[self._starts[position] : self._starts[position + 1]].tolist()),
+            property_count=int(row["property_count"]),
+            has_list=bool(row["has_property"]),
+            traits=self._traits(position),
+        )
+
+    def _traits(self, position: int) -> str | None:
+        held = self._plan.subscribers["properties"].iat[self._places[position]]
+        return None if pd.isna(held) else held
+
+    def write(self, position: int) -> None:
+        """Write one subscriber as planned."""
+        self._write(self.get(position), None)
+
+    def write_read_again(self, position: int) -> None:
+        """Read the subscriber again, write what is still lacking, and see that nothing was lost by it."""
+        write = self.get(position)
+        try:
+            record = wire.parse_record(self._postscript.send(wire.get_subscriber(write.subscriber_id)))
+        except PostscriptError as error:
+            if isinstance(error, RejectedError) and wire.is_gone(error):
+                self._gone(write.rows)
+            else:
+                self._outcomes.fail(write.rows, error)
+            return
+        if record is None:
+            self._write(write, None)
+            return
+        fresh = self._as_it_is_now(write, record)
+        if fresh is not None:
+            self._write(fresh, record)
+
+    def _as_it_is_now(self, write: Write, record: wire.Subscriber) -> Write | None:
+        """Return the write for what the subscriber holds now; None when nothing is left of it."""
+        listed = wire.read_audiences(record.properties)
+        if listed is None and LIST in write.after:
+            self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
+            return None
+        listed = listed or ()
+        rows: list[int] = []
+        add: list[str] = []
+        remove: set[str] = set()
+        for index in write.rows:
+            operation = self._plan.changes.at[index, "operation"]
+            key = self._plan.changes.at[index, "audience_key"]
+            if operation == "add" and key in listed:
+                self._outcomes.tell([index], ChangeStatus.UNCHANGED, "ALREADY_IN")
+            elif operation == "remove" and key not in listed:
+                self._outcomes.tell([index], ChangeStatus.UNCHANGED, "ALREADY_OUT")
+            else:
+                rows.append(index)
+                add += [key] if operation == "add" else []
+                remove |= {key} if operation == "remove" else set()
+        if not rows:
+            return None
+        has_list = LIST in record.properties
+        if add and not has_list and len(record.properties) >= wire.MAX_PROPERTIES:
+            self._outcomes.tell(rows, ChangeStatus.CONFLICT, "PROPERTY_LIMIT")
+            return None
+        traits = {name: value for name, value in write.after.items() if name != LIST}
+        kept = [key for key in listed if key not in remove]
+        lists = {LIST: [*dict.fromkeys([*kept, *add])]} if add or remove else {}
+        after = {**lists, **traits}
+        return replace(
+            write,
+            before={
+                **({LIST: [*listed]} if lists else {}),
+                **{name: record.properties[name] for name in traits if name in record.properties},
+            },
+            after=after,
+            rows=tuple(rows),
+            property_count=len(record.properties),
+            has_list=has_list,
+        )
+
+    def _write(self, write: Write, record: wire.Subscriber | None) -> None:
+        error = self._patch(write, record)
+        audiences = tuple(i for i in write.rows if self._plan.changes.at[i, "operation"] != "set")
+        is_refused = isinstance(error, RejectedError) and error.status_code != 404
+        if is_refused and error is not None and error.status_code == 400 and self._is_gone(write):
+            self._gone(write.rows)
+            return
+        if is_refused and error is not None and 0 < len(audiences) < len(write.rows):
+            # A trait that Postscript does not take must not keep the audiences from the subscriber.
+            self._outcomes.fail([i for i in write.rows if i not in audiences], error)
+            write = replace(write.only_audiences(), rows=audiences)
+            error = self._patch(write, record)
+        if error is None:
+            return
+        if isinstance(error, RejectedError) and error.status_code == 404:
+            self._gone(write.rows)
+        else:
+            self._outcomes.fail(write.rows, error)
+
+    def _is_gone(self, write: Write) -> bool:
+        """Tell whether a refusal with 400 means that there is no such subscriber."""
+        try:
+            self._postscript.send(wire.get_subscriber(write.subscriber_id))
+        except PostscriptError as error:
+            return isinstance(error, RejectedError) and wire.is_gone(error)
+        return False
+
+    def _gone(self, rows: Sequence[int]) -> None:
+        self._outcomes.tell(
+            rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", get_reason("SUBSCRIBER_GONE").meaning
+        )
+        self._journal.forget_subscriber(self._shop_id, self._plan.changes.at[rows[0], "subscriber_id"])
+
+    def _patch(self, write: Write, record: wire.Subscriber | None) -> PostscriptError | None:
+        """Send the write; return the error when it failed."""
+        is_told = self._plan.custom_events == "transitions"
+        due = self._transitions(write.rows)
+        told = list(due.values()) if is_told else []
+        request = wire.write_properties(write.subscriber_id, write.after)
+        call = self._journal.start_write(
+            self._run_id,
+            self._shop_id,
+            write.subscriber_id,
+            route=request.route,
+            before=json_text(write.before),
+            after=json_text(write.after),
+            due=told,
+        )
+        ids = [transition.external_id for transition in told]
+        try:
+            answer = self._postscript.send(request)
+        except PostscriptError as error:
+            # A failed write may have been carried out after all, by an earlier try too: its events stay
+            # planned then.
+            forget = isinstance(error, RejectedError | InvalidAuthenticationError) and error.tries == 1
+            self._journal.end_write(
+                call,
+                outcome=f"{type(error).__name__}: {error}",
+                status_code=error.status_code,
+                tries=error.tries,
+                due=ids if forget else [],
+            )
+            return error
+        after = wire.parse_written(write.subscriber_id, answer)
+        problem = self._problem_of(write, record, after)
+        if problem:
+            is_back = record is not None and self._put_back(write.subscriber_id, record)
+            # What was put back has not happened; of anything else, the next run asks how it stands.
+            self._journal.end_write(
+                call,
+                outcome=f"PropertiesLost: {problem}",
+                status_code=answer.status_code,
+                tries=answer.tries,
+                due=ids if is_back else [],
+            )
+            self._outcomes.tell(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
+            self._outcomes.stop(f"{problem} What it held was {'' if is_back else 'not '}put back.")
+            return None
+        if after is not None and not is_kept(write, after):
+            self._journal.end_write(
+                call, outcome="WriteNotKept", status_code=answer.status_code, tries=answer.tries, due=ids
+            )
+            self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
+            return None
+        open_ids = self._journal.end_write(
+            call,
+            outcome="ok",
+            status_code=answer.status_code,
+            tries=answer.tries,
+            due=ids,
+            held=write.held(self._shop_id, len(after.properties) if after else None),
+        )
+        self._settle(write, due, open_ids)
+        return None
+
+    def _settle(self, write: Write, due: Mapping[int, Transition], open_ids: Collection[str]) -> None:
+        """Say what the write did; rows whose custom event is still to come wait for it."""
+        for index in write.rows:
+            transition = due.get(index)
+            if transition is not None and transition.external_id in open_ids:
+                self._outcomes.tell([index], ChangeStatus.PENDING, "NOT_REACHED")
+                self.due.setdefault(write.subscriber_id, []).append(transition)
+            else:
+                self._outcomes.tell([index], *done(transition))
+        self._outcomes.advance()
+
+    def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
+        """Return row → custom event; a trait has none."""
+        found = {
+            index: transition_of(self._plan.changes, index, self._shop_id)
+            for index in rows
+            if self._plan.changes.at[index, "operation"] != "set"
+        }
+        self._outcomes.external_ids.update({index: t.external_id for index, t in found.items()})
+        return found
+
+    # --- the guard ------------------------------------------------------------------------------------
+
+    def _problem_of(self, write: Write, before: wire.Subscriber | None, after: wire.Subscriber | None) -> str:
+        """Return what a write did wrong, in a sentence; empty when nothing did.
+
+        The API is believed to merge by key. If it replaced them instead, every further write would erase
+        other integrations' data. An empty answer says nothing, so the first writes are read again.
+        """
+        if before is not None and after is None:
+            try:
+                after = wire.parse_record(self._postscript.send(wire.get_subscriber(write.subscriber_id)))
+            except PostscriptError:
+                return ""
+        if after is None:
+            return ""
+        if has_lost(write, before, after):
+            return (
+                f"Subscriber {write.subscriber_id} had {write.property_count} properties before the write "
+                f"and has lost some by it. {get_reason('PROPERTIES_LOST').fix}"
+            )
+        if before is None:
+            return ""
+        if not is_kept(write, after):
+            return f"Subscriber {write.subscriber_id}: {get_reason('WRITE_NOT_KEPT').meaning}"
+        self.is_proved = self.is_proved or write.others > 0
+        if before.updated_at and after.updated_at == before.updated_at:
+            # Who changes does not show as changed: what was read would never be renewed.
+            self._journal.distrust_mirror(self._shop_id)
+        return ""
+
+    def _put_back(self, subscriber_id: str, before: wire.Subscriber) -> bool:
+        """Write everything that the subscriber held; tell whether that went well."""
+        held = {name: value for name, value in before.properties.items() if value is not None}
+        request = wire.write_properties(subscriber_id, held)
+        call = self._journal.start_write(
+            self._run_id,
+            self._shop_id,
+            subscriber_id,
+            route=request.route,
+            before="{}",
+            after=json_text(held),
+            due=(),
+        )
+        try:
+            answer = self._postscript.send(request)
+        except PostscriptError as error:
+            said = f"{type(error).__name__}: {error}"
+            self._journal.end_write(
+                call, outcome=said, status_code=error.status_code, tries=error.tries, due=[]
+            )
+            return False
+        self._journal.end_write(
+            call, outcome="put back", status_code=answer.status_code, tries=answer.tries, due=[]
+        )
+        return True
+
+
+def done(transition: Transition | None) -> tuple[ChangeStatus, str]:
+    """Return the status and reason of a row that was carried out."""
+    if transition is None:
+        return ChangeStatus.UPDATED, "TRAIT_NEW_VALUE"
+    return (ChangeStatus.ADDED, "ENTERED") if transition.entered else (ChangeStatus.REMOVED, "EXITED")

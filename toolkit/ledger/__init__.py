@@ -1,0 +1,29 @@
+"""The ledger: what was asked, what Postscript holds, what was sent. One database, many shops.
+
+SQLite in WAL mode by default, so that it can be read while a scheduled run writes; PostgreSQL for a team.
+"""
+
+from __future__ import annotations
+
+from .history import History
+from .journal import Journal
+from .mirrors import Mirrors
+from .schema import metadata, transitions
+from .words import Words
+
+__all__ = ["Ledger", "metadata", "transitions"]
+
+
+class Ledger(History, Words, Mirrors, Journal):
+    """A ledger, opened and brought to the newest schema. Safe to use from several threads.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL such as ``sqlite:///ledger.db`` or ``postgresql+psycopg://…``.
+
+    Raises
+    ------
+    LedgerError
+        The database cannot be opened, or belongs to a newer version of the toolkit.
+    """

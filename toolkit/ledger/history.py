@@ -1,0 +1,80 @@
+"""Runs, and how their events and changes ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from toolkit.errors import UnknownRunError
+from toolkit.plan import CHANGE_COLUMNS
+from toolkit.runs import RunRecord
+
+from .database import Database, upsert
+from .frames import insert, read_objects, records, typed
+from .schema import changes, runs, totals
+
+_KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
+"""Statuses that most rows of most runs have: counted in totals, not stored row by row."""
+_KEYS = ("audience_key", "trait_key")
+"""What a row is about: one of them, the other is empty; a primary key holds no null."""
+
+
+class History(Database):
+    """The part of the ledger that keeps runs."""
+
+    def save_run(self, run: RunRecord) -> None:
+        """Write a run's record, over an earlier one of the same id."""
+        row = {**vars(run), "facts": json.dumps(run.facts)}
+        with self._writing() as connection:
+            upsert(connection, runs, [row])
+
+    def get_run(self, run_id: str = "") -> RunRecord:
+        """Return a run's record, the latest when no id is given; UnknownRunError when there is none."""
+        query = sa.select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(1)
+        if run_id:
+            query = query.where(runs.c.run_id == run_id)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            what = f'holds no run "{run_id}"' if run_id else "holds no run yet"
+            raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
+        return RunRecord(**{**row, "facts": json.loads(row["facts"])})
+
+    def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
+        """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
+        rows = changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)]
+        rows = rows.reindex(columns=[*CHANGE_COLUMNS]).assign(run_id=run_id)
+        rows = rows.fillna(dict.fromkeys(_KEYS, ""))[[*changes.columns.keys()]]
+        with self._writing() as connection:
+            for table in (totals, changes):
+                connection.execute(sa.delete(table).where(table.c.run_id == run_id))
+            for kind, frame in (("event", events), ("change", changed)):
+                for counted in _count(run_id, kind, frame):
+                    insert(connection, totals, counted)
+            for some in records(rows):
+                insert(connection, changes, some)
+
+    def load_totals(self, run_id: str) -> pd.DataFrame:
+        """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
+        with self._reading() as connection:
+            frame = read_objects(connection, sa.select(totals).where(totals.c.run_id == run_id))
+        return frame.drop(columns="run_id").infer_objects()
+
+    def load_changes(self, run_id: str) -> pd.DataFrame:
+        """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting."""
+        query = sa.select(changes).where(changes.c.run_id == run_id)
+        query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
+        with self._reading() as connection:
+            frame = read_objects(connection, query)
+        frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
+        return typed(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
+
+
+def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
+    keys = [*_KEYS, "status", "reason_code"]
+    counted = frame[keys].fillna("").value_counts(sort=False).rename("count").reset_index()
+    return records(counted.assign(run_id=run_id, kind=kind))

@@ -1,0 +1,82 @@
+"""The mirror of a shop's subscribers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from toolkit.mirror import Mirror, Reading
+from toolkit.plan import SUBSCRIBER_COLUMNS
+
+from .database import Database, now, upsert
+from .frames import ROWS_AT_ONCE, insert, read_frame, records
+from .schema import asked, mirrors, subscribers
+
+
+class Mirrors(Database):
+    """The part of the ledger that keeps what Postscript held when it was last read."""
+
+    def load_mirror(self, shop_id: str) -> Mirror:
+        """Return the mirror of a shop; an empty one when it was never read."""
+        columns = [subscribers.c[name] for name in SUBSCRIBER_COLUMNS]
+        query = sa.select(*columns).where(subscribers.c.shop_id == shop_id)
+        contacts = sa.select(asked.c.contact).where(asked.c.shop_id == shop_id)
+        with self._reading() as connection:
+            about = connection.execute(sa.select(mirrors).where(mirrors.c.shop_id == shop_id)).first()
+            if about is None:
+                return Mirror.empty()
+            return Mirror(
+                subscribers=read_frame(
+                    connection, query.order_by(subscribers.c.subscriber_id), SUBSCRIBER_COLUMNS
+                ),
+                newest=about.newest,
+                is_complete=about.is_complete,
+                asked=frozenset(connection.execute(contacts).scalars()),
+                trait_keys=tuple(json.loads(about.trait_keys)),
+                page_size=about.page_size,
+            )
+
+    def save_mirror(self, shop_id: str, reading: Reading) -> None:
+        """Write what a reading brought, all of it or nothing."""
+        mirror = reading.mirror
+        about = {
+            "shop_id": shop_id,
+            "newest": mirror.newest,
+            "is_complete": mirror.is_complete,
+            "trait_keys": json.dumps(mirror.trait_keys),
+            "page_size": mirror.page_size,
+            "read_at": now(),
+        }
+        mine = subscribers.c.shop_id == shop_id
+        contacts_of = sa.select(asked.c.contact).where(asked.c.shop_id == shop_id)
+        with self._writing() as connection:
+            if reading.replaces:
+                connection.execute(sa.delete(subscribers).where(mine))
+            for ids in _some(reading.gone):
+                connection.execute(sa.delete(subscribers).where(mine, subscribers.c.subscriber_id.in_(ids)))
+            for rows in records(reading.read.assign(shop_id=shop_id)):
+                upsert(connection, subscribers, rows)
+            if reading.replaces:
+                connection.execute(sa.delete(asked).where(asked.c.shop_id == shop_id))
+            known = frozenset(connection.scalars(contacts_of))
+            for contacts in _some(sorted(mirror.asked - known)):
+                insert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
+            upsert(connection, mirrors, [about])
+
+    def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
+        """Take a subscriber out of the mirror who is not there any more."""
+        mine = (subscribers.c.shop_id == shop_id) & (subscribers.c.subscriber_id == subscriber_id)
+        self._commit(lambda connection: connection.execute(sa.delete(subscribers).where(mine)))
+
+    def distrust_mirror(self, shop_id: str) -> None:
+        """Have the whole list read again next time: what changes does not show as changed."""
+        mine = mirrors.c.shop_id == shop_id
+        self._commit(lambda connection: connection.execute(sa.update(mirrors).where(mine).values(newest="")))
+
+
+def _some(values: Iterable[str]) -> list[list[str]]:
+    """Cut values into lists that fit one statement."""
+    listed = [*values]
+    return [listed[i : i + ROWS_AT_ONCE] for i in range(0, len(listed), ROWS_AT_ONCE)]

@@ -1,0 +1,88 @@
+"""The mirror: what is known of a shop's subscribers, how far that reaches, and how a reading renews it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .memberships import empty_table
+from .plan import SUBSCRIBER_COLUMNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A copy of a shop's subscribers, as far as they were read."""
+
+    subscribers: pd.DataFrame
+    """SUBSCRIBER_COLUMNS."""
+    newest: str = ""
+    """``updated_at`` up to which nothing is lacking; empty when it must be read anew."""
+    is_complete: bool = False
+    """True when it holds everybody; else only who was asked for, and who changed since."""
+    asked: frozenset[str] = frozenset()
+    """Digits and emails that were looked up, found or not; empty when it is complete."""
+    trait_keys: tuple[str, ...] = ()
+    """Properties that were read beside the audiences."""
+    page_size: int = 0
+    """Subscribers a page; 0 when there was never more than one."""
+
+    @classmethod
+    def empty(cls) -> Mirror:
+        """Return a mirror that shows nobody."""
+        return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
+
+    def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool) -> bool:
+        """Tell whether reading what changed since is enough."""
+        return (
+            bool(self.newest)
+            and set(trait_keys) <= set(self.trait_keys)
+            and (self.is_complete or not complete)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The subscribers as Postscript holds them now, and what it took to know."""
+
+    mirror: Mirror
+    """As it is after the reading."""
+    read: pd.DataFrame
+    """SUBSCRIBER_COLUMNS: the rows that were read now."""
+    gone: tuple[str, ...] = ()
+    """Ids that the mirror had and must not have any more."""
+    replaces: bool = False
+    """True when nothing of the earlier mirror was kept."""
+    method: str
+    """``listing``, ``lookups`` or ``changes``."""
+    estimates: Mapping[str, int] = field(default_factory=dict)
+    """Method → calls that it would have taken, as far as it was considered."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people: what was found out about the shop on the way."""
+
+    @property
+    def subscribers(self) -> pd.DataFrame:
+        """SUBSCRIBER_COLUMNS: everybody who is known."""
+        return self.mirror.subscribers
+
+
+def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Lay what was read over what was known; return everybody, and the ids that are gone.
+
+    A phone belongs to one subscriber of a shop: who had it under another id is not there any more.
+    """
+    if before.empty or read.empty:
+        return (read if before.empty else before), ()
+    again = _is_in(before["subscriber_id"], read["subscriber_id"])
+    moved = ~again & _is_in(before["phone_digits"], read["phone_digits"].dropna())
+    everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
+    return everybody.astype(SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
+
+
+def _is_in(values: pd.Series, others: pd.Series) -> pd.Series:
+    # pandas' isin() would look texts up one by one.
+    found = pc.is_in(pa.array(values), value_set=pa.array(others), skip_nulls=True)
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index, dtype="bool")

@@ -1,0 +1,223 @@
+"""When a request may leave: evenly spaced over all threads and all processes that use one key.
+
+Postscript counts requests for the shop, whoever sends them. So the next start is kept in a small file that
+every process of this user opens for the same key; two runs at once take turns. After a refusal (429) all of
+them slow down, because the official integration may be using the same budget, and recover little by little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from .errors import SettingsError
+
+SLOWER = 0.75
+"""What a refusal leaves of the pace."""
+SLOWEST = 0.1
+RECOVERY_SECONDS = 120.0
+"""From a standstill to the full pace; a quarter comes back in thirty seconds."""
+_KEPT_SECONDS = 24 * 3600
+_LONGEST_HOLD_SECONDS = 300.0
+"""A start further away than this is of before the machine was started, when its clock began anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """The state of one budget, in seconds of a clock that all its users share."""
+
+    next: float = float("-inf")
+    """Nobody starts before this."""
+    speed: float = 1.0
+    """Share of the pace that was left when it was last cut."""
+    cut_at: float = float("-inf")
+
+    def speed_at(self, now: float) -> float:
+        """Return the share of the pace that may be used, 0 to 1."""
+        if self.cut_at == float("-inf"):
+            return 1.0
+        return min(1.0, self.speed + (now - self.cut_at) / RECOVERY_SECONDS)
+
+
+class Budget(Protocol):
+    """Where the turns of one key are kept."""
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep everybody else out."""
+
+    def load(self) -> Turns:
+        """Return the turns as they stand; only while changing."""
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns; only while changing."""
+
+
+class OwnBudget:
+    """The turns of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns = Turns()
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep the other threads out."""
+        return self._lock
+
+    def load(self) -> Turns:
+        """Return the turns."""
+        return self._turns
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns."""
+        self._turns = turns
+
+
+class SharedBudget:
+    """The turns of all processes of this user that call one address with one key.
+
+    The file is named by a fingerprint of both; the key is not in it.
+    """
+
+    _FORM = struct.Struct("<3d")
+
+    def __init__(self, folder: Path, *secrets: str) -> None:
+        name = hashlib.sha256("\x1f".join(secrets).encode()).hexdigest()[:24]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _drop_old(folder)
+            self._path = folder / f"{name}.turns"
+            self._lock = FileLock(folder / f"{name}.lock", thread_local=False, poll_interval=0.002)
+            with self._lock:
+                self._path.touch()
+        except OSError as error:
+            raise SettingsError(
+                f"The pace cannot be shared with other runs: {folder} cannot be written "
+                f"({error.strerror}). Set TOOLKIT_BUDGET_FOLDER to a folder that can."
+            ) from None
+        self._threads = threading.Lock()
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep every other thread and process out."""
+        return _Both(self._threads, self._lock)
+
+    def load(self) -> Turns:
+        """Return the turns; what cannot be read, or is of an earlier start of the machine, is as new."""
+        found = b""
+        with suppress(OSError):
+            found = self._path.read_bytes()
+        if len(found) != self._FORM.size:
+            return Turns()
+        start, speed, cut_at = self._FORM.unpack(found)
+        now = time.monotonic()
+        if not max(start, cut_at) - now < _LONGEST_HOLD_SECONDS or not SLOWEST <= speed <= 1:
+            return Turns()
+        return Turns(next=start, speed=speed, cut_at=cut_at)
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns."""
+        # One write of 24 bytes over the old ones: a process that is killed leaves the old or the new.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at))
+        finally:
+            os.close(descriptor)
+
+
+class _Both:
+    """Two locks, one after the other."""
+
+    def __init__(self, first: threading.Lock, second: FileLock) -> None:
+        self._first, self._second = first, second
+
+    def __enter__(self) -> None:
+        self._first.acquire()
+        self._second.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._second.release()
+        self._first.release()
+
+
+def shared_folder(named: str = "") -> Path:
+    """Return the folder in which processes share their pace: the one that is named, else this user's."""
+    return Path(named) if named else user_cache_path("audience-toolkit") / "pace"
+
+
+def _drop_old(folder: Path) -> None:
+    """Remove what no run has used for a day."""
+    oldest = time.time() - _KEPT_SECONDS
+    for path in folder.glob("*.turns"):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+class Pacer:
+    """Hands out start times, evenly spaced, to any number of threads and processes."""
+
+    def __init__(
+        self,
+        requests_per_second: float,
+        *,
+        budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = 1 / requests_per_second
+        self._budget = budget or OwnBudget()
+        self._clock = clock
+        self._sleep = sleep
+        self._turn = threading.Lock()
+
+    def wait(self) -> None:
+        """Block until it is this caller's turn.
+
+        Whoever waits keeps the others of its process behind it, and the next turn counts from when this one
+        really began: after a stall nothing is made up for, because what is sent together is counted together.
+        """
+        with self._turn:
+            late = 0.0
+            while (remaining := self._take(late)) > 0:
+                due = self._clock() + remaining
+                self._sleep(remaining)
+                late = self._clock() - due
+
+    def _take(self, late: float) -> float:
+        """Take the turn if it has come, and return 0; else return the seconds until it comes."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            if turns.next > now:
+                return turns.next - now
+            # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
+            # one turn is left out, so that two do not arrive for one.
+            gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
+            self._budget.save(replace(turns, next=now + gap))
+            return 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody start for that long."""
+        with self._budget.changing():
+            turns = self._budget.load()
+            self._budget.save(replace(turns, next=max(turns.next, self._clock() + seconds)))
+
+    def slow_down(self, seconds: float) -> None:
+        """After a refusal: let nobody start for that long, then go on at three quarters of the pace."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            # Refusals of one moment are one refusal, however many requests were under way.
+            is_new = now - turns.cut_at > 1.0
+            speed = max(SLOWEST, turns.speed_at(now) * SLOWER) if is_new else turns.speed
+            cut_at = now if is_new else turns.cut_at
+            self._budget.save(Turns(next=max(turns.next, now + seconds), speed=speed, cut_at=cut_at))
