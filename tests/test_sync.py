@@ -487,7 +487,7 @@ def refuse(method, error, *, subscriber="", times=1_000_000):
     def fault(request):
         who = (
             request.path.rpartition("/")[2]
-            if method == "PATCH"
+            if method in ("PATCH", "GET")
             else (request.body or {}).get("subscriber_id")
         )
         if request.method == method and left[0] and (not subscriber or who == subscriber):
@@ -536,6 +536,22 @@ def test_a_write_whose_answer_was_lost_is_settled_by_the_list(ledger):
     deliver([], store, ledger)
     assert store.posted == [("s_1", "vip", "Entered"), ("s_2", "vip", "Entered")]
     assert len(store.writes) == 2
+
+
+def test_nothing_is_written_before_what_was_left_is_settled(ledger):
+    """While Postscript does not say how a lost write ended, the run ends as failed and writes nothing."""
+    store = Store({1: [], 2: []})
+    store.lost = refuse("PATCH", UnreachableError("no answer"), subscriber="s_2")
+    deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    store.lost = lambda request: None
+    store.fault = refuse("GET", ServerError("503", status_code=503), subscriber="s_2")
+    run = deliver([word(1, "gold")], store, ledger)
+    assert (run.record.status, run.record.error) == ("failed", "503")
+    assert ends(run)["s_1", "gold"] == ("pending", "NOT_REACHED")
+    assert states(ledger)["s_2", "vip"] == "planned"
+    store.fault = lambda request: None
+    deliver([], store, ledger)
+    assert [*Counter(store.posted).values()] == [1, 1, 1]
 
 
 def test_a_lost_event_is_never_repeated(ledger):

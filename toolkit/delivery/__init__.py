@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from toolkit.errors import PostscriptError
 from toolkit.lookup import Postscript
 from toolkit.plan import Plan
 from toolkit.runs import Transition
@@ -79,6 +80,9 @@ class Delivery:
             self._write(writer, range(removals, len(self.plan.writes)))
             if not self.outcomes.is_stopping:
                 poster.post_all(left_over, writer.due.values())
+        except PostscriptError as error:
+            # No subscriber's own trouble: what earlier runs left could not be settled.
+            self.outcomes.stop(str(error))
         except KeyboardInterrupt:
             self.outcomes.cancel()
 
