@@ -7,12 +7,13 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.generate import AREA_CODES, FIRST_DAY, POSTSCRIPT
 
+FIRST_SIGN_UP = datetime(2025, 1, 2, tzinfo=UTC)
 BATCH, PAGE = 100, 50
 """Values in one lookup, and subscribers on one page."""
 SUBSCRIBED, UNUSABLE = 0.60, 0.02
@@ -90,7 +91,7 @@ def make_workload(members: int, audiences: int, others: int) -> Workload:
     return Workload(
         members=made,
         keys=[f"buyers_last_{30 * (1 + number)}_days" for number in range(audiences)],
-        others=[_record(f"other{number}", next(phones), None) for number in range(others)],
+        others=[_record(f"other{number}", next(phones), None, number) for number in range(others)],
     )
 
 
@@ -107,14 +108,19 @@ def _member(number: int, kind: str, joins: Joins, phones: Iterator[str]) -> Memb
     if joins == "never":
         return Member(number=number, contact=contact)
     found_by = "phone" if kind in {"phone", "both"} else "email"
-    record = _record(f"member{number}", phone if found_by == "phone" else next(phones), email)
+    own_phone = phone if found_by == "phone" else next(phones)
+    record = _record(f"member{number}", own_phone, email, None if joins == "late" else number)
     return Member(number=number, contact=contact, joins=joins, record=record, found_by=found_by)
 
 
-def _record(name: str, phone: str, email: str | None) -> Record:
-    # Long ago: a refresh must not meet the whole shop only because it was made a minute before.
-    then = "2025-01-02T03:04:05Z"
-    return {"id": f"s_{name}", "phone_number": phone, "email": email, "created_at": then, "updated_at": then}
+def _record(name: str, phone: str, email: str | None, number: int | None) -> Record:
+    record: Record = {"id": f"s_{name}", "phone_number": phone, "email": email}
+    if number is None:
+        return record  # signs up when it is added
+    # Long ago, one after the other: a refresh must not meet the whole shop because it was made a minute
+    # before, or all at once.
+    then = f"{FIRST_SIGN_UP + timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}"
+    return {**record, "created_at": then, "updated_at": then}
 
 
 def _phones() -> Iterator[str]:

@@ -333,6 +333,20 @@ def test_changes_that_go_on_while_they_are_read(at):
     assert counts["s_0"] == 2
 
 
+def test_many_changes_of_one_moment_are_read_once():
+    """An import stamps everybody alike: what is known is not read again because of it."""
+    with Shop([person(n) for n in range(500)]) as shop:
+        contacts = contacts_of(range(500))
+        mirror = read_subscribers(contacts, shop.client, complete=True).mirror
+        alike = "2026-05-01T00:00:00Z"
+        shop.sandbox.add_subscribers([person(n, id=f"s_{n}", updated_at=alike) for n in range(500, 790)])
+        shop.asked()
+        reading = read_subscribers(contacts, shop.client, mirror=mirror)
+        assert len(reading.subscribers) == 790
+        # Six pages, the first of them twice, and what changed meanwhile.
+        assert len(shop.asked()) == 8
+
+
 # --- how to ask -------------------------------------------------------------------------------------------
 
 

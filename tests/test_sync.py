@@ -7,6 +7,8 @@ import shutil
 import signal
 import threading
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pandas as pd
@@ -30,6 +32,7 @@ from toolkit.errors import (
 from toolkit.ledger import Ledger, transitions
 from toolkit.lookup import connect_shop, find_subscribers
 from toolkit.memberships import Folded, State, fold
+from toolkit.mirror import Mirror, Reading
 from toolkit.plan import plan
 from toolkit.sync import sync
 from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop
@@ -651,6 +654,17 @@ def test_transition_ids():
         transition_id("shop", "s_1", "\ud83d", entered=True, when="t"),
     }
     assert len(others | {one}) == 8
+
+
+@pytest.mark.parametrize(("age", "trusted"), [(timedelta(0), True), (timedelta(days=1), False)])
+def test_a_mirror_is_not_trusted_where_changes_do_not_show(ledger, age, trusted):
+    """A write that leaves the time of the last change as it was; one within the same moment says nothing."""
+    store = Store({1: []})
+    store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
+    nobody = replace(Mirror.empty(), newest=FIRST)
+    ledger.save_mirror(SHOP.shop_id, Reading(mirror=nobody, read=nobody.subscribers, method="lookups"))
+    deliver([word(1, "vip")], store, ledger)
+    assert bool(ledger.load_mirror(SHOP.shop_id).newest) is trusted
 
 
 # --- runs that end early ----------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def look_up(
     found, asking = Found(), asking or wire.Asking()
     digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
     phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
-    _ask_all(phones, wire.find_by_phone, asking, postscript, found)
+    asking = _ask_all(phones, wire.find_by_phone, asking, postscript, found)
     there = {phone_digits(s.phone) for s in found.rows}.union(known)
     rest = contacts[~digits.isin(there)]
     # As given too where it differs: whether Postscript minds the case is not known.
@@ -167,19 +167,19 @@ def _ask_all(
     asking: wire.Asking,
     postscript: Postscript,
     found: Found,
-) -> None:
-    """Ask for all values; the first batch alone, because it shows how many the shop takes at once."""
+) -> wire.Asking:
+    """Ask for all values; return how the shop takes questions. The very first batch, alone, shows that."""
     asker = _Asker(ask, asking, postscript)
-    first = values[: asking.max_in]
-    for rows in (asker.ask_for(first),) if first else ():
-        found.rows.extend(rows)
-    rest = values[asking.max_in :]
-    size = asker.asking.max_in
+    first = [] if found.asked else values[: asking.max_in]
+    if first:
+        found.rows.extend(asker.ask_for(first))
+    rest, size = values[len(first) :], asker.asking.max_in
     batches = [rest[i : i + size] for i in range(0, len(rest), size)]
     for rows in in_parallel(asker.ask_for, batches):
         found.rows.extend(rows)
     found.refused |= asker.refused
     found.asked |= {*values} - asker.refused
+    return asker.asking
 
 
 class _Asker:
@@ -190,7 +190,7 @@ class _Asker:
         self.refused: set[str] = set()
 
     def ask_for(self, values: Sequence[str]) -> list[wire.Subscriber]:
-        """Return the subscribers with one of these values; a question that is too long is halved."""
+        """Return the subscribers with one of these values; a question that is refused is asked in halves."""
         if len(values) > self.asking.max_in:
             return self._in_halves(values)
         try:
@@ -198,14 +198,29 @@ class _Asker:
         except RejectedError as error:
             if error.status_code not in _TOO_MANY:
                 raise
-            if len(values) > 1:
-                self.asking = replace(self.asking, max_in=min(self.asking.max_in, len(values) // 2))
-                return self._in_halves(values)
-            if self.asking.encoding == "single":
-                self.refused.update(values)
-                return []
-        self.asking = replace(self.asking, encoding="single", max_in=1)
-        return self.ask_for(values)
+        if len(values) == 1:
+            return self._ask_for_one(values)
+        rows = self._in_halves(values)
+        if self.refused.isdisjoint(values):
+            # Not one of the values was the trouble, but their number.
+            most = len(values) - len(values) // 2
+            self.asking = replace(self.asking, max_in=min(self.asking.max_in, most))
+        return rows
+
+    def _ask_for_one(self, values: Sequence[str]) -> list[wire.Subscriber]:
+        """Ask in the plainest way for somebody about whom a question was refused."""
+        alone = replace(self.asking, encoding="single", max_in=1)
+        if self.asking != alone:
+            try:
+                rows = self._every_page(values, alone)
+            except RejectedError as error:
+                if error.status_code not in _TOO_MANY:
+                    raise
+            else:
+                self.asking = alone
+                return rows
+        self.refused.update(values)
+        return []
 
     def _in_halves(self, values: Sequence[str]) -> list[wire.Subscriber]:
         middle = len(values) // 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from math import ceil
 
 import pandas as pd
@@ -23,7 +24,6 @@ from .scan import Page, Rows, read_page, scan
 SCOPES = ("incremental", "full")
 OVERLAP = timedelta(seconds=120)
 """How far behind the newest known change is asked again: clocks differ, and copies lag."""
-_FOLLOW_UPS = 5
 
 
 def read_subscribers(
@@ -100,11 +100,11 @@ class _Reader:
         if (first.total or 1) > 1 and not self.before.is_complete and cost + lacking > anew:
             return None
         rows = Rows(self.before.trait_keys)
-        count = scan(self.postscript, rows, sort="updated_at__asc", updated_since=since, first=first)
-        self._follow_up(rows, first, newest)
+        listed = scan(self.postscript, rows, sort="updated_at__asc", updated_since=since, first=first)
+        self._follow_up(rows, first)
         found, notes = Found(), list[str]()
         everybody, _ = renewed(self.before.subscribers, rows.table())
-        if not self.before.is_complete or count > len(rows.table()):
+        if not self.before.is_complete or listed > len(rows.table()):
             found, notes = self._look_up(everybody, asked=self.before.asked)
         read = pd.concat([rows.table(), self._as_table(found)], ignore_index=True)
         read = read.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
@@ -122,16 +122,18 @@ class _Reader:
             mirror=after, read=read, gone=gone, method="changes", estimates=estimates, notes=(*notes,)
         )
 
-    def _follow_up(self, rows: Rows, first: Page, newest: datetime) -> None:
-        """Read what changed while several pages were read, until it fits on one."""
-        total, since = first.total or 1, first.newest or newest
-        for _ in range(_FOLLOW_UPS):
-            if total <= 1:
+    def _follow_up(self, rows: Rows, first: Page) -> None:
+        """Read what changed while several pages were read: back from the latest, to what is known."""
+        since = rows.newest
+        if since is None or (first.total or 1) <= 1:
+            return
+        known = rows.table().set_index("subscriber_id")["updated_at"]
+        for number in count(1):
+            page = read_page(self.postscript, sort="updated_at__desc", page=number, updated_since=since)
+            rows.add(page)
+            reaches_known = any(known.get(row.subscriber_id) == row.updated_at for row in page.rows)
+            if reaches_known or not page.rows or number == page.total:
                 return
-            since = max(since, rows.newest or since)
-            again = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
-            scan(self.postscript, rows, sort="updated_at__asc", updated_since=since, first=again)
-            total = again.total or 1
 
     # --- reading anew ---------------------------------------------------------------------------------
 
@@ -156,12 +158,12 @@ class _Reader:
         rows = Rows(self.trait_keys)
         rows.add(first)
         if first.total is None or first.total > 1:
-            count = scan(self.postscript, rows, sort="created_at__asc", first=first)
+            listed = scan(self.postscript, rows, sort="created_at__asc", first=first)
             if first.newest is not None:
                 changed = read_page(self.postscript, sort="updated_at__asc", updated_since=first.newest)
                 scan(self.postscript, rows, sort="updated_at__asc", updated_since=first.newest, first=changed)
-                self._follow_up(rows, changed, first.newest)
-            if count > len(rows.table()):
+                self._follow_up(rows, changed)
+            if listed > len(rows.table()):
                 # Somebody was removed while the list was read, and may have hidden somebody else.
                 found, more = self._look_up(rows.table(), asking=asking)
                 rows.add(Page(rows=found.rows, total=1))

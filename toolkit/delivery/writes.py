@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from .journal import Journal
 from .outcomes import Outcomes
 from .transitions import transition_of
 from .write import LIST, Write, has_lost, is_kept, json_text
+
+_ONE_MOMENT = timedelta(seconds=5)
 
 
 class Writer:
@@ -271,7 +274,7 @@ class Writer:
         if not is_kept(write, after):
             return f"Subscriber {write.subscriber_id}: {get_reason('WRITE_NOT_KEPT').meaning}"
         self.is_proved = self.is_proved or write.others > 0
-        if before.updated_at and after.updated_at == before.updated_at:
+        if before.updated_at and after.updated_at == before.updated_at and not _is_recent(before.updated_at):
             # Who changes does not show as changed: what was read would never be renewed.
             self._journal.distrust_mirror(self._shop_id)
         return ""
@@ -301,6 +304,12 @@ class Writer:
             call, outcome="put back", status_code=answer.status_code, tries=answer.tries, due=[]
         )
         return True
+
+
+def _is_recent(updated_at: str) -> bool:
+    """Tell whether that was only just now, so that a further change may show the same time."""
+    moment = wire.parse_time(updated_at)
+    return moment is not None and abs(datetime.now(UTC) - moment) < _ONE_MOMENT
 
 
 def done(transition: Transition | None) -> tuple[ChangeStatus, str]:
