@@ -77,7 +77,10 @@ FULL = Audit(
         error='1 write was refused: <see "below">.',
         received=1300,
         facts={
-            "planned_calls": 1234,
+            "planned_calls": 1276,
+            "planned_calls_by_kind": {"reads": 43, "reads_again": 1, "writes": 1029, "custom_events": 203},
+            "planned_minutes": 1.52,
+            "official_calls_by_kind": {"reads": 1400, "writes": 1029, "custom_events": 1180},
             "calls": {"GET /subscribers": 44, "PATCH /subscribers/{id}": 1030, "POST /events": 203},
         },
     ),
@@ -119,13 +122,18 @@ FULL = Audit(
     calls=call_frame(*["ok"] * 201, "LostAnswerError: no answer", None),
     drift=pd.DataFrame(
         {
-            "person": [QUOTES, "email:ana@mail.test"],
-            "audience_key": [ATTACK, "vip"],
-            "subscriber_id": ["s_1", "s_2"],
-            "email_masked": [None, "a•••@mail.test"],
-            "phone_masked": ["•••00", None],
-            "drift": ["missing", "extra"],
-        }
+            "person": [QUOTES, "email:ana@mail.test", None, None],
+            "audience_key": [ATTACK, "vip", "summer <2024>", None],
+            "trait_key": [None, None, None, None],
+            "subscriber_id": ["s_1", "s_2", "s_8", "s_9"],
+            "email_masked": [None, "a•••@mail.test", None, None],
+            "phone_masked": ["•••00", None, "•••01", "•••02"],
+            "drift": ["missing", "extra", "ghost key", "malformed value"],
+        },
+        dtype="str",
+    ),
+    unknown=pd.DataFrame(
+        {"subscriber_id": ["s_1", "s_7"], "audience_key": [ATTACK, "vip"], "entered": [True, False]}
     ),
 )
 
@@ -396,6 +404,24 @@ def document(name):
     return render_report(AUDITS[name])
 
 
+def test_what_was_planned_stands_beside_what_happened():
+    """A row a kind of call, the reads before writes among the reads; Segment's action beside them."""
+    text = Page(document("live")).text
+    for row in ("reads 44 44 1,400", "writes 1,029 1,030 1,029", "custom events 203 203 1,180"):
+        assert row in text
+    assert "all 1,276 1,277 3,609" in text
+    assert "Planned: 1.5 minutes for all calls. Took, after the reading: 1.5 minutes" in text
+
+
+def test_custom_events_of_unknown_fate_are_listed():
+    """Whoever may get a second text is named; what is nobody's is shown as such."""
+    text = Page(document("live")).text
+    assert "The answers to 2 custom events of this shop" in text
+    assert "s_7 vip exited" in text
+    assert "nobody known summer <2024> ghost key s_8" in text
+    assert "nobody known the whole list malformed value s_9" in text
+
+
 @pytest.mark.parametrize("name", AUDITS)
 def test_report_is_as_agreed(name):
     """The whole document is the one that was looked at and kept; UPDATE_GOLDEN=1 keeps another."""
@@ -438,7 +464,7 @@ def test_report_escapes():
     assert ATTACK not in html
     assert "<b>" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert page.texts.count(ATTACK) == 3  # by audience, among the changes, and in the drift
+    assert page.texts.count(ATTACK) == 4  # by audience, in the changes, the drift, and what is unknown
     assert page.texts.count(QUOTES) == 2
     for text in ("Acme & Söhne", '1 write was refused: <see "below">.', "s_<4>"):
         assert text in page.texts
@@ -501,7 +527,7 @@ def test_heading(mode, status, heading):
     [
         (None, None),
         (FULL.drift.head(0), "No subscriber differs from what was asked for."),
-        (FULL.drift, "1 missing, 1 extra"),
+        (FULL.drift, "1 × extra : the audience is on the list of"),
     ],
     ids=["not asked", "none", "some"],
 )
@@ -532,8 +558,8 @@ def test_custom_events(outcomes, said):
 
 def test_pace_counts_only_writes():
     """The pace is writes over seconds; reads came before, and a run without writes has none."""
-    assert "Calls a second while writing 13.7" in Page(document("live")).text
-    assert "Calls a second while writing –" in Page(document("empty")).text
+    assert "1.5 minutes, 13.7 calls a second" in Page(document("live")).text
+    assert "1.5 minutes, – calls a second" in Page(document("empty")).text
 
 
 def test_run_that_never_ended():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from .contacts import CONTACT_VERDICTS, mask_person
+from .drift import DRIFT_KINDS
 from .plan import Plan
 from .price import Price
 from .runs import Audit
@@ -29,6 +31,7 @@ from .statuses import ChangeStatus, EventStatus, get_reason
 ROWS_SHOWN = 500
 """Changes listed in the report; all of them are in changes.parquet."""
 
+_KIND_OF_METHOD = {"GET": "reads", "PATCH": "writes", "POST": "custom_events"}
 _GREEN, _RED, _GREY, _BLUE = "#2f7d5b", "#b5472f", "#8a8f98", "#33658a"
 _ATTENTION = {
     "malformed",
@@ -260,13 +263,35 @@ def _report_values(audit: Audit) -> dict[str, Any]:
         "traits": _table(change_table(audit.totals, key="trait_key")),
         "rows": _rows(_shown(audit.changes)),
         "rows_left_out": max(len(audit.changes) - ROWS_SHOWN, 0),
-        "calls": audit.record.facts.get("calls", {}),
+        "calls": _calls(audit.record.facts),
         "made": sum(audit.record.facts.get("calls", {}).values()),
         "rate": _rate(audit),
+        "unknown": _rows(audit.unknown.head(ROWS_SHOWN)),
+        "unknown_count": len(audit.unknown),
         "custom_events": _custom_events(audit),
         "drift": None if audit.drift is None else _rows(_shown(audit.drift)),
         "drift_counts": None if audit.drift is None else audit.drift["drift"].value_counts().to_dict(),
+        "drift_kinds": DRIFT_KINDS,
     }
+
+
+def _calls(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a kind of call, and all: what was planned, made, and what Segment's action would make."""
+    planned, official = facts.get("planned_calls_by_kind") or {}, facts.get("official_calls_by_kind")
+    made: Counter[str] = Counter()
+    for route, count in facts.get("calls", {}).items():
+        made[_KIND_OF_METHOD[route.partition(" ")[0]]] += count
+    rows = [
+        {
+            "kind": kind,
+            "planned": planned.get(kind, 0) + (planned.get("reads_again", 0) if kind == "reads" else 0),
+            "made": made[kind],
+            "official": official[kind] if official else "",
+        }
+        for kind in _KIND_OF_METHOD.values()
+    ]
+    sums = {name: sum(row[name] for row in rows) for name in ("planned", "made")}
+    return [*rows, {"kind": "all", **sums, "official": sum(official.values()) if official else ""}]
 
 
 def _rate(audit: Audit) -> str:
