@@ -62,6 +62,19 @@ def test_a_refusal_slows_everybody_down_and_the_pace_comes_back():
     assert sum(slow) == pytest.approx(RECOVERY_SECONDS / 4 - 2, rel=0.05)
 
 
+@pytest.mark.parametrize(("late", "seconds"), [(0.001, 99.9), (0.01, 999 * 0.11)])
+def test_only_the_lateness_of_a_sleep_is_made_up_for(late, seconds):
+    """A millisecond at each of a thousand turns is not a second in the end; a stall shifts what follows."""
+    clock = FakeTime()
+
+    def sleep(wanted):
+        clock.now += wanted + late
+
+    found = gaps(Pacer(10, clock=clock.clock, sleep=sleep), clock, 1000)
+    assert sum(found) == pytest.approx(seconds, abs=0.02)
+    assert min(found) > 0.1 - 2 * late
+
+
 def test_refusals_of_one_moment_are_one():
     """Thirty requests that were refused together cut the pace once; the next moment cuts it again."""
     clock = FakeTime()

@@ -28,6 +28,8 @@ SLOWER = 0.75
 SLOWEST = 0.1
 RECOVERY_SECONDS = 120.0
 """From a standstill to the full pace; a quarter comes back in thirty seconds."""
+_PUNCTUAL = 0.02
+"""Share of the time between two turns by which one may begin late without shifting the next."""
 _KEPT_SECONDS = 24 * 3600
 _LONGEST_HOLD_SECONDS = 300.0
 """A start further away than this is of before the machine was started, when its clock began anew."""
@@ -184,8 +186,9 @@ class Pacer:
     def wait(self) -> None:
         """Block until it is this caller's turn.
 
-        Whoever waits keeps the others of its process behind it, and the next turn counts from when this one
-        really began: after a stall nothing is made up for, because what is sent together is counted together.
+        Whoever waits keeps the others of its process behind it. The next turn counts from when this one was
+        due if it began punctually, else from when it really began: after a stall nothing is made up for,
+        because what is sent together is counted together.
         """
         with self._turn:
             late = 0.0
@@ -203,7 +206,9 @@ class Pacer:
             # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
             # one turn is left out, so that two do not arrive for one.
             gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
-            self._budget.save(replace(turns, next=now + gap))
+            # A sleep ends a little late; added up over an hour that would be minutes.
+            start = turns.next if now - turns.next < self._interval * _PUNCTUAL else now
+            self._budget.save(replace(turns, next=start + gap))
             return 0.0
 
     def pause(self, seconds: float) -> None:
