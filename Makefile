@@ -32,7 +32,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200

@@ -583,8 +583,11 @@ def test_the_mirror_shows_what_was_written(ledger):
     call = begin_write(ledger, transition(1))
     ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1"], held=held)
     ledger.forget_subscriber(SHOP, "s_2")
-    ledger.distrust_mirror(SHOP)
+    ledger.judge_mirror(SHOP, is_dated=True)
+    assert ledger.load_mirror(SHOP).is_dated
+    ledger.judge_mirror(SHOP, is_dated=False)
     mirror = ledger.load_mirror(SHOP)
+    assert not mirror.is_dated
     (row,) = mirror.subscribers.to_dict("records")
     assert (row["audiences"], row["has_property"], row["property_count"]) == ('["vip"]', True, 3)
     assert row["properties"] == '{"orders": "6"}'

@@ -390,6 +390,31 @@ def test_a_newer_word_stands(saved, store, ledger):
     assert state.at[("user:u2", "vip"), "member"]
 
 
+@pytest.mark.parametrize("owner", [5, 6], ids=["a subscriber", "nobody that was read"])
+def test_who_has_another_phone_by_now_is_not_written_by_the_old_one(saved, store, ledger, owner):
+    """The ledger has learned that the person's phone is somebody else's: the old holder is left alone."""
+    store.add(5, [])
+    deliver([word(1, "other", at=SECOND, phone=phone(owner))], store, ledger)
+    run = carry_out(saved, store, ledger)
+    assert ends(run.changes)["s_1", "vip"] == STALE
+    assert store.lists()["s_1"] == []
+
+
+def test_a_newer_word_stands_against_a_plan_of_no_events(store, ledger, path):
+    """A repair that was saved is stale where the person has left meanwhile."""
+    deliver([word(1, "vip"), word(4, "vip")], store, ledger)
+    store.set_list(1, [])
+    store.set_list(4, [])
+    state = ledger.load_state(SHOP.shop_id)
+    repair = plan_repair(state, check_contacts(state.people, default_region="US"), store.table())
+    waiting = load_plan(save_plan(path, repair, None, shop=SHOP, default_region="US"))
+    deliver([word(1, "vip", member=False, at=SECOND)], store, ledger)
+    store.set_list(4, [])
+    run = carry_out(waiting, store, ledger)
+    assert ends(run.changes)["s_1", "vip"] == STALE
+    assert (store.lists()["s_1"], store.lists()["s_4"]) == ([], ["vip"])
+
+
 def test_who_is_gone_is_gone_whatever_was_said(saved, store):
     """Without a subscriber there is nothing that could be stale."""
     del store.people["s_1"]

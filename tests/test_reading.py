@@ -150,7 +150,17 @@ def ledger(tmp_path):
 def read_and_save(contacts, shop, ledger, **options):
     reading = read_subscribers(contacts, shop.client, mirror=ledger.load_mirror(SHOP), **options)
     ledger.save_mirror(SHOP, reading)
+    ledger.judge_mirror(SHOP, is_dated=True)  # as the first write does
     return reading
+
+
+def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
+    """Whether changes show in ``updated_at`` is not known before one was seen there."""
+    with Shop([person(n) for n in range(60)]) as shop:
+        for _ in range(2):
+            reading = read_subscribers(contacts_of(range(60)), shop.client, mirror=ledger.load_mirror(SHOP))
+            ledger.save_mirror(SHOP, reading)
+            assert reading.method != "changes"
 
 
 def test_a_mirror_is_renewed_by_one_call(ledger):
@@ -345,6 +355,18 @@ def test_many_changes_of_one_moment_are_read_once():
         assert len(reading.subscribers) == 790
         # Six pages, the first of them twice, and what changed meanwhile.
         assert len(shop.asked()) == 8
+
+
+def test_an_email_that_is_known_may_be_anothers_too():
+    """Found by phone, one of two with the same email; who has only that email is asked for all the same."""
+    both = [person(n, email="family@mail.test") for n in (1, 2)]
+    with Shop([*both, *(person(n) for n in range(100, 400))]) as shop:
+        first = read_subscribers(contacts_of([1]), shop.client)
+        assert not first.mirror.is_complete
+        rows = [{"person": "user:wife", "phone": None, "email": "family@mail.test"}]
+        wife = check_contacts(pd.DataFrame(rows).astype("str"))
+        second = read_subscribers(wife, shop.client, mirror=first.mirror)
+        assert {"s_1", "s_2"} <= {*ids(second)}
 
 
 # --- how to ask -------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ FULL = Audit(
     ),
     unknown=pd.DataFrame(
         {"subscriber_id": ["s_1", "s_7"], "audience_key": [ATTACK, "vip"], "entered": [True, False]}
-    ),
+    ).assign(state=["unknown", "refused"]),
 )
 
 
@@ -413,11 +413,12 @@ def test_what_was_planned_stands_beside_what_happened():
     assert "Planned: 1.5 minutes for all calls. Took, after the reading: 1.5 minutes" in text
 
 
-def test_custom_events_of_unknown_fate_are_listed():
+def test_custom_events_that_were_not_confirmed_are_listed():
     """Whoever may get a second text is named; what is nobody's is shown as such."""
     text = Page(document("live")).text
-    assert "The answers to 2 custom events of this shop" in text
-    assert "s_7 vip exited" in text
+    assert "2 custom events of this shop, from this run or earlier ones" in text
+    assert "entered answer lost, perhaps sent" in text
+    assert "s_7 vip exited refused, not sent" in text
     assert "nobody known summer <2024> ghost key s_8" in text
     assert "nobody known the whole list malformed value s_9" in text
 

@@ -168,6 +168,16 @@ def test_a_listed_person_goes_before_an_old_name_with_the_same_subscriber():
     }
 
 
+@pytest.mark.parametrize("names", [("ana", "guest"), ("zoe", "guest")])
+def test_of_two_profiles_of_one_subscriber_the_one_who_is_in_decides(names):
+    """Whatever they are called: a guest's "false" removes nobody who is listed."""
+    rows = [
+        {"user_id": name, "phone": phone(1), "member": member}
+        for name, member in zip(names, ("true", "false"), strict=True)
+    ]
+    assert lists_after(listed(*rows), subscriber("s_1", "vip", phone=phone(1))) == {"s_1": ["vip"]}
+
+
 def test_several_audiences_are_mirrored_each_by_itself():
     """A table of two audiences moves people between them."""
     table = pd.DataFrame(

@@ -73,6 +73,8 @@ class Store:
             for number, held in lists.items()
         }
         self.page_size = page_size
+        self.dates = False
+        """True when a write moves ``updated_at``."""
         self.sent = []
         self.fault = self.lost = lambda request: None
         self._lock = threading.Lock()
@@ -126,6 +128,8 @@ class Store:
         if request.method == "PATCH":
             row = self.people[request.path.rpartition("/")[2]]
             row["properties"] = {**row["properties"], **request.body["properties"]}
+            if self.dates:
+                row["updated_at"] = datetime.now(UTC).isoformat()
             return row
         return {"event_ids": ["e"]}
 
@@ -595,16 +599,83 @@ def test_an_event_that_did_not_leave_stays_due(ledger, error):
     assert mine == tried
 
 
-def test_a_refused_event_is_not_tried_again(ledger):
-    """What Postscript will not take today it will not take tomorrow."""
+def post_again(store, ledger):
+    """Run with nothing new, and ask for the custom events that were not confirmed."""
+    planned, folded = prepare([], store, ledger)
+    return sync(
+        planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, repeat_unknown=True
+    )
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_refused_event_is_tried_again_only_on_request(ledger, status):
+    """It is told as refused, listed with those of unknown fate, and posted when somebody asks for it."""
     store = Store({1: []})
-    store.fault = refuse("POST", RejectedError("400", status_code=400))
+    store.fault = refuse("POST", RejectedError("no", status_code=status))
     run = deliver([word(1, "vip")], store, ledger)
     assert ends(run)["s_1", "vip"] == ("rejected", "REJECTED_BY_POSTSCRIPT")
+    assert run.record.status == "completed_with_errors"
     store.fault = lambda request: None
     deliver([word(1, "vip")], store, ledger)
     assert not store.posted
-    assert states(ledger) == {("s_1", "vip"): "refused"}
+    assert [t.state for t in ledger.load_unknown_transitions(SHOP.shop_id)] == ["refused"]
+    post_again(store, ledger)
+    assert store.posted == [("s_1", "vip", "Entered")]
+    assert not ledger.load_unknown_transitions(SHOP.shop_id)
+
+
+def test_events_that_are_all_refused_stop_the_run(ledger):
+    """Then it is not one event's fault: what is left stays due, and the next run gets beyond it."""
+    count = 200
+    store = Store({n: [] for n in range(count)}, page_size=1000)
+    store.fault = refuse("POST", RejectedError("404", status_code=404))
+    run = deliver([word(n, "vip") for n in range(count)], store, ledger)
+    assert run.record.status == "failed"
+    left = Counter(states(ledger).values())
+    assert left["refused"] < 50
+    assert left["due"] == count - left["refused"]
+    store.fault = lambda request: None
+    deliver([], store, ledger)
+    assert len(store.posted) == left["due"]
+
+
+def test_a_repeat_tells_nothing_that_is_not_so_any_more(ledger):
+    """An entry of unknown fate is not posted after its exit was, whoever asks for it."""
+    store = Store({1: []})
+    store.lost = refuse("POST", LostAnswerError("lost"))
+    deliver([word(1, "vip")], store, ledger)
+    store.lost = lambda request: None
+    deliver([word(1, "vip", member=False, at=SECOND)], store, ledger)
+    before = len(store.posted)
+    post_again(store, ledger)
+    assert len(store.posted) == before
+    assert [t.state for t in ledger.load_unknown_transitions(SHOP.shop_id)] == ["unknown"]
+
+
+def test_what_is_due_is_forgotten_when_a_silent_run_undoes_it(ledger):
+    """A run without custom events removes who entered before: the entry is not told afterwards."""
+    store = Store({1: [], 2: []})
+    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    deliver([word(1, "vip"), word(2, "vip")], store, ledger)
+    store.fault = lambda request: None
+    exit_ = [word(1, "vip", member=False, at=SECOND)]
+    deliver(exit_, store, ledger, custom_events="none")
+    deliver([], store, ledger)
+    assert store.lists() == {"s_1": [], "s_2": ["vip"]}
+    assert store.posted == [("s_2", "vip", "Entered")]
+
+
+def test_what_a_limit_held_back_is_not_carried_out_unasked(ledger):
+    """The words of a run that removes too much are not remembered; a later, milder run removes nobody."""
+    store = Store({n: [] for n in range(13)})
+    deliver([word(n, "vip") for n in range(10)], store, ledger)
+    leaving = [word(n, "vip", member=False, at=SECOND) for n in range(6)]
+    run = deliver(leaving, store, ledger, max_removal_share=0.5)
+    assert (run.record.status, run.change_statuses["pending"]) == ("failed", 6)
+    deliver([word(n, "vip", at=SECOND) for n in (10, 11, 12)], store, ledger, max_removal_share=0.5)
+    assert set(map(tuple, store.lists().values())) == {("vip",)}
+    again = deliver(leaving, store, ledger, max_removal_share=0.6)
+    assert again.change_statuses["removed"] == 6
 
 
 def test_events_of_one_subscriber_stay_in_order(ledger):
@@ -656,15 +727,26 @@ def test_transition_ids():
     assert len(others | {one}) == 8
 
 
-@pytest.mark.parametrize(("age", "trusted"), [(timedelta(0), True), (timedelta(days=1), False)])
-def test_a_mirror_is_not_trusted_where_changes_do_not_show(ledger, age, trusted):
-    """A write that leaves the time of the last change as it was; one within the same moment says nothing."""
+@pytest.mark.parametrize(
+    ("age", "dated", "trusted"),
+    [
+        (timedelta(0), False, None),
+        (timedelta(days=1), False, False),
+        (timedelta(days=1), True, True),
+    ],
+    ids=["same moment", "undated", "dated"],
+)
+def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, trusted):
+    """A write must move the time of the last change; one within the same moment says nothing."""
     store = Store({1: []})
     store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
     nobody = replace(Mirror.empty(), newest=FIRST)
     ledger.save_mirror(SHOP.shop_id, Reading(mirror=nobody, read=nobody.subscribers, method="lookups"))
-    deliver([word(1, "vip")], store, ledger)
-    assert bool(ledger.load_mirror(SHOP.shop_id).newest) is trusted
+    store.dates = dated
+    for was in (False, True):
+        ledger.judge_mirror(SHOP.shop_id, is_dated=was)
+        deliver([word(1, "vip", member=not was, at=SECOND if was else FIRST)], store, ledger)
+        assert ledger.load_mirror(SHOP.shop_id).is_dated is (was if trusted is None else trusted)
 
 
 # --- runs that end early ----------------------------------------------------------------------------------

@@ -130,6 +130,16 @@ def test_what_has_moved_since(ledger, store, change, left):
     assert store.lists().get("s_1") == held.get(left[0])
 
 
+def test_another_persons_later_word_is_left_alone_too(ledger):
+    """Two people are one subscriber: what a later run said of the second holds the membership."""
+    store = Store({1: []})
+    run = deliver([word(1, "vip")], store, ledger)
+    deliver([{**word(1, "vip", at=SECOND), "userId": "u9", "messageId": "u9"}], store, ledger)
+    undone = undo(ledger, run, store)
+    assert ends(undone.changes)["s_1", "vip"] == ("unchanged", "CHANGED_SINCE")
+    assert store.lists() == {"s_1": ["vip"]}
+
+
 def test_a_later_runs_word_is_left_alone(ledger, store):
     """What a later run took out and another put in again is theirs, though it looks as the run left it."""
     run = deliver(MIXED, store, ledger)
@@ -275,13 +285,18 @@ def test_a_run_that_was_killed_is_undone_by_its_journal(ledger, store):
 
 
 @pytest.mark.parametrize(
-    ("error", "planned"),
-    [(RejectedError("400", status_code=422), 0), (ServerError("503", status_code=503), 1)],
-    ids=["refused", "perhaps arrived"],
+    ("error", "tries", "planned"),
+    [
+        (RejectedError("400", status_code=422), 1, 0),
+        (RejectedError("400", status_code=422), 2, 1),
+        (ServerError("503", status_code=503), 1, 1),
+    ],
+    ids=["refused", "refused at the second try", "perhaps arrived"],
 )
-def test_a_write_that_failed(ledger, error, planned):
-    """A refused write did nothing; one whose answer was trouble may have arrived, and the list tells."""
+def test_a_write_that_failed(ledger, error, tries, planned):
+    """A refused write did nothing; what was tried before, or in trouble, may have arrived: the list tells."""
     store = Store({1: []})
+    error.tries = tries
 
     def refuse(request):
         if request.method == "PATCH":

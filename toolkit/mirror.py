@@ -27,6 +27,8 @@ class Mirror:
     """Digits and emails that were looked up, found or not; empty when it is complete."""
     trait_keys: tuple[str, ...] = ()
     """Properties that were read beside the audiences."""
+    is_dated: bool = True
+    """False until a write has been seen in ``updated_at``: else what others write would not be noticed."""
     page_size: int = 0
     """Subscribers a page; 0 when there was never more than one."""
 
@@ -39,6 +41,7 @@ class Mirror:
         """Tell whether reading what changed since is enough."""
         return (
             bool(self.newest)
+            and self.is_dated
             and set(trait_keys) <= set(self.trait_keys)
             and (self.is_complete or not complete)
         )

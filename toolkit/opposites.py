@@ -23,7 +23,7 @@ from .wishes import WISH_COLUMNS
 
 _LIST = wire.AUDIENCES_PROPERTY
 _NOT_CARRIED_OUT = ("RejectedError", "InvalidAuthenticationError", "RateLimitError")
-"""How the outcome of a write begins that certainly changed nothing."""
+"""How the outcome of a write begins that certainly changed nothing, if it was the only try."""
 _UNKNOWN = "{}"
 """Stands for a value that no trait can be: a plan keeps no more of it."""
 _FROM_CHANGES = ["person", "audience_id", "email_masked", "phone_masked"]
@@ -48,7 +48,8 @@ def read_writes(calls: pd.DataFrame) -> list[Written]:
     for row in patches.to_dict("records"):
         who, outcome = str(row["subscriber_id"]), str(row["outcome"])
         # What follows the first that was taken only puts back what was lost by it.
-        if who not in found and not outcome.startswith(_NOT_CARRIED_OUT):
+        changed_nothing = outcome.startswith(_NOT_CARRIED_OUT) and row["tries"] == 1
+        if who not in found and not changed_nothing:
             found[who] = _written(who, properties_of(row["before"]), properties_of(row["after"]))
     return [*found.values()]
 
@@ -90,12 +91,11 @@ def opposite_wishes(
     # A run that was killed has no changes, only calls.
     person = wishes["person"].fillna("subscriber " + wishes["subscriber_id"])
     wishes = wishes.assign(person=person, message_id=f"undo of {run_id}")
-    words = newer.assign(newer=True)
-    is_newer = wishes.merge(words, how="left", on=["person", "audience_key", "trait_key"])["newer"].notna()
-    wishes.loc[is_newer.to_numpy(), ["status", "reason_code"]] = [
-        ChangeStatus.UNCHANGED.value,
-        "CHANGED_SINCE",
-    ]
+    for who in ("person", "subscriber_id"):  # of others too who are the same subscriber
+        about = [who, "audience_key", "trait_key"]
+        words = newer.dropna(subset=who)[about].drop_duplicates().assign(newer=True)
+        is_newer = wishes.merge(words, how="left", on=about)["newer"].notna().to_numpy()
+        wishes.loc[is_newer, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "CHANGED_SINCE"]
     return wishes[[*WISH_COLUMNS]].astype(WISH_COLUMNS)
 
 

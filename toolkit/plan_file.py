@@ -53,6 +53,8 @@ class SavedPlan:
     shop_name: str
     saved_at: datetime
     """UTC."""
+    default_region: str
+    """The country in which its phones without a country code are read."""
 
     def check_shop(self, shop: wire.Shop) -> None:
         """Raise ParameterError unless the plan was made for this shop."""
@@ -80,7 +82,8 @@ class SavedPlan:
         Returns
         -------
         SavedPlan
-            As recheck() leaves it; also stale is whoever is another subscriber by now.
+            As recheck() leaves it, with the contacts that are known by now; also stale is whoever is another
+            subscriber by them.
 
         Raises
         ------
@@ -88,21 +91,30 @@ class SavedPlan:
             The plan was made for another shop.
         """
         self.check_shop(shop)
-        folded, overruled = self.folded, self._is_somebody_else(subscribers)
-        if folded is not None:
-            state = newest(folded.state, remembered or State.empty())
-            overruled |= says_otherwise(self.plan.changes, folded.state, state)
+        known, folded, contacts = remembered or State.empty(), self.folded, self.contacts
+        if folded is None:
+            overruled = says_otherwise(self.plan.changes, _words_of(self.plan), known)
+        else:
+            state = newest(folded.state, known)
+            overruled = says_otherwise(self.plan.changes, folded.state, state)
             folded = replace(folded, state=state)
-        return replace(self, plan=recheck(self.plan, subscribers, overruled=overruled), folded=folded)
+            contacts = check_contacts(state.choose().people, default_region=self.default_region)
+        overruled |= self._is_somebody_else(subscribers, contacts)
+        checked = recheck(self.plan, subscribers, overruled=overruled)
+        return replace(self, plan=checked, folded=folded, contacts=contacts)
 
-    def _is_somebody_else(self, subscribers: pd.DataFrame) -> np.ndarray:
+    def _is_somebody_else(self, subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
         """Tell of each change whether its person, looked up by contact, is another subscriber by now."""
         changes = self.plan.changes
-        found = match_people(self.contacts, subscribers).drop_duplicates("person")
+        found = match_people(contacts, subscribers).drop_duplicates("person")
         now = changes[["person"]].merge(found, how="left", on="person")
         moved = now["subscriber_id"].to_numpy() != changes["subscriber_id"].to_numpy()
-        # One who is nobody any more is gone, which recheck() tells.
+        # One who is nobody any more is gone, which recheck() tells; but nobody has read whom a new contact
+        # belongs to.
+        named = ["person", "phone_e164", "email_clean"]
+        same = self.contacts[named].merge(contacts[named], on=named)["person"]
         is_there = (now["reason_code"] != "SUBSCRIBER_NOT_FOUND").to_numpy()
+        is_there = is_there | ~changes["person"].isin(same).to_numpy()
         is_sent = (changes["operation"].notna() & changes["match_method"].notna()).to_numpy()
         return np.asarray(is_sent & is_there & moved)
 
@@ -192,7 +204,14 @@ def load_plan(path: Path | str) -> SavedPlan:
         shop_id=about["shop_id"],
         shop_name=about["shop_name"],
         saved_at=datetime.fromisoformat(about["saved_at"]),
+        default_region=about["default_region"],
     )
+
+
+def _words_of(plan: Plan) -> State:
+    """Return what a plan that comes from no events says."""
+    words = plan.changes[plan.changes["audience_key"].notna()]
+    return replace(State.empty(), memberships=words.reindex(columns=[*MEMBERSHIP_COLUMNS]))
 
 
 # --- the zip ----------------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ class _Reader:
     ) -> tuple[Found, list[str]]:
         """Ask for the people whom the mirror does not show, unless they were asked for before."""
         known = {*everybody["phone_digits"].dropna()}
-        wanted = _absent(self.contacts, known, {*everybody["email_folded"].dropna()}, asked)
+        wanted = _absent(self.contacts, known, asked)
         if wanted.empty:
             return Found(), []
         notes: list[str] = []
@@ -246,12 +246,13 @@ class _Reader:
         return ceil(len(phones) / wire.MAX_IN) * pages + ceil((alone + beside) / wire.MAX_IN)
 
 
-def _absent(
-    contacts: pd.DataFrame, digits: Collection[str], emails: Collection[str], asked: Collection[str]
-) -> pd.DataFrame:
-    """Return the people whom nobody known can be, and who have a contact that was not asked for."""
+def _absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
+    """Return the people with nobody's phone, and with a contact that was not asked for.
+
+    That an email is somebody's says nothing until it was asked for: others may share it.
+    """
     phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
-    is_known = phone.isin([*digits]) | (email.isin([*emails]) & (phone.isna() | phone.isin([*asked])))
+    is_known = phone.isin([*digits])
     was_asked = (phone.isna() | phone.isin([*asked])) & (email.isna() | email.isin([*asked]))
     return contacts[~is_known & ~was_asked]
 

@@ -69,8 +69,15 @@ class Held:
     """JSON object of the traits that were read, and their JSON text; None when none was written."""
 
 
-UNKNOWN_COLUMNS = {"subscriber_id": "str", "audience_key": "str", "entered": "bool", "external_id": "str"}
-"""Custom events that may have been sent or not: one row each."""
+UNKNOWN_COLUMNS = {
+    "subscriber_id": "str",
+    "audience_key": "str",
+    "entered": "bool",
+    "external_id": "str",
+    "state": "str",
+}
+"""Custom events that were not confirmed: one row each. ``state`` is ``unknown``, which may have been sent, or
+``refused``, which was not."""
 
 
 @dataclass(frozen=True, kw_only=True)

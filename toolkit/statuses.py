@@ -232,7 +232,8 @@ REASONS: Mapping[str, Reason] = _reasons(
         (
             "REMOVAL_LIMIT",
             "The plan removes a larger share of memberships than max_removal_share allows.",
-            "Check that the archive is complete; raise max_removal_share if the removals are meant.",
+            "Check that the archive is complete; if the removals are meant, run again with the same events "
+            "and a larger max_removal_share.",
         ),
         (
             "ANSWER_LOST",

@@ -125,8 +125,8 @@ def sync(
         True reads every subscriber again before its write, one more call each: for shops where somebody else
         writes the same list meanwhile.
     repeat_unknown
-        True posts custom events again whose answer an earlier run never got; their people may get a second
-        text.
+        True posts custom events again whose answer an earlier run never got, and those that were refused, as
+        far as the list still agrees; people whose answer was lost may get a second text.
     price, parameters
         Recorded with the run, to compare with what happened.
     on_progress
@@ -178,7 +178,8 @@ def sync(
             repeat_unknown=repeat_unknown,
         )
         try:
-            if folded is not None:
+            # Words that a limit holds back are not remembered: the next run would carry them out unasked.
+            if folded is not None and not plan.exceeds_removal_limit:
                 ledger.save_state(shop.shop_id, run_id, folded.state)
             delivery.carry_out()
         except Exception as error:

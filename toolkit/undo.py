@@ -8,11 +8,13 @@ from typing import Protocol
 import pandas as pd
 
 from . import wire
+from .contacts import check_contacts
 from .errors import ParameterError, RejectedError, ServerError
 from .lookup import Postscript, in_parallel
+from .memberships import State
 from .mirror import Mirror
 from .opposites import Written, opposite_wishes, read_writes
-from .plan import Plan, subscribers_table
+from .plan import Plan, match_people, subscribers_table
 from .runs import RunRecord, Transition
 from .sync import Book, Run, sync
 from .wishes import plan_wishes
@@ -34,6 +36,9 @@ class Past(Protocol):
 
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes."""
+
+    def load_state(self, shop_id: str) -> State:
+        """Return what live runs of the shop asked for."""
 
     def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:
         """Return on whom and what later runs have brought another word."""
@@ -93,7 +98,7 @@ def plan_undo(
         record.run_id,
         read_writes(ledger.load_calls(record.run_id)),
         ledger.load_changes(record.run_id),
-        ledger.load_newer_words(record.shop_id, record.run_id),
+        _newer_words(ledger, record, subscribers),
         subscribers,
     )
     return plan_wishes(wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share)
@@ -188,6 +193,16 @@ def _get_live(ledger: Past, run_id: str) -> RunRecord:
             f"Run {run_id} was a dry run: it wrote nothing, so there is nothing to undo. Name a live run."
         )
     return record
+
+
+def _newer_words(ledger: Past, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
+    """Return the words of later runs, each with the subscriber that its person is."""
+    words = ledger.load_newer_words(record.shop_id, record.run_id)
+    people = ledger.load_state(record.shop_id).people
+    people = people[people["person"].isin(words["person"])]
+    contacts = check_contacts(people, default_region=_region_of(record).get("default_region", "US"))
+    matched = match_people(contacts, subscribers)[["person", "subscriber_id"]]
+    return words.merge(matched, how="left", on="person")
 
 
 def _untold(open_: Iterable[Transition], planned: Plan) -> list[str]:

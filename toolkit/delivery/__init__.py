@@ -48,7 +48,7 @@ class Delivery:
     read_again: bool = False
     """True reads every subscriber again before its write: somebody else writes to the same list."""
     repeat_unknown: bool = False
-    """True posts custom events again whose answer was lost."""
+    """True posts custom events again that were not confirmed."""
 
     def carry_out(self) -> None:
         """Send everything, in order, until done or stopped."""
@@ -75,6 +75,12 @@ class Delivery:
             left_over: list[Transition] = []
             if self.plan.custom_events == "transitions":
                 left_over = poster.take_up(repeat_unknown=self.repeat_unknown)
+            else:
+                writer.untold = {
+                    (t.subscriber_id, t.audience_key, t.entered): t.external_id
+                    for t in self.journal.load_open_transitions(self.shop_id)
+                    if t.state != "posting"
+                }
             removals = int(self.plan.writes["has_removal"].sum())
             self._write(writer, range(removals))
             self._write(writer, range(removals, len(self.plan.writes)))

@@ -32,9 +32,13 @@ class Journal(Protocol):
         status_code: int | None,
         tries: int,
         due: Sequence[str],
+        untold: Sequence[str] = (),
         held: Held | None = None,
     ) -> Collection[str]:
-        """Record a write's answer and what the subscriber holds now; return the ids that are due now."""
+        """Record a write's answer and what the subscriber holds now; return the ids that are due now.
+
+        *untold* are custom events that a write which went well has made untrue: they are forgotten.
+        """
 
     def start_event(self, run_id: str, route: str, transition: Transition) -> int:
         """Record that a custom event is about to be posted."""
@@ -66,5 +70,5 @@ class Journal(Protocol):
     def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
         """Take a subscriber out of the mirror."""
 
-    def distrust_mirror(self, shop_id: str) -> None:
-        """Have everybody read anew next time."""
+    def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
+        """Note whether a write showed in ``updated_at``; else everybody is read anew next time."""

@@ -70,16 +70,21 @@ class Outcomes:
             for index in rows:
                 self._told[index] = (status.value, reason, message)
 
-    def fail(self, rows: Iterable[int], error: PostscriptError) -> None:
-        """Say that these rows failed, and stop when everything else would fail too."""
+    def fail(self, rows: Iterable[int], error: PostscriptError, *, stops_when_refused: bool = False) -> None:
+        """Say that these rows failed, and stop when everything else would fail too.
+
+        Refusals count towards that only when asked to: what is refused today is refused again in the next
+        run, which would never get beyond it.
+        """
         if isinstance(error, LostAnswerError):
             self.tell(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
-        elif isinstance(error, RejectedError) and error.status_code == 404:
-            self.tell(rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", str(error))
         elif isinstance(error, RejectedError):
             self.tell(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
         else:
             self.tell(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
+        if not isinstance(error, LostAnswerError | RejectedError) or (
+            stops_when_refused and isinstance(error, RejectedError)
+        ):
             with self._lock:
                 self._failures += 1
                 in_a_row = self._failures

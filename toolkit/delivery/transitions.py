@@ -23,12 +23,13 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def transition_of(changes: pd.DataFrame, index: int, shop_id: str) -> Transition:
-    """Return the custom event of one row of a plan's changes."""
+def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: str) -> Transition:
+    """Return the custom event of one row of a plan's changes; what nobody said is said by the run."""
     subscriber_id, key = changes.at[index, "subscriber_id"], changes.at[index, "audience_key"]
     entered = changes.at[index, "operation"] == "add"
     moment, audience_id = changes.at[index, "timestamp"], changes.at[index, "audience_id"]
-    when = str(changes.at[index, "message_id"]) if pd.isna(moment) else moment.isoformat()
+    message_id = changes.at[index, "message_id"]
+    when = moment.isoformat() if pd.notna(moment) else run_id if pd.isna(message_id) else str(message_id)
     return Transition(
         external_id=transition_id(shop_id, subscriber_id, key, entered=entered, when=when),
         subscriber_id=subscriber_id,
@@ -51,10 +52,16 @@ class Poster:
     def take_up(self, *, repeat_unknown: bool) -> list[Transition]:
         """Return the custom events that earlier runs left due, after settling those left half-way."""
         due: list[Transition] = []
-        if repeat_unknown:
-            due += self._journal.load_unknown_transitions(self._shop_id)
-            self._journal.mark_transitions([t.external_id for t in due], "due")
         listed: dict[str, tuple[str, ...] | None] = {}
+
+        def still_stands(transition: Transition) -> bool:
+            who = transition.subscriber_id
+            held = listed[who] if who in listed else listed.setdefault(who, self._list_of(who))
+            return held is not None and (transition.audience_key in held) == transition.entered
+
+        if repeat_unknown:
+            due += filter(still_stands, self._journal.load_unknown_transitions(self._shop_id))
+            self._journal.mark_transitions([t.external_id for t in due], "due")
         for transition in self._journal.load_open_transitions(self._shop_id):
             if transition.state == "posting":
                 # The process ended before the answer came: repeating could text twice.
@@ -63,9 +70,7 @@ class Poster:
                 continue
             if transition.state == "planned":
                 # Whether the write arrived, only Postscript can tell.
-                who = transition.subscriber_id
-                held = listed[who] if who in listed else listed.setdefault(who, self._list_of(who))
-                if held is None or (transition.audience_key in held) != transition.entered:
+                if not still_stands(transition):
                     self._journal.mark_transitions([transition.external_id], None)
                     continue
                 self._journal.mark_transitions([transition.external_id], "due")
@@ -129,7 +134,8 @@ class Poster:
             )
             if index is None:
                 self._outcomes.leave_unresolved()
-            self._outcomes.fail(rows, error)
+            # A refused one is closed, so that stopping does not hold the next run back.
+            self._outcomes.fail(rows, error, stops_when_refused=True)
             return state != "due"
         self._journal.end_event(
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries

@@ -48,6 +48,9 @@ class Writer:
         self._places = pd.Index(plan.subscribers["subscriber_id"]).get_indexer(writes)
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""
+        self.untold: dict[tuple[str, str, bool], str] = {}
+        """Subscriber, audience and direction → a custom event that is still due from an earlier run, where
+        this one posts none: a write to the contrary makes it untrue."""
         self.is_proved = False
         """True once a write was seen to keep the subscriber's other properties."""
 
@@ -223,6 +226,11 @@ class Writer:
             status_code=answer.status_code,
             tries=answer.tries,
             due=ids,
+            untold=[
+                self.untold[contrary]
+                for t in due.values()
+                if (contrary := (t.subscriber_id, t.audience_key, not t.entered)) in self.untold
+            ],
             held=write.held(self._shop_id, len(after.properties) if after else None),
         )
         self._settle(write, due, open_ids)
@@ -242,7 +250,7 @@ class Writer:
     def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
         """Return row → custom event; a trait has none."""
         found = {
-            index: transition_of(self._plan.changes, index, self._shop_id)
+            index: transition_of(self._plan.changes, index, self._shop_id, run_id=self._run_id)
             for index in rows
             if self._plan.changes.at[index, "operation"] != "set"
         }
@@ -274,9 +282,9 @@ class Writer:
         if not is_kept(write, after):
             return f"Subscriber {write.subscriber_id}: {get_reason('WRITE_NOT_KEPT').meaning}"
         self.is_proved = self.is_proved or write.others > 0
-        if before.updated_at and after.updated_at == before.updated_at and not _is_recent(before.updated_at):
-            # Who changes does not show as changed: what was read would never be renewed.
-            self._journal.distrust_mirror(self._shop_id)
+        is_dated = after.updated_at != before.updated_at
+        if before.updated_at and (is_dated or not _is_recent(before.updated_at)):
+            self._journal.judge_mirror(self._shop_id, is_dated=is_dated)
         return ""
 
     def _put_back(self, subscriber_id: str, before: wire.Subscriber) -> bool:

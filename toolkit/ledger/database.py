@@ -108,7 +108,7 @@ class Database:
         else:
             database = self._engine.url.database
             in_memory = not database or database == ":memory:"  # nobody else can see it
-            is_ours = in_memory or self._lock_beside(f"{database}.{number:x}.lock")
+            is_ours = in_memory or self._lock_beside(f"{os.path.realpath(str(database))}.{number:x}.lock")
         if not is_ours:
             raise ShopLockedError(f"{self._who_writes(shop_id)}. Wait for it to end, then run again.")
         self._locked.add(shop_id)

@@ -59,11 +59,13 @@ class Journal(Database):
         status_code: int | None,
         tries: int,
         due: Sequence[str],
+        untold: Sequence[str] = (),
         held: Held | None = None,
     ) -> frozenset[str]:
         """Record a write's answer; after ``ok`` the transitions of these external ids are due.
 
-        After a refusal they are forgotten: nothing changed, so there is nothing to tell. *held* is what the
+        After a refusal they are forgotten: nothing changed, so there is nothing to tell; after ``ok`` those
+        are that are *untold*, because they are true no more. *held* is what the
         subscriber holds now: the mirror shows it from the same moment on. Returns the ids that are due now;
         one that was sent by an earlier run, or may have been, is not.
         """
@@ -76,6 +78,8 @@ class Journal(Database):
             if outcome != "ok":
                 connection.execute(sa.delete(transitions).where(mine))
                 return frozenset()
+            untrue = transitions.c.external_id.in_(untold) & transitions.c.state.not_in(_CLOSED)
+            connection.execute(sa.delete(transitions).where(untrue))
             found = frozenset(connection.scalars(sa.select(transitions.c.external_id).where(mine)))
             connection.execute(sa.update(transitions).where(mine).values(state="due", changed_at=now()))
             return found
@@ -116,8 +120,8 @@ class Journal(Database):
         return self._transitions(shop_id, "planned", "due", "posting")
 
     def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
-        """Return the custom events whose answer was lost: they may have been sent, or not."""
-        return self._transitions(shop_id, "unknown")
+        """Return the custom events that were not confirmed: their answer was lost, or they were refused."""
+        return self._transitions(shop_id, "unknown", "refused")
 
     def _transitions(self, shop_id: str, *states: str) -> list[Transition]:
         columns = [transitions.c[name] for name in Transition.__dataclass_fields__]

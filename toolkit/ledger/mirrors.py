@@ -35,6 +35,7 @@ class Mirrors(Database):
                 is_complete=about.is_complete,
                 asked=frozenset(connection.execute(contacts).scalars()),
                 trait_keys=tuple(json.loads(about.trait_keys)),
+                is_dated=about.is_dated,
                 page_size=about.page_size,
             )
 
@@ -49,6 +50,7 @@ class Mirrors(Database):
             "page_size": mirror.page_size,
             "read_at": now(),
         }
+        is_dated = sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id)
         mine = subscribers.c.shop_id == shop_id
         contacts_of = sa.select(asked.c.contact).where(asked.c.shop_id == shop_id)
         with self._writing() as connection:
@@ -63,6 +65,7 @@ class Mirrors(Database):
             known = frozenset(connection.scalars(contacts_of))
             for contacts in _some(sorted(mirror.asked - known)):
                 insert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
+            about["is_dated"] = bool(connection.scalar(is_dated))
             upsert(connection, mirrors, [about])
 
     def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
@@ -70,10 +73,11 @@ class Mirrors(Database):
         mine = (subscribers.c.shop_id == shop_id) & (subscribers.c.subscriber_id == subscriber_id)
         self._commit(lambda connection: connection.execute(sa.delete(subscribers).where(mine)))
 
-    def distrust_mirror(self, shop_id: str) -> None:
-        """Have the whole list read again next time: what changes does not show as changed."""
-        mine = mirrors.c.shop_id == shop_id
-        self._commit(lambda connection: connection.execute(sa.update(mirrors).where(mine).values(newest="")))
+    def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
+        """Note whether a write showed in ``updated_at``; the mirror is renewed by it only then."""
+        values = {"is_dated": is_dated, **({} if is_dated else {"newest": ""})}
+        judged = sa.update(mirrors).where(mirrors.c.shop_id == shop_id).values(**values)
+        self._commit(lambda connection: connection.execute(judged))
 
 
 def _some(values: Iterable[str]) -> list[list[str]]:

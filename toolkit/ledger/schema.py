@@ -107,6 +107,7 @@ mirrors = sa.Table(
     sa.Column("is_complete", sa.Boolean, nullable=False, comment="else only who was asked for"),
     sa.Column("trait_keys", sa.Text, nullable=False, comment="JSON list: the properties that were read"),
     sa.Column("page_size", sa.Integer, nullable=False),
+    sa.Column("is_dated", sa.Boolean, nullable=False, comment="a write was seen in updated_at"),
     sa.Column("read_at", sa.DateTime, nullable=False),
 )
 

@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
 from ..plan import match_people
 from .choosing import CLEAN, HELD, Marks, as_held, choose_contacts, is_in, judge_options, with_chosen
-from .snapshot import Snapshot
+from .snapshot import BEFORE_THOSE_IN, Snapshot
 
 
 def mirror_snapshot(
@@ -103,7 +103,8 @@ def _with_leavers(state: State, snapshot: Snapshot) -> State:
     leaving &= ~_is_listed_otherwise(words, leaving, snapshot)
     out = words.copy()
     out.loc[leaving, ["member", "message_id"]] = [False, None]
-    out.loc[leaving, ["timestamp", "received_at"]] = snapshot.taken_at
+    out.loc[leaving, "timestamp"] = snapshot.taken_at
+    out.loc[leaving, "received_at"] = snapshot.taken_at - BEFORE_THOSE_IN
     return replace(state, memberships=out)
 
 
@@ -188,7 +189,8 @@ def _holders(subscribers: pd.DataFrame, keys: tuple[str, ...]) -> Iterator[tuple
 
 def _words_of(strangers: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:
     words = strangers.reindex(columns=[*MEMBERSHIP_COLUMNS])
-    return words.assign(member=False, timestamp=snapshot.taken_at, received_at=snapshot.taken_at)
+    said_at = {"timestamp": snapshot.taken_at, "received_at": snapshot.taken_at - BEFORE_THOSE_IN}
+    return words.assign(member=False, **said_at)
 
 
 def _people_of(strangers: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:

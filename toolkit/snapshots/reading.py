@@ -18,7 +18,7 @@ from .cells import to_text
 from .lists import read_list, read_wide
 from .profiles import read_profiles
 from .shapes import Parts, Shape, find_parts, find_shape
-from .snapshot import CANDIDATE_COLUMNS, NAME_COLUMNS, Snapshot
+from .snapshot import BEFORE_THOSE_IN, CANDIDATE_COLUMNS, NAME_COLUMNS, Snapshot
 from .tables import Table, load_tables, plain_name
 from .words import Words
 
@@ -183,6 +183,8 @@ def _snapshot(
     # One message for all of it; where a person's removal is as new, a row with a message goes before it.
     rows["message_id"] = f"snapshot:{moment.isoformat()}"
     rows["timestamp"] = rows["received_at"] = moment
+    is_out = ~rows["membership"].fillna(value=True)
+    rows.loc[is_out, "received_at"] = moment - BEFORE_THOSE_IN
     keys = frozenset[str]().union(*(words.audience_keys for words in read))
     if audience_key:
         rows, keys = _only(audience_key, rows, keys), frozenset([audience_key])

@@ -12,6 +12,10 @@ CANDIDATE_COLUMNS = {"person": "str", "email": "str", "phone": "str"}
 NAME_COLUMNS = {"person": "str", "name": "str"}
 """The other ids of a person, as persons are named: events may speak of them."""
 
+BEFORE_THOSE_IN = pd.Timedelta(microseconds=1)
+"""By how much the words "out" of a snapshot are taken as older: of two people who are one subscriber, the one
+who is in decides."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("is_complete", sa.Boolean(), nullable=False),
         sa.Column("trait_keys", sa.Text(), nullable=False),
         sa.Column("page_size", sa.Integer(), nullable=False),
+        sa.Column("is_dated", sa.Boolean(), nullable=False),
         sa.Column("read_at", sa.DateTime(), nullable=False),
     )
     op.create_table(
