@@ -23,6 +23,7 @@ from alembic.migration import MigrationContext
 import toolkit
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, metadata
+from toolkit.ledger.frames import read_frame
 from toolkit.memberships import (
     MEMBERSHIP_COLUMNS,
     PAYLOAD_COLUMNS,
@@ -792,3 +793,26 @@ time.sleep(60)
         process.kill()
     with Ledger(url) as ledger:
         ledger.lock_shop("shop_1")
+
+
+def test_reading_leaves_the_connection_fit_for_writing(ledger):
+    """PostgreSQL refuses to write many rows through a connection that streams: only the query does."""
+    engine = sa.create_engine(ledger.name)
+    with engine.connect() as connection:
+        table_ = metadata.tables["people"]
+        read_frame(connection, sa.select(table_.c.person), {"person": "str"})
+        assert not connection.get_execution_options().get("stream_results")
+    engine.dispose()
+
+
+def test_a_write_that_fails_tells_no_contacts(ledger):
+    """What the database complains about is said without the values that were to be written."""
+    engine = sa.create_engine(ledger.name)
+    with engine.begin() as connection:
+        full = "CREATE TRIGGER full BEFORE INSERT ON people BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        connection.execute(sa.text(full))
+    engine.dispose()
+    known = table(PEOPLE_COLUMNS, [{"person": "user:u1", "email": "ana@mail.test", "phone": "+12025550100"}])
+    with pytest.raises(sa.exc.DBAPIError, match="disk is full") as raised:
+        ledger.save_state(SHOP, "run", State(memberships=memberships(word(1)), people=known))
+    assert "ana@mail.test" not in str(raised.value)

@@ -55,7 +55,8 @@ class Database:
             """The URL, its password hidden."""
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(parsed)
+            # hide_parameters: an error must not print people's contacts.
+            self._engine = sa.create_engine(parsed, hide_parameters=True)
             if parsed.get_backend_name() == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
             self._migrate()

@@ -37,7 +37,8 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mappin
     A column that the frame has and the query has not is null.
     """
     parts = []
-    result = connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query)
+    # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
+    result = connection.execute(query, execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE})
     names = [*result.keys()]
     for rows in result.partitions():
         cells = zip(*rows, strict=True)
