@@ -32,7 +32,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto -m slow tests/test_truth.py tests toolkit
 
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200

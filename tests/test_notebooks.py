@@ -114,13 +114,30 @@ def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebo
     ("parameters", "sentence"),
     [
         pytest.param({"events_path": "nowhere"}, "does not exist", id="no such path"),
-        pytest.param({"events_path": ""}, "events_path is empty", id="empty path"),
-        pytest.param({"events_path": "no-archive.png"}, "is not an archive", id="not an archive"),
+        pytest.param({"events_path": ""}, "events_path is empty", id="empty path", marks=pytest.mark.slow),
+        pytest.param(
+            {"events_path": "no-archive.png"},
+            "is not an archive",
+            id="not an archive",
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"dry_runn": "False"}, "has no parameter dry_runn", id="unknown parameter"),
         pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag"),
-        pytest.param({"requests_per_second": "fast"}, "give a number", id="bad number"),
-        pytest.param({"output_dir": "no-archive.png"}, "not a folder", id="output_dir is a file"),
-        pytest.param({"audience_keys": '["vip_custmers"]'}, "No event names", id="unknown audience"),
+        pytest.param(
+            {"requests_per_second": "fast"}, "give a number", id="bad number", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"output_dir": "no-archive.png"},
+            "not a folder",
+            id="output_dir is a file",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"audience_keys": '["vip_custmers"]'},
+            "No event names",
+            id="unknown audience",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bad_input_says_what_to_do_and_writes_nothing(run_notebook, sandbox, tmp_path, parameters, sentence):

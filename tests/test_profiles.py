@@ -22,7 +22,11 @@ def told(sandbox):
     )
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "profile",
+    # The documented shop is the one of test_truth, which runs every time.
+    [pytest.param(name, marks=pytest.mark.slow if name == "documented" else ()) for name in PROFILES],
+)
 def test_the_same_final_state_under_every_profile(profile, truth, tmp_path):
     """Lists are the truth's, every transition is told once, and a repeat writes nothing."""
     people = read_packed_lines("subscribers")
