@@ -172,7 +172,7 @@ class _Forbidding(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, pytest.param(403, marks=pytest.mark.slow)])
 def test_a_refused_key_fails_with_evidence_and_without_showing_it(run_notebook, sandbox, tmp_path, status):
     """401 and 403: exit code not 0, a summary that says failed, and the key in no file left behind."""
     wrong = "sk_wrong_but_secret_all_the_same"

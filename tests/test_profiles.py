@@ -24,8 +24,8 @@ def told(sandbox):
 
 @pytest.mark.parametrize(
     "profile",
-    # The documented shop is the one of test_truth, which runs every time.
-    [pytest.param(name, marks=pytest.mark.slow if name == "documented" else ()) for name in PROFILES],
+    # test_truth runs the documented shop every time; of the others the strangest does here.
+    [pytest.param(name, marks=() if name == "hostile" else pytest.mark.slow) for name in PROFILES],
 )
 def test_the_same_final_state_under_every_profile(profile, truth, tmp_path):
     """Lists are the truth's, every transition is told once, and a repeat writes nothing."""
@@ -94,7 +94,14 @@ def test_the_same_final_state_under_every_knob(knobs, truth, tmp_path):
         assert writes(sandbox.journal[before:]) == []
 
 
-@pytest.mark.parametrize("kind", ["second_writer", "redact", "shrink"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "second_writer",
+        pytest.param("redact", marks=pytest.mark.slow),
+        pytest.param("shrink", marks=pytest.mark.slow),
+    ],
+)
 def test_others_at_work(kind, tmp_path):
     """Somebody else writes, or people vanish, while a sync goes on: the next one leaves nothing to do."""
     people = read_packed_lines("subscribers")[:400]
