@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.contacts
 	$(BIN)/python -m benchmarks.preview
 	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.delivery
 
 check: $(READY)

@@ -40,7 +40,7 @@ def main(base_url: str, ledger_path: str, archive: str, *audience_keys: str) -> 
             postscript=postscript,
             ledger=ledger,
             dry_run=False,
-            on_progress=lambda done, _of: print(done, flush=True),
+            on_progress=lambda done, _of, _counts: print(done, flush=True),
         )
         print(run.record.status, flush=True)
 

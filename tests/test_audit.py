@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
 from stores import Store, deliver, new_ledger, word
 
-from toolkit.audit import audit
-from toolkit.errors import LostAnswerError, ReconciliationError, ServerError, UnknownRunError
+from toolkit.audit import RUNS_SHOWN, audit
+from toolkit.errors import (
+    LostAnswerError,
+    ReconciliationError,
+    RejectedError,
+    ServerError,
+    UnknownRunError,
+)
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table
 from toolkit.plan import CHANGE_COLUMNS
-from toolkit.runs import UNKNOWN_COLUMNS, RunRecord
+from toolkit.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, RunRecord
 
 EVENTS = [
     word(1, "vip"),
@@ -164,7 +170,7 @@ def test_drift_after_a_dry_run_only(ledger, store):
 
 def record(**fields):
     known = {"shop_id": "shop_1", "shop_name": "Acme", "mode": "live", "started_at": datetime(2025, 3, 4)}
-    return RunRecord(run_id="r1", **known, **fields)
+    return RunRecord(**{"run_id": "r1", **known, **fields})
 
 
 def test_totals_that_do_not_add_up(ledger):
@@ -182,3 +188,65 @@ def test_a_run_that_still_goes_on(ledger):
     assert found.record.status == "running"
     assert found.statuses("event") == found.statuses("change") == {}
     assert found.summary()["calls"] == {}
+
+
+def test_the_history_of_a_shop(ledger, store):
+    """The run and those before it, of both modes, the latest first, each with its figures."""
+    dry = deliver(EVENTS, store, ledger, dry_run=True)
+    live = deliver(EVENTS, store, ledger)
+    deliver(EVENTS, store, ledger)
+    found = audit(ledger, run_id=live.record.run_id).history
+    assert found["run_id"].tolist() == [live.record.run_id, dry.record.run_id]
+    assert found.dtypes.astype("str").to_dict() == HISTORY_COLUMNS
+    shown = ["mode", "status", "received", "adds", "removes", "waiting", "custom_events", "calls"]
+    assert found[shown].to_numpy().tolist() == [
+        ["live", "completed", 6, 2, 1, 1, 3, sum(live.record.facts["calls"].values())],
+        ["dry_run", "completed", 6, 2, 1, 1, 0, sum(dry.record.facts["calls"].values())],
+    ]
+
+
+def test_the_history_is_of_the_shop_and_has_an_end(ledger):
+    """The last twenty runs of the shop, none of another; of the same second the greater id is later."""
+    started = datetime(2025, 3, 4)
+    for number in range(RUNS_SHOWN + 5):
+        ledger.save_run(
+            record(run_id=f"r{number:02}", status="running", started_at=started + timedelta(days=number // 2))
+        )
+    ledger.save_run(
+        record(run_id="foreign", shop_id="shop_2", status="running", started_at=started + timedelta(hours=1))
+    )
+    assert audit(ledger, run_id="r24").history["run_id"].tolist() == [f"r{n:02}" for n in range(24, 4, -1)]
+    assert audit(ledger, run_id="r02").history["run_id"].tolist() == ["r02", "r01", "r00"]
+
+
+def test_the_run_before(ledger, store):
+    """Of the same shop and mode, with its totals and whom to look at; one that never ended is passed over."""
+
+    def refuse(request):
+        if request.method == "PATCH" and request.path.endswith("s_2"):
+            raise RejectedError("no", status_code=400)
+
+    store.fault = refuse
+    first = deliver(EVENTS, store, ledger)
+    deliver(EVENTS, store, ledger, dry_run=True)
+    other = record(run_id="other", shop_id="shop_2", status="completed", started_at=datetime(2099, 1, 1))
+    ledger.save_run(other)
+    ledger.save_run(record(run_id="died", status="failed", started_at=datetime(2099, 1, 2)))
+    ledger.save_run(record(run_id="last", status="running", started_at=datetime(2099, 1, 3)))
+    previous = audit(ledger, run_id="last").previous
+    assert previous.record == first.record
+    pd.testing.assert_frame_equal(previous.totals, audit(ledger, run_id=first.record.run_id).totals)
+    assert previous.to_look_at[["person", "audience_key", "status"]].to_numpy().tolist() == [
+        ["user:u2", "old", "rejected"],
+        ["user:u2", "vip", "rejected"],
+    ]
+    assert audit(ledger, run_id="last").summary()["previous_run_id"] == first.record.run_id
+
+
+def test_the_first_run_has_none_before(ledger, store):
+    """A first run is compared with nothing, and a dry run not with a live one."""
+    deliver(EVENTS, store, ledger)
+    assert audit(ledger).previous is None
+    assert audit(ledger).summary()["previous_run_id"] == ""
+    deliver(EVENTS, store, ledger, dry_run=True)
+    assert audit(ledger).previous is None

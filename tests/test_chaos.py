@@ -158,6 +158,7 @@ def run_chaos(
         )
 
 
+@pytest.mark.slow
 def test_a_few_kills(truth, tmp_path):
     """Some processes die on the way; one audience and its custom events are the truth's in the end."""
     report = run_chaos(tmp_path, truth, kills=3, seed=1, audience_keys=["lapsed_90_days"])

@@ -122,7 +122,7 @@ def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebo
             marks=pytest.mark.slow,
         ),
         pytest.param({"dry_runn": "False"}, "has no parameter dry_runn", id="unknown parameter"),
-        pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag"),
+        pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag", marks=pytest.mark.slow),
         pytest.param(
             {"requests_per_second": "fast"}, "give a number", id="bad number", marks=pytest.mark.slow
         ),
@@ -201,6 +201,7 @@ def test_a_refused_key_fails_with_evidence_and_without_showing_it(run_notebook, 
     assert wrong not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_an_unreachable_address_is_named(run_notebook, tmp_path, monkeypatch):
     """Nothing listens there: a sentence with the address, exit code not 0."""
     done = run_notebook(

@@ -12,7 +12,8 @@ from toolkit.contacts import check_contacts
 from toolkit.destination import Destination
 from toolkit.errors import ParameterError
 from toolkit.memberships import fold
-from toolkit.preview import count_audiences
+from toolkit.movements import count_flapping, count_movements, count_overlap
+from toolkit.preview import SAMPLE_SIZE, count_audiences
 
 TWO_WORDS = {
     "mappings": [
@@ -81,6 +82,16 @@ def destination(tmp_path):
     return Destination.from_file(tmp_path / "destination.json")
 
 
+def check_sample(found, state):
+    """The sample is as many members as there are, at most five, each once, with their contacts."""
+    members = state.memberships[state.memberships["member"]]
+    sizes = found.sample.groupby("audience_key").size()
+    assert (sizes == members.groupby("audience_key").size().clip(upper=SAMPLE_SIZE)).all()
+    known = members.merge(state.people, on="person").rename(columns={"timestamp": "since"})
+    assert len(found.sample.merge(known, on=[*found.sample.columns])) == len(found.sample)
+    assert not found.sample.duplicated(["audience_key", "person"]).any()
+
+
 @pytest.mark.parametrize("keys", [(), ("key_1", "key_2"), "key_1"], ids=["all", "two", "one"])
 def test_parts_come_to_the_whole(archive, destination, keys):
     """Audiences, traits, people and totals are those that folding the whole archive gives."""
@@ -90,7 +101,12 @@ def test_parts_come_to_the_whole(archive, destination, keys):
     totals = folded.events.value_counts(["status", "reason_code"], dropna=False)
     for whole in (archive, Parts(archive)):
         found = preview(whole, destination, audience_keys=keys)
-        pd.testing.assert_frame_equal(found.audiences, audiences)
+        words = folded.events[folded.events["audience_key"].isin(audiences["audience_key"])]
+        flapping = audiences["audience_key"].map(count_flapping(words)).fillna(0).astype("int64")
+        pd.testing.assert_frame_equal(found.audiences, audiences.assign(flapping=flapping))
+        pd.testing.assert_frame_equal(found.movements, count_movements(words))
+        pd.testing.assert_frame_equal(found.overlap, count_overlap(state.memberships))
+        check_sample(found, state)
         assert found.people == len(state.people) > 0
         assert found.received == folded.received
         assert found.statuses == folded.statuses
@@ -98,6 +114,27 @@ def test_parts_come_to_the_whole(archive, destination, keys):
         assert dict(zip(found.traits["trait_key"], found.traits["people"], strict=True)) == dict(
             state.traits.groupby("trait_key").size()
         )
+
+
+def test_who_goes_in_and_out_is_counted(tmp_path):
+    """One person enters, leaves and comes back; another only enters."""
+    words = [("u1", True), ("u2", True), ("u1", False), ("u1", True)]
+    lines = [
+        json.dumps(
+            {
+                **event(1),
+                "messageId": f"m{number}",
+                "userId": user,
+                "timestamp": f"2026-01-0{number + 1}T00:00:00Z",
+                "traits": {"key_1": member},
+            }
+        )
+        for number, (user, member) in enumerate(words)
+    ]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    found = preview(read_events(tmp_path / "events.jsonl"))
+    assert found.audiences[["members", "flapping"]].to_numpy().tolist() == [[2, 1]]
+    assert found.movements[["entered", "left"]].sum().tolist() == [3, 1]
 
 
 def test_mappings_that_disagree_by_parts(tmp_path):

@@ -22,11 +22,8 @@ def told(sandbox):
     )
 
 
-@pytest.mark.parametrize(
-    "profile",
-    # test_truth runs the documented shop every time; of the others the strangest does here.
-    [pytest.param(name, marks=() if name == "hostile" else pytest.mark.slow) for name in PROFILES],
-)
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.slow  # test_truth runs the documented shop every time
 def test_the_same_final_state_under_every_profile(profile, truth, tmp_path):
     """Lists are the truth's, every transition is told once, and a repeat writes nothing."""
     people = read_packed_lines("subscribers")
@@ -94,14 +91,8 @@ def test_the_same_final_state_under_every_knob(knobs, truth, tmp_path):
         assert writes(sandbox.journal[before:]) == []
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "second_writer",
-        pytest.param("redact", marks=pytest.mark.slow),
-        pytest.param("shrink", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("kind", ["second_writer", "redact", "shrink"])
+@pytest.mark.slow
 def test_others_at_work(kind, tmp_path):
     """Somebody else writes, or people vanish, while a sync goes on: the next one leaves nothing to do."""
     people = read_packed_lines("subscribers")[:400]

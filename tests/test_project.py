@@ -36,6 +36,7 @@ CORE = {
     "rows",
     "parameters",
     "memberships",
+    "movements",
     "plan",
     "mirror",
     "price",
@@ -64,11 +65,14 @@ ALLOWED = {
     "client": CORE | {"pacing"},
     "sandbox": {"errors", "settings", "wire", "sandbox"},
     "migrations": set(),
-    "notebook": CORE | {"artefacts", "client", "ledger", "sync"},
+    "widgets": CORE,
+    "notebook": CORE | {"artefacts", "client", "ledger", "sync", "widgets"},
     "rehearsal": {"sandbox"},
+    "headless": CORE | {"artefacts"},
+    "__main__": {"headless"},
 }
 HOMES = {
-    "requests": {"client"},
+    "requests": {"client", "headless"},  # the second for alerts, which are no calls of Postscript
     "urllib3": {"client"},
     "filelock": {"pacing"},
     "platformdirs": {"pacing"},
@@ -77,7 +81,12 @@ HOMES = {
     "duckdb": {"archive"},
     "liquid": {"mapping"},
     "matplotlib": {"report"},
-    "IPython": {"notebook"},
+    "papermill": {"headless"},
+    "nbformat": {"headless"},
+    "jupyter_client": {"headless"},
+    "IPython": {"notebook", "widgets"},
+    "ipywidgets": {"widgets"},
+    "tqdm": {"widgets"},
     "starlette": {"sandbox"},
     "uvicorn": {"sandbox"},
 }

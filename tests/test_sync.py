@@ -333,20 +333,23 @@ def test_a_dry_run_sends_and_remembers_nothing(ledger):
 
 
 def test_progress_counts_every_call():
-    """Progress ends at all of all, and never goes back."""
+    """Progress ends at all of all, never goes back, and says what the changes ended as."""
     told = []
     store, notes = mixed_store(), Notes()
     planned, folded = prepare(MIXED, store, notes)
-    sync(
+    run = sync(
         planned,
         folded,
         shop=SHOP,
         postscript=store,
         ledger=notes,
         dry_run=False,
-        on_progress=lambda done, of: told.append((done, of)),
+        on_progress=lambda done, of, counts: told.append((done, of, dict(counts))),
     )
-    assert sorted(told) == [(n, 8) for n in range(1, 9)]
+    assert sorted((done, of) for done, of, _ in told) == [(n, 8) for n in range(1, 9)]
+    assert max(told, key=lambda t: t[0])[2] == {
+        status: n for status, n in run.change_statuses.items() if status != "unchanged"
+    }
 
 
 def test_the_run_is_recorded_from_its_start(ledger):
@@ -389,6 +392,14 @@ def test_totals_that_do_not_add_up_raise():
         sync(planned, short, shop=SHOP, postscript=store, ledger=notes)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_the_summary_counts_the_members_of_each_audience(ledger, dry_run):
+    """By the newest word on each person, an audience that everybody left included."""
+    events = [word(1, "vip"), word(2, "vip"), word(3, "old"), word(3, "old", member=False, at=SECOND)]
+    run = deliver(events, Store({1: [], 3: ["old"]}), ledger, dry_run=dry_run, max_removal_share=1)
+    assert run.summary()["members"] == {"vip": 2, "old": 0}
+
+
 def test_no_events_at_all(ledger):
     """Nothing to do is a completed run."""
     run = deliver([], Store({}), ledger)
@@ -407,7 +418,7 @@ def test_too_many_removals(ledger, dry_run):
     events = [word(1, "vip", member=False), word(2, "vip", member=False), word(3, "vip")]
     run = deliver(events, store, ledger, dry_run=dry_run, max_removal_share=0.5)
     assert {request.method for request in store.sent} == {"GET"}
-    assert run.record.status == "failed"
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "removal_limit")
     assert "67%" in run.record.error
     assert "50%" in run.record.error
     assert ends(run) == {
@@ -444,7 +455,7 @@ def test_the_first_lost_property_stops_the_run(ledger, held, others):
     assert "put back" in run.record.error
     assert not ledger.load_open_transitions(SHOP.shop_id)
     assert not store.posted
-    assert run.record.status == "failed"
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "guard")
     assert "properties" in run.record.error
     assert Counter(ends(run).values()) == {("failed", "PROPERTIES_LOST"): 1, ("pending", "NOT_REACHED"): 4}
 
@@ -768,7 +779,7 @@ def test_a_key_revoked_on_the_way(ledger, method, after):
 
     store.fault = fault
     run = deliver(events, store, ledger)
-    assert run.record.status == "failed"
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "authentication")
     assert "key" in run.record.error
     assert sum(run.change_statuses.values()) == 16
     assert set(run.change_statuses) <= {"added", "removed", "failed", "pending"}
@@ -800,7 +811,7 @@ def test_postscript_down(ledger):
 
     store.fault = fault
     run = deliver([word(n, "vip") for n in people], store, ledger)
-    assert run.record.status == "failed"
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "transport")
     assert 5 <= len(tried) < 60
     assert run.change_statuses["failed"] == len(tried)
     assert run.change_statuses["pending"] == 98 - len(tried)
@@ -849,6 +860,7 @@ def test_an_interrupt_cancels(ledger, method):
         signal.signal(signal.SIGINT, before)
     assert run.record.status == ledger.get_run().status == "canceled"
     assert "canceled" in run.record.error
+    assert run.summary()["stopped_by"] == ledger.get_run().summary()["stopped_by"] == "canceled"
     assert run.change_statuses["pending"] > 30
     assert sum(run.change_statuses.values()) == 100
     again = deliver([word(n, "vip") for n in people], store, ledger)

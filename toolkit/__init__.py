@@ -3,7 +3,7 @@
 from .archive import Archive, read_events
 from .audit import audit
 from .client import PostscriptClient
-from .contacts import check_contacts
+from .contacts import check_contacts, domain_table, shared_table
 from .destination import Destination, Discard, Payload, TraitPayload
 from .drift import DRIFT_KINDS, find_drift, plan_repair
 from .errors import ToolkitError
@@ -22,6 +22,9 @@ from .reading import read_subscribers
 from .report import (
     audience_table,
     bar_chart,
+    growth_chart,
+    member_table,
+    overlap_table,
     plan_table,
     reason_table,
     render_report,
@@ -67,13 +70,17 @@ __all__ = [
     "begin",
     "check_contacts",
     "connect_shop",
+    "domain_table",
     "explain",
     "find_drift",
     "find_subscribers",
     "fold",
+    "growth_chart",
     "lint_trigger",
     "load_plan",
+    "member_table",
     "mirror_snapshot",
+    "overlap_table",
     "plan",
     "plan_repair",
     "plan_table",
@@ -85,6 +92,7 @@ __all__ = [
     "reason_table",
     "render_report",
     "save_plan",
+    "shared_table",
     "styled_table",
     "sync",
     "undo_run",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -12,8 +12,20 @@ from .drift import find_drift
 from .lookup import Postscript
 from .memberships import State
 from .reading import read_subscribers
-from .runs import UNKNOWN_COLUMNS, Audit, RunRecord, Transition
+from .runs import (
+    HISTORY_COLUMNS,
+    LOOK_AT,
+    UNKNOWN_COLUMNS,
+    Audit,
+    Previous,
+    RunRecord,
+    Transition,
+    sum_statuses,
+)
 from .statuses import check_totals
+
+RUNS_SHOWN = 20
+"""Runs in the history of a shop."""
 
 
 class History(Protocol):
@@ -22,11 +34,17 @@ class History(Protocol):
     def get_run(self, run_id: str = "") -> RunRecord:
         """Return a run's record, the latest when no id is given."""
 
+    def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
+        """Return this run and those of its shop that began before it, the latest first."""
+
+    def find_previous(self, record: RunRecord) -> RunRecord | None:
+        """Return the run of the same shop and mode that began last before this one, and has ended."""
+
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return the totals of a run."""
 
-    def load_changes(self, run_id: str) -> pd.DataFrame:
-        """Return the changes of a run that are worth reading."""
+    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
+        """Return the changes of a run that are worth reading, or those of some statuses."""
 
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes."""
@@ -57,8 +75,8 @@ def audit(
     Returns
     -------
     Audit
-        Record, totals, changes, calls, the shop's unknown custom events, and drift (None without
-        *postscript*).
+        Record, totals, changes, calls, the shop's unknown custom events, drift (None without *postscript*),
+        the runs before it, and of the one before what this one is compared with.
 
     Raises
     ------
@@ -76,10 +94,39 @@ def audit(
         calls=ledger.load_calls(record.run_id),
         unknown=_unknown(ledger.load_unknown_transitions(record.shop_id)),
         drift=None if postscript is None else _drift(ledger.load_state(record.shop_id), postscript, region),
+        history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
+        previous=_previous(ledger, ledger.find_previous(record)),
     )
     if record.finished_at is not None:
         check_totals(record.received, found.statuses("event"), of="events")
     return found
+
+
+def _history(ledger: History, runs: Sequence[RunRecord]) -> pd.DataFrame:
+    rows = [_figures(run, sum_statuses(ledger.load_totals(run.run_id), "change")) for run in runs]
+    return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
+
+
+def _figures(run: RunRecord, changes: Mapping[str, int]) -> dict[str, Any]:
+    calls = run.facts.get("calls", {})
+    return {
+        **{name: getattr(run, name) for name in HISTORY_COLUMNS if hasattr(run, name)},
+        "adds": changes.get("added", 0) + changes.get("would_add", 0),
+        "removes": changes.get("removed", 0) + changes.get("would_remove", 0),
+        "waiting": changes.get("waiting", 0),
+        "custom_events": calls.get("POST /events", 0),
+        "calls": sum(calls.values()),
+    }
+
+
+def _previous(ledger: History, record: RunRecord | None) -> Previous | None:
+    if record is None:
+        return None
+    return Previous(
+        record=record,
+        totals=ledger.load_totals(record.run_id),
+        to_look_at=ledger.load_changes(record.run_id, statuses=LOOK_AT),
+    )
 
 
 def _drift(state: State, postscript: Postscript, default_region: str) -> pd.DataFrame:

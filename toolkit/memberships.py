@@ -218,13 +218,18 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     return folded
 
 
+def in_order(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events in the order in which their words were given, the last one deciding."""
+    return _sorted(events, _ORDER)
+
+
 def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, pd.Index]:
     """Return the words per person × *key* after *spoken*, and the index of the events that decided."""
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
     mine = spoken[[*columns]].assign(position=spoken.index)
     everything = pd.concat([before.assign(position=-1), mine], ignore_index=True)
     # Equal on all three: the same message read again. Stable, so the one just read comes last.
-    everything = _sorted(everything, _ORDER)
+    everything = in_order(everything)
     last = everything.drop_duplicates(["person", key], keep="last")
     last = last.sort_values(["person", key], kind="stable")
     deciding = pd.Index(last.loc[last["position"] >= 0, "position"])

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,13 +21,21 @@ import pandas as pd
 
 from .artefacts import csv_text, masked, write_whole
 from .client import PostscriptClient
+from .contacts import REGIONS
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger
+from .memberships import Folded
 from .parameters import check_injected, read_parameters
+from .plan import Plan
+from .price import Price
 from .settings import Settings, load_settings
 from .statuses import RunStatus
-from .sync import Run
+from .sync import Run, sync
+from .widgets import Progress, confirm, follow, is_attended, show_controls
 from .wire import Shop
+
+_ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
+"""How the name of an archive ends, beside a notebook."""
 
 
 class Job:
@@ -42,6 +51,14 @@ class Job:
         self._open: list[PostscriptClient | Ledger] = []
         self._started = False
         self._finished = False
+        self._planned_with: dict[str, Any] = {}
+
+    def show_controls(self) -> None:
+        """Show a control for each parameter, if somebody is there; headless nothing happens."""
+        if is_attended():
+            beside = sorted(p.name for p in Path().iterdir() if p.suffix in _ARCHIVES and p.is_file())
+            offered = {"default_region": REGIONS, "events_path": ["sample", *beside]}
+            show_controls(self.notebook, self.parameters, offered)
 
     def connect(self) -> PostscriptClient:
         """Return a connection to the Postscript of the environment; nothing is sent yet."""
@@ -108,7 +125,54 @@ class Job:
     def note_start(self) -> None:
         """Leave a summary that says running, so that an earlier one does not speak for a run that dies."""
         self._started = True
+        self._planned_with = dict(vars(self.parameters))
         self._write_summary(self._no_figures(RunStatus.RUNNING))
+
+    async def sync(
+        self,
+        plan: Plan,
+        folded: Folded,
+        *,
+        shop: Shop,
+        postscript: PostscriptClient,
+        ledger: Ledger,
+        price: Price,
+    ) -> Run:
+        """Carry the plan out as the parameters say, showing how far it is; return the run.
+
+        Live and with somebody there, it asks first. No, the Cancel button and an interrupt end the run as
+        ``canceled``, the rest pending.
+
+        Raises
+        ------
+        ParameterError
+            A parameter has changed since the plan was made.
+        """
+        if vars(self.parameters) != self._planned_with:
+            raise ParameterError(
+                "A parameter has changed since the plan was made. Run the cells from Load on again."
+            )
+        cancel, progress = Event(), Progress(len(plan.writes) + plan.transitions)
+
+        def carry_out() -> Run:
+            return sync(
+                plan,
+                folded,
+                shop=shop,
+                postscript=postscript,
+                ledger=ledger,
+                dry_run=self.parameters.dry_run,
+                price=price,
+                parameters=vars(self.parameters),
+                on_progress=progress.note,
+                cancel=cancel,
+            )
+
+        if self.parameters.dry_run or plan.exceeds_removal_limit:
+            return carry_out()
+        if is_attended() and not await confirm(_question(plan, price, shop), yes=f"Sync {shop.name}"):
+            cancel.set()
+        return await follow(carry_out, progress, cancel, what="Sync")
 
     def _write_summary(self, figures: Mapping[str, Any]) -> None:
         written = {
@@ -142,6 +206,7 @@ class Job:
             "run_id": "",
             "mode": "dry_run" if getattr(self.parameters, "dry_run", True) else "live",
             "status": status.value,
+            "stopped_by": "",
             "error": "",
             "received": 0,
             "event_statuses": {},
@@ -176,6 +241,13 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     _check_folder(job.folder)
     _watch(job)
     return job
+
+
+def _question(plan: Plan, price: Price, shop: Shop) -> str:
+    return (
+        f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
+        f"{plan.transitions:,} custom events, about {price.minutes:.1f} minutes."
+    )
 
 
 def _watch(job: Job) -> None:

@@ -77,6 +77,9 @@ def _region(name: str, value: Any) -> str:
     return check_region(_text(name, value))
 
 
+CHOICES: Mapping[str, tuple[str, ...]] = {"custom_events": ("transitions", "none")}
+"""Parameter → the only values it may have."""
+
 _READERS: Mapping[str, Reader] = {
     "events_path": _text,
     "audience_keys": _keys,
@@ -85,7 +88,7 @@ _READERS: Mapping[str, Reader] = {
     "output_dir": _text,
     "dry_run": _flag,
     "requests_per_second": _number(0, 15, above=True),
-    "custom_events": _choice("transitions", "none"),
+    "custom_events": _choice(*CHOICES["custom_events"]),
     "max_removal_share": _number(0, 1),
     "ledger_url": _text,
     "run_id": _text,
@@ -118,6 +121,11 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 """Notebook → its parameters, in the order of its parameters cell."""
 
 
+def read_parameter(name: str, value: Any) -> Any:
+    """Return one parameter's value in its own type; ParameterError when it cannot be."""
+    return _READERS[name](name, value)
+
+
 def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
     """Return the parameters of *notebook* as attributes, checked and in their own types.
 
@@ -129,7 +137,7 @@ def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
     values, problems = {}, []
     for name in PARAMETERS[notebook]:
         try:
-            values[name] = _READERS[name](name, given[name])
+            values[name] = read_parameter(name, given[name])
         except KeyError:
             problems.append(f"{name} is not set; run the parameters cell first.")
         except ParameterError as problem:

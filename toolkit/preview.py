@@ -14,10 +14,21 @@ import pandas as pd
 from .contacts import check_contacts
 from .destination import Destination
 from .memberships import Folded, State, check_occur, fold, key_list
+from .movements import count_flapping, count_movements, count_overlap, sum_movements, sum_overlaps
 from .statuses import check_totals
 
-AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "without_contact")
+AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "with_both", "without_contact")
 """What is counted of each audience: people with a word on it, those in it, and how those can be reached."""
+
+SAMPLE_COLUMNS = {
+    "audience_key": "str",
+    "person": "str",
+    "since": "datetime64[us, UTC]",
+    "phone": "str",
+    "email": "str",
+}
+SAMPLE_SIZE = 5
+"""Members of each audience that a preview names."""
 
 
 class Payloads(Protocol):
@@ -33,7 +44,14 @@ class Preview:
     """What an archive says, counted."""
 
     audiences: pd.DataFrame
-    """Columns: ``audience_key``, ``audience_id``, AUDIENCE_COUNTS; one row an audience."""
+    """Columns: ``audience_key``, ``audience_id``, AUDIENCE_COUNTS, ``flapping`` (people who entered and left
+    three times or more, all together); one row an audience."""
+    movements: pd.DataFrame
+    """MOVEMENT_COLUMNS: who entered and left, by audience and day."""
+    overlap: pd.DataFrame
+    """How many are in both of two audiences: a row and a column an audience."""
+    sample: pd.DataFrame
+    """SAMPLE_COLUMNS: some members of each audience, their contacts as they came."""
     totals: pd.DataFrame
     """Columns: ``status``, ``reason_code``, ``count``; the counts are of events × mappings."""
     traits: pd.DataFrame
@@ -108,13 +126,14 @@ def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
     """Return the audiences of *state* with AUDIENCE_COUNTS; *contacts* are its people's, as checked."""
     usable = contacts.set_index("person")[["phone_e164", "email_clean"]].notna()
     rows = state.memberships.join(usable, on="person").fillna({"phone_e164": False, "email_clean": False})
-    member = rows["member"].astype("bool")
+    member, phone, email = (rows[n].astype("bool") for n in ("member", "phone_e164", "email_clean"))
     counted = rows[["audience_key", "audience_id"]].assign(
         stated=1,
         members=member,
-        with_phone=member & rows["phone_e164"].astype("bool"),
-        with_email=member & rows["email_clean"].astype("bool"),
-        without_contact=member & ~rows["phone_e164"].astype("bool") & ~rows["email_clean"].astype("bool"),
+        with_phone=member & phone,
+        with_email=member & email,
+        with_both=member & phone & email,
+        without_contact=member & ~phone & ~email,
     )
     counted = counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64"))
     return _summed_audiences(counted)
@@ -125,6 +144,13 @@ def _summed_audiences(counted: pd.DataFrame) -> pd.DataFrame:
     return counted.groupby("audience_key", as_index=False).agg({"audience_id": "max", **sums})
 
 
+def _some_members(state: State) -> pd.DataFrame:
+    """Return the first members of each audience, SAMPLE_COLUMNS."""
+    members = state.memberships[state.memberships["member"]]
+    some = members.groupby("audience_key").head(SAMPLE_SIZE).merge(state.people, on="person", how="left")
+    return some.rename(columns={"timestamp": "since"})[[*SAMPLE_COLUMNS]].astype(SAMPLE_COLUMNS)
+
+
 class _Seen:
     """What the parts looked at so far come to."""
 
@@ -132,6 +158,10 @@ class _Seen:
         self._audiences: list[pd.DataFrame] = []
         self._totals: list[pd.DataFrame] = []
         self._traits: list[pd.DataFrame] = []
+        self._movements: list[pd.DataFrame] = []
+        self._flapping: list[pd.Series] = []
+        self._overlaps: list[pd.DataFrame] = []
+        self._samples: list[pd.DataFrame] = []
         self._people = 0
         self.keys: set[str] = set()
         """The audiences that occur."""
@@ -152,14 +182,27 @@ class _Seen:
         self._people += len(state.people)
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
+        words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]
+        self._movements.append(count_movements(words))
+        self._flapping.append(count_flapping(words))
+        self._overlaps.append(count_overlap(state.memberships))
+        self._samples.append(_some_members(state))
         self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())
 
     def preview(self) -> Preview:
         """Return the sums."""
         totals = pd.concat(self._totals).fillna({"reason_code": ""})
         traits = pd.concat(self._traits)
+        audiences = _summed_audiences(pd.concat(self._audiences))
+        flapping = pd.concat(self._flapping).groupby(level=0).sum()
+        samples = pd.concat(self._samples).groupby("audience_key").head(SAMPLE_SIZE)
         return Preview(
-            audiences=_summed_audiences(pd.concat(self._audiences)),
+            audiences=audiences.assign(
+                flapping=audiences["audience_key"].map(flapping).fillna(0).astype("int64")
+            ),
+            movements=sum_movements(self._movements),
+            overlap=sum_overlaps(self._overlaps),
+            sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
             totals=totals.groupby(["status", "reason_code"], as_index=False)["count"].sum(),
             traits=traits.groupby("trait_key", as_index=False)["people"].sum(),
             people=self._people,

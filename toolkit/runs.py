@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from .memberships import empty_table
+from .statuses import NEEDS_ATTENTION, ChangeStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class RunRecord:
             "mode": self.mode,
             "status": self.status,
             "error": self.error,
+            "stopped_by": self.facts.get("stopped_by", ""),
             "shop": {"id": self.shop_id, "name": self.shop_name},
             "received": self.received,
             "planned_calls": self.facts.get("planned_calls", 0),
@@ -80,6 +82,37 @@ UNKNOWN_COLUMNS = {
 ``refused``, which was not."""
 
 
+LOOK_AT = frozenset({*NEEDS_ATTENTION, ChangeStatus.CONFLICT, ChangeStatus.AMBIGUOUS})
+"""Statuses of changes that somebody should look at, also where the run is none the worse for them."""
+
+HISTORY_COLUMNS = {
+    "run_id": "str",
+    "started_at": "datetime64[us]",
+    "mode": "str",
+    "status": "str",
+    "received": "int64",
+    "adds": "int64",
+    "removes": "int64",
+    "waiting": "int64",
+    "custom_events": "int64",
+    "calls": "int64",
+    "seconds": "float64",
+}
+"""The runs of a shop, the latest first: one row each. ``adds`` and ``removes`` are those of a dry run too;
+``custom_events`` were posted, repeats after a fault counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previous:
+    """The run before: of the same shop and mode, the latest that has ended."""
+
+    record: RunRecord
+    totals: pd.DataFrame
+    """As those of an Audit."""
+    to_look_at: pd.DataFrame
+    """CHANGE_COLUMNS: the changes whose status is among LOOK_AT."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Audit:
     """Everything that is known of one run, and where Postscript differs from what it left."""
@@ -95,12 +128,14 @@ class Audit:
     """DRIFT_COLUMNS where Postscript differs today; None when it was not asked."""
     unknown: pd.DataFrame = field(default_factory=lambda: empty_table(UNKNOWN_COLUMNS))
     """UNKNOWN_COLUMNS: the shop's custom events, of any run, whose answer was lost."""
+    history: pd.DataFrame = field(default_factory=lambda: empty_table(HISTORY_COLUMNS))
+    """HISTORY_COLUMNS: this run and those before it, of both modes."""
+    previous: Previous | None = None
+    """None when there was no run before."""
 
     def statuses(self, kind: str) -> dict[str, int]:
         """Return status → count of the run's ``event`` or ``change`` totals, the most frequent first."""
-        mine = self.totals[self.totals["kind"] == kind]
-        summed = mine.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
-        return {str(status): int(count) for status, count in summed.items()}
+        return sum_statuses(self.totals, kind)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the audit, ready for JSON."""
@@ -110,4 +145,12 @@ class Audit:
             "change_statuses": self.statuses("change"),
             "drift": None if self.drift is None else len(self.drift),
             "unknown_custom_events": len(self.unknown),
+            "previous_run_id": self.previous.record.run_id if self.previous else "",
         }
+
+
+def sum_statuses(totals: pd.DataFrame, kind: str) -> dict[str, int]:
+    """Return status → count of the ``event`` or ``change`` totals of a run, the most frequent first."""
+    mine = totals[totals["kind"] == kind]
+    summed = mine.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
+    return {str(status): int(count) for status, count in summed.items()}

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pandas as pd
 
 from . import wire
-from .delivery import Delivery, Journal, Outcomes, removal_limit_sentence
+from .delivery import Cause, Delivery, Journal, Outcomes, removal_limit_sentence
 from .errors import RunFailedError
 from .lookup import Postscript
 from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
@@ -67,6 +67,7 @@ class Run:
             "event_statuses": self.event_statuses,
             "memberships": int(self.changes["audience_key"].notna().sum()),
             "traits": int(self.changes["trait_key"].notna().sum()),
+            "members": self.record.facts["members"],
             "change_statuses": self.change_statuses,
             "adds": self.plan.adds,
             "removes": self.plan.removes,
@@ -101,7 +102,7 @@ def sync(
     repeat_unknown: bool = False,
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
-    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+    on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
 ) -> Run:
     """Carry a plan out, or with *dry_run* only record what it would do.
@@ -130,7 +131,7 @@ def sync(
     price, parameters
         Recorded with the run, to compare with what happened.
     on_progress
-        Told after each call how many of how many are done.
+        Told after each call how many of how many are done, and status → changes that ended so far.
     cancel
         Set from another thread, it ends the run.
 
@@ -178,8 +179,9 @@ def sync(
             repeat_unknown=repeat_unknown,
         )
         try:
-            # Words that a limit holds back are not remembered: the next run would carry them out unasked.
-            if folded is not None and not plan.exceeds_removal_limit:
+            # Words that a limit or a person holds back are not remembered: the next run would carry them out.
+            held_back = plan.exceeds_removal_limit or outcomes.is_stopping
+            if folded is not None and not held_back:
                 ledger.save_state(shop.shop_id, run_id, folded.state)
             delivery.carry_out()
         except Exception as error:
@@ -188,7 +190,7 @@ def sync(
             ledger.save_run(failed)
             raise
     elif plan.exceeds_removal_limit:
-        outcomes.stop(removal_limit_sentence(plan), reason="REMOVAL_LIMIT")
+        outcomes.stop(removal_limit_sentence(plan), Cause.REMOVAL_LIMIT)
     changed = outcomes.table()
     events = empty_table(PAYLOAD_COLUMNS) if folded is None else folded.events
     _check(plan, folded, changed)
@@ -197,7 +199,12 @@ def sync(
         record,
         status=_run_status(outcomes, changed).value,
         error=outcomes.error or _attention_sentence(changed, outcomes.unresolved),
-        facts={**facts, "calls": postscript.calls},
+        facts={
+            **facts,
+            "calls": postscript.calls,
+            "stopped_by": outcomes.cause.value,
+            "members": {} if folded is None else _count_members(folded),
+        },
         finished_at=datetime.now(UTC).replace(tzinfo=None),
         seconds=time.monotonic() - clock,
     )
@@ -234,6 +241,12 @@ def _facts(
         "removal_share": plan.removal_share,
         "max_removal_share": plan.max_removal_share,
     }
+
+
+def _count_members(folded: Folded) -> dict[str, int]:
+    """Return audience → people whose newest word says in, 0 for one that everybody has left."""
+    counted = folded.state.memberships.groupby("audience_key")["member"].sum()
+    return {str(key): int(count) for key, count in counted.items()}
 
 
 def _run_status(outcomes: Outcomes, changed: pd.DataFrame) -> RunStatus:

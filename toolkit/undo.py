@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import pandas as pd
@@ -113,7 +113,7 @@ def undo_run(
     dry_run: bool = True,
     custom_events: str = "none",
     max_removal_share: float = 1.0,
-    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+    on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
 ) -> Run:
     """Undo a run: read its subscribers again, take its words back, and put back what it wrote.
 

@@ -2,7 +2,8 @@
 
 from .mask_columns import mask_emails, mask_phones
 from .masks import mask_email, mask_person, mask_phone, mask_value
-from .single import check_email, check_phone, check_region, fold_email, phone_digits
+from .quality import domain_table, shared_table
+from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
 from .spelling import digits_of
 from .table import check_contacts
 from .verdicts import CONTACT_VERDICTS, OK, Verdict
@@ -10,12 +11,14 @@ from .verdicts import CONTACT_VERDICTS, OK, Verdict
 __all__ = [
     "CONTACT_VERDICTS",
     "OK",
+    "REGIONS",
     "Verdict",
     "check_contacts",
     "check_email",
     "check_phone",
     "check_region",
     "digits_of",
+    "domain_table",
     "fold_email",
     "mask_email",
     "mask_emails",
@@ -24,4 +27,5 @@ __all__ = [
     "mask_phones",
     "mask_value",
     "phone_digits",
+    "shared_table",
 ]

@@ -32,6 +32,10 @@ _UNREADABLE = {
 }
 
 
+REGIONS = tuple(sorted(phonenumbers.SUPPORTED_REGIONS))
+"""Every region that libphonenumber knows, by its two letters."""
+
+
 def check_region(region: str) -> str:
     """Return the two-letter region in upper case; ParameterError when libphonenumber does not know it."""
     known = region.strip().upper()

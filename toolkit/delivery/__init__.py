@@ -17,11 +17,11 @@ from toolkit.runs import Transition
 from toolkit.statuses import get_reason
 
 from .journal import Journal
-from .outcomes import Outcomes
+from .outcomes import Cause, Outcomes, cause_of
 from .transitions import Poster, transition_id
 from .writes import Writer
 
-__all__ = ["Delivery", "Journal", "Outcomes", "removal_limit_sentence", "transition_id"]
+__all__ = ["Cause", "Delivery", "Journal", "Outcomes", "removal_limit_sentence", "transition_id"]
 
 
 def removal_limit_sentence(plan: Plan) -> str:
@@ -53,7 +53,7 @@ class Delivery:
     def carry_out(self) -> None:
         """Send everything, in order, until done or stopped."""
         if self.plan.exceeds_removal_limit:
-            self.outcomes.stop(removal_limit_sentence(self.plan), reason="REMOVAL_LIMIT")
+            self.outcomes.stop(removal_limit_sentence(self.plan), Cause.REMOVAL_LIMIT)
             return
         writer = Writer(
             run_id=self.run_id,
@@ -88,7 +88,7 @@ class Delivery:
                 poster.post_all(left_over, writer.due.values())
         except PostscriptError as error:
             # No subscriber's own trouble: what earlier runs left could not be settled.
-            self.outcomes.stop(str(error))
+            self.outcomes.stop(str(error), cause_of(error))
         except KeyboardInterrupt:
             self.outcomes.cancel()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
@@ -22,13 +24,34 @@ CANCELED = "The run was canceled; what was under way has finished, the rest is p
 Item = TypeVar("Item")
 
 
+class Cause(StrEnum):
+    """What ended a run before its time; a scheduler reads it as ``stopped_by``."""
+
+    NONE = ""
+    REMOVAL_LIMIT = "removal_limit"
+    GUARD = "guard"
+    AUTHENTICATION = "authentication"
+    TRANSPORT = "transport"
+    CANCELED = "canceled"
+
+
+def cause_of(error: PostscriptError) -> Cause:
+    """Return the cause of a run that this error ends."""
+    return Cause.AUTHENTICATION if isinstance(error, InvalidAuthenticationError) else Cause.TRANSPORT
+
+
 class Outcomes:
     """The state of one live run while it goes on. Safe to use from several threads."""
 
     def __init__(
-        self, plan: Plan, *, on_progress: Callable[[int, int], None], cancel: threading.Event | None = None
+        self,
+        plan: Plan,
+        *,
+        on_progress: Callable[[int, int, Mapping[str, int]], None],
+        cancel: threading.Event | None = None,
     ) -> None:
         self.error = ""
+        self.cause = Cause.NONE
         self.canceled = False
         self.unresolved = 0
         """Custom events of earlier runs that were not confirmed: no answer came, or they failed again."""
@@ -38,8 +61,8 @@ class Outcomes:
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
         self._told: dict[int, tuple[str, str, str]] = {}
+        self._counts: Counter[str] = Counter()
         self._stopping = threading.Event()
-        self._unreached = "NOT_REACHED"
         self._lock = threading.Lock()
         self._failures = 0
         self._done = 0
@@ -52,23 +75,26 @@ class Outcomes:
             self.cancel()
         return self._stopping.is_set()
 
-    def stop(self, error: str, *, reason: str = "NOT_REACHED") -> None:
-        """End the run: nothing more is started. The first error stands."""
+    def stop(self, error: str, cause: Cause) -> None:
+        """End the run: nothing more is started. The first error stands, and its cause."""
         with self._lock:
             if not self.error:
-                self.error, self._unreached = error, reason
+                self.error, self.cause = error, cause
         self._stopping.set()
 
     def cancel(self) -> None:
         """End the run because somebody asked for it."""
         self.canceled = True
-        self.stop(CANCELED)
+        self.stop(CANCELED, Cause.CANCELED)
 
     def tell(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
         """Say what became of these rows of the plan."""
         with self._lock:
             for index in rows:
+                if index in self._told:
+                    self._counts[self._told[index][0]] -= 1
                 self._told[index] = (status.value, reason, message)
+                self._counts[status.value] += 1
 
     def fail(self, rows: Iterable[int], error: PostscriptError, *, stops_when_refused: bool = False) -> None:
         """Say that these rows failed, and stop when everything else would fail too.
@@ -89,7 +115,7 @@ class Outcomes:
                 self._failures += 1
                 in_a_row = self._failures
             if isinstance(error, InvalidAuthenticationError) or in_a_row >= FAILURES_IN_A_ROW:
-                self.stop(str(error))
+                self.stop(str(error), cause_of(error))
 
     def leave_unresolved(self) -> None:
         """Count a custom event of an earlier run that could not be confirmed."""
@@ -101,8 +127,8 @@ class Outcomes:
         with self._lock:
             self._failures = 0
             self._done += 1
-            done = self._done
-        self._on_progress(done, max(self._all, done))
+            done, counts = self._done, +self._counts
+        self._on_progress(done, max(self._all, done), counts)
 
     def for_all(self, act: Callable[[Item], None], items: Sequence[Item]) -> None:
         """Act on every item, several at once, in their order, until done or stopped.
@@ -142,8 +168,9 @@ class Outcomes:
             changed.loc[ids.index, "external_id"] = ids
         if self._stopping.is_set():
             # Whatever was decided to be sent and has no outcome was not reached.
+            reason = "REMOVAL_LIMIT" if self.cause is Cause.REMOVAL_LIMIT else "NOT_REACHED"
             for index in changed.index[changed["operation"].notna()]:
-                self._told.setdefault(index, (ChangeStatus.PENDING.value, self._unreached, ""))
+                self._told.setdefault(index, (ChangeStatus.PENDING.value, reason, ""))
         if self._told:
             told = pd.DataFrame.from_dict(self._told, orient="index").astype("str")
             for position, name in enumerate(("status", "reason_code", "status_message")):

@@ -17,7 +17,7 @@ from toolkit.runs import Transition
 from toolkit.statuses import ChangeStatus, get_reason
 
 from .journal import Journal
-from .outcomes import Outcomes
+from .outcomes import Cause, Outcomes
 from .transitions import transition_of
 from .write import LIST, Write, has_lost, is_kept, json_text
 
@@ -212,7 +212,8 @@ class Writer:
                 due=ids if is_back else [],
             )
             self._outcomes.tell(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
-            self._outcomes.stop(f"{problem} What it held was {'' if is_back else 'not '}put back.")
+            held = f"What it held was {'' if is_back else 'not '}put back."
+            self._outcomes.stop(f"{problem} {held}", Cause.GUARD)
             return None
         if after is not None and not is_kept(write, after):
             self._journal.end_write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -42,7 +42,22 @@ class History(Database):
         if row is None:
             what = f'holds no run "{run_id}"' if run_id else "holds no run yet"
             raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
-        return RunRecord(**{**row, "facts": json.loads(row["facts"])})
+        return _record(row)
+
+    def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
+        """Return this run and those of its shop that began before it, the latest first."""
+        return self._runs(_up_to(until).limit(limit))
+
+    def find_previous(self, record: RunRecord) -> RunRecord | None:
+        """Return the run of the same shop and mode that began last before this one, and has ended."""
+        query = _up_to(record).where(
+            runs.c.run_id != record.run_id, runs.c.mode == record.mode, runs.c.finished_at.is_not(None)
+        )
+        return next(iter(self._runs(query.limit(1))), None)
+
+    def _runs(self, query: sa.Select[Any]) -> list[RunRecord]:
+        with self._reading() as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
 
     def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
         """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
@@ -64,14 +79,35 @@ class History(Database):
             frame = read_objects(connection, sa.select(totals).where(totals.c.run_id == run_id))
         return frame.drop(columns="run_id").infer_objects()
 
-    def load_changes(self, run_id: str) -> pd.DataFrame:
-        """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting."""
+    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
+        """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting.
+
+        With *statuses* only those that ended so.
+        """
         query = sa.select(changes).where(changes.c.run_id == run_id)
+        if statuses:
+            query = query.where(changes.c.status.in_([*map(str, sorted(statuses))]))
         query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
         with self._reading() as connection:
             frame = read_objects(connection, query)
         frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
         return typed(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
+
+
+def _record(row: Mapping[Any, Any]) -> RunRecord:
+    return RunRecord(**{**row, "facts": json.loads(row["facts"])})
+
+
+def _up_to(run: RunRecord) -> sa.Select[Any]:
+    """Return a query of the shop's runs, the latest first, from this one on."""
+    is_earlier = sa.tuple_(runs.c.started_at, runs.c.run_id) <= sa.tuple_(
+        sa.literal(run.started_at), sa.literal(run.run_id)
+    )
+    return (
+        sa.select(runs)
+        .where(runs.c.shop_id == run.shop_id, is_earlier)
+        .order_by(runs.c.started_at.desc(), runs.c.run_id.desc())
+    )
 
 
 def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:

@@ -1,0 +1,179 @@
+"""At the keyboard: JupyterLab in a real browser, operated by role and name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from browser import keep_picture, open_browser
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, read_packed_lines
+
+from toolkit.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+TOKEN = "a-token-for-this-test"
+QUIET = {"fetchNews": "false", "checkForUpdates": False}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(read_packed_lines("subscribers"), rate=100_000) as running:
+        yield running
+
+
+@pytest.fixture
+def lab(tmp_path, sandbox) -> Iterator[str]:
+    """The address of a JupyterLab on copies of the notebooks, its kernels pointed at a sandbox."""
+    for notebook in NOTEBOOKS:
+        shutil.copy(PROJECT / "notebooks" / f"{notebook}.ipynb", tmp_path)
+    settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTSCRIPT_", "TOOLKIT_", "JUPYTER"))}
+    environment = {
+        **kept,
+        "HOME": str(tmp_path / "home"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "TOOLKIT_BUDGET_FOLDER": BUDGET_FOLDER,
+        "POSTSCRIPT_BASE_URL": sandbox.base_url,
+        "POSTSCRIPT_SECRET_KEY": "sk_sandbox",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", f"--port={port}"]
+    command += [f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0"]
+    with (
+        (tmp_path / "lab.log").open("w") as log,
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as server,
+    ):
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until(lambda: is_up(address), what="JupyterLab")
+            yield address
+        finally:
+            server.terminate()
+
+
+def is_up(address: str) -> bool:
+    try:
+        return requests.get(f"{address}/api/status?token={TOKEN}", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def wait_until(is_so, *, what: str, seconds: float = 60) -> None:
+    for _ in range(int(seconds * 10)):
+        if is_so():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{what} did not come within {seconds:.0f} seconds.")
+
+
+def open_notebook(browser, lab: str, notebook: str) -> Page:
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.goto(f"{lab}/lab/tree/{notebook}.ipynb?token={TOKEN}&reset")
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    return page
+
+
+def run_all(page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def run_again_from(page, text: str) -> None:
+    """Run the cell that holds *text* and all below it."""
+    page.locator(".jp-CodeCell .jp-InputPrompt").locator("visible=true").first.click()
+    page.locator(".jp-CodeCell").filter(has_text=text).first.locator(".jp-InputPrompt").click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run Selected Cell and All Below", exact=True).click()
+
+
+def summary_of(folder: Path) -> dict:
+    path = folder / "output" / "3_sync_audiences" / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else {"status": "none yet"}
+
+
+def wait_for_run(page, folder: Path, status: str) -> dict:
+    """Wait until the run has this status and the kernel is idle again; return the run's summary."""
+    wait_until(lambda: summary_of(folder)["status"] == status, what=f"A run that ended as {status}")
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    return summary_of(folder)
+
+
+def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
+    """No writes nothing and remembers nothing; Cancel and ■ leave the rest pending; the next run does it."""
+    with open_browser() as browser:
+        page = open_notebook(browser, lab, "3_sync_audiences")
+        run_all(page)
+        planned = wait_for_run(page, tmp_path, "completed")
+        assert planned["mode"] == "dry_run"
+
+        # The control says what the cell below will do.
+        page.get_by_role("checkbox", name="dry_run").uncheck()
+        page.get_by_text("dry_run is now False").wait_for()
+        pace = page.get_by_role("textbox", name="requests_per_second")
+        pace.fill("nine")
+        pace.press("Enter")
+        page.get_by_role("alert").filter(has_text="give a number").wait_for()
+        pace.fill("8")
+        pace.press("Enter")
+        page.get_by_text("requests_per_second is now 8.0").wait_for()
+
+        run_again_from(page, "destination =")
+        page.get_by_role("button", name="Cancel").click()
+        refused = wait_for_run(page, tmp_path, "canceled")
+        assert refused["change_statuses"]["pending"] == planned["adds"] + planned["removes"]
+        assert {entry["method"] for entry in sandbox.journal} == {"GET"}
+
+        run_again_from(page, "destination =")
+        page.get_by_role("button", name="Sync Sandbox Shop").click()
+        wait_until(lambda: any(e["method"] == "PATCH" for e in sandbox.journal), what="The first write")
+        keep_picture(page, "sync_writing")
+        page.get_by_role("button", name="Cancel").locator("visible=true").last.click()
+        assert wait_for_run(page, tmp_path, "canceled")["change_statuses"]["pending"]
+        assert not sandbox.custom_events
+
+        run_again_from(page, "destination =")
+        page.get_by_role("button", name="Sync Sandbox Shop").click()
+        before = len(sandbox.journal)
+        wait_until(lambda: len(sandbox.journal) > before + 8, what="Some calls")
+        page.get_by_role("button", name="Interrupt the kernel").click()
+        wait_for_run(page, tmp_path, "canceled")
+        assert len(sandbox.custom_events) < planned["custom_events"]
+
+        run_again_from(page, "destination =")
+        page.get_by_role("button", name="Sync Sandbox Shop").click()
+        done = wait_for_run(page, tmp_path, "completed")
+        keep_picture(page, "sync_done")
+        assert "pending" not in done["change_statuses"]
+        assert len(sandbox.custom_events) == planned["custom_events"]
+        told = [(e["matched_subscriber_id"], e["type"], str(e["properties"])) for e in sandbox.custom_events]
+        assert len(told) == len(set(told))
+
+
+def test_every_notebook_runs_from_top_to_bottom(lab, tmp_path):
+    """Opened and run by a person, one after the other, no cell ends in an error."""
+    with open_browser() as browser:
+        for notebook in NOTEBOOKS:
+            page = open_notebook(browser, lab, notebook)
+            run_all(page)
+            summary = tmp_path / "output" / notebook / "summary.json"
+            wait_until(summary.exists, what=f"{notebook}'s summary")
+            page.get_by_text("| Idle").wait_for(timeout=60_000)
+            keep_picture(page, notebook)
+            assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0

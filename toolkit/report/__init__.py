@@ -1,0 +1,26 @@
+"""Tables, charts and the audit document: what a run looks like to people.
+
+Everything that came from events or from Postscript is escaped before it reaches HTML.
+"""
+
+from __future__ import annotations
+
+from .audiences import growth_chart, member_table, overlap_table
+from .charts import Chart, bar_chart
+from .document import render_report
+from .tables import audience_table, change_table, plan_table, reason_table, styled_table, verdict_table
+
+__all__ = [
+    "Chart",
+    "audience_table",
+    "bar_chart",
+    "change_table",
+    "growth_chart",
+    "member_table",
+    "overlap_table",
+    "plan_table",
+    "reason_table",
+    "render_report",
+    "styled_table",
+    "verdict_table",
+]

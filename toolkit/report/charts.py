@@ -1,0 +1,57 @@
+"""Charts, and the colour of a status."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .words import in_words, tone
+
+_COLOURS = {"good": "#2f7d5b", "bad": "#b5472f", "dim": "#8a8f98", "change": "#33658a"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A picture with the words that stand for it."""
+
+    png: bytes
+    alternative: str
+    """What the picture shows, for people who do not see it."""
+
+    def data_uri(self) -> str:
+        """Return the picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
+    """Draw counts as horizontal bars, in the order given; statuses that need attention are red."""
+    labels = [in_words(name) for name in counts]
+    values = [*counts.values()]
+    colours = [_COLOURS[tone(name)] for name in counts]
+    # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
+    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
+        figure = Figure(figsize=(7.6, 0.9 + 0.38 * max(len(labels), 1)), layout="constrained")
+        axes = figure.add_subplot()
+        # Text after the bars says the number, so that nothing hangs on the colour.
+        bars = axes.barh(range(len(values)), values, color=colours, height=0.66)
+        axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=4)
+        axes.set_yticks(range(len(labels)), labels=labels)
+        axes.invert_yaxis()
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlim(0, max([*values, 1]) * 1.15)
+        axes.xaxis.set_visible(False)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        picture = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
+    said = ", ".join(f"{label} {value:,}" for label, value in zip(labels, values, strict=True)) or "nothing"
+    return Chart(png=picture.getvalue(), alternative=f"{title}: {said}.")

@@ -1,0 +1,168 @@
+"""The audit document: one HTML file that loads nothing and sends nothing.
+
+Its script is ours and known to the Content-Security-Policy by its hash; without it the report still says
+everything but the rows beyond the first page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from toolkit.contacts import mask_person
+from toolkit.drift import DRIFT_KINDS
+from toolkit.runs import Audit
+from toolkit.statuses import EventStatus
+
+from .comparison import figures_beside, rewritten_lists, sizes_beside
+from .embedding import packed_rows, script_hash
+from .funnel import funnel_table
+from .next_steps import FILES, next_steps
+from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, row_log
+from .tables import change_table, reason_table
+from .timing import answer_times, calls_a_second, calls_by_kind, posted_events
+from .words import in_words, tone
+
+ROWS_EMBEDDED = 10_000
+"""Changes that can be searched in the report; all of them are in changes.csv and changes.parquet."""
+BYTES_EMBEDDED = 1_700_000
+"""Size of the embedded rows: there are fewer of them where their texts are long."""
+PAGE = 100
+"""Changes shown at once."""
+SAMPLE = 50
+"""Rows of the lists that are only a sample."""
+
+_ALWAYS = ("person", "about", "status")
+_DELIVERED = ("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged")
+_NO_TEXT = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Halves of characters, which no file can hold, and those that turn the order of letters round."""
+
+
+def render_report(audit: Audit) -> str:
+    """Return the audit of a run as one HTML document that needs nothing else: no CDN, no network."""
+    environment = Environment(
+        loader=PackageLoader("toolkit"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "words": in_words,
+        "tone": tone,
+        "count": lambda value: "–" if value is None else f"{value:,}",
+        "clip": clipped,
+        "about": about,
+        "person": lambda value: clipped(mask_person(value)) if isinstance(value, str) else "nobody known",
+    }
+    html = environment.get_template("report.html.jinja").render(**_values(audit))
+    return _NO_TEXT.sub("\ufffd", html)
+
+
+def _values(audit: Audit) -> dict[str, Any]:
+    script = _source("report.js")
+    return {
+        "record": audit.record,
+        "live": audit.record.mode == "live",
+        "facts": audit.record.facts,
+        "style": _source("report.css"),
+        "script": script,
+        "script_hash": script_hash(script),
+        **_counts(audit),
+        **_rejections(audit),
+        **_row_values(audit),
+        "rewritten": rewritten_lists(audit, limit=SAMPLE),
+        "drift": None if audit.drift is None else [*audit.drift.head(SAMPLE).itertuples()],
+        "drift_counts": {} if audit.drift is None else audit.drift["drift"].value_counts().to_dict(),
+        "drift_kinds": DRIFT_KINDS,
+        **_custom_events(audit),
+        **_timing(audit),
+        **_since(audit),
+        "steps": next_steps(audit),
+        "files": FILES,
+    }
+
+
+def _counts(audit: Audit) -> dict[str, Any]:
+    return {
+        "events": audit.statuses("event"),
+        "changes": audit.statuses("change"),
+        "audiences": _table(change_table(audit.totals)),
+        "traits": _table(change_table(audit.totals, key="trait_key")),
+        "funnel": [*funnel_table(audit).itertuples()],
+    }
+
+
+def _rejections(audit: Audit) -> dict[str, Any]:
+    told = reason_table(audit.totals[audit.totals["kind"] == "event"])
+    decided = reason_table(audit.totals[audit.totals["kind"] == "change"])
+    return {
+        "event_reasons": [*told[told["status"] != EventStatus.COUNTED].itertuples()],
+        "change_reasons": [*decided[~decided["status"].isin(_DELIVERED)].itertuples()],
+    }
+
+
+def _row_values(audit: Audit) -> dict[str, Any]:
+    rows = row_log(audit, limit=ROWS_EMBEDDED)
+    # A column that says nothing in this run is left out.
+    headings = {n: h for n, h in ROW_HEADINGS.items() if n in _ALWAYS or (rows[n] != "").any()}
+    while (size := len((packed := packed_rows(rows, headings)).encode("utf-8", "replace"))) > BYTES_EMBEDDED:
+        rows = rows.head(len(rows) * BYTES_EMBEDDED // size)
+    return {
+        "headings": [*headings.values()],
+        "page": PAGE,
+        "first_rows": rows[[*headings]].head(PAGE).to_numpy().tolist(),
+        "row_data": packed,
+        "rows_embedded": len(rows),
+        "rows_all": len(audit.changes),
+        "statuses_embedded": rows["status"].value_counts().to_dict(),
+    }
+
+
+def _custom_events(audit: Audit) -> dict[str, Any]:
+    changes = audit.statuses("change")
+    would = changes.get("would_add", 0) + changes.get("would_remove", 0)
+    return {
+        "posted": posted_events(audit.calls),
+        "would_post": would if audit.record.facts.get("custom_events") != "none" else 0,
+        "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
+        "unknown_count": len(audit.unknown),
+    }
+
+
+def _timing(audit: Audit) -> dict[str, Any]:
+    return {
+        "calls": calls_by_kind(audit.record.facts),
+        "made": sum(audit.record.facts.get("calls", {}).values()),
+        "calls_a_second": calls_a_second(audit),
+        "answer_times": answer_times(audit.calls),
+    }
+
+
+def _since(audit: Audit) -> dict[str, Any]:
+    newly = newly_to_look_at(audit)
+    return {
+        "previous": audit.previous.record if audit.previous else None,
+        "figures": [*figures_beside(audit).itertuples()],
+        "sizes": [*sizes_beside(audit).itertuples()],
+        "newly": [*newly.head(SAMPLE).itertuples()],
+        "newly_count": len(newly),
+        "history": [*audit.history.itertuples()],
+        "tallest": max([*(audit.history["adds"] + audit.history["removes"]), 1]),
+    }
+
+
+def _source(name: str) -> Markup:
+    """Return one of our own files, to stand in the document as it is."""
+    text = (resources.files("toolkit") / "templates" / name).read_text("utf-8")
+    return Markup(text)  # noqa: S704 - ours, nothing of the data is in it
+
+
+def _table(frame: pd.DataFrame) -> Mapping[str, Sequence[Any]]:
+    return {"columns": [*frame.columns], "rows": frame.to_numpy().tolist()}

@@ -1,0 +1,110 @@
+"""What to do after a run, and which files it left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from toolkit.runs import Audit
+from toolkit.statuses import get_reason
+
+FILES = {
+    "4_audit_report/report.html": "this document; it needs nothing else",
+    "4_audit_report/changes.csv": "the changes worth reading, for a spreadsheet: masked, no formulas",
+    "4_audit_report/changes.parquet": "the same rows, with their types",
+    "4_audit_report/summary.json": "the figures, for a scheduler",
+    "3_sync_audiences/events.parquet": "of the latest sync: one row an event × mapping, with its status",
+    "3_sync_audiences/changes.parquet": "of the latest sync: one row a person × audience or trait, "
+    "the unchanged and the waiting too",
+    "ledger.db": "all runs, what was asked for, and each call; not masked, so keep it private. It may be "
+    "elsewhere: ledger_url says where",
+}
+"""File → what it holds."""
+
+_OF_CHANGES = {
+    "failed": (
+        "Could not be written",
+        "Postscript could not be reached, or kept failing. Run the sync again.",
+    ),
+    "pending": ("Not reached", "The run ended before. Mend what ended it, then run the sync again."),
+    "rejected": (
+        "Refused by Postscript",
+        "Read the message in the row table, mend the cause, then run the sync again.",
+    ),
+    "conflict": (
+        "Left alone",
+        "The write would overwrite what is not ours, or pass a limit: see the reasons under Rejections.",
+    ),
+    "ambiguous": ("Several subscribers match", get_reason("AMBIGUOUS_MATCH").fix),
+    "no_usable_contact": ("No phone or email that can be used", get_reason("NO_CONTACT").fix),
+    "waiting": ("Not subscribed yet", "Nothing to do: each is delivered on the first run after they opt in."),
+}
+_OF_EVENTS = {
+    "malformed": (
+        "Events that cannot be read",
+        "See the reasons under Rejections, and fetch the files again.",
+    ),
+    "invalid_payload": ("Invalid events", get_reason("PAYLOAD_VALIDATION_FAILED").fix),
+    "no_membership_value": ("Events that do not say in or out", "See the reasons under Rejections."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Something to do, or to know that nothing is to be done."""
+
+    what: str
+    count: int | None = None
+    """Of how many; None for the run as a whole."""
+    text: str
+
+
+def next_steps(audit: Audit) -> list[Step]:
+    """Return what to do after this run, the most urgent first; never nothing."""
+    changes = audit.statuses("change")
+    held_back = int(audit.totals.loc[audit.totals["reason_code"] == "REMOVAL_LIMIT", "count"].sum())
+    if held_back:
+        changes["pending"] -= held_back
+    steps = [
+        *_of_run(audit, held_back),
+        *_of_dry_run(changes),
+        *_of_statuses(changes, _OF_CHANGES),
+        *_of_postscript(audit),
+        *_of_statuses(audit.statuses("event"), _OF_EVENTS),
+    ]
+    return steps or [Step(what="Nothing to do", text="Everything arrived.")]
+
+
+def _of_run(audit: Audit, held_back: int) -> Iterator[Step]:
+    status = audit.record.status
+    if status == "running":
+        yield Step(what="The run has not ended, or its process died", text="If it died, run the sync again.")
+    elif held_back:
+        what = "Held back by the limit on removals"
+        yield Step(what=what, count=held_back, text=get_reason("REMOVAL_LIMIT").fix)
+    elif status in ("failed", "canceled"):
+        yield Step(what=f"The run ended as {status}", text="Mend what ended it, then run the sync again.")
+
+
+def _of_dry_run(changes: Mapping[str, int]) -> Iterator[Step]:
+    if would := sum(count for status, count in changes.items() if status.startswith("would_")):
+        text = "This was a dry run. To send them, run 3_sync_audiences with dry_run = False."
+        yield Step(what="Changes that would be sent", count=would, text=text)
+
+
+def _of_postscript(audit: Audit) -> Iterator[Step]:
+    if count := len(audit.unknown):
+        text = (
+            "Look the subscribers up in Postscript; toolkit.sync(…, repeat_unknown=True) posts them again, "
+            "and who got one already may get a second text."
+        )
+        yield Step(what="Custom events of the shop that were not confirmed", count=count, text=text)
+    if audit.drift is not None and len(audit.drift):
+        what = "Differences between Postscript and what was asked for"
+        yield Step(what=what, count=len(audit.drift), text="toolkit.plan_repair() plans how to mend them.")
+
+
+def _of_statuses(counts: Mapping[str, int], texts: Mapping[str, tuple[str, str]]) -> Iterator[Step]:
+    for status, (what, text) in texts.items():
+        if counts.get(status):
+            yield Step(what=what, count=counts[status], text=text)

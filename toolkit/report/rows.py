@@ -1,0 +1,171 @@
+"""The row log: each change with its reason, its subscriber, and the calls that were made for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from toolkit import wire
+from toolkit.contacts import mask_person, mask_value
+from toolkit.plan import properties_of
+from toolkit.runs import LOOK_AT, Audit
+from toolkit.statuses import get_reason
+
+WRITE_ROUTE = wire.write_properties("id", {}).route
+EVENT_ROUTE = "POST /events"
+ROW_HEADINGS = {
+    "person": "Person",
+    "about": "Audience or trait",
+    "operation": "Operation",
+    "status": "Status",
+    "reason": "Reason",
+    "status_message": "Message",
+    "subscriber_id": "Subscriber",
+    "match_method": "Found by",
+    "phone_masked": "Phone",
+    "email_masked": "Email",
+    "http_status": "HTTP status",
+    "before": "Before",
+    "after": "After",
+    "event": "Custom event",
+    "attempts": "Tries",
+    "started_at": "Started (UTC)",
+    "finished_at": "Finished (UTC)",
+}
+"""Column of a row log → how it is called. All cells are texts, empty where there is nothing to say."""
+LONGEST = 200
+"""Characters of a cell: a name of a megabyte must not make the report one."""
+_HALF = re.compile("[\ud800-\udfff]")
+_ABOUT = ["person", "audience_key", "trait_key"]
+
+
+def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
+    """Return the first *limit* changes, those to look at first, as texts with the columns of ROW_HEADINGS."""
+    rows = to_look_at_first(audit.changes).head(limit).reset_index(drop=True)
+    is_tried = rows["operation"].notna()
+    writes = first_writes(audit.calls, rows["subscriber_id"])
+    written = rows[["subscriber_id"]].merge(writes, how="left", on="subscriber_id")
+    is_tried &= written["route"].notna()
+    written = written.where(is_tried, None)
+    is_kept = written["outcome"] == "ok"
+    text = pd.DataFrame(
+        {
+            "person": rows["person"].map(mask_person, na_action="ignore"),
+            "about": [about(row) for row in rows[["audience_key", "trait_key", "trait_value"]].itertuples()],
+            "status": rows["status"].str.replace("_", " "),
+            "reason": rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()}),
+            "http_status": _whole(written["status_code"]),
+            "before": _shown_values(written["before"], rows["trait_key"]),
+            "after": _shown_values(written["after"].where(is_kept, None), rows["trait_key"]),
+            "event": _events(audit, rows),
+            "attempts": _whole(written["tries"]),
+            **{name: _times(written[name]) for name in ("started_at", "finished_at")},
+        }
+    )
+    text = rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]]
+    return text.astype("object").where(text.notna(), "").map(clipped)
+
+
+def to_look_at_first(changes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with those to look at first; else their order stays."""
+    rank = ~changes["status"].isin([*LOOK_AT])
+    return changes.loc[rank.sort_values(kind="stable").index]
+
+
+def newly_to_look_at(audit: Audit) -> pd.DataFrame:
+    """Return the changes to look at that were not so in the run before."""
+    now = audit.changes[audit.changes["status"].isin([*LOOK_AT])]
+    if audit.previous is None:
+        return now
+    known = pd.MultiIndex.from_frame(audit.previous.to_look_at[_ABOUT].fillna(""))
+    return now[~pd.MultiIndex.from_frame(now[_ABOUT].fillna("")).isin(known)]
+
+
+def first_writes(calls: pd.DataFrame, subscribers: pd.Series) -> pd.DataFrame:
+    """Return the first write to each of these subscribers: a later one only puts back what was lost by it."""
+    writes = calls[(calls["route"] == WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
+    return writes.drop_duplicates("subscriber_id").astype("object")
+
+
+def about(row: Any) -> str:
+    """Return the audience, or the trait and its value, that a row is on."""
+    if isinstance(row.audience_key, str):
+        return mask_value(row.audience_key)
+    if isinstance(row.trait_key, str):
+        value = getattr(row, "trait_value", None)
+        return f"trait {row.trait_key}" + (f" = {mask_value(value)}" if isinstance(value, str) else "")
+    return "the whole list"
+
+
+def key_list(properties: str | None) -> list[str] | None:
+    """Return the audiences in a before-image, masked; None where there is no list."""
+    held = properties_of(properties).get(wire.AUDIENCES_PROPERTY) if properties else None
+    return [_masked(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
+
+
+def sent_or_not(outcome: object) -> str:
+    """Return what became of a custom event: sent, or the class of the error."""
+    if not isinstance(outcome, str):
+        return "no answer recorded"
+    return "sent" if outcome == "ok" else outcome.partition(":")[0]
+
+
+def clipped(value: object) -> str:
+    """Return a cell as text of bounded length."""
+    text = str(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _reason(code: str) -> str:
+    return f"{code}: {get_reason(code).meaning}"
+
+
+def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
+    """Return the list, or the trait's value, that each row's write found or left."""
+    # Many lists are alike: each text is read once.
+    lists = {text: _joined(key_list(text)) for text in properties[traits.isna()].dropna().unique()}
+    return [
+        lists.get(text) if pd.isna(trait) else _trait_value(text, trait)
+        for text, trait in zip(properties, traits, strict=True)
+    ]
+
+
+def _joined(keys: Iterable[str] | None) -> str:
+    return "no list" if keys is None else ", ".join(keys) or "empty"
+
+
+def _trait_value(properties: str | None, trait: str) -> str | None:
+    if not properties:
+        return None
+    value = properties_of(properties).get(trait)
+    return "no value" if value is None else _masked(value)
+
+
+def _masked(value: object) -> str:
+    """Return what Postscript held, masked; half a character is no text, and no frame can hold it."""
+    return mask_value(_HALF.sub("\ufffd", str(value)))
+
+
+def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
+    """Return the custom event of each change that has one, and what became of it."""
+    name = rows["member"].map({True: wire.ENTERED, False: wire.EXITED})
+    if audit.record.mode != "live":
+        would = rows["operation"].isin(["add", "remove"]) & rows["status"].str.startswith("would")
+        fires = audit.record.facts.get("custom_events", "transitions") == "transitions"
+        return (name + ": would be posted").where(would & fires)
+    posts = audit.calls[audit.calls["route"] == EVENT_ROUTE]
+    fate = dict(zip(posts["external_id"], map(sent_or_not, posts["outcome"]), strict=True))
+    fates = pd.Series([fate.get(key, "not posted") for key in rows["external_id"]], dtype="str")
+    return (name + ": " + fates).where(rows["external_id"].notna())
+
+
+def _whole(numbers: pd.Series) -> pd.Series:
+    """Return whole numbers; beside a null, pandas makes floats of them."""
+    return pd.to_numeric(numbers).astype("Int64")
+
+
+def _times(times: pd.Series) -> pd.Series:
+    return pd.to_datetime(times).dt.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,128 @@
+"""Tables for people: statuses by reason, audiences, verdicts, a plan and its price."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from toolkit.contacts import CONTACT_VERDICTS
+from toolkit.plan import Plan
+from toolkit.price import Price
+from toolkit.statuses import ChangeStatus, get_reason
+
+from .words import in_words
+
+_SHARES = {"share", "with_phone", "with_email", "with_both", "without_contact"}
+
+
+def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Count statuses by reason, the most frequent first.
+
+    Columns: ``status``, ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
+    *frame* has ``status`` and ``reason_code``, and ``count`` where its rows are totals already.
+    """
+    counted = frame.assign(count=1) if "count" not in frame else frame
+    table = (
+        counted.fillna({"reason_code": ""})
+        .groupby(["status", "reason_code"], as_index=False)["count"]
+        .sum()
+        .sort_values(["count", "status", "reason_code"], ascending=[False, True, True], ignore_index=True)
+    )
+    reasons = [get_reason(code) if code else None for code in table["reason_code"]]
+    return table.assign(
+        share=(table["count"] / max(int(table["count"].sum()), 1)).round(4),
+        meaning=[r.meaning if r else "" for r in reasons],
+        what_to_do=[r.fix if r else "" for r in reasons],
+    ).astype({"meaning": "str", "what_to_do": "str"})
+
+
+def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
+    """Lay the audiences of a preview out, one row each, the largest first.
+
+    *audiences* has the columns of `Preview.audiences`. Columns: ``audience_key``, ``audience_id``,
+    ``members`` (in now), ``left`` (stated out), ``flapping``, and of the members the share (0 to 1)
+    ``with_phone``, ``with_email``, ``with_both``, ``without_contact`` that can be used.
+    """
+    members = audiences["members"]
+    shares = {
+        name: (audiences[name] / members.where(members > 0)).round(4)
+        for name in ("with_phone", "with_email", "with_both", "without_contact")
+    }
+    table = audiences[["audience_key", "audience_id", "members"]].assign(
+        left=audiences["stated"] - members, flapping=audiences["flapping"], **shares
+    )
+    return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
+
+
+def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
+    """Count the verdicts on phones and emails.
+
+    Columns: ``contact`` (phone, email), ``code``, ``people``, ``share`` (0 to 1), ``meaning``,
+    ``what_to_do``.
+    """
+    rows = []
+    for contact in ("phone", "email"):
+        for code, people in contacts[f"{contact}_code"].value_counts().items():
+            meaning, fix = CONTACT_VERDICTS[str(code)]
+            rows.append((contact, code, int(people), round(people / len(contacts), 4), meaning, fix))
+    return pd.DataFrame(rows, columns=["contact", "code", "people", "share", "meaning", "what_to_do"])
+
+
+def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
+    """Lay a plan and its price out, beside Segment's action. Columns: ``what``, ``value`` (text)."""
+    traits = int(plan.changes["trait_key"].notna().sum())
+    calls, official = price.calls, price.official
+    rows = [
+        ("Total records (person × audience)", f"{len(plan.changes) - traits:,}"),
+        ("Expected adds", f"{plan.adds:,}"),
+        ("Expected removes", f"{plan.removes:,}"),
+        *([("Total traits (person × trait)", f"{traits:,}")] if traits else []),
+        *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
+        ("Expected custom events", f"{plan.transitions:,}"),
+        ("Subscribers to write", f"{len(plan.writes):,}"),
+        ("Calls made to read", f"{calls['reads']:,}"),
+        ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
+        ("Time for all calls at this pace", f"{price.minutes:.1f} minutes"),
+        ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
+    ]
+    if official is not None and price.official_minutes is not None:
+        rows += [
+            ("Segment's action, same events: calls", f"{sum(official.values()):,}"),
+            ("Segment's action, same events: custom events", f"{official['custom_events']:,}"),
+            ("Segment's action, same events: time", f"{price.official_minutes:.1f} minutes"),
+        ]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
+    """Lay the change totals out, one row an audience, one column a status, and ``total``.
+
+    With *key* ``trait_key``, one row a trait.
+    """
+    changes = totals[(totals["kind"] == "change") & (totals[key] != "")]
+    table = changes.pivot_table(index=key, columns="status", values="count", aggfunc="sum", fill_value=0)
+    present = [status.value for status in ChangeStatus if status.value in table.columns]
+    table = table.reindex(columns=present).astype("int64")
+    return table.assign(total=table.sum(axis=1)).rename_axis(columns=None).reset_index()
+
+
+def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
+    """Return a table to look at in a notebook: whole sentences, thousands apart, shares in per cent."""
+    shares = [name for name in table if name in _SHARES]
+    counts = [name for name in table.select_dtypes("number") if name not in shares]
+    texts = [name for name in table if name not in {*shares, *counts}]
+    top = {"vertical-align": "top", "white-space": "normal"}
+    left = {in_words(name): [{"selector": "", "props": "text-align: left"}] for name in texts}
+    return (
+        table.rename(columns=in_words)
+        .style.hide(axis="index")
+        .format(escape="html", na_rep="–")
+        .format("{:,.0f}", subset=[*map(in_words, counts)], na_rep="–")
+        .format("{:.1%}", subset=[*map(in_words, shares)], na_rep="–")
+        .set_properties(**top)
+        .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0"}])
+        .set_table_styles(left, overwrite=False)
+        .set_caption(escape(caption))
+    )

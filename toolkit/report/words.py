@@ -1,0 +1,27 @@
+"""How names and statuses read, and which of them stand out."""
+
+from __future__ import annotations
+
+from toolkit.runs import LOOK_AT
+from toolkit.statuses import EventStatus
+
+_TONES = {
+    **dict.fromkeys(("counted", "added", "would_add", "unchanged", "delivered"), "good"),
+    **dict.fromkeys(("removed", "would_remove", "updated", "would_update"), "change"),
+    **dict.fromkeys((*LOOK_AT, EventStatus.MALFORMED, EventStatus.INVALID_PAYLOAD, "invalid"), "bad"),
+    **dict.fromkeys(("pending retry", "unconfirmed"), "bad"),
+}
+
+
+def in_words(name: str) -> str:
+    """Return a column's or status's name as words.
+
+    >>> in_words("would_add")
+    'would add'
+    """
+    return name.replace("_", " ")
+
+
+def tone(name: str) -> str:
+    """Return how a status or a step of the funnel is shown: good, change, bad, or dim for the rest."""
+    return _TONES.get(name.lower(), "dim")
