@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# One more than there are processors: some tests wait for a browser or a pace.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: help demo test test-slow chaos lab bench check format clean
 
@@ -29,7 +31,7 @@ lab: $(READY)
 	@$(BIN)/python -m toolkit.rehearsal lab
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n auto -m slow tests/test_truth.py tests toolkit
