@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +22,7 @@ from toolkit.notebook import begin
 from toolkit.parameters import PARAMETERS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
+from toolkit.wire import Shop
 
 KEY = "sk_a_key_that_must_not_be_seen_7Qx"
 SAMPLE_SUBSCRIBERS = PROJECT / "toolkit" / "sample" / "subscribers.ndjson"
@@ -272,9 +274,7 @@ def test_the_parameters_cell_is_what_the_toolkit_checks(notebook):
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_defaults_are_good_values(notebook):
     """Every notebook's own defaults pass its own check."""
-    source = next(c for c in cells(notebook, "code") if "parameters" in c.metadata.get("tags", [])).source
-    given = {s.target.id: ast.literal_eval(s.value) for s in ast.parse(source).body}
-    assert vars(begin(notebook, given).parameters).keys() == set(PARAMETERS[notebook])
+    assert vars(begin(notebook, defaults(notebook)).parameters).keys() == set(PARAMETERS[notebook])
 
 
 def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
@@ -304,3 +304,31 @@ def test_a_summary_is_json_and_never_an_earlier_runs(tmp_path):
     again.note_failure(ParameterError("No event names the audience x."))
     found = json.loads(path.read_text())
     assert (found["status"], found["error"]) == ("failed", "ParameterError: No event names the audience x.")
+
+
+def defaults(notebook: str, **changed: Any) -> dict[str, Any]:
+    """Return a notebook's own parameters, some of them changed."""
+    source = next(c for c in cells(notebook, "code") if "parameters" in c.metadata.get("tags", [])).source
+    given = {s.target.id: ast.literal_eval(s.value) for s in ast.parse(source).body}
+    return given | changed
+
+
+def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
+    """The ledger it opened before is closed, and with it the hold on the shop."""
+    job = begin("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
+    for _ in range(2):
+        job.claim(Shop(shop_id="shop_1", name="Shop"), job.open_ledger())
+    job.close()
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as other:
+        other.lock_shop("shop_1")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("audience_keys", ("vip",))])
+def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, value):
+    """A control was used, and the cells between were not run again: the plan is not what they say."""
+    job = begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
+    job.note_start()
+    setattr(job.parameters, name, value)
+    nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "price"))
+    with pytest.raises(ParameterError, match="changed since the plan"):
+        asyncio.run(job.sync(**nothing))

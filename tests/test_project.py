@@ -153,6 +153,19 @@ def test_the_face_is_sorted_and_real():
     assert [name for name in toolkit.__all__ if f"`{name}`" not in readme] == []
 
 
+def test_every_link_in_the_documents_leads_somewhere():
+    """A page that is named relative to another is there."""
+    pages = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *PROJECT.glob("docs/**/*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))
+        if "://" not in target
+    ]
+    assert len(links) > 20
+    assert [(p.name, target) for p, target in links if not (p.parent / target).exists()] == []
+
+
 def test_the_readme_names_every_notebook_and_parameter():
     """Each notebook's row lists its parameters in order; each parameter is explained."""
     readme = (PROJECT / "README.md").read_text("utf-8")

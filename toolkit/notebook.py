@@ -69,7 +69,7 @@ class Job:
             shop_token=settings.shop_token or None,
             requests_per_second=getattr(self.parameters, "requests_per_second", 14),
         )
-        self._open.append(client)
+        self._keep(client)
         return client
 
     def open_ledger(self, *, must_exist: bool = False) -> Ledger:
@@ -83,8 +83,15 @@ class Job:
                 )
             url = f"sqlite:///{path}"
         ledger = Ledger(url)
-        self._open.append(ledger)
+        self._keep(ledger)
         return ledger
+
+    def _keep(self, opened: PostscriptClient | Ledger) -> None:
+        """Close it with the job, and now what its cell opened when it ran before, which may hold the shop."""
+        for earlier in [one for one in self._open if type(one) is type(opened)]:
+            self._open.remove(earlier)
+            earlier.close()
+        self._open.append(opened)
 
     def claim(self, shop: Shop, ledger: Ledger) -> None:
         """Keep the shop for this run alone until the job is closed; a dry run needs no such thing.
