@@ -59,6 +59,7 @@ def reconciles(figures: dict[str, Any]) -> bool:
     return sum(figures["event_statuses"].values()) == figures["received"]
 
 
+@pytest.mark.slow
 def test_the_four_notebooks_run_one_after_the_other(run_notebook: RunNotebook, sandbox, tmp_path):
     """On the sample: every summary has its figures, they add up, and no file holds the key or a contact."""
     for notebook in NOTEBOOKS:
@@ -214,6 +215,7 @@ def test_an_unreachable_address_is_named(run_notebook, tmp_path, monkeypatch):
     assert files_with(tmp_path, KEY) == []
 
 
+@pytest.mark.slow
 def test_too_many_removals_stop_the_run_before_its_first_write(run_notebook, sandbox, tmp_path):
     """The limit is passed: evidence saved, everything pending, nothing written, exit code not 0."""
     done = run_notebook(
