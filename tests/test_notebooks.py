@@ -102,6 +102,7 @@ def test_the_four_notebooks_run_one_after_the_other(run_notebook: RunNotebook, s
     assert not [email for email in contacts if email.casefold() in text]
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebook, sandbox, tmp_path):
     """The default: lookups only, `would_` statuses; a later live run finds no memberships remembered."""
     done = run_notebook("3_sync_audiences", **settings(sandbox))
@@ -175,7 +176,8 @@ class _Forbidding(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("status", [401, pytest.param(403, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.slow
 def test_a_refused_key_fails_with_evidence_and_without_showing_it(run_notebook, sandbox, tmp_path, status):
     """401 and 403: exit code not 0, a summary that says failed, and the key in no file left behind."""
     wrong = "sk_wrong_but_secret_all_the_same"
@@ -231,6 +233,7 @@ def test_too_many_removals_stop_the_run_before_its_first_write(run_notebook, san
     assert files_with(tmp_path, KEY) == []
 
 
+@pytest.mark.slow
 def test_two_live_runs_at_once_are_one(run_notebook, sandbox, tmp_path):
     """While somebody else writes to the shop, a live run reads nothing of it and is told so."""
     (tmp_path / "output").mkdir()
