@@ -14,6 +14,7 @@ from toolkit.movements import (
     count_flapping,
     count_movements,
     count_overlap,
+    find_moves,
     sum_movements,
     sum_overlaps,
 )
@@ -64,7 +65,7 @@ def test_as_by_hand(seed):
     rows = some_words(seed)
     folded = words(rows)
     moves, changes, held = by_hand(rows)
-    found = count_movements(folded.events)
+    found = count_movements(find_moves(folded.events))
     told = Counter()
     for row in found.itertuples():
         day = None if pd.isna(row.day) else row.day
@@ -72,7 +73,7 @@ def test_as_by_hand(seed):
         told[row.audience_key, day, False] += row.left
     assert +told == moves
     flapping = Counter(key for (key, _), n in changes.items() if n >= FLAPPING)
-    assert count_flapping(folded.events).to_dict() == flapping
+    assert count_flapping(find_moves(folded.events)).to_dict() == flapping
     overlap = count_overlap(folded.state.memberships)
     for one in overlap.index:
         for other in overlap.columns:
@@ -84,7 +85,7 @@ def test_as_by_hand(seed):
 def test_what_came_in_and_stayed_are_the_members(seed):
     """Over all days, entered less left is how many are in."""
     folded = words(some_words(seed))
-    sums = count_movements(folded.events).groupby("audience_key")[["entered", "left"]].sum()
+    sums = count_movements(find_moves(folded.events)).groupby("audience_key")[["entered", "left"]].sum()
     members = folded.state.memberships.groupby("audience_key")["member"].sum()
     stayed = (sums["entered"] - sums["left"]).reindex(members.index, fill_value=0)
     assert stayed.to_dict() == members.to_dict()
@@ -95,7 +96,9 @@ def test_a_first_word_that_says_out_is_no_leaving():
     folded = words(
         [("u1", "vip", False, at(1, 1)), ("u1", "vip", True, at(2, 1)), ("u1", "vip", True, at(3, 1))]
     )
-    assert count_movements(folded.events).drop(columns="day").to_numpy().tolist() == [["vip", 1, 0]]
+    assert count_movements(find_moves(folded.events)).drop(columns="day").to_numpy().tolist() == [
+        ["vip", 1, 0]
+    ]
 
 
 def test_parts_add_up():
@@ -104,7 +107,8 @@ def test_parts_add_up():
     whole = words(rows)
     halves = [words([r for r in rows if int(r[0][1:]) % 2 == half]) for half in (0, 1)]
     pd.testing.assert_frame_equal(
-        sum_movements([count_movements(half.events) for half in halves]), count_movements(whole.events)
+        sum_movements([count_movements(find_moves(half.events)) for half in halves]),
+        count_movements(find_moves(whole.events)),
     )
     pd.testing.assert_frame_equal(
         sum_overlaps([count_overlap(half.state.memberships) for half in halves]),
@@ -115,7 +119,7 @@ def test_parts_add_up():
 def test_nothing_moves_without_words():
     """No events give the same columns, and no rows."""
     events = fold(empty_table(PAYLOAD_COLUMNS)).events
-    assert count_movements(events).empty
-    assert count_flapping(events).empty
-    assert sum_movements([]).equals(count_movements(events))
+    assert count_movements(find_moves(events)).empty
+    assert count_flapping(find_moves(events)).empty
+    assert sum_movements([]).equals(count_movements(find_moves(events)))
     assert sum_overlaps([]).empty

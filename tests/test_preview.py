@@ -12,7 +12,7 @@ from toolkit.contacts import check_contacts
 from toolkit.destination import Destination
 from toolkit.errors import ParameterError
 from toolkit.memberships import fold
-from toolkit.movements import count_flapping, count_movements, count_overlap
+from toolkit.movements import count_flapping, count_movements, count_overlap, find_moves
 from toolkit.preview import SAMPLE_SIZE, count_audiences
 
 TWO_WORDS = {
@@ -102,9 +102,9 @@ def test_parts_come_to_the_whole(archive, destination, keys):
     for whole in (archive, Parts(archive)):
         found = preview(whole, destination, audience_keys=keys)
         words = folded.events[folded.events["audience_key"].isin(audiences["audience_key"])]
-        flapping = audiences["audience_key"].map(count_flapping(words)).fillna(0).astype("int64")
+        flapping = audiences["audience_key"].map(count_flapping(find_moves(words))).fillna(0).astype("int64")
         pd.testing.assert_frame_equal(found.audiences, audiences.assign(flapping=flapping))
-        pd.testing.assert_frame_equal(found.movements, count_movements(words))
+        pd.testing.assert_frame_equal(found.movements, count_movements(find_moves(words)))
         pd.testing.assert_frame_equal(found.overlap, count_overlap(state.memberships))
         check_sample(found, state)
         assert found.people == len(state.people) > 0

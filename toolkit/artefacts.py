@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from .contacts import mask_email, mask_person, mask_phone, mask_value
+from .contacts import mask_table
 
 _STARTS = ("=", "+", "-", "@", "\t", "\r")
 """How text begins that a spreadsheet would run."""
-_MASKS = {"email": mask_email, "phone": mask_phone, "person": mask_person, "trait_value": mask_value}
 
 
 def masked(table: pd.DataFrame) -> pd.DataFrame:
     """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
-    shown = table.assign(
-        **{name: table[name].map(mask, na_action="ignore") for name, mask in _MASKS.items() if name in table}
-    )
-    return shown.rename(columns={"email": "email_masked", "phone": "phone_masked"})
+    return mask_table(table).rename(columns={"email": "email_masked", "phone": "phone_masked"})
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -36,6 +32,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def blocked_by(folder: Path) -> Path | None:
+    """Return the place that keeps *folder* from being made or written to; None when nothing does."""
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    return None if there.is_dir() and os.access(there, os.W_OK) else there
 
 
 def _without_formulas(column: pd.Series) -> pd.Series:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from . import wire
 from .contacts import check_contacts
 from .drift import find_drift
 from .lookup import Postscript
@@ -114,7 +115,7 @@ def _figures(run: RunRecord, changes: Mapping[str, int]) -> dict[str, Any]:
         "adds": changes.get("added", 0) + changes.get("would_add", 0),
         "removes": changes.get("removed", 0) + changes.get("would_remove", 0),
         "waiting": changes.get("waiting", 0),
-        "custom_events": calls.get("POST /events", 0),
+        "custom_events": calls.get(wire.EVENT_ROUTE, 0),
         "calls": sum(calls.values()),
     }
 

@@ -25,13 +25,23 @@ FLAPPING = 3
 _PEOPLE_AT_ONCE = 20_000
 
 
-def count_movements(events: pd.DataFrame) -> pd.DataFrame:
-    """Return MOVEMENT_COLUMNS, in the order of audience and day.
+def find_moves(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the words that changed something, one row each: person, audience_key, member, timestamp.
 
     *events* are PAYLOAD_COLUMNS as folded. Whoever is first said to be out has not left: nobody saw them in.
-    So over all days ``entered`` less ``left`` is the number of members.
     """
-    moves = _moves(events)
+    words = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
+    member = words["membership"].astype("bool")
+    before = member.groupby([words["person"], words["audience_key"]]).shift(fill_value=False)
+    moved = words.assign(member=member)[member != before]
+    return moved[["person", "audience_key", "member", "timestamp"]]
+
+
+def count_movements(moves: pd.DataFrame) -> pd.DataFrame:
+    """Return MOVEMENT_COLUMNS, in the order of audience and day, from what find_moves() returns.
+
+    Over all days ``entered`` less ``left`` is the number of members.
+    """
     counted = moves.assign(day=moves["timestamp"].dt.floor("D"), left=~moves["member"])
     return _summed(counted.rename(columns={"member": "entered"}))
 
@@ -41,9 +51,9 @@ def sum_movements(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return _summed(pd.concat([empty_table(MOVEMENT_COLUMNS), *parts]))
 
 
-def count_flapping(events: pd.DataFrame) -> pd.Series:
-    """Return audience → people who flap, for the audiences that have any."""
-    changes = _moves(events).value_counts(["audience_key", "person"])
+def count_flapping(moves: pd.DataFrame) -> pd.Series:
+    """Return audience → people who flap, for the audiences that have any, from what find_moves() returns."""
+    changes = moves.value_counts(["audience_key", "person"])
     return changes[changes >= FLAPPING].groupby("audience_key").size().astype("int64")
 
 
@@ -71,15 +81,6 @@ def sum_overlaps(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for part in parts:
         whole.loc[part.index, part.columns] += part
     return whole
-
-
-def _moves(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the words that changed something: person, audience_key, member, timestamp."""
-    words = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
-    member = words["membership"].astype("bool")
-    before = member.groupby([words["person"], words["audience_key"]]).shift(fill_value=False)
-    moved = words.assign(member=member)[member != before]
-    return moved[["person", "audience_key", "member", "timestamp"]]
 
 
 def _summed(counted: pd.DataFrame) -> pd.DataFrame:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -18,8 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+from IPython import get_ipython
 
-from .artefacts import csv_text, masked, write_whole
+from .artefacts import blocked_by, csv_text, masked, write_whole
 from .client import PostscriptClient
 from .contacts import REGIONS
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
@@ -258,22 +257,20 @@ def _question(plan: Plan, price: Price, shop: Shop) -> str:
 
 
 def _watch(job: Job) -> None:
-    """Let the job know when a cell fails; without IPython there is nothing to watch."""
-    with suppress(ImportError):
-        from IPython import get_ipython
+    """Let the job know when a cell fails; outside IPython there is nothing to watch."""
+    if (shell := get_ipython()) is None:
+        return
 
-        if (shell := get_ipython()) is not None:
+    def after_cell(result: Any) -> None:
+        if result.error_in_exec is not None:
+            job.note_failure(result.error_in_exec)
 
-            def after_cell(result: Any) -> None:
-                if result.error_in_exec is not None:
-                    job.note_failure(result.error_in_exec)
-
-            if (earlier := getattr(shell, "_toolkit_job", None)) is not None:
-                # The notebook is run again from its top: the earlier job must not hold the shop.
-                earlier[0].close()
-                shell.events.unregister("post_run_cell", earlier[1])
-            shell._toolkit_job = (job, after_cell)
-            shell.events.register("post_run_cell", after_cell)
+    if (earlier := getattr(shell, "_toolkit_job", None)) is not None:
+        # The notebook is run again from its top: the earlier job must not hold the shop.
+        earlier[0].close()
+        shell.events.unregister("post_run_cell", earlier[1])
+    shell._toolkit_job = (job, after_cell)
+    shell.events.register("post_run_cell", after_cell)
 
 
 def _without_nan(value: Any) -> Any:
@@ -287,6 +284,5 @@ def _without_nan(value: Any) -> Any:
 
 def _check_folder(folder: Path) -> None:
     """Raise ParameterError unless *folder* is one, or can be made, and can be written to."""
-    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if there := blocked_by(folder):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")

@@ -44,7 +44,7 @@ class Written:
 def read_writes(calls: pd.DataFrame) -> list[Written]:
     """Return the writes of a run that arrived, or may have: a run writes a subscriber once."""
     found: dict[str, Written] = {}
-    patches = calls[calls["route"] == wire.write_properties("id", {}).route]
+    patches = calls[calls["route"] == wire.WRITE_ROUTE]
     for row in patches.to_dict("records"):
         who, outcome = str(row["subscriber_id"]), str(row["outcome"])
         # What follows the first that was taken only puts back what was lost by it.

@@ -14,7 +14,14 @@ import pandas as pd
 from .contacts import check_contacts
 from .destination import Destination
 from .memberships import Folded, State, check_occur, fold, key_list
-from .movements import count_flapping, count_movements, count_overlap, sum_movements, sum_overlaps
+from .movements import (
+    count_flapping,
+    count_movements,
+    count_overlap,
+    find_moves,
+    sum_movements,
+    sum_overlaps,
+)
 from .statuses import check_totals
 
 AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "with_both", "without_contact")
@@ -183,8 +190,9 @@ class _Seen:
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
         words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]
-        self._movements.append(count_movements(words))
-        self._flapping.append(count_flapping(words))
+        moves = find_moves(words)
+        self._movements.append(count_movements(moves))
+        self._flapping.append(count_flapping(moves))
         self._overlaps.append(count_overlap(state.memberships))
         self._samples.append(_some_members(state))
         self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())

@@ -143,6 +143,9 @@ def write_properties(subscriber_id: str, properties: Mapping[str, Any]) -> Reque
     )
 
 
+WRITE_ROUTE = write_properties("id", {}).route
+
+
 def post_transition(
     subscriber_id: str, *, entered: bool, audience_key: str, audience_id: str | None, external_id: str
 ) -> Request:
@@ -161,6 +164,9 @@ def post_transition(
         },
         repeatable=False,
     )
+
+
+EVENT_ROUTE = post_transition("id", entered=True, audience_key="", audience_id=None, external_id="").route
 
 
 def parse_shop(answer: Answer) -> Shop:

@@ -1,6 +1,6 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
-from .mask_columns import mask_emails, mask_phones
+from .mask_columns import mask_emails, mask_phones, mask_table
 from .masks import mask_email, mask_person, mask_phone, mask_value
 from .quality import domain_table, shared_table
 from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
@@ -25,6 +25,7 @@ __all__ = [
     "mask_person",
     "mask_phone",
     "mask_phones",
+    "mask_table",
     "mask_value",
     "phone_digits",
     "shared_table",

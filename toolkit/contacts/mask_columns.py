@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .masks import mask_email
+from .masks import mask_email, mask_person, mask_phone, mask_value
 from .spelling import digits_of, lengths, to_numpy
 
 _BATCH = 1 << 15
 """Contacts masked at once: what is made on the way stays in the processor's cache."""
 _TEXT = pa.large_string()
+_MASKS = {"email": mask_email, "phone": mask_phone, "person": mask_person, "trait_value": mask_value}
 _PHONES = pa.array(["", "•••", *(f"•••{number:02}" for number in range(100))], _TEXT)
+
+
+def mask_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose contacts, and whose persons that are named by one, are hidden."""
+    masks = ((name, mask) for name, mask in _MASKS.items() if name in table)
+    return table.assign(**{name: table[name].map(mask, na_action="ignore") for name, mask in masks})
 
 
 def mask_emails(emails: pa.Array) -> pa.Array:

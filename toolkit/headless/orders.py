@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from toolkit.artefacts import blocked_by
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.parameters import PARAMETERS, read_parameters
 
@@ -137,7 +137,6 @@ def _place(template: str, source: Path, notebook: str, started: datetime, output
         raise ParameterError("--output is the notebook itself, which a run must not change. Name another.")
     if path.exists() or path.is_symlink():
         raise ParameterError(f"--output: {path} is there already, and is never overwritten. Name another.")
-    there = next(place for place in path.resolve().parents if place.exists())
-    if path.suffix != ".ipynb" or not there.is_dir() or not os.access(there, os.W_OK):
+    if path.suffix != ".ipynb" or blocked_by(path.parent):
         raise ParameterError(f"--output: {path} cannot be written, or does not end in .ipynb. Name another.")
     return path

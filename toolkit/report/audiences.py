@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from toolkit.contacts import mask_email, mask_person, mask_phone
+from toolkit.contacts import mask_table
 
-from .charts import Chart
+from .charts import Chart, drawing
 
 LINES = 8
 """Audiences drawn in a chart of growth: the largest."""
@@ -41,9 +38,7 @@ def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
 
 def member_table(sample: pd.DataFrame) -> pd.DataFrame:
     """Return some members with their contacts masked: audience_key, person, since, phone, email."""
-    masks = {"person": mask_person, "phone": mask_phone, "email": mask_email}
-    masked = {name: sample[name].map(mask, na_action="ignore") for name, mask in masks.items()}
-    return sample.assign(**masked, since=sample["since"].dt.strftime("%Y-%m-%d %H:%M UTC"))
+    return mask_table(sample).assign(since=sample["since"].dt.strftime("%Y-%m-%d %H:%M UTC"))
 
 
 def growth_chart(movements: pd.DataFrame, *, title: str) -> Chart:
@@ -52,12 +47,10 @@ def growth_chart(movements: pd.DataFrame, *, title: str) -> Chart:
     *movements* are MOVEMENT_COLUMNS. Words without a time count from the first day on.
     """
     members = _members_by_day(movements)
-    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
-        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-        axes = figure.add_subplot()
+    picture = io.BytesIO()
+    with drawing(picture, title, height=3.4) as axes:
         for place, key in enumerate(members):
             axes.plot(members.index, members[key], _STYLES[place % len(_STYLES)], marker="o", markersize=3)
-        axes.set_title(title, loc="left", fontweight="bold")
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
@@ -67,8 +60,6 @@ def growth_chart(movements: pd.DataFrame, *, title: str) -> Chart:
             )
         days = members.index[:: -(-len(members) // TICKS) or 1]
         axes.set_xticks(days, labels=[f"{day:%b} {day.day}" for day in days])
-        picture = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     return Chart(png=picture.getvalue(), alternative=f"{title}: {_said(members)}.")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,26 +34,33 @@ class Chart:
         return self.png
 
 
+@contextmanager
+def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
+    """Yield axes to draw on; what was drawn is then written to *picture* as PNG. *height* is in inches."""
+    # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
+    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
+        figure = Figure(figsize=(7.6, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title, loc="left", fontweight="bold")
+        yield axes
+        FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
+
+
 def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
     """Draw counts as horizontal bars, in the order given; statuses that need attention are red."""
     labels = [in_words(name) for name in counts]
     values = [*counts.values()]
     colours = [_COLOURS[tone(name)] for name in counts]
-    # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
-    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
-        figure = Figure(figsize=(7.6, 0.9 + 0.38 * max(len(labels), 1)), layout="constrained")
-        axes = figure.add_subplot()
+    picture = io.BytesIO()
+    with drawing(picture, title, height=0.9 + 0.38 * max(len(labels), 1)) as axes:
         # Text after the bars says the number, so that nothing hangs on the colour.
         bars = axes.barh(range(len(values)), values, color=colours, height=0.66)
         axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=4)
         axes.set_yticks(range(len(labels)), labels=labels)
         axes.invert_yaxis()
-        axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlim(0, max([*values, 1]) * 1.15)
         axes.xaxis.set_visible(False)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        picture = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     said = ", ".join(f"{label} {value:,}" for label, value in zip(labels, values, strict=True)) or "nothing"
     return Chart(png=picture.getvalue(), alternative=f"{title}: {said}.")

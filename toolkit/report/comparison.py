@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from toolkit import wire
 from toolkit.contacts import mask_person
 from toolkit.runs import Audit, RunRecord, sum_statuses
 
-from .rows import WRITE_ROUTE, clipped, key_list
+from .rows import clipped, key_list
 from .words import in_words
 
 _LISTED = ("ENTERED", "ALREADY_IN")
@@ -78,7 +79,7 @@ class Rewritten:
 
 def rewritten_lists(audit: Audit, *, limit: int) -> list[Rewritten]:
     """Return the first lists that the run wrote, from the journal's before-images."""
-    is_written = (audit.calls["route"] == WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
+    is_written = (audit.calls["route"] == wire.WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
     writes = audit.calls[is_written].drop_duplicates("subscriber_id").head(limit)
     known = audit.changes[audit.changes["subscriber_id"].isin(writes["subscriber_id"])]
     people = dict(zip(known["subscriber_id"], known["person"], strict=True))

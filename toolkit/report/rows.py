@@ -14,8 +14,6 @@ from toolkit.plan import properties_of
 from toolkit.runs import LOOK_AT, Audit
 from toolkit.statuses import get_reason
 
-WRITE_ROUTE = wire.write_properties("id", {}).route
-EVENT_ROUTE = "POST /events"
 ROW_HEADINGS = {
     "person": "Person",
     "about": "Audience or trait",
@@ -86,7 +84,7 @@ def newly_to_look_at(audit: Audit) -> pd.DataFrame:
 
 def first_writes(calls: pd.DataFrame, subscribers: pd.Series) -> pd.DataFrame:
     """Return the first write to each of these subscribers: a later one only puts back what was lost by it."""
-    writes = calls[(calls["route"] == WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
+    writes = calls[(calls["route"] == wire.WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
     return writes.drop_duplicates("subscriber_id").astype("object")
 
 
@@ -156,7 +154,7 @@ def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
         would = rows["operation"].isin(["add", "remove"]) & rows["status"].str.startswith("would")
         fires = audit.record.facts.get("custom_events", "transitions") == "transitions"
         return (name + ": would be posted").where(would & fires)
-    posts = audit.calls[audit.calls["route"] == EVENT_ROUTE]
+    posts = audit.calls[audit.calls["route"] == wire.EVENT_ROUTE]
     fate = dict(zip(posts["external_id"], map(sent_or_not, posts["outcome"]), strict=True))
     fates = pd.Series([fate.get(key, "not posted") for key in rows["external_id"]], dtype="str")
     return (name + ": " + fates).where(rows["external_id"].notna())
