@@ -54,6 +54,7 @@ LIVE = ("-p", "dry_run", "False")
         ("SettingsError", {}, 2),
         ("InvalidAuthenticationError", {}, 5),
         ("ShopLockedError", {}, 6),
+        ("IgnoredFilterError", {}, 4),
         ("LedgerError", {}, 7),
         ("UnreachableError", {}, 7),
         ("ReconciliationError", {}, 1),

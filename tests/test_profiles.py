@@ -6,7 +6,7 @@ import pytest
 from conftest import read_packed_lines
 from test_truth import audiences_of, sync_round, wanted, writes
 
-from toolkit.errors import ServerError
+from toolkit.errors import IgnoredFilterError
 from toolkit.sandbox import PROFILES, Fault, Sandbox
 
 
@@ -56,7 +56,7 @@ def test_an_ignored_filter_stops_before_the_first_write(tmp_path):
     """A shop that answers lookups with everybody is written to nobody."""
     with (
         Sandbox(read_packed_lines("subscribers"), rate=100_000, in_encoding="ignored") as sandbox,
-        pytest.raises(ServerError, match="ignore the filter"),
+        pytest.raises(IgnoredFilterError, match="ignore the filter"),
     ):
         sync_round(sandbox, "round-1", tmp_path / "ledger.db")
     assert writes(sandbox.journal) == []

@@ -11,7 +11,7 @@ import pytest
 from toolkit import wire
 from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
-from toolkit.errors import ParameterError, RejectedError, ServerError
+from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError
 from toolkit.ledger import Ledger
 from toolkit.lookup import calibrate, look_up
 from toolkit.mirror import Mirror, renewed
@@ -398,7 +398,10 @@ def test_nobody_to_try_with():
 def test_a_shop_that_ignores_the_filter_is_left_alone():
     """Strangers in the answer stop everything before it is believed."""
     people = [person(n) for n in range(200)]
-    with Shop(people, in_encoding="ignored") as shop, pytest.raises(ServerError, match="nobody asked for"):
+    with (
+        Shop(people, in_encoding="ignored") as shop,
+        pytest.raises(IgnoredFilterError, match="nobody asked for"),
+    ):
         read_subscribers(contacts_of(range(10)), shop.client)
 
 

@@ -18,6 +18,7 @@ ToolkitError
     ├── RejectedError               any other refusal that will not change by trying again
     ├── RateLimitError              429 until the tries ran out
     ├── ServerError                 5xx, or an answer that is not what it should be
+    │   └── IgnoredFilterError      subscribers came back whom nobody asked for: nothing is safe
     ├── UnreachableError            no connection, or no answer, until the tries ran out
     └── LostAnswerError             sent, but what became of it is unknown
 """
@@ -120,6 +121,10 @@ class RateLimitError(PostscriptError):
 
 class ServerError(PostscriptError):
     """5xx after the last try, or an answer that is not what the API promises."""
+
+
+class IgnoredFilterError(ServerError):
+    """A lookup brought subscribers nobody asked for; who is who cannot be told then."""
 
 
 class UnreachableError(PostscriptError):

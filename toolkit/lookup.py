@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import wire
 from .contacts import fold_email, phone_digits
-from .errors import RejectedError, ServerError
+from .errors import IgnoredFilterError, RejectedError
 from .plan import subscribers_table
 
 WORKERS = 32
@@ -67,7 +67,7 @@ def calibrate(postscript: Postscript, sample: Sequence[wire.Subscriber]) -> wire
 
     Raises
     ------
-    ServerError
+    IgnoredFilterError
         Somebody came back who was not asked for: the shop ignores the filter, and nothing is safe.
     """
     phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in sample)))][:2]
@@ -92,9 +92,9 @@ def _come_back(phones: Sequence[str], asking: wire.Asking, postscript: Postscrip
     return found == {*phones}
 
 
-def ignores_filter() -> ServerError:
+def ignores_filter() -> IgnoredFilterError:
     """Return the error that stops a run whose questions are not answered as they were asked."""
-    return ServerError(
+    return IgnoredFilterError(
         "Postscript answered a lookup with subscribers nobody asked for: it seems to ignore the "
         "filter. Nothing was written; please report this with the date and time.",
         status_code=200,

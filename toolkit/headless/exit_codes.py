@@ -49,6 +49,7 @@ _BY_ERROR: Sequence[tuple[type[errors.ToolkitError], ExitCode]] = (
     (errors.InputError, ExitCode.BAD_INPUT),
     (errors.InvalidAuthenticationError, ExitCode.NO_ACCESS),
     (errors.ShopLockedError, ExitCode.LOCKED),
+    (errors.IgnoredFilterError, ExitCode.STOPPED_BY_GUARD),
     (errors.LedgerError, ExitCode.FAILED),
     (errors.PostscriptError, ExitCode.FAILED),
 )
