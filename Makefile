@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "The toolkit needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Setting up .venv (about a minute) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,sandbox,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,sandbox,schedule,test]'
 	@touch $@
 
 demo: $(READY)
@@ -47,6 +47,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.headless
 
 check: $(READY)
 	$(BIN)/ruff check .

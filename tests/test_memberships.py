@@ -298,6 +298,31 @@ def test_fold_again_gives_the_same_state():
     assert once.statuses == again.statuses
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_remembered_may_be_laid_under_a_state(seed):
+    """State.after() comes to what fold() does that is given the earlier state, ties and nulls included."""
+    chance = random.Random(seed)
+
+    def some():
+        rows = [
+            word(
+                chance.choice([None, 1, 2, 2, 3]),
+                message_id=chance.choice(["a", "b", "c"]),
+                person=f"user:{chance.randrange(4)}",
+                key=chance.choice(["vip", "churn"]),
+                member=chance.random() < 0.5,
+                email=chance.choice([None, "a@x.test", "b@x.test"]),
+                phone=chance.choice([None, "1", "2"]),
+            )
+            for _ in range(chance.randrange(8))
+        ]
+        values = [valued(chance.choice([1, 2, 3]), str(n)) for n in range(chance.randrange(3))]
+        return payloads(*rows, *values)
+
+    before, now = fold(some()).state, some()
+    same_state(fold(now).state.after(before), fold(now, remembered=before).state)
+
+
 # --- frames ------------------------------------------------------------------------------------------------
 
 

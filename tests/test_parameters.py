@@ -1,5 +1,6 @@
 import math
 import random
+from contextlib import nullcontext
 
 import pytest
 
@@ -16,6 +17,9 @@ GOOD = {
     "requests_per_second": 14,
     "custom_events": "transitions",
     "max_removal_share": 0.5,
+    "warn_unusable_share": 0.1,
+    "max_unusable_share": 1.0,
+    "corrections_path": "",
     "ledger_url": "",
     "run_id": "",
     "verify": False,
@@ -47,6 +51,7 @@ def test_types():
         "requests_per_second": 14.0,
         "custom_events": "transitions",
         "max_removal_share": 0.5,
+        "corrections_path": "",
         "ledger_url": "",
         "output_dir": "output",
     }
@@ -69,6 +74,9 @@ def test_types():
         pytest.param("requests_per_second", "1e-2", 0.01, id="scientific"),
         pytest.param("max_removal_share", 0, 0.0, id="nothing may go"),
         pytest.param("max_removal_share", "1", 1.0, id="all may go"),
+        pytest.param("warn_unusable_share", "0.25", 0.25, id="share as text"),
+        pytest.param("max_unusable_share", 1, 1.0, id="nobody need be usable"),
+        pytest.param("corrections_path", " a.csv", "a.csv", id="a path"),
         pytest.param("audience_keys", ["vip"], ("vip",), id="list"),
         pytest.param("audience_keys", ("vip", "churn"), ("vip", "churn"), id="tuple"),
         pytest.param("audience_keys", '["vip", "churn"]', ("vip", "churn"), id="JSON"),
@@ -103,6 +111,8 @@ def test_what_text_stands_for(name, value, expected):
         ),
         ("requests_per_second", 10**400),
         *(("max_removal_share", value) for value in (-0.01, 1.01, "50%", True, math.nan, "-inf", "")),
+        *(("max_unusable_share", value) for value in (-0.01, 1.01, "most", None)),
+        ("warn_unusable_share", "10%"),
         *(("custom_events", value) for value in ("", "all", "Transitions", True, ["none"])),
         *(("default_region", value) for value in ("", "UK", "USA", 1, True)),
         *(("audience_keys", value) for value in ([""], ["vip", 1], [None], {"vip": 1}, 7, True, "[vip]")),
@@ -193,16 +203,38 @@ def test_unknown_injected_names(cells, unknown):
     assert str(caught.value) == f"{SYNC} has no parameter {unknown}. It has {', '.join(PARAMETERS[SYNC])}."
 
 
+@pytest.mark.parametrize(
+    ("cell", "unknown"),
+    [
+        pytest.param("dry_runn = False\noutput_dir = '/out'", "dry_runn", id="misspelt"),
+        pytest.param("dry_run = False\nrequests_per_second = 14", "", id="known names"),
+        pytest.param("a: int = 1", "", id="a parameters cell"),
+        pytest.param("import toolkit\njob = 1", "", id="more than assignments"),
+        pytest.param("%matplotlib inline\nx = 1", "", id="a magic"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_unmarked_cells_where_nobody_is_there(cell, unknown):
+    """jupyter-scheduler marks nothing: a cell of assignments alone is taken for its own, on demand only."""
+    check_injected(SYNC, [cell])
+    with pytest.raises(ParameterError, match=f"no parameter {unknown}") if unknown else nullcontext():
+        check_injected(SYNC, [cell], unmarked=True)
+
+
 def test_parameters_are_those_of_the_design():
     """The four notebooks have exactly the parameters that schedules were written against."""
     assert {name: {*parameters} for name, parameters in PARAMETERS.items()} == {
         "1_preview_audiences": {
             *("events_path", "audience_keys", "mappings_path", "default_region", "output_dir")
         },
-        "2_validate_contacts": {"events_path", "default_region", "output_dir"},
+        "2_validate_contacts": {
+            *("events_path", "mappings_path", "default_region", "output_dir"),
+            *("warn_unusable_share", "max_unusable_share", "corrections_path"),
+        },
         "3_sync_audiences": {
             *("events_path", "audience_keys", "mappings_path", "default_region", "dry_run"),
             *("requests_per_second", "custom_events", "max_removal_share", "ledger_url", "output_dir"),
+            "corrections_path",
         },
         "4_audit_report": {"run_id", "verify", "ledger_url", "output_dir"},
     }

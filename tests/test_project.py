@@ -47,9 +47,10 @@ CORE = {
     "runs",
     "explain",
     "preview",
+    "corrections",
     "errors",
 }
-FLOW = {"lookup", "scan", "reading", "delivery", "sync", "undo", "audit"}
+FLOW = {"lookup", "scan", "reading", "outlook", "timeline", "delivery", "sync", "undo", "audit"}
 ALLOWED = {
     "errors": set(),
     **PURE,
@@ -66,7 +67,7 @@ ALLOWED = {
     "sandbox": {"errors", "settings", "wire", "sandbox"},
     "migrations": set(),
     "widgets": CORE,
-    "notebook": CORE | {"artefacts", "client", "ledger", "sync", "widgets"},
+    "notebook": CORE | {"artefacts", "client", "ledger", "report", "sync", "timeline", "widgets"},
     "rehearsal": {"sandbox"},
     "headless": CORE | {"artefacts"},
     "__main__": {"headless"},

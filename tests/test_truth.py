@@ -43,20 +43,21 @@ def most_in_a_second(journal: list[dict[str, Any]]) -> int:
     return most
 
 
-def sync_round(sandbox: Sandbox, round_name: str, ledger_path: Path) -> toolkit.Run:
-    """Do what the sync notebook does, at a pace no shop would allow."""
+def sync_round(sandbox: Sandbox, round_name: str, ledger: Path | str) -> toolkit.Run:
+    """Do what the sync notebook does, at a pace no shop would allow; *ledger* is a file or a URL."""
+    ledger_url = ledger if isinstance(ledger, str) else f"sqlite:///{ledger}"
     with (
         toolkit.PostscriptClient(sandbox.base_url, KEY, requests_per_second=2000) as postscript,
-        toolkit.Ledger(f"sqlite:///{ledger_path}") as ledger,
+        toolkit.Ledger(ledger_url) as opened,
     ):
         shop = toolkit.connect_shop(postscript)
-        remembered = ledger.load_state(shop.shop_id)
+        remembered = opened.load_state(shop.shop_id)
         folded = toolkit.fold(toolkit.read_events(ARCHIVE / round_name).payloads(), remembered=remembered)
         contacts = toolkit.check_contacts(folded.state.choose().people)
-        reading = toolkit.read_subscribers(contacts, postscript, mirror=ledger.load_mirror(shop.shop_id))
-        ledger.save_mirror(shop.shop_id, reading)
+        reading = toolkit.read_subscribers(contacts, postscript, mirror=opened.load_mirror(shop.shop_id))
+        opened.save_mirror(shop.shop_id, reading)
         plan = toolkit.plan(folded.state, contacts, reading.subscribers)
-        return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
+        return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=opened, dry_run=False)
 
 
 def test_both_rounds_reach_the_truth_and_a_repeat_writes_nothing(truth, tmp_path):

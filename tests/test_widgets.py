@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import date
 from types import SimpleNamespace
 
 import ipywidgets as ipw
 import pytest
 
+from toolkit.errors import ParameterError
 from toolkit.parameters import PARAMETERS
-from toolkit.widgets import Progress, follow, is_attended, show_controls
+from toolkit.widgets import Progress, follow, is_attended, show_controls, show_dates, show_search
 
 SYNC = {
     "events_path": "sample",
@@ -21,6 +23,7 @@ SYNC = {
     "requests_per_second": 14.0,
     "custom_events": "transitions",
     "max_removal_share": 0.5,
+    "corrections_path": "",
     "ledger_url": "",
     "output_dir": "output",
 }
@@ -82,6 +85,59 @@ def test_a_bad_change_is_told_and_not_taken(desk, name, given, sentence):
     assert "Not taken" in said.value
     assert sentence in said.value
     assert 'role="alert"' in said.value
+
+
+def test_known_audiences_are_chosen_from_a_list():
+    """What an earlier preview found is offered, with what is chosen already; none chosen is all."""
+    parameters = SimpleNamespace(**SYNC)
+    box = show_controls("3_sync_audiences", parameters, {"audience_keys": ["churn", "vip"]})
+    (control,) = [c for c in box.children[:-1] if c.description == "audience_keys"]
+    assert (control.options, control.value) == (("vip", "churn"), ("vip",))
+    control.value = ("vip", "churn")
+    assert parameters.audience_keys == ("vip", "churn")
+    control.value = ()
+    assert parameters.audience_keys == ()
+
+
+def explain(who: str) -> str:
+    """Stand in for the toolkit's."""
+    if who == "bad":
+        raise ParameterError("Give another <name>.")
+    return f"<table>{who}</table>"
+
+
+def test_a_person_is_asked_for_by_enter_or_button():
+    """The answer is shown once for each name; what went wrong is told, as no markup; blank asks nothing."""
+    box = show_search(explain)
+    (who, button), told = box.children[0].children, box.children[1]
+    button.click()
+    assert told.value == ""
+    who.value = "u1"
+    assert told.value == "<table>u1</table>"
+    told.value = "kept"
+    button.click()
+    assert told.value == "kept"
+    who.value = "bad"
+    assert "Give another &lt;name&gt;." in told.value
+    assert 'role="alert"' in told.value
+
+
+def test_days_are_drawn_as_they_are_chosen():
+    """Both dates lead to a picture and its words; a range that is none is told."""
+    drawn = []
+
+    def draw(since: date, until: date) -> tuple[bytes, str]:
+        drawn.append((since.day, until.day))
+        return b"png", f"{since.day} to {until.day}"
+
+    box = show_dates(date(2026, 1, 1), date(2026, 1, 9), draw)
+    (since, until), picture, told = box.children[0].children, *box.children[1:]
+    since.value = date(2026, 1, 3)
+    assert (picture.value, drawn) == (b"png", [(3, 9)])
+    assert "3 to 9" in told.value
+    until.value = date(2026, 1, 2)
+    assert "Not taken" in told.value
+    assert drawn == [(3, 9)]
 
 
 def test_a_step_is_followed_to_its_end(capsys):

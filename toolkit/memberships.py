@@ -129,6 +129,17 @@ class State:
         """Return a state that asks for nothing."""
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
 
+    def after(self, before: State) -> State:
+        """Return this state with what *before* says where this one says nothing newer.
+
+        It is what fold() comes to that is given *before* as remembered.
+        """
+        memberships, _ = _last_words(self.memberships, before.memberships, "audience_key")
+        traits, _ = _last_words(self.traits, before.traits, "trait_key")
+        contacts = [_latest_of(self.people, before.people, contact) for contact in ("email", "phone")]
+        people = _people([before.people, self.people], *contacts)
+        return State(memberships=memberships, people=people, traits=traits)
+
     def choose(self, audience_keys: Collection[str] = ()) -> State:
         """Return the part on these audiences (empty: all), with only the people who have a word on them.
 
@@ -238,9 +249,12 @@ def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[p
 
 def _latest_contacts(events: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Return the people after *events*, each contact the latest that was not empty."""
-    email = _latest(events, before, "email")
-    phone = _latest(events, before, "phone")
-    persons = pd.concat([before["person"], events["person"]]).drop_duplicates().sort_values()
+    return _people([before, events], _latest(events, before, "email"), _latest(events, before, "phone"))
+
+
+def _people(named: list[pd.DataFrame], email: pd.DataFrame, phone: pd.DataFrame) -> pd.DataFrame:
+    """Return PEOPLE_COLUMNS of everybody who is named, with these contacts."""
+    persons = pd.concat([frame["person"] for frame in named]).drop_duplicates().sort_values()
     people = persons.to_frame().merge(email, on="person", how="left").merge(phone, on="person", how="left")
     return people[[*PEOPLE_COLUMNS]].astype(PEOPLE_COLUMNS).reset_index(drop=True)
 
@@ -253,6 +267,14 @@ def _latest(events: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.Data
         pd.concat([known, seen], ignore_index=True), [f"{contact}_at", "received_at", "message_id"]
     )
     return everything.drop_duplicates("person", keep="last")[["person", contact, f"{contact}_at"]]
+
+
+def _latest_of(people: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
+    """Return the later of two contacts of each person; of two as late, that of *people*."""
+    columns = ["person", contact, f"{contact}_at"]
+    given = pd.concat([before[columns], people[columns]], ignore_index=True)
+    given = _sorted(given[given[contact].notna()], [f"{contact}_at"])
+    return given.drop_duplicates("person", keep="last")
 
 
 def _sorted(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
@@ -31,11 +32,19 @@ class Mirror:
     """False until a write has been seen in ``updated_at``: else what others write would not be noticed."""
     page_size: int = 0
     """Subscribers a page; 0 when there was never more than one."""
+    read_at: datetime | None = None
+    """When it was read, UTC; None when that is now, or never was."""
 
     @classmethod
     def empty(cls) -> Mirror:
         """Return a mirror that shows nobody."""
         return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
+
+    def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
+        """Return the people of check_contacts() of whom it cannot be told whether they subscribe."""
+        if self.is_complete:
+            return contacts.head(0)
+        return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
 
     def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool) -> bool:
         """Tell whether reading what changed since is enough."""
@@ -70,6 +79,17 @@ class Reading:
     def subscribers(self) -> pd.DataFrame:
         """SUBSCRIBER_COLUMNS: everybody who is known."""
         return self.mirror.subscribers
+
+
+def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
+    """Return the people with nobody's phone, and with a contact that was not asked for.
+
+    That an email is somebody's says nothing until it was asked for: others may share it.
+    """
+    phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
+    is_known = phone.isin([*digits])
+    was_asked = (phone.isna() | phone.isin([*asked])) & (email.isna() | email.isin([*asked]))
+    return contacts[~is_known & ~was_asked]
 
 
 def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from html import escape
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -27,14 +28,17 @@ from .memberships import Folded
 from .parameters import check_injected, read_parameters
 from .plan import Plan
 from .price import Price
+from .report import growth_chart, styled_table
 from .settings import Settings, load_settings
 from .statuses import RunStatus
 from .sync import Run, sync
-from .widgets import Progress, confirm, follow, is_attended, show_controls
+from .timeline import Timeline
+from .widgets import Progress, confirm, follow, is_attended, show_controls, show_dates, show_search
 from .wire import Shop
 
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
+_RUNS_OFFERED = 50
 
 
 class Job:
@@ -56,8 +60,24 @@ class Job:
         """Show a control for each parameter, if somebody is there; headless nothing happens."""
         if is_attended():
             beside = sorted(p.name for p in Path().iterdir() if p.suffix in _ARCHIVES and p.is_file())
-            offered = {"default_region": REGIONS, "events_path": ["sample", *beside]}
+            offered = {
+                "default_region": REGIONS,
+                "events_path": ["sample", *beside],
+                "audience_keys": self._known_audiences(),
+                "run_id": self._known_runs(),
+            }
             show_controls(self.notebook, self.parameters, offered)
+
+    def show_search(self, explain: Callable[[str], Timeline]) -> None:
+        """Show a field to ask for one person, if somebody is there; headless nothing happens."""
+        if is_attended():
+            show_search(lambda who: _pictured(explain(who)))
+
+    def show_dates(self, movements: pd.DataFrame, *, title: str) -> None:
+        """Show from when to when the growth is drawn, if somebody is there; headless nothing happens."""
+        if is_attended() and len(days := movements["day"].dropna()):
+            first, last = days.min().date(), days.max().date()
+            show_dates(first, last, lambda since, until: _drawn(movements, since, until, title))
 
     def connect(self) -> PostscriptClient:
         """Return a connection to the Postscript of the environment; nothing is sent yet."""
@@ -73,7 +93,7 @@ class Job:
 
     def open_ledger(self, *, must_exist: bool = False) -> Ledger:
         """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
-        url = self.parameters.ledger_url or self._settings.ledger_url
+        url = getattr(self.parameters, "ledger_url", "") or self._settings.ledger_url
         if not url:
             path = self.folder.parent.resolve() / "ledger.db"
             if must_exist and not path.exists():
@@ -84,6 +104,12 @@ class Job:
         ledger = Ledger(url)
         self._keep(ledger)
         return ledger
+
+    def find_ledger(self) -> Ledger | None:
+        """Return the ledger if there is one already, None otherwise: nothing is made."""
+        url = getattr(self.parameters, "ledger_url", "") or self._settings.ledger_url
+        there = url or (self.folder.parent.resolve() / "ledger.db").exists()
+        return self.open_ledger() if there else None
 
     def _keep(self, opened: PostscriptClient | Ledger) -> None:
         """Close it with the job, and now what its cell opened when it ran before, which may hold the shop."""
@@ -108,7 +134,8 @@ class Job:
             write_whole(path, lambda temporary: shown.to_parquet(temporary, index=False))
         else:
             text = csv_text(shown)
-            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
+            # With a mark in front: without it Excel takes UTF-8 for something else.
+            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8-sig", newline=""))
         return path
 
     def write_text(self, name: str, text: str) -> Path:
@@ -207,6 +234,22 @@ class Job:
             {**figures, "error": f"{type(error).__name__}: {said}".rstrip(": "), "calls": calls}
         )
 
+    def _known_audiences(self) -> list[str]:
+        """Return the audiences that the last preview into this folder found."""
+        path = self.folder.parent / "1_preview_audiences" / "summary.json"
+        try:
+            return [str(row["audience_key"]) for row in json.loads(path.read_text("utf-8"))["audiences"]]
+        except (OSError, ValueError, LookupError, TypeError):
+            return []  # only to be offered: keys can be typed
+
+    def _known_runs(self) -> list[str]:
+        if self.notebook != "4_audit_report" or (ledger := self.find_ledger()) is None:
+            return []
+        try:
+            return [run.run_id for run in ledger.load_runs(ledger.get_run(), limit=_RUNS_OFFERED)]
+        except UnknownRunError:
+            return []
+
     def _no_figures(self, status: RunStatus) -> dict[str, Any]:
         return {
             "run_id": "",
@@ -242,11 +285,24 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     ParameterError
         A parameter is unknown or has a bad value; every one is named.
     """
-    check_injected(notebook, given.get("In", ()))
+    check_injected(notebook, given.get("In", ()), unmarked=not is_attended())
     job = Job(notebook, read_parameters(notebook, given), load_settings())
     _check_folder(job.folder)
     _watch(job)
     return job
+
+
+def _pictured(person: Timeline) -> str:
+    """Return a timeline as HTML."""
+    steps = styled_table(person.table(), caption="From event to answer")
+    standing = styled_table(person.standing, caption="What the next sync would do")
+    return f"<p>{escape(person.sentence)}</p>{steps.to_html()}{standing.to_html()}"
+
+
+def _drawn(movements: pd.DataFrame, since: date, until: date, title: str) -> tuple[bytes, str]:
+    """Return the growth between two days as a picture, and what it shows."""
+    chart = growth_chart(movements, title=title, since=since, until=until)
+    return chart.png, chart.alternative
 
 
 def _question(plan: Plan, price: Price, shop: Shop) -> str:

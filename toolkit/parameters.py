@@ -90,6 +90,9 @@ _READERS: Mapping[str, Reader] = {
     "requests_per_second": _number(0, 15, above=True),
     "custom_events": _choice(*CHOICES["custom_events"]),
     "max_removal_share": _number(0, 1),
+    "warn_unusable_share": _number(0, 1),
+    "max_unusable_share": _number(0, 1),
+    "corrections_path": _text,
     "ledger_url": _text,
     "run_id": _text,
     "verify": _flag,
@@ -103,7 +106,15 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "default_region",
         "output_dir",
     ),
-    "2_validate_contacts": ("events_path", "default_region", "output_dir"),
+    "2_validate_contacts": (
+        "events_path",
+        "mappings_path",
+        "default_region",
+        "warn_unusable_share",
+        "max_unusable_share",
+        "corrections_path",
+        "output_dir",
+    ),
     "3_sync_audiences": (
         "events_path",
         "audience_keys",
@@ -113,6 +124,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "requests_per_second",
         "custom_events",
         "max_removal_share",
+        "corrections_path",
         "ledger_url",
         "output_dir",
     ),
@@ -147,24 +159,31 @@ def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(**values)
 
 
-def check_injected(notebook: str, cells: Iterable[str]) -> None:
-    """Raise ParameterError when a cell that papermill injected sets a name this notebook does not have.
+def check_injected(notebook: str, cells: Iterable[str], *, unmarked: bool = False) -> None:
+    """Raise ParameterError when a cell that was injected sets a name this notebook does not have.
 
-    papermill itself only warns, so that a misspelt ``dry_runn`` would go unheard.
+    papermill itself only warns, so that a misspelt ``dry_runn`` would go unheard. jupyter-scheduler's cell
+    has no mark: with *unmarked* every cell of nothing but assignments is taken for one. At the keyboard that
+    may be a cell of the analyst's own.
     """
     known = PARAMETERS[notebook]
-    unknown = [name for cell in cells for name in _injected_names(cell) if name not in known]
-    if unknown:
+    names = [name for cell in cells for name in _injected_names(cell, unmarked=unmarked)]
+    if unknown := [name for name in names if name not in known]:
         raise ParameterError(f"{notebook} has no parameter {', '.join(unknown)}. It has {', '.join(known)}.")
 
 
-def _injected_names(cell: str) -> list[str]:
-    """Return the names assigned in a cell that begins as papermill's injected one does."""
-    if not cell.lstrip().startswith("# Parameters"):
+def _injected_names(cell: str, *, unmarked: bool) -> list[str]:
+    """Return the names that a cell assigns, if it is an injected one."""
+    is_marked = cell.lstrip().startswith("# Parameters")
+    try:
+        body = ast.parse(cell).body if is_marked or unmarked else []
+    except SyntaxError:
+        return []  # with a magic in it; what is injected is Python
+    if not is_marked and not all(isinstance(statement, ast.Assign) for statement in body):
         return []
     return [
         target.id
-        for statement in ast.parse(cell).body
+        for statement in body
         if isinstance(statement, ast.Assign)
         for target in statement.targets
         if isinstance(target, ast.Name)

@@ -1,6 +1,7 @@
 """Preview an archive of any size: who is in each audience, and what became of every event.
 
-Nothing is held but one part of the people at a time, so that ten million events fit into a laptop.
+The events are looked at some of the people at a time; what they come to is held, so that ten million of them
+fit into a laptop.
 """
 
 from __future__ import annotations
@@ -63,8 +64,13 @@ class Preview:
     """Columns: ``status``, ``reason_code``, ``count``; the counts are of events × mappings."""
     traits: pd.DataFrame
     """Columns: ``trait_key``, ``people``; empty unless a mapping syncs traits."""
-    people: int
-    """People with a word on one of the audiences or traits."""
+    state: State
+    """What the archive asks for: memberships, traits and people."""
+
+    @property
+    def people(self) -> int:
+        """People with a word on one of the audiences or traits."""
+        return len(self.state.people)
 
     @property
     def received(self) -> int:
@@ -169,7 +175,7 @@ class _Seen:
         self._flapping: list[pd.Series] = []
         self._overlaps: list[pd.DataFrame] = []
         self._samples: list[pd.DataFrame] = []
-        self._people = 0
+        self._states: list[State] = []
         self.keys: set[str] = set()
         """The audiences that occur."""
         self.received = 0
@@ -186,7 +192,7 @@ class _Seen:
     def add(self, folded: Folded, state: State, contacts: pd.DataFrame) -> None:
         """Count one part."""
         self.received += folded.received
-        self._people += len(state.people)
+        self._states.append(state)
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
         words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]
@@ -213,5 +219,9 @@ class _Seen:
             sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
             totals=totals.groupby(["status", "reason_code"], as_index=False)["count"].sum(),
             traits=traits.groupby("trait_key", as_index=False)["people"].sum(),
-            people=self._people,
+            state=State(
+                memberships=pd.concat([s.memberships for s in self._states], ignore_index=True),
+                people=pd.concat([s.people for s in self._states], ignore_index=True),
+                traits=pd.concat([s.traits for s in self._states], ignore_index=True),
+            ),
         )

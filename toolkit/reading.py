@@ -17,7 +17,7 @@ import pandas as pd
 from . import wire
 from .errors import ParameterError
 from .lookup import Found, Postscript, calibrate, look_up
-from .mirror import Mirror, Reading, renewed
+from .mirror import Mirror, Reading, absent, renewed
 from .plan import subscribers_table
 from .scan import Page, Rows, read_page, scan
 
@@ -217,7 +217,7 @@ class _Reader:
     ) -> tuple[Found, list[str]]:
         """Ask for the people whom the mirror does not show, unless they were asked for before."""
         known = {*everybody["phone_digits"].dropna()}
-        wanted = _absent(self.contacts, known, asked)
+        wanted = absent(self.contacts, known, asked)
         if wanted.empty:
             return Found(), []
         notes: list[str] = []
@@ -244,17 +244,6 @@ class _Reader:
         alone = int(emails["phone_e164"].isna().sum())
         beside = 0 if subscribers is None else ceil((len(emails) - alone) * (1 - share))
         return ceil(len(phones) / wire.MAX_IN) * pages + ceil((alone + beside) / wire.MAX_IN)
-
-
-def _absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
-    """Return the people with nobody's phone, and with a contact that was not asked for.
-
-    That an email is somebody's says nothing until it was asked for: others may share it.
-    """
-    phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
-    is_known = phone.isin([*digits])
-    was_asked = (phone.isna() | phone.isin([*asked])) & (email.isna() | email.isin([*asked]))
-    return contacts[~is_known & ~was_asked]
 
 
 def _cost_of_pages(pages: int) -> int:

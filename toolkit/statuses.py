@@ -179,6 +179,11 @@ REASONS: Mapping[str, Reason] = _reasons(
             "Nothing: it is kept, and delivered on the first run after they opt in.",
         ),
         (
+            "NOT_LOOKED_UP",
+            "It is not known whether this person subscribes: nobody asked Postscript yet.",
+            "Nothing: the next sync asks. Or look now, in 1_preview_audiences.",
+        ),
+        (
             "AMBIGUOUS_MATCH",
             "Several subscribers share this email, and the phone does not decide.",
             "Send the phone with the audience, or remove the duplicate subscriber in Postscript.",

@@ -9,6 +9,7 @@ import asyncio
 import html
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from threading import Event
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -19,10 +20,12 @@ from IPython.display import display
 from tqdm import tqdm
 from tqdm.notebook import tqdm as tqdm_notebook
 
-from .errors import ParameterError
+from .errors import ParameterError, ToolkitError
 from .parameters import CHOICES, PARAMETERS, read_parameter
 
 LOOKS_EVERY_SECONDS = 0.2
+_ROWS = 6
+"""Lines of a list to choose from, at most."""
 
 Result = TypeVar("Result")
 
@@ -64,8 +67,13 @@ def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) ->
         return ipw.Checkbox(value=value, **look)
     if name in CHOICES:
         return ipw.Dropdown(options=CHOICES[name], value=value, **look)
+    offered = suggestions.get(name)
+    if offered and isinstance(value, tuple):
+        known = tuple(dict.fromkeys([*value, *offered]))
+        look["tooltip"] = "None chosen takes all; Ctrl and a click choose several"
+        return ipw.SelectMultiple(options=known, value=value, rows=min(len(known), _ROWS), **look)
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    if offered := suggestions.get(name):
+    if offered:
         return ipw.Combobox(value=text, options=tuple(offered), continuous_update=False, **look)
     return ipw.Text(value=text, continuous_update=False, **look)
 
@@ -73,7 +81,7 @@ def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) ->
 def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[[Any], None]:
     def on_change(change: Any) -> None:
         given = change["new"]
-        if isinstance(getattr(parameters, name), tuple):
+        if isinstance(getattr(parameters, name), tuple) and isinstance(given, str):
             given = [key.strip() for key in given.split(",") if key.strip()]
         try:
             value = read_parameter(name, given)
@@ -88,6 +96,66 @@ def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[
 
 def _sentence(text: str, *, role: str = "status") -> str:
     return f'<p role="{role}">{html.escape(text)}</p>'
+
+
+# --- a look at one person, or at some days --------------------------------------------------------------
+
+
+def show_search(explain: Callable[[str], str]) -> ipw.VBox:
+    """Show a field to name somebody, and what *explain* says of them: HTML, which must be escaped already."""
+    who = ipw.Text(
+        description="Explain",
+        placeholder="phone, email, user id or subscriber id",
+        layout=ipw.Layout(width="38em"),
+        continuous_update=False,
+    )
+    button = ipw.Button(description="Explain this person", layout=ipw.Layout(width="auto"))
+    told = ipw.HTML()
+
+    answered: list[str] = []
+
+    def on_ask(_: Any) -> None:
+        # Enter and the button both end the typing: who is clicked after that was answered already.
+        if who.value.strip() and [who.value] != answered:
+            answered[:] = [who.value]
+            told.value = _sentence("Looking through the archive …")
+            told.value = _or_problem(lambda: explain(who.value))
+
+    button.on_click(on_ask)
+    who.observe(on_ask, names="value")
+    box = ipw.VBox([ipw.HBox([who, button]), told])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def show_dates(first: date, last: date, draw: Callable[[date, date], tuple[bytes, str]]) -> ipw.VBox:
+    """Show two dates to choose, and the picture that *draw* makes of the days between them."""
+    look = {"min": first, "max": last, "layout": ipw.Layout(width="18em")}
+    since = ipw.DatePicker(description="From", value=first, **look)
+    until = ipw.DatePicker(description="Until", value=last, **look)
+    picture, told = ipw.Image(layout=ipw.Layout(width="760px", display="none")), ipw.HTML()
+
+    def on_change(_: Any) -> None:
+        if since.value is None or until.value is None or since.value > until.value:
+            told.value = _sentence("Not taken. Give a first day, and a last one that is not before it.")
+            return
+        picture.value, words = draw(since.value, until.value)
+        picture.layout.display = ""
+        told.value = _sentence(words)
+
+    for chosen in (since, until):
+        chosen.observe(on_change, names="value")
+    box = ipw.VBox([ipw.HBox([since, until]), picture, told])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def _or_problem(make: Callable[[], str]) -> str:
+    """Return the HTML that *make* makes, or what went wrong."""
+    try:
+        return make()
+    except ToolkitError as problem:
+        return _sentence(str(problem), role="alert")
 
 
 # --- a step that must be confirmed ----------------------------------------------------------------------

@@ -1,25 +1,34 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
+from .fixes import FIX_COLUMNS, fix_table, mask_contact, suggest
+from .kinds import number_table
 from .mask_columns import mask_emails, mask_phones, mask_table
 from .masks import mask_email, mask_person, mask_phone, mask_value
 from .quality import domain_table, shared_table
+from .shapes import spelling_table
 from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
 from .spelling import digits_of
 from .table import check_contacts
+from .usable import Usable, count_usable
 from .verdicts import CONTACT_VERDICTS, OK, Verdict
 
 __all__ = [
     "CONTACT_VERDICTS",
+    "FIX_COLUMNS",
     "OK",
     "REGIONS",
+    "Usable",
     "Verdict",
     "check_contacts",
     "check_email",
     "check_phone",
     "check_region",
+    "count_usable",
     "digits_of",
     "domain_table",
+    "fix_table",
     "fold_email",
+    "mask_contact",
     "mask_email",
     "mask_emails",
     "mask_person",
@@ -27,6 +36,9 @@ __all__ = [
     "mask_phones",
     "mask_table",
     "mask_value",
+    "number_table",
     "phone_digits",
     "shared_table",
+    "spelling_table",
+    "suggest",
 ]

@@ -7,6 +7,7 @@ import re
 
 from .single import phone_digits
 
+_MASKED = re.compile(r"(?:.?•••@[^@]*|•••(?:[0-9]{2})?)~[0-9a-f]{4}", re.DOTALL)
 _PHONE_LIKE = re.compile(r"\+[0-9 ().-]{7,20}|\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}")
 
 
@@ -48,12 +49,16 @@ def mask_value(text: str) -> str:
 def mask_person(person: str) -> str:
     """Hide a person's name where it is, or holds, a contact; a short digest keeps two such apart.
 
+    A name that is hidden already stays as it is.
+
     >>> mask_person("user:cus_42")
     'user:cus_42'
     >>> mask_person("user:ana@example.com")[:21]
     'user:a•••@example.com'
     """
     kind, _, name = person.partition(":")
+    if _MASKED.fullmatch(name):
+        return person
     if kind == "email" or "@" in name:
         shown = mask_email(name)
     elif kind == "phone" or _PHONE_LIKE.fullmatch(name):

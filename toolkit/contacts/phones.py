@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .plans import LONGEST, Plan, codes_by_start, plan_of_code, plan_of_region
+from .plans import LONGEST, Plan, country_codes, plan_of_code, plan_of_region
 from .spelling import Numbers, lengths, matches, read_plain, to_numpy
 from .verdicts import NUMBER, OK, Judged, refused
 
@@ -28,7 +28,7 @@ def judge_phones(raw: pa.Array, region: str) -> Iterator[Judged]:
     numbers, plus = read_plain(raw)
     if home is None or not len(numbers.rows):
         return
-    codes = np.where(plus, _country_codes(numbers.digits), 0)
+    codes = np.where(plus, country_codes(numbers.digits), 0)
     yield from _with_codes(numbers.where(codes > 0), codes[codes > 0])
     rest, plus = numbers.where(codes == 0), plus[codes == 0]
     # What is no code after a plus may still be dialled abroad: +011 44 ...
@@ -59,7 +59,7 @@ def _dialled_abroad(numbers: Numbers) -> Iterator[Judged]:
     short = lengths(numbers.digits) <= 2
     yield refused(numbers.rows[short], "phone_too_short")
     numbers = numbers.where(~short)
-    codes = _country_codes(numbers.digits)
+    codes = country_codes(numbers.digits)
     yield refused(numbers.rows[codes == 0], "phone_unknown_country")
     yield from _with_codes(numbers.where(codes > 0), codes[codes > 0])
 
@@ -113,12 +113,6 @@ def _rewrite(digits: pa.Array, plan: Plan) -> pa.Array:
         return "" if found[prefix.groups] is None else found.expand(plan.rewrite)
 
     return pa.array([prefix.sub(replacement, number, count=1) for number in digits.to_pylist()], _TEXT)
-
-
-def _country_codes(digits: pa.Array) -> np.ndarray:
-    """Return the country code that each, three digits or more, starts with; 0 when it is none."""
-    starts = to_numpy(pc.utf8_slice_codeunits(digits, 0, 3).cast(pa.int16()))
-    return np.asarray(codes_by_start()[starts])
 
 
 def _by_length(national: pa.Array, plan: Plan) -> np.ndarray:

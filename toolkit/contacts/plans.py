@@ -15,6 +15,7 @@ import phonenumbers
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .spelling import to_numpy
 from .verdicts import NUMBER, OK
 
 LONGEST = 17
@@ -64,6 +65,12 @@ def codes_by_start() -> np.ndarray:
     return starts
 
 
+def country_codes(digits: pa.Array) -> np.ndarray:
+    """Return the country code that each, three digits or more, starts with; 0 when it is none."""
+    starts = to_numpy(pc.utf8_slice_codeunits(digits, 0, 3).cast(pa.int16()))
+    return np.asarray(codes_by_start()[starts])
+
+
 def read_plan(metadata: Any) -> Plan | None:
     """Return libphonenumber's data on a region as a plan; None when some of it is not of the plain kind."""
     numbers = metadata.general_desc
@@ -71,7 +78,7 @@ def read_plan(metadata: Any) -> Plan | None:
     patterns = (numbers.national_number_pattern or "", prefix, abroad)
     digits = {*numbers.possible_length, *numbers.possible_length_local_only}
     # The parser's own limits are 2 and LONGEST: within them they add nothing.
-    if not patterns[0] or not all(map(_is_shared, patterns)) or min(digits) < 2 or max(digits) > LONGEST:
+    if not patterns[0] or not all(map(is_shared, patterns)) or min(digits) < 2 or max(digits) > LONGEST:
         return None
     return Plan(
         country_code=metadata.country_code,
@@ -83,7 +90,7 @@ def read_plan(metadata: Any) -> Plan | None:
     )
 
 
-def _is_shared(pattern: str) -> bool:
+def is_shared(pattern: str) -> bool:
     """Tell whether re and RE2 read a pattern alike, and RE2 does not find it too big."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern)

@@ -44,13 +44,13 @@ def domain_table(contacts: pd.DataFrame) -> pd.DataFrame:
     changed places. Nothing is corrected: the domain may well be somebody's own.
     """
     domains = contacts["email_clean"].dropna().str.rsplit("@", n=1).str[-1].value_counts()
-    slips = _slips_of_usual_domains()
+    slips = slips_of_usual_domains()
     rows = [(name, slips[name], int(people)) for name, people in domains.items() if name in slips]
     return pd.DataFrame(rows, columns=["domain", "suggestion", "people"])
 
 
 @cache
-def _slips_of_usual_domains() -> dict[str, str]:
+def slips_of_usual_domains() -> dict[str, str]:
     """Return mistyped domain → the usual one that is meant."""
     slips = {slip: domain for domain in sorted(USUAL_DOMAINS) for slip in _slips(domain)}
     return {slip: domain for slip, domain in slips.items() if slip not in USUAL_DOMAINS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,6 +61,12 @@ def matches(texts: pa.Array, pattern: str) -> np.ndarray:
 def lengths(texts: pa.Array) -> np.ndarray:
     """Return the length of each text, in bytes."""
     return to_numpy(pc.binary_length(texts))
+
+
+def texts_of(column: pd.Series) -> pa.Array:
+    """Return a column of text as one array of large_string."""
+    array = pa.array(column, pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def to_numpy(column: pa.Array) -> np.ndarray:

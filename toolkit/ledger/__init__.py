@@ -9,12 +9,13 @@ from .history import History
 from .journal import Journal
 from .mirrors import Mirrors
 from .schema import metadata, transitions
+from .traces import Traces
 from .words import Words
 
 __all__ = ["Ledger", "metadata", "transitions"]
 
 
-class Ledger(History, Words, Mirrors, Journal):
+class Ledger(History, Words, Mirrors, Journal, Traces):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters

@@ -37,6 +37,7 @@ class Mirrors(Database):
                 trait_keys=tuple(json.loads(about.trait_keys)),
                 is_dated=about.is_dated,
                 page_size=about.page_size,
+                read_at=about.read_at,
             )
 
     def save_mirror(self, shop_id: str, reading: Reading) -> None:

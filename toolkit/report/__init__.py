@@ -8,6 +8,7 @@ from __future__ import annotations
 from .audiences import growth_chart, member_table, overlap_table
 from .charts import Chart, bar_chart
 from .document import render_report
+from .reach import drop_out_table, reach_table
 from .tables import audience_table, change_table, plan_table, reason_table, styled_table, verdict_table
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "audience_table",
     "bar_chart",
     "change_table",
+    "drop_out_table",
     "growth_chart",
     "member_table",
     "overlap_table",
     "plan_table",
+    "reach_table",
     "reason_table",
     "render_report",
     "styled_table",

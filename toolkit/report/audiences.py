@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import date
 
 import pandas as pd
 
@@ -41,17 +42,24 @@ def member_table(sample: pd.DataFrame) -> pd.DataFrame:
     return mask_table(sample).assign(since=sample["since"].dt.strftime("%Y-%m-%d %H:%M UTC"))
 
 
-def growth_chart(movements: pd.DataFrame, *, title: str) -> Chart:
+def growth_chart(
+    movements: pd.DataFrame, *, title: str, since: date | None = None, until: date | None = None
+) -> Chart:
     """Draw how many members each of the largest audiences had at the end of each day.
 
-    *movements* are MOVEMENT_COLUMNS. Words without a time count from the first day on.
+    *movements* are MOVEMENT_COLUMNS. Words without a time count from the first day on. *since* and *until*
+    are the first and the last day to be drawn.
     """
     members = _members_by_day(movements)
+    if not members.empty:
+        members = members[
+            slice(since and pd.Timestamp(since, tz="UTC"), until and pd.Timestamp(until, tz="UTC"))
+        ]
     picture = io.BytesIO()
     with drawing(picture, title, height=3.4) as axes:
         for place, key in enumerate(members):
             axes.plot(members.index, members[key], _STYLES[place % len(_STYLES)], marker="o", markersize=3)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(members.to_numpy().max(initial=0), 1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         if len(members.columns):

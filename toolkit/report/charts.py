@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import matplotlib as mpl
@@ -22,16 +21,12 @@ _COLOURS = {"good": "#2f7d5b", "bad": "#b5472f", "dim": "#8a8f98", "change": "#3
 class Chart:
     """A picture with the words that stand for it."""
 
-    png: bytes
+    png: bytes = field(repr=False)
     alternative: str
     """What the picture shows, for people who do not see it."""
 
-    def data_uri(self) -> str:
-        """Return the picture as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
-
-    def _repr_png_(self) -> bytes:
-        return self.png
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alternative}
 
 
 @contextmanager

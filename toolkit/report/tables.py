@@ -14,7 +14,7 @@ from toolkit.statuses import ChangeStatus, get_reason
 
 from .words import in_words
 
-_SHARES = {"share", "with_phone", "with_email", "with_both", "without_contact"}
+_SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_both", "without_contact"}
 
 
 def reason_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,219 @@
+"""What a contact that cannot be used was probably meant to be; a person decides whether it was.
+
+Only where one thing is meant and it can be used. What was cut off is not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+import phonenumbers
+
+from .quality import USUAL_DOMAINS, slips_of_usual_domains
+from .single import check_email, check_phone
+from .verdicts import OK
+
+LONGEST = 254
+"""Letters of the longest text that is looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """What was probably meant."""
+
+    value: str
+    """In the form in which it is used: E.164, or a lower-case email."""
+    why: str
+    """A few words, without the contact."""
+
+
+def suggest_email(raw: str) -> Suggestion | None:
+    """Return what an email was probably meant to be; None when it is fine, or nobody can tell.
+
+    >>> suggest_email("ana@gmial,com")
+    Suggestion(value='ana@gmail.com', why='a comma for a dot; gmial.com for gmail.com')
+    """
+    text = raw.strip()
+    whys: list[str] = []
+    if len(text) > LONGEST:
+        return None
+    for why, mend in _EMAIL_REPAIRS:
+        if check_email(text).code == OK:
+            break
+        mended = mend(text)
+        if mended != text:
+            text, whys = mended, [*whys, why]
+    found = check_email(text).value
+    if found is None:
+        return None
+    local, _, domain = found.rpartition("@")
+    if (meant := _without_slip(domain)) != domain:
+        found, whys = f"{local}@{meant}", [*whys, f"{domain} for {meant}"]
+    return Suggestion(value=found, why="; ".join(whys)) if whys and check_email(found).code == OK else None
+
+
+def suggest_phone(raw: str, region: str) -> Suggestion | None:
+    """Return what a phone was probably meant to be; None when it is fine, or nobody can tell.
+
+    *region* is as check_region() returns it.
+
+    >>> suggest_phone("447400123456", "US")
+    Suggestion(value='+447400123456', why='lacks its plus; a number of GB')
+    >>> suggest_phone("4.15555E+09", "US") is None
+    True
+    """
+    text = raw.strip()
+    if len(text) > LONGEST or check_phone(raw, region).code == OK:
+        return None
+    for why, readings in _PHONE_REPAIRS:
+        meant = {check_phone(reading, region).value for reading in readings(text)}
+        found = [value for value in meant if value and _is_given_out(value)]
+        if found:
+            return _of_region(found[0], why, region) if len(found) == 1 else None
+    return None
+
+
+# --- emails ------------------------------------------------------------------------------------------------
+
+Mend = Callable[[str], str]
+
+_INVISIBLE = "[\u0000-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]+"
+_SEPARATED = re.compile(r"[\s,;|/<>()\[\]\"']+")
+_BEFORE = re.compile(r"(?:^|[:<(\[,;|/\"'=])\s*$")
+_AFTER = re.compile(r"\s*(?:$|[<>()\[\];|/\"']|,(?:\s|$))")
+
+
+def _replaced(pattern: str, instead: str) -> Mend:
+    compiled = re.compile(pattern, re.IGNORECASE)
+    return lambda text: compiled.sub(instead, text)
+
+
+def _with_at(text: str) -> str:
+    in_words = r"\s*[(\[{]\s*at\s*[)\]}]\s*|\s+at\s+"
+    return text if "@" in text else re.sub(in_words, "@", text, flags=re.IGNORECASE)
+
+
+def _with_domain(mend: Mend) -> Mend:
+    def mended(text: str) -> str:
+        local, at, domain = text.rpartition("@")
+        return f"{local}@{mend(domain)}" if at else text
+
+    return mended
+
+
+def _with_dots(domain: str) -> str:
+    """Put a dot for the first comma of a domain without one, and for that of endings such as co,uk."""
+    dotted = re.sub(r"^([^.,]+),", r"\1.", domain)
+    return re.sub(r"(\.(?:com?|org|net|ac|gov)),(?=[a-z]{2}$)", r"\1.", dotted, flags=re.IGNORECASE)
+
+
+def _if_usual(mend: Mend) -> Mend:
+    """Mend a domain only where that makes it a usual one."""
+    return lambda domain: mended if (mended := mend(domain.lower())) in USUAL_DOMAINS else domain
+
+
+def _without_slip(domain: str) -> str:
+    return slips_of_usual_domains().get(domain, domain)
+
+
+def _only_address(text: str) -> str:
+    """Return the one address beside other text; the text itself when its bounds are not clear."""
+    words = {word.rstrip(".:") for word in _SEPARATED.split(text) if "@" in word}
+    good = [word for word in words if check_email(word).code == OK]
+    if len(good) != 1 or text.count(good[0]) != 1:
+        return text
+    before, _, after = text.partition(good[0])
+    return good[0] if _BEFORE.search(before) and _AFTER.match(after) else text
+
+
+_EMAIL_REPAIRS: tuple[tuple[str, Mend], ...] = (
+    ("invisible letters", _replaced(_INVISIBLE, "")),
+    ("mailto: before it", _replaced(r"^mailto:\s*", "")),
+    ("a name beside it", _replaced(r"^[^<>@]*<\s*([^<>]+?)\s*>$", r"\1")),
+    ("other text beside it", _only_address),
+    ("its at sign in words", _with_at),
+    ("a dot in words", _replaced(r"\s*[(\[{]\s*dot\s*[)\]}]\s*|\s+dot\s+", ".")),
+    ("a doubled at sign", _replaced("@@+", "@")),
+    ("a space in it", _replaced(r"\s*([@.])\s*", r"\1")),
+    ("a space in it", _with_domain(_if_usual(_replaced(r"\s+", "")))),
+    ("a mark at its end", _replaced(r"[\s.,;:]+$", "")),
+    ("a comma for a dot", _with_domain(_with_dots)),
+    ("a doubled dot", _replaced(r"\.\.+", ".")),
+    ("its ending left out", _with_domain(_if_usual("{}.com".format))),
+    ("its dot left out", _with_domain(_if_usual(_without_slip))),
+)
+"""Why, and what is changed for it: one after the other until the address can be used."""
+
+
+# --- phones ------------------------------------------------------------------------------------------------
+
+_DIGITS_FOR = str.maketrans({"O": "0", "o": "0", "l": "1", "I": "1", "i": "1", "|": "1"})
+_NUMBERS = re.compile(r"\+?[0-9(][0-9 ().\-\u2010-\u2015\u00a0]{5,}[0-9]")
+
+
+def _of_region(e164: str, why: str, region: str) -> Suggestion:
+    """Say of a number of another country that it is: it may be a stranger's."""
+    country = phonenumbers.region_code_for_number(phonenumbers.parse(e164))
+    return Suggestion(value=e164, why=why if country == region else f"{why}; a number of {country}")
+
+
+def _is_given_out(e164: str) -> bool:
+    """Return whether numbers like this one are given out: more than a length that is right."""
+    return bool(phonenumbers.is_valid_number(phonenumbers.parse(e164)))
+
+
+def _whole(text: str) -> Iterator[str]:
+    """Yield the number that scientific notation stands for, where none of its digits is lost."""
+    if not re.fullmatch(r"[0-9][.,][0-9]{6,14}[eE]\+?[0-9]{1,2}", text):
+        return
+    number = Decimal(text.replace(",", "."))
+    digits = len(number.as_tuple().digits)
+    if number.adjusted() == digits - 1:  # as many digits as the number has
+        yield f"{number:f}"
+        yield f"+{number:f}"
+
+
+def _digits(text: str) -> str:
+    """Return the digits of a text of digits and what stands between them; empty for any other."""
+    return re.sub("[^0-9]", "", text) if re.fullmatch(r"[0-9 ().\-/+]+", text) else ""
+
+
+def _with_plus(text: str) -> Iterator[str]:
+    if (digits := _digits(text)) and "+" not in text and not digits.startswith("0"):
+        yield f"+{digits}"
+
+
+def _after_exit_code(text: str) -> Iterator[str]:
+    if found := re.match(r"\+?(?:00|011)([1-9][0-9]+)$", _digits(text)):
+        yield f"+{found[1]}"
+
+
+def _without_plus(text: str) -> Iterator[str]:
+    if text.startswith("+") and (digits := _digits(text)):
+        yield digits
+
+
+def _letters_as_digits(text: str) -> Iterator[str]:
+    meant = text.translate(_DIGITS_FOR)
+    if meant != text and _digits(meant) and len(re.sub("[^0-9]", "", text)) >= 6:
+        yield meant
+
+
+def _parts(text: str) -> Iterator[str]:
+    for found in _NUMBERS.finditer(text):
+        if found[0] != text:
+            yield found[0]
+
+
+_PHONE_REPAIRS: tuple[tuple[str, Callable[[str], Iterator[str]]], ...] = (
+    ("scientific notation that has all digits", _whole),
+    ("letters for digits", _letters_as_digits),
+    ("begins as dialled abroad", _after_exit_code),
+    ("lacks its plus", _with_plus),
+    ("plus without a country code", _without_plus),
+    ("one number among other text", _parts),
+)
+"""Why, and the readings it allows; the first that leads to one number, and only one, is taken."""

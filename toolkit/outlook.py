@@ -1,0 +1,141 @@
+"""What the next sync would come to: whom it reaches, what it would change, and why others drop out.
+
+From what earlier runs left in the ledger, or from a look at Postscript that writes nothing. Who was never
+looked up is not taken for somebody who does not subscribe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import pandas as pd
+
+from .contacts import check_contacts
+from .errors import UnknownRunError
+from .lookup import Postscript, connect_shop
+from .memberships import State
+from .mirror import Mirror
+from .plan import plan
+from .reading import read_subscribers
+from .runs import RunRecord
+
+
+class Ledger(Protocol):
+    """The part of the ledger that an outlook reads."""
+
+    def get_run(self, run_id: str = "") -> RunRecord:
+        """Return a run's record, the latest when no id is given."""
+
+    def load_state(self, shop_id: str) -> State:
+        """Return what earlier live runs of the shop asked for."""
+
+    def load_mirror(self, shop_id: str) -> Mirror:
+        """Return the mirror of a shop; an empty one when it was never read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What the next sync would come to, as far as it is known without writing anything."""
+
+    shop_id: str
+    """Empty when no shop is known."""
+    changes: pd.DataFrame
+    """CHANGE_COLUMNS as planned; with ``NOT_LOOKED_UP`` where nobody asked for a person yet."""
+    contacts: pd.DataFrame
+    """check_contacts() of the people."""
+    mirror: Mirror
+    """The subscribers it was planned against."""
+    sentence: str
+    """Where this is from, for people."""
+
+
+def outlook(
+    state: State,
+    *,
+    ledger: Ledger | None = None,
+    postscript: Postscript | None = None,
+    audience_keys: Collection[str] = (),
+    default_region: str = "US",
+) -> Outlook:
+    """Tell what the next sync would come to; nothing is written, neither to Postscript nor to the ledger.
+
+    Parameters
+    ----------
+    state
+        What is asked for, `Preview.state`; what earlier runs remember is added as a sync does.
+    ledger
+        What earlier runs left; None when there was none.
+    postscript
+        Given, the subscribers are read now, or what changed since the ledger's mirror was.
+    audience_keys
+        Only these audiences, and no traits; empty takes all of both.
+    default_region
+        Country in which phones without a country code are read.
+
+    Returns
+    -------
+    Outlook
+        Without *ledger* and *postscript* nobody was looked up.
+
+    Raises
+    ------
+    PostscriptError
+        The subscribers could not be read.
+    ParameterError
+        One of *audience_keys* does not occur, or the region is unknown.
+
+    Examples
+    --------
+    >>> from toolkit import preview, read_events
+    >>> outlook(preview(read_events("sample")).state).sentence
+    'Who subscribes is not known: no sync has read the subscribers into this ledger yet.'
+    """
+    shop_id, shop_name = _find_shop(ledger, postscript)
+    mirror = Mirror.empty()
+    if ledger is not None and shop_id:
+        state, mirror = state.after(ledger.load_state(shop_id)), ledger.load_mirror(shop_id)
+    read_at = mirror.read_at
+    state = state.choose(audience_keys)
+    contacts = check_contacts(state.people, default_region=default_region)
+    if postscript is not None:
+        mirror = read_subscribers(contacts, postscript, mirror=mirror, trait_keys=state.trait_keys).mirror
+    return Outlook(
+        shop_id=shop_id,
+        changes=_changes(state, contacts, mirror),
+        contacts=contacts,
+        mirror=mirror,
+        sentence=_said(shop_name, read_at, is_now=postscript is not None),
+    )
+
+
+def _find_shop(ledger: Ledger | None, postscript: Postscript | None) -> tuple[str, str]:
+    """Return id and name of the shop of the key, else of the ledger's latest run, else two blanks."""
+    if postscript is not None:
+        shop = connect_shop(postscript)
+        return shop.shop_id, shop.name
+    try:
+        latest = ledger.get_run() if ledger is not None else None
+    except UnknownRunError:
+        latest = None
+    return (latest.shop_id, latest.shop_name) if latest is not None else ("", "")
+
+
+def _changes(state: State, contacts: pd.DataFrame, mirror: Mirror) -> pd.DataFrame:
+    # Of a trait whose property was not read it cannot be told whether it would change.
+    was_read = state.traits["trait_key"].isin(mirror.trait_keys)
+    known = replace(state, traits=state.traits[was_read].reset_index(drop=True))
+    changes = plan(known, contacts, mirror.subscribers).changes
+    unasked = changes["person"].isin(mirror.find_unasked(contacts)["person"])
+    not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
+    return changes.assign(reason_code=changes["reason_code"].mask(unasked & not_found, "NOT_LOOKED_UP"))
+
+
+def _said(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:
+    if is_now:
+        return f"The subscribers of {shop_name}, as they are now."
+    if read_at is None:
+        return "Who subscribes is not known: no sync has read the subscribers into this ledger yet."
+    return f"The subscribers of {shop_name}, as a sync read them on {read_at:%Y-%m-%d at %H:%M} UTC."
