@@ -69,6 +69,10 @@ class PostscriptClient:
     requests_per_second
         Pace of all calls together; Postscript refuses more than 15. Other processes of this user that call
         the same address with the same key share it, unless *clock* is not the machine's own.
+    timeout_seconds
+        How long to wait for a connection, and for an answer.
+    clock, sleep
+        Seconds that only go forward, and how to wait; for tests.
     """
 
     def __init__(

@@ -39,7 +39,25 @@ class Postscript(Protocol):
 
 
 def connect_shop(postscript: Postscript) -> wire.Shop:
-    """Return the shop the key belongs to: a call that changes nothing."""
+    """Return the shop the key belongs to: a call that changes nothing.
+
+    Parameters
+    ----------
+    postscript
+        The connection.
+
+    Returns
+    -------
+    Shop
+        Its id and name.
+
+    Raises
+    ------
+    InvalidAuthenticationError
+        The key is not accepted.
+    PostscriptError
+        Postscript does not answer, or names no shop.
+    """
     return wire.parse_shop(postscript.send(wire.ask_shop()))
 
 

@@ -280,6 +280,11 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     given
         ``globals()`` of the notebook.
 
+    Returns
+    -------
+    Job
+        With the parameters, checked and in their own types.
+
     Raises
     ------
     ParameterError

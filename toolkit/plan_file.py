@@ -175,6 +175,16 @@ def save_plan(
 def load_plan(path: Path | str) -> SavedPlan:
     """Read a plan from a file; `SavedPlan.refresh` makes it ready to be carried out.
 
+    Parameters
+    ----------
+    path
+        What save_plan() wrote.
+
+    Returns
+    -------
+    SavedPlan
+        The plan as it was made. What it saw may have changed since.
+
     Raises
     ------
     InputPathError

@@ -25,8 +25,17 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-."
 def shared_table(contacts: pd.DataFrame) -> pd.DataFrame:
     """Return the contacts that several people have, the most shared first.
 
-    *contacts* is what check_contacts() returns. Columns: ``contact`` (phone, email), ``masked``, ``people``.
     They lead to one subscriber, who then holds the audiences of all these people.
+
+    Parameters
+    ----------
+    contacts
+        What check_contacts() returns.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``contact`` (phone, email), ``masked``, ``people``.
     """
     shared = []
     for name, column, mask in (("phone", "phone_e164", mask_phone), ("email", "email_clean", mask_email)):
@@ -40,8 +49,18 @@ def shared_table(contacts: pd.DataFrame) -> pd.DataFrame:
 def domain_table(contacts: pd.DataFrame) -> pd.DataFrame:
     """Return the domains of emails that are one slip away from a usual one, the most frequent first.
 
-    Columns: ``domain``, ``suggestion``, ``people``. A slip is a letter too many, too few, wrong, or two that
-    changed places. Nothing is corrected: the domain may well be somebody's own.
+    A slip is a letter too many, too few, wrong, or two that changed places. Nothing is corrected: the domain
+    may well be somebody's own.
+
+    Parameters
+    ----------
+    contacts
+        What check_contacts() returns.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``domain``, ``suggestion``, ``people``.
     """
     domains = contacts["email_clean"].dropna().str.rsplit("@", n=1).str[-1].value_counts()
     slips = slips_of_usual_domains()

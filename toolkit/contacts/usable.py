@@ -85,6 +85,11 @@ def count_usable(
     warn_unusable_share, max_unusable_share
         Shares (0 to 1) of people who cannot be looked up, above which it is a warning, or must not pass.
 
+    Returns
+    -------
+    Usable
+        The counts, a sentence, and whether it may pass.
+
     Examples
     --------
     >>> from toolkit.contacts import check_contacts

@@ -22,7 +22,16 @@ _STYLES = ("-", "--", "-.", ":")
 def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
     """Lay the overlaps out, one row a pair of audiences that share a member, the closest pair first.
 
-    Columns: ``audience_key``, ``other_audience``, ``in_both`` (people), ``share`` (0 to 1, of the smaller).
+    Parameters
+    ----------
+    overlap
+        `Preview.overlap`.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``audience_key``, ``other_audience``, ``in_both`` (people), ``share`` (0 to 1, of the
+        smaller).
     """
     keys = [*overlap.index]
     rows = [
@@ -38,7 +47,18 @@ def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
 
 
 def member_table(sample: pd.DataFrame) -> pd.DataFrame:
-    """Return some members with their contacts masked: audience_key, person, since, phone, email."""
+    """Return some members with their contacts masked.
+
+    Parameters
+    ----------
+    sample
+        `Preview.sample`.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``audience_key``, ``person``, ``since`` (text, UTC), ``phone``, ``email``.
+    """
     return mask_table(sample).assign(since=sample["since"].dt.strftime("%Y-%m-%d %H:%M UTC"))
 
 
@@ -47,8 +67,19 @@ def growth_chart(
 ) -> Chart:
     """Draw how many members each of the largest audiences had at the end of each day.
 
-    *movements* are MOVEMENT_COLUMNS. Words without a time count from the first day on. *since* and *until*
-    are the first and the last day to be drawn.
+    Parameters
+    ----------
+    movements
+        `Preview.movements`. Words without a time count from the first day on.
+    title
+        What it shows, above it.
+    since, until
+        The first and the last day to be drawn, UTC; None leaves that end open.
+
+    Returns
+    -------
+    Chart
+        A picture, and the sentence that stands for it.
     """
     members = _members_by_day(movements)
     if not members.empty:

@@ -42,7 +42,25 @@ def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
 
 
 def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
-    """Draw counts as horizontal bars, in the order given; statuses that need attention are red."""
+    """Draw counts as horizontal bars, in the order given; statuses that need attention are red.
+
+    Parameters
+    ----------
+    counts
+        Name → number.
+    title
+        What it shows, above it.
+
+    Returns
+    -------
+    Chart
+        A picture, and the sentence that stands for it.
+
+    Examples
+    --------
+    >>> bar_chart({"added": 3, "failed": 1}, title="Outcomes").alternative
+    'Outcomes: added 3, failed 1.'
+    """
     labels = [in_words(name) for name in counts]
     values = [*counts.values()]
     colours = [_COLOURS[tone(name)] for name in counts]

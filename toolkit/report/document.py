@@ -45,7 +45,18 @@ _NO_TEXT = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def render_report(audit: Audit) -> str:
-    """Return the audit of a run as one HTML document that needs nothing else: no CDN, no network."""
+    """Return the audit of a run as one HTML document that needs nothing else: no CDN, no network.
+
+    Parameters
+    ----------
+    audit
+        What audit() returns.
+
+    Returns
+    -------
+    str
+        The whole document. Contacts are masked, and what came from events or Postscript is escaped.
+    """
     environment = Environment(
         loader=PackageLoader("toolkit"),
         autoescape=True,

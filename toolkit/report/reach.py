@@ -20,10 +20,18 @@ LAST_STEP = "Can be texted"
 def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     """Lay out how many of each audience a sync reaches, one row an audience, the largest first.
 
-    *changes* are `Outlook.changes`. Columns: ``audience_key``, ``members``, ``subscribers`` (members who are
-    one), ``match_rate`` (0 to 1, of the members), ``can_be_texted`` (subscribers), ``reach`` (0 to 1, those
-    of the members), and what the next sync would do: ``would_add``, ``would_remove``. Members who were never
-    looked up are left out of both shares, which are null where that is everybody who could be.
+    Parameters
+    ----------
+    changes
+        `Outlook.changes`.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``audience_key``, ``members``, ``subscribers`` (members who are one), ``match_rate`` (0 to 1,
+        of the members), ``can_be_texted`` (subscribers), ``reach`` (0 to 1, those of the members), and what
+        the next sync would do: ``would_add``, ``would_remove``. Members who were never looked up are left out
+        of both shares, which are null where that is everybody who could be.
     """
     rows = changes[changes["audience_key"].notna()]
     member = rows["member"].astype("bool")
@@ -52,8 +60,16 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
 def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
     """Lay out how far the members come, one row a step.
 
-    *changes* are `Outlook.changes`; counted are persons × audiences. Columns: ``step``, ``members``,
-    ``share`` (0 to 1, of all), ``lost`` (since the step before), ``why`` (text).
+    Parameters
+    ----------
+    changes
+        `Outlook.changes`; counted are persons × audiences.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``step``, ``members``, ``share`` (0 to 1, of all), ``lost`` (since the step before), ``why``
+        (text).
     """
     members = changes[changes["member"].fillna(False).astype("bool")]
     reasons = members["reason_code"].value_counts()

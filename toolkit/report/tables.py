@@ -20,8 +20,21 @@ _SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_bot
 def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Count statuses by reason, the most frequent first.
 
-    Columns: ``status``, ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
-    *frame* has ``status`` and ``reason_code``, and ``count`` where its rows are totals already.
+    Parameters
+    ----------
+    frame
+        Columns ``status`` and ``reason_code``; ``count`` too where its rows are totals already.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``status``, ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"status": ["waiting"], "reason_code": ["SUBSCRIBER_NOT_FOUND"]})
+    >>> reason_table(frame)["meaning"].tolist()
+    ['Nobody with this phone or email subscribes to the shop yet.']
     """
     counted = frame.assign(count=1) if "count" not in frame else frame
     table = (
@@ -41,9 +54,17 @@ def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
 def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
     """Lay the audiences of a preview out, one row each, the largest first.
 
-    *audiences* has the columns of `Preview.audiences`. Columns: ``audience_key``, ``audience_id``,
-    ``members`` (in now), ``left`` (stated out), ``flapping``, and of the members the share (0 to 1)
-    ``with_phone``, ``with_email``, ``with_both``, ``without_contact`` that can be used.
+    Parameters
+    ----------
+    audiences
+        `Preview.audiences`.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``audience_key``, ``audience_id``, ``members`` (in now), ``left`` (stated out),
+        ``flapping``, and of the members the share (0 to 1) ``with_phone``, ``with_email``, ``with_both``,
+        ``without_contact`` that can be used; null where there is no member.
     """
     members = audiences["members"]
     shares = {
@@ -57,10 +78,18 @@ def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
-    """Count the verdicts on phones and emails.
+    """Count the verdicts on phones and emails, for each the most frequent first.
 
-    Columns: ``contact`` (phone, email), ``code``, ``people``, ``share`` (0 to 1), ``meaning``,
-    ``what_to_do``.
+    Parameters
+    ----------
+    contacts
+        What check_contacts() returns.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``contact`` (phone, email), ``code`` (a key of CONTACT_VERDICTS), ``people``, ``share`` (0 to
+        1), ``meaning``, ``what_to_do``.
     """
     rows = []
     for contact in ("phone", "email"):
@@ -71,7 +100,20 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
 
 
 def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
-    """Lay a plan and its price out, beside Segment's action. Columns: ``what``, ``value`` (text)."""
+    """Lay a plan and its price out, beside what Segment's action would do with the same events.
+
+    Parameters
+    ----------
+    plan
+        What plan() returns.
+    price
+        What price() returns for it.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``what``, ``value`` (text). Segment's action is left out where its calls cannot be told.
+    """
     traits = int(plan.changes["trait_key"].notna().sum())
     calls, official = price.calls, price.official
     rows = [
@@ -109,7 +151,20 @@ def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataF
 
 
 def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
-    """Return a table to look at in a notebook: whole sentences, thousands apart, shares in per cent."""
+    """Return a table to look at in a notebook: whole sentences, thousands apart, shares in per cent.
+
+    Parameters
+    ----------
+    table
+        Any of the tables; its texts are escaped.
+    caption
+        What it shows, above it.
+
+    Returns
+    -------
+    Styler
+        Shown by Jupyter as HTML.
+    """
     shares = [name for name in table if name in _SHARES]
     counts = [name for name in table.select_dtypes("number") if name not in shares]
     texts = [name for name in table if name not in {*shares, *counts}]
