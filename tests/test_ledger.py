@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+import stores
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -816,3 +819,19 @@ def test_a_write_that_fails_tells_no_contacts(ledger):
     with pytest.raises(sa.exc.DBAPIError, match="disk is full") as raised:
         ledger.save_state(SHOP, "run", State(memberships=memberships(word(1)), people=known))
     assert "ana@mail.test" not in str(raised.value)
+
+
+# --- what anybody may ask it -------------------------------------------------------------------------------
+
+
+def test_the_questions_of_the_ledgers_page_are_answered(tmp_path):
+    """Each SQL example runs; what a run did, and whom Segment says to be in, comes back."""
+    page = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text("utf-8")
+    runs, members, trouble = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    with stores.new_ledger(tmp_path) as opened:
+        run = stores.deliver([stores.word(1, "vip"), stores.word(2, "vip")], stores.Store({1: []}), opened)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        ended = {(row[0], row[4]): row[5] for row in connection.execute(runs)}
+        assert ended == {(run.record.run_id, "added"): 1, (run.record.run_id, "waiting"): 1}
+        assert connection.execute(members).fetchall() == [(stores.SHOP.shop_id, "vip", 2)]
+        assert connection.execute(trouble).fetchall() == []
