@@ -124,7 +124,7 @@ def test_one_person_is_told_from_event_to_answer(url):
         archive = toolkit.read_events(events)
         contacts = toolkit.check_contacts(toolkit.fold(archive.payloads()).state.people)
         ledger.save_mirror(SHOP.shop_id, toolkit.read_subscribers(contacts, store))
-        known = toolkit.outlook(toolkit.preview(archive).state, ledger=ledger)
+        known = toolkit.outlook(toolkit.preview(archive, keep_state=True).state, ledger=ledger)
         steps = toolkit.explain_person(email(1), archive, known, ledger=ledger).steps
     assert [source.split()[0] for source in steps["source"]] == [
         "Segment",

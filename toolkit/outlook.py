@@ -90,7 +90,7 @@ def outlook(
     Examples
     --------
     >>> from toolkit import preview, read_events
-    >>> outlook(preview(read_events("sample")).state).sentence
+    >>> outlook(preview(read_events("sample"), keep_state=True).state).sentence
     'Who subscribes is not known: no sync has read the subscribers into this ledger yet.'
     """
     shop_id, shop_name = _find_shop(ledger, postscript)

@@ -1,12 +1,12 @@
 """Preview an archive of any size: who is in each audience, and what became of every event.
 
-The events are looked at some of the people at a time; what they come to is held, so that ten million of them
-fit into a laptop.
+Nothing is held but one part of the people at a time, so that ten million events fit into a laptop; unless what
+they ask for is to be kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,13 +64,10 @@ class Preview:
     """Columns: ``status``, ``reason_code``, ``count``; the counts are of events × mappings."""
     traits: pd.DataFrame
     """Columns: ``trait_key``, ``people``; empty unless a mapping syncs traits."""
-    state: State
-    """What the archive asks for: memberships, traits and people."""
-
-    @property
-    def people(self) -> int:
-        """People with a word on one of the audiences or traits."""
-        return len(self.state.people)
+    people: int
+    """People with a word on one of the audiences or traits."""
+    state: State | None = None
+    """What the archive asks for, memberships, traits and people; None unless it was to be kept."""
 
     @property
     def received(self) -> int:
@@ -90,6 +87,7 @@ def preview(
     *,
     audience_keys: Collection[str] = (),
     default_region: str = "US",
+    keep_state: bool = False,
 ) -> Preview:
     """Count what an archive says; nothing is sent.
 
@@ -103,6 +101,8 @@ def preview(
         Only these audiences, or this one; empty takes all.
     default_region
         Country in which phones without a country code are read.
+    keep_state
+        Keep what the archive asks for, from which outlook() starts: about a gigabyte for a million people.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def preview(
     True
     """
     audience_keys = key_list(audience_keys)
-    seen = _Seen()
+    seen = _Seen(keep_state=keep_state)
     for payloads in archive.payloads_by_person(destination):
         folded = fold(payloads)
         state = seen.choose(folded.state, audience_keys)
@@ -164,10 +164,19 @@ def _some_members(state: State) -> pd.DataFrame:
     return some.rename(columns={"timestamp": "since"})[[*SAMPLE_COLUMNS]].astype(SAMPLE_COLUMNS)
 
 
+def _joined(states: Sequence[State]) -> State:
+    """Return the state of all people from those of some."""
+    frames = {
+        name: pd.concat([getattr(state, name) for state in states], ignore_index=True)
+        for name in ("memberships", "people", "traits")
+    }
+    return State(**frames)
+
+
 class _Seen:
     """What the parts looked at so far come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_state: bool) -> None:
         self._audiences: list[pd.DataFrame] = []
         self._totals: list[pd.DataFrame] = []
         self._traits: list[pd.DataFrame] = []
@@ -175,7 +184,8 @@ class _Seen:
         self._flapping: list[pd.Series] = []
         self._overlaps: list[pd.DataFrame] = []
         self._samples: list[pd.DataFrame] = []
-        self._states: list[State] = []
+        self._people = 0
+        self._states: list[State] | None = [] if keep_state else None
         self.keys: set[str] = set()
         """The audiences that occur."""
         self.received = 0
@@ -192,7 +202,9 @@ class _Seen:
     def add(self, folded: Folded, state: State, contacts: pd.DataFrame) -> None:
         """Count one part."""
         self.received += folded.received
-        self._states.append(state)
+        self._people += len(state.people)
+        if self._states is not None:
+            self._states.append(state)
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
         words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]
@@ -219,9 +231,6 @@ class _Seen:
             sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
             totals=totals.groupby(["status", "reason_code"], as_index=False)["count"].sum(),
             traits=traits.groupby("trait_key", as_index=False)["people"].sum(),
-            state=State(
-                memberships=pd.concat([s.memberships for s in self._states], ignore_index=True),
-                people=pd.concat([s.people for s in self._states], ignore_index=True),
-                traits=pd.concat([s.traits for s in self._states], ignore_index=True),
-            ),
+            people=self._people,
+            state=None if self._states is None else _joined(self._states),
         )

@@ -87,7 +87,7 @@ def explain_person(
     --------
     >>> from toolkit import outlook, preview, read_events
     >>> archive = read_events("sample")
-    >>> explain_person("nobody", archive, outlook(preview(archive).state)).sentence
+    >>> explain_person("nobody", archive, outlook(preview(archive, keep_state=True).state)).sentence
     'Nobody with this phone, email or id was found: "nobody".'
     """
     wanted = Wanted(who, outlook, default_region)
