@@ -177,6 +177,15 @@ def test_reopening_keeps_everything(url):
             assert len(ledger.load_calls("r1")) == 1
 
 
+def test_opening_does_not_wait_for_a_run_that_writes(url, ledger):
+    """Who only reads is not held up, and is not told to check the address."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        with Ledger(url) as other:
+            assert other.load_latest_runs() == []
+        writing.execute("ROLLBACK")
+
+
 def test_opening_at_once_from_several_threads(url):
     """Several notebooks that start together find one ledger, made once."""
     with ThreadPoolExecutor(6) as pool:

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,8 +19,11 @@ from conftest import NOTEBOOKS, PROJECT, RunNotebook
 
 from toolkit.errors import ParameterError
 from toolkit.ledger import Ledger
-from toolkit.notebook import begin
+from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
+from toolkit.notebook import begin, question
 from toolkit.parameters import PARAMETERS
+from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS, WRITE_COLUMNS, Plan
+from toolkit.price import price
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 from toolkit.wire import Shop
@@ -337,3 +341,38 @@ def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, valu
     nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "price"))
     with pytest.raises(ParameterError, match="changed since the plan"):
         asyncio.run(job.sync(**nothing))
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])
+def test_looking_for_a_ledger_makes_none(tmp_path, monkeypatch, named):
+    """A preview before the first sync leaves neither folder nor file; after one it finds the ledger."""
+    path = tmp_path / "out" / "ledger.db"
+    if named:
+        path = tmp_path / "team" / "ledger.db"
+        monkeypatch.setenv("TOOLKIT_LEDGER_URL", f"sqlite:///{path}")
+    job = begin("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
+    assert job.find_ledger() is None
+    assert [*tmp_path.iterdir()] == []
+    Ledger(f"sqlite:///{path}").close()
+    assert job.find_ledger() is not None
+    job.close()
+
+
+def test_a_run_is_asked_for_only_when_something_would_be_sent():
+    """The question names what earlier runs left, too: a plan without changes may still post custom events."""
+    plan = Plan(
+        changes=empty_table(CHANGE_COLUMNS),
+        writes=empty_table(WRITE_COLUMNS),
+        subscribers=empty_table(SUBSCRIBER_COLUMNS),
+        custom_events="transitions",
+        max_removal_share=0.5,
+        removal_share=0.0,
+    )
+    left = price(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
+    assert (left.left_over, left.calls["custom_events"]) == (47, 47)
+    said = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
+    assert "0 custom events and 47 left over from earlier runs" in said
+    none = replace(plan, custom_events="none")
+    assert (
+        price(none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47).left_over == 0
+    )

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
-from stores import SHOP, Store, deliver, email, ends, make_plan, new_ledger, phone, word
+from stores import (
+    OTHER_SHOP,
+    SECOND,
+    SHOP,
+    Store,
+    deliver,
+    email,
+    ends,
+    fold_events,
+    make_plan,
+    new_ledger,
+    phone,
+    word,
+)
 
-from toolkit import drop_out_table, outlook, reach_table, read_subscribers
+from toolkit import (
+    correct,
+    drop_out_table,
+    fix_table,
+    outlook,
+    plan,
+    preview,
+    reach_table,
+    read_corrections,
+    read_subscribers,
+)
 from toolkit.archive import read_events
 from toolkit.contacts import check_contacts
 from toolkit.destination import Destination
 from toolkit.memberships import fold
 from toolkit.mirror import Mirror, Reading
+from toolkit.sync import sync
 
 EVENTS = [word(1, "vip"), word(2, "vip", member=False), word(3, "vip"), word(4, "vip", phone="12")]
 
@@ -52,8 +77,10 @@ def test_without_a_ledger_nobody_is_said_not_to_subscribe():
     unknown = dict.fromkeys(["u1", "u2", "u3"], "NOT_LOOKED_UP")
     assert reasons(found) == {**unknown, "u4": "CONTACT_INVALID"}
     row = reach_table(found.changes).iloc[0]
-    assert (row["members"], row["subscribers"]) == (3, 0)
-    assert row[["match_rate", "reach"]].isna().all()
+    assert row["members"] == 3
+    assert row.drop(["audience_key", "members"]).isna().all()
+    assert drop_out_table(found.changes)["members"].tolist() == [3, 3, 2, 0]
+    assert "look_up" in found.sentence
 
 
 def test_a_ledger_knows_what_a_sync_read(ledger):
@@ -131,7 +158,7 @@ def test_members_are_counted_to_the_last_step():
     table = drop_out_table(found.changes)
     assert table[["step", "members", "lost", "why"]].to_numpy().tolist() == [
         ["Members", 8, 0, ""],
-        ["With a contact", 7, 1, "1 no contact"],
+        ["With a phone or email", 7, 1, "1 no contact"],
         ["That can be used", 6, 1, "1 contact invalid"],
         ["Looked up", 6, 0, ""],
         ["One subscriber", 4, 2, "1 subscriber not found, 1 ambiguous match"],
@@ -148,3 +175,79 @@ def test_nothing_asked_for():
     found = outlook(state_of([]))
     assert reach_table(found.changes).empty
     assert drop_out_table(found.changes)["members"].tolist() == [0] * 6
+
+
+def both(events, store, ledger, *, keys=(), corrections=None, region="US"):
+    """Return how each person × audience would end by the preview's cells, and by those of the sync."""
+    archive = read_events(events)
+    state = preview(archive, audience_keys=keys, default_region=region, keep_state=True).state
+    told = {} if corrections is None else {"corrections": corrections}
+    seen = outlook(state, ledger=ledger, audience_keys=keys, default_region=region, **told).changes
+    folded = fold(archive.payloads(), remembered=ledger.load_state(SHOP.shop_id))
+    if corrections is not None:
+        folded, _ = correct(folded, corrections, default_region=region)
+    contacts = check_contacts(folded.state.choose(keys).people, default_region=region)
+    planned = plan(folded.state, contacts, store.table(), audience_keys=keys).changes
+    columns = ["person", "audience_key", "status", "reason_code", "subscriber_id"]
+    chosen = planned[planned["audience_key"].isin(keys)] if keys else planned
+    return seen[columns].reset_index(drop=True), chosen[columns].reset_index(drop=True)
+
+
+NO_WORD = {**word(4, "vip"), "traits": {"phone": phone(4)}, "messageId": "no word", "timestamp": SECOND}
+
+
+@pytest.mark.parametrize(
+    ("events", "keys"),
+    [
+        pytest.param([NO_WORD], (), id="a contact from an event without a word"),
+        pytest.param([word(4, "churn", at=SECOND)], ["vip"], id="a contact from another audience"),
+        pytest.param([word(1, "churn", at=SECOND)], ["vip"], id="an audience that is only remembered"),
+        pytest.param([word(1, "vip", member=False, at=SECOND), word(2, "new")], (), id="newer words"),
+        pytest.param([word(1, "vip", at=SECOND)], ["vip"], id="the same word again"),
+    ],
+)
+def test_the_outlook_is_what_the_sync_plans(ledger, events, keys):
+    """Row by row what the next sync's own cells come to, remembered words and contacts among them."""
+    store = Store({1: [], 2: [], 4: []})
+    deliver([word(1, "vip"), word(4, "vip", phone="12"), word(2, "vip")], store, ledger)
+    note_mirror(store, ledger)
+    seen, planned = both(events, store, ledger, keys=keys)
+    assert len(planned)
+    pd.testing.assert_frame_equal(seen, planned)
+
+
+def test_the_outlook_knows_the_region_and_the_answers(ledger, tmp_path):
+    """A British phone is read as one, and a corrected contact is used."""
+    store = Store({1: [], 2: []})
+    store.people["s_1"]["phone_number"] = "+442079460018"
+    events = [word(1, "vip", phone="020 7946 0018"), word(2, "vip", phone="12")]
+    deliver([word(2, "old")], store, ledger)
+    note_mirror(store, ledger, [word(1, "vip")])
+    broken = check_contacts(state_of(events).people, default_region="GB")
+    fixes = fix_table(broken, default_region="GB").assign(correction=phone(2))
+    (tmp_path / "answers.csv").write_text(fixes.to_csv(index=False))
+    seen, planned = both(
+        events, store, ledger, corrections=read_corrections(tmp_path / "answers.csv"), region="GB"
+    )
+    pd.testing.assert_frame_equal(seen, planned)
+    assert {*seen["reason_code"]} == {"ENTERED", "ALREADY_IN"}
+
+
+def test_of_several_shops_that_of_the_latest_live_run_counts(ledger):
+    """A later dry run at another shop, such as a rehearsal, does not answer for it; the sentence says so."""
+    store, elsewhere = Store({1: ["vip"]}), Store({})
+    note_mirror(store, ledger)
+    deliver([word(1, "vip")], store, ledger)
+    folded = fold_events(EVENTS, ledger, shop=OTHER_SHOP)
+    sync(
+        make_plan(folded, elsewhere),
+        folded,
+        shop=OTHER_SHOP,
+        postscript=elsewhere,
+        ledger=ledger,
+        dry_run=True,
+    )
+    found = outlook(state_of(EVENTS), ledger=ledger)
+    assert found.shop_id == SHOP.shop_id
+    assert f"{SHOP.name} (one of 2 shops in the ledger, that of its latest run)" in found.sentence
+    assert reasons(found)["u1"] == "ALREADY_IN"

@@ -23,6 +23,7 @@ GOOD = {
     "ledger_url": "",
     "run_id": "",
     "verify": False,
+    "look_up": False,
     "output_dir": "output",
 }
 NOTEBOOK_OF = {name: notebook for notebook, names in PARAMETERS.items() for name in names}
@@ -225,7 +226,8 @@ def test_parameters_are_those_of_the_design():
     """The four notebooks have exactly the parameters that schedules were written against."""
     assert {name: {*parameters} for name, parameters in PARAMETERS.items()} == {
         "1_preview_audiences": {
-            *("events_path", "audience_keys", "mappings_path", "default_region", "output_dir")
+            *("events_path", "audience_keys", "mappings_path", "default_region", "output_dir"),
+            *("corrections_path", "look_up", "ledger_url"),
         },
         "2_validate_contacts": {
             *("events_path", "mappings_path", "default_region", "output_dir"),

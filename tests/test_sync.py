@@ -14,6 +14,7 @@ from functools import cache
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+import stores
 
 from toolkit import wire
 from toolkit.archive import read_events
@@ -34,6 +35,7 @@ from toolkit.lookup import connect_shop, find_subscribers
 from toolkit.memberships import Folded, State, fold
 from toolkit.mirror import Mirror, Reading
 from toolkit.plan import plan
+from toolkit.price import price
 from toolkit.sync import sync
 from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop
 
@@ -866,6 +868,39 @@ def test_an_interrupt_cancels(ledger, method):
     again = deliver([word(n, "vip") for n in people], store, ledger)
     assert again.record.status == "completed"
     assert Counter(store.posted) == {(f"s_{n}", "vip", "Entered"): 1 for n in people}
+
+
+def test_a_list_that_was_written_is_not_said_to_be_untouched(ledger):
+    """Canceled before the custom events: they are left over, priced, and sent by the next run."""
+    events = [stores.word(n, "vip") for n in range(1, 9)]
+    store, cancel = stores.Store({n: [] for n in range(1, 9)}), threading.Event()
+
+    def lost(request):
+        if len(store.writes) == 8:
+            cancel.set()
+
+    store.lost = lost
+    folded = stores.fold_events(events, ledger)
+    run = sync(
+        stores.make_plan(folded, store),
+        folded,
+        shop=SHOP,
+        postscript=store,
+        ledger=ledger,
+        dry_run=False,
+        cancel=cancel,
+    )
+    assert {*ends(run).values()} == {("pending", "EVENT_NOT_SENT")}
+    assert store.posted == []
+
+    folded = stores.fold_events(events, ledger)
+    left_over = len(ledger.load_open_transitions(SHOP.shop_id))
+    planned = stores.make_plan(folded, store)
+    priced = price(planned, folded, requests_per_second=14, left_over=left_over)
+    store.lost = lambda request: None
+    again = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, price=priced)
+    assert again.record.status == "completed"
+    assert len(store.posted) == left_over == priced.calls["custom_events"] == 8
 
 
 class CrashError(Exception):

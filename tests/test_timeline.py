@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from stores import SECOND, SHOP, THIRD, Store, deliver, email, new_ledger, phone, word
+from stores import (
+    OTHER_SHOP,
+    SECOND,
+    SHOP,
+    THIRD,
+    Store,
+    deliver,
+    email,
+    fold_events,
+    make_plan,
+    new_ledger,
+    phone,
+    word,
+)
 
 from toolkit import explain_person, outlook, read_subscribers
 from toolkit.archive import read_events
 from toolkit.contacts import check_contacts
+from toolkit.destination import Destination
 from toolkit.errors import LostAnswerError
 from toolkit.memberships import fold
+from toolkit.sync import sync
 from toolkit.timeline import STANDING_COLUMNS, STEP_COLUMNS
 
 ENTERED, LEFT = word(1, "vip", email=email(1)), word(1, "vip", member=False, at=SECOND, email=email(1))
@@ -96,9 +111,73 @@ def test_where_the_person_stands(synced, ledger):
 
 def test_an_earlier_phone_still_leads_to_its_person(synced, ledger):
     """Somebody complains under a number that a later event has replaced."""
-    found = explain("202-555-0999", synced, ledger)
-    assert found.sentence == "Person user:mover; no subscriber is known."
-    assert len(found.steps) >= 2
+    found, same = explain("202-555-0999", synced, ledger), explain("mover", synced, ledger)
+    assert found.sentence.startswith("Person user:mover; subscriber s_3, who ")
+    assert {step.split()[0] for step in found.steps["source"]} == {"Segment", "Sync", "Postscript"}
+    pd.testing.assert_frame_equal(found.steps, same.steps)
+
+
+def test_who_shares_a_subscriber_with_an_earlier_phone_is_told_too(store, ledger):
+    """The earlier phone leads to a person, that one to a subscriber, and the subscriber to somebody else."""
+    other = {**word(3, "old"), "userId": "other"}
+    deliver([*MOVED, other], store, ledger)
+    found = explain("202-555-0999", look([*MOVED, other], store, ledger), ledger, [*MOVED, other])
+    assert found.sentence.startswith("2 people (user:mover, user:other); subscriber s_3")
+    assert "identify: in old" in {*found.steps["what"]}
+
+
+def test_shops_do_not_mix(store, ledger):
+    """What another shop's run did to a person and subscriber of the same names is not told."""
+    deliver([ENTERED], store, ledger)
+    known = look([ENTERED], store, ledger)
+    before = explain("u1", known, ledger, [ENTERED]).steps
+    folded = fold_events([ENTERED], ledger, shop=OTHER_SHOP)
+    elsewhere = Store({1: []})
+    run = sync(
+        make_plan(folded, elsewhere),
+        folded,
+        shop=OTHER_SHOP,
+        postscript=elsewhere,
+        ledger=ledger,
+        dry_run=False,
+    )
+    assert run.change_statuses == {"added": 1}
+    pd.testing.assert_frame_equal(explain("u1", known, ledger, [ENTERED]).steps, before)
+
+
+def test_the_region_reads_the_phone_that_is_asked_for():
+    """A number as dialled in Britain is found among British people, now and once."""
+    british = {**word(1, "vip", phone="020 7946 0018"), "userId": "brit"}
+    moved = {**word(1, "vip", at=SECOND, phone="020 7946 0019"), "userId": "brit"}
+    archive = read_events([british, moved])
+    known = outlook(fold(archive.payloads()).state, default_region="GB")
+    for number in ("020 7946 0019", "+44 20 7946 0018"):
+        found = explain_person(number, archive, known, default_region="GB")
+        assert found.sentence.startswith("Person user:brit;")
+        assert len(found.steps) == 2
+
+
+def test_the_destination_decides_what_events_say(tmp_path):
+    """With a mapping that takes no identify calls, none of them is about an audience."""
+    path = tmp_path / "destination.yaml"
+    path.write_text('mappings:\n  - {name: a, trigger: type = "track"}\n')
+    archive = read_events([ENTERED])
+    known = outlook(fold(archive.payloads()).state)
+    found = explain_person("u1", archive, known, destination=Destination.from_file(path))
+    assert found.steps["status"].tolist() == ["no_matching_mapping"]
+
+
+def test_thousands_with_one_contact_are_not_all_told():
+    """A phone that is nobody's own: a hundred people, and the first and last steps of one who has many."""
+    crowd = [{**word(1, "vip"), "userId": f"u{n:04}", "messageId": str(n)} for n in range(150)]
+    archive = read_events(crowd)
+    found = explain_person(phone(1), archive, outlook(fold(archive.payloads()).state))
+    assert found.sentence.startswith("The first 100 of the people (user:u0000, user:u0001, ")
+    assert len(found.standing) == 100
+    busy = [word(1, "vip", at=f"2025-03-04T10:{n // 60:02}:{n % 60:02}Z") for n in range(300)]
+    told = explain_person("u1", read_events(busy), outlook(fold(read_events(busy).payloads()).state))
+    assert (len(told.steps), len(told.table(most=10))) == (300, 11)
+    assert told.table(most=10)["what"].iloc[5] == "… 290 more steps …"
 
 
 def test_a_subscriber_who_is_gone_is_known_to_the_ledger(synced, store, ledger):

@@ -103,6 +103,8 @@ def explain(who: str) -> str:
     """Stand in for the toolkit's."""
     if who == "bad":
         raise ParameterError("Give another <name>.")
+    if who == "moved":
+        raise FileNotFoundError("ana@mail.test")
     return f"<table>{who}</table>"
 
 
@@ -120,6 +122,12 @@ def test_a_person_is_asked_for_by_enter_or_button():
     who.value = "bad"
     assert "Give another &lt;name&gt;." in told.value
     assert 'role="alert"' in told.value
+    who.value = "moved"
+    assert "FileNotFoundError" in told.value
+    assert "ana" not in told.value
+    told.value = ""
+    button.click()
+    assert "FileNotFoundError" in told.value
 
 
 def test_days_are_drawn_as_they_are_chosen():

@@ -87,8 +87,9 @@ def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[st
     That an email is somebody's says nothing until it was asked for: others may share it.
     """
     phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
-    is_known = phone.isin([*digits])
-    was_asked = (phone.isna() | phone.isin([*asked])) & (email.isna() | email.isin([*asked]))
+    questions = pd.Series([*asked], dtype="str")
+    is_known = _is_in(phone, pd.Series([*digits], dtype="str"))
+    was_asked = (phone.isna() | _is_in(phone, questions)) & (email.isna() | _is_in(email, questions))
     return contacts[~is_known & ~was_asked]
 
 

@@ -23,7 +23,7 @@ from .artefacts import blocked_by, csv_text, masked, write_whole
 from .client import PostscriptClient
 from .contacts import REGIONS
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
-from .ledger import Ledger
+from .ledger import Ledger, file_of
 from .memberships import Folded
 from .parameters import check_injected, read_parameters
 from .plan import Plan
@@ -93,7 +93,7 @@ class Job:
 
     def open_ledger(self, *, must_exist: bool = False) -> Ledger:
         """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
-        url = getattr(self.parameters, "ledger_url", "") or self._settings.ledger_url
+        url = self.parameters.ledger_url or self._settings.ledger_url
         if not url:
             path = self.folder.parent.resolve() / "ledger.db"
             if must_exist and not path.exists():
@@ -107,9 +107,10 @@ class Job:
 
     def find_ledger(self) -> Ledger | None:
         """Return the ledger if there is one already, None otherwise: nothing is made."""
-        url = getattr(self.parameters, "ledger_url", "") or self._settings.ledger_url
-        there = url or (self.folder.parent.resolve() / "ledger.db").exists()
-        return self.open_ledger() if there else None
+        url = self.parameters.ledger_url or self._settings.ledger_url
+        beside = None if url else self.folder.parent.resolve() / "ledger.db"
+        file = beside or file_of(url)
+        return self.open_ledger() if file is None or file.exists() else None
 
     def _keep(self, opened: PostscriptClient | Ledger) -> None:
         """Close it with the job, and now what its cell opened when it ran before, which may hold the shop."""
@@ -185,7 +186,8 @@ class Job:
             raise ParameterError(
                 "A parameter has changed since the plan was made. Run the cells from Load on again."
             )
-        cancel, progress = Event(), Progress(len(plan.writes) + plan.transitions)
+        to_send = len(plan.writes) + plan.transitions + price.left_over
+        cancel, progress = Event(), Progress(to_send)
 
         def carry_out() -> Run:
             return sync(
@@ -201,9 +203,9 @@ class Job:
                 cancel=cancel,
             )
 
-        if self.parameters.dry_run or plan.exceeds_removal_limit:
+        if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
             return carry_out()
-        if is_attended() and not await confirm(_question(plan, price, shop), yes=f"Sync {shop.name}"):
+        if is_attended() and not await confirm(question(plan, price, shop), yes=f"Sync {shop.name}"):
             cancel.set()
         return await follow(carry_out, progress, cancel, what="Sync")
 
@@ -299,9 +301,9 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
 
 def _pictured(person: Timeline) -> str:
     """Return a timeline as HTML."""
-    steps = styled_table(person.table(), caption="From event to answer")
-    standing = styled_table(person.standing, caption="What the next sync would do")
-    return f"<p>{escape(person.sentence)}</p>{steps.to_html()}{standing.to_html()}"
+    tables = [(person.table(), "From event to answer"), (person.standing, "What the next sync would do")]
+    shown = [styled_table(table, caption=caption).to_html() for table, caption in tables if len(table)]
+    return f"<p>{escape(person.sentence)}</p>{''.join(shown)}"
 
 
 def _drawn(movements: pd.DataFrame, since: date, until: date, title: str) -> tuple[bytes, str]:
@@ -310,10 +312,12 @@ def _drawn(movements: pd.DataFrame, since: date, until: date, title: str) -> tup
     return chart.png, chart.alternative
 
 
-def _question(plan: Plan, price: Price, shop: Shop) -> str:
+def question(plan: Plan, price: Price, shop: Shop) -> str:
+    """Return what a person is asked before a live run."""
+    left_over = f" and {price.left_over:,} left over from earlier runs" if price.left_over else ""
     return (
         f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
-        f"{plan.transitions:,} custom events, about {price.minutes:.1f} minutes."
+        f"{plan.transitions:,} custom events{left_over}, about {price.minutes:.1f} minutes."
     )
 
 
@@ -340,7 +344,7 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def _check_folder(folder: Path) -> None:

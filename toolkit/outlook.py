@@ -14,7 +14,7 @@ from typing import Protocol
 import pandas as pd
 
 from .contacts import check_contacts
-from .errors import UnknownRunError
+from .corrections import correct
 from .lookup import Postscript, connect_shop
 from .memberships import State
 from .mirror import Mirror
@@ -26,8 +26,8 @@ from .runs import RunRecord
 class Ledger(Protocol):
     """The part of the ledger that an outlook reads."""
 
-    def get_run(self, run_id: str = "") -> RunRecord:
-        """Return a run's record, the latest when no id is given."""
+    def load_latest_runs(self) -> list[RunRecord]:
+        """Return a run of each shop, that of the likeliest shop first."""
 
     def load_state(self, shop_id: str) -> State:
         """Return what earlier live runs of the shop asked for."""
@@ -59,6 +59,7 @@ def outlook(
     postscript: Postscript | None = None,
     audience_keys: Collection[str] = (),
     default_region: str = "US",
+    corrections: pd.DataFrame | None = None,
 ) -> Outlook:
     """Tell what the next sync would come to; nothing is written, neither to Postscript nor to the ledger.
 
@@ -67,13 +68,16 @@ def outlook(
     state
         What is asked for, `Preview.state`; what earlier runs remember is added as a sync does.
     ledger
-        What earlier runs left; None when there was none.
+        What earlier runs left; None when there was none. Of several shops, that of the latest live run
+        counts.
     postscript
         Given, the subscribers are read now, or what changed since the ledger's mirror was.
     audience_keys
         Only these audiences, and no traits; empty takes all of both.
     default_region
         Country in which phones without a country code are read.
+    corrections
+        What read_corrections() returns, for a sync that is given them.
 
     Returns
     -------
@@ -90,52 +94,63 @@ def outlook(
     Examples
     --------
     >>> from toolkit import preview, read_events
-    >>> outlook(preview(read_events("sample"), keep_state=True).state).sentence
-    'Who subscribes is not known: no sync has read the subscribers into this ledger yet.'
+    >>> outlook(preview(read_events("sample"), keep_state=True).state).sentence[:30]
+    'Who subscribes is not known: n'
     """
-    shop_id, shop_name = _find_shop(ledger, postscript)
+    shop_id, known = _find_shop(ledger, postscript)
     mirror = Mirror.empty()
     if ledger is not None and shop_id:
         state, mirror = state.after(ledger.load_state(shop_id)), ledger.load_mirror(shop_id)
     read_at = mirror.read_at
+    if corrections is not None:
+        state, _ = correct(state, corrections, default_region=default_region)
     state = state.choose(audience_keys)
     contacts = check_contacts(state.people, default_region=default_region)
     if postscript is not None:
         mirror = read_subscribers(contacts, postscript, mirror=mirror, trait_keys=state.trait_keys).mirror
+    # Of a trait whose property was not read it cannot be told whether it would change.
+    was_read = state.traits["trait_key"].isin(mirror.trait_keys)
+    asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
     return Outlook(
         shop_id=shop_id,
-        changes=_changes(state, contacts, mirror),
+        changes=_changes(asked, contacts, mirror),
         contacts=contacts,
         mirror=mirror,
-        sentence=_said(shop_name, read_at, is_now=postscript is not None),
+        sentence=" ".join(
+            filter(None, (_as_of(known, read_at, is_now=postscript is not None), _left_out(was_read)))
+        ),
     )
 
 
 def _find_shop(ledger: Ledger | None, postscript: Postscript | None) -> tuple[str, str]:
-    """Return id and name of the shop of the key, else of the ledger's latest run, else two blanks."""
+    """Return the id of the shop of the key, else of the ledger's latest live run; and its name for people."""
     if postscript is not None:
         shop = connect_shop(postscript)
         return shop.shop_id, shop.name
-    try:
-        latest = ledger.get_run() if ledger is not None else None
-    except UnknownRunError:
-        latest = None
-    return (latest.shop_id, latest.shop_name) if latest is not None else ("", "")
+    runs = [] if ledger is None else ledger.load_latest_runs()
+    if not runs:
+        return "", ""
+    others = f" (one of {len(runs)} shops in the ledger, that of its latest run)" if len(runs) > 1 else ""
+    return runs[0].shop_id, f"{runs[0].shop_name}{others}"
 
 
 def _changes(state: State, contacts: pd.DataFrame, mirror: Mirror) -> pd.DataFrame:
-    # Of a trait whose property was not read it cannot be told whether it would change.
-    was_read = state.traits["trait_key"].isin(mirror.trait_keys)
-    known = replace(state, traits=state.traits[was_read].reset_index(drop=True))
-    changes = plan(known, contacts, mirror.subscribers).changes
+    changes = plan(state, contacts, mirror.subscribers).changes
     unasked = changes["person"].isin(mirror.find_unasked(contacts)["person"])
     not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
     return changes.assign(reason_code=changes["reason_code"].mask(unasked & not_found, "NOT_LOOKED_UP"))
 
 
-def _said(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:
+def _as_of(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:
     if is_now:
         return f"The subscribers of {shop_name}, as they are now."
     if read_at is None:
-        return "Who subscribes is not known: no sync has read the subscribers into this ledger yet."
+        return (
+            "Who subscribes is not known: no sync has read the subscribers into this ledger yet. "
+            "Set look_up to True to ask Postscript now."
+        )
     return f"The subscribers of {shop_name}, as a sync read them on {read_at:%Y-%m-%d at %H:%M} UTC."
+
+
+def _left_out(was_read: pd.Series) -> str:
+    return "" if was_read.all() else "Traits whose properties were not read are left out."

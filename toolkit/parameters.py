@@ -96,6 +96,7 @@ _READERS: Mapping[str, Reader] = {
     "ledger_url": _text,
     "run_id": _text,
     "verify": _flag,
+    "look_up": _flag,
 }
 
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -104,6 +105,9 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "audience_keys",
         "mappings_path",
         "default_region",
+        "corrections_path",
+        "look_up",
+        "ledger_url",
         "output_dir",
     ),
     "2_validate_contacts": (

@@ -1,7 +1,7 @@
 """Preview an archive of any size: who is in each audience, and what became of every event.
 
-Nothing is held but one part of the people at a time, so that ten million events fit into a laptop; unless what
-they ask for is to be kept.
+Nothing is held but one part of the people at a time, so that ten million events fit into a laptop; unless
+what they ask for is to be kept.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Preview:
     people: int
     """People with a word on one of the audiences or traits."""
     state: State | None = None
-    """What the archive asks for, memberships, traits and people; None unless it was to be kept."""
+    """What the archive asks for, all audiences, and everybody's contacts; None unless it was to be kept."""
 
     @property
     def received(self) -> int:
@@ -103,6 +103,7 @@ def preview(
         Country in which phones without a country code are read.
     keep_state
         Keep what the archive asks for, from which outlook() starts: about a gigabyte for a million people.
+        Whether *audience_keys* occur is then told by outlook(), which also knows what is remembered.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def preview(
     FileFormatError
         The archive is none.
     ParameterError
-        One of *audience_keys* does not occur.
+        One of *audience_keys* does not occur, and the state is not kept.
 
     Examples
     --------
@@ -129,7 +130,8 @@ def preview(
         state = seen.choose(folded.state, audience_keys)
         contacts = check_contacts(state.people, default_region=default_region)
         seen.add(folded, state, contacts)
-    check_occur(audience_keys, seen.keys)
+    if not keep_state:
+        check_occur(audience_keys, seen.keys)
     found = seen.preview()
     check_totals(seen.received, found.statuses, of="events")
     return found
@@ -204,7 +206,8 @@ class _Seen:
         self.received += folded.received
         self._people += len(state.people)
         if self._states is not None:
-            self._states.append(state)
+            # Whole: also who has no word on a chosen audience may have a contact that counts.
+            self._states.append(folded.state)
         self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
         self._audiences.append(count_audiences(state, contacts))
         words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]

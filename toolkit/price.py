@@ -39,6 +39,8 @@ class Price:
     official: Mapping[str, int] | None
     """Reads, writes and custom events of the official action, an event at a time; None without events."""
     requests_per_second: float
+    left_over: int = 0
+    """Custom events that earlier runs left due; they are among the calls."""
 
     @property
     def minutes(self) -> float:
@@ -81,6 +83,7 @@ def price(
     reads: int = 0,
     canary: int = 1,
     read_again: bool = False,
+    left_over: int = 0,
 ) -> Price:
     """Count the calls of a plan, and those of Segment's own action on the same events.
 
@@ -96,6 +99,9 @@ def price(
         Calls that were made, or will be, to learn what the subscribers hold.
     canary, read_again
         As sync() is given them.
+    left_over
+        Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`: they are posted
+        too.
 
     Returns
     -------
@@ -111,8 +117,12 @@ def price(
     """
     if not requests_per_second > 0:
         raise ParameterError(f"requests_per_second is {requests_per_second}; use a number above 0.")
+    if plan.custom_events != "transitions":
+        left_over = 0
+    calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
     return Price(
-        calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again),
+        calls={**calls, "custom_events": calls["custom_events"] + left_over},
+        left_over=left_over,
         official=_official(_accepted(folded.events, plan.changes), plan) if len(folded.events) else None,
         requests_per_second=requests_per_second,
     )

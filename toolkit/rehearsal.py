@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 NOTEBOOKS = Path("notebooks")
 OUTPUT = Path("output", "demo")
@@ -96,8 +97,13 @@ def _print_summary(seconds: float) -> None:
 
 
 def lab() -> int:
-    """Open JupyterLab on the notebooks, a sandbox beside it; return its exit code when it is closed."""
-    with running_sandbox() as environment:
+    """Open JupyterLab on the notebooks, a sandbox beside it; return its exit code when it is closed.
+
+    The sandbox is a new shop each time, and so is the ledger: what an earlier one held would not be true of
+    it, and a real shop's ledger is none of its business.
+    """
+    with running_sandbox() as shop, TemporaryDirectory(prefix="rehearsal-") as folder:
+        environment = {**shop, "TOOLKIT_LEDGER_URL": f"sqlite:///{folder}/ledger.db"}
         # In a container one is often root, whom Jupyter refuses unless told; it listens on this machine only.
         root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         command = [sys.executable, "-m", "jupyterlab", *root, *sys.argv[2:]]

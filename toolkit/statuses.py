@@ -181,7 +181,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         (
             "NOT_LOOKED_UP",
             "It is not known whether this person subscribes: nobody asked Postscript yet.",
-            "Nothing: the next sync asks. Or look now, in 1_preview_audiences.",
+            "Nothing: the next sync asks. Or set look_up in 1_preview_audiences.",
         ),
         (
             "AMBIGUOUS_MATCH",
@@ -233,6 +233,11 @@ REASONS: Mapping[str, Reason] = _reasons(
             "NOT_REACHED",
             "The run ended before this write.",
             "Mend what ended the run, then run the sync again.",
+        ),
+        (
+            "EVENT_NOT_SENT",
+            "The subscriber's list was written; the run ended before the custom event was sent.",
+            "Run the sync again: it sends the custom event, and plans no other change for it.",
         ),
         (
             "REMOVAL_LIMIT",

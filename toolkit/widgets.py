@@ -119,7 +119,7 @@ def show_search(explain: Callable[[str], str]) -> ipw.VBox:
         if who.value.strip() and [who.value] != answered:
             answered[:] = [who.value]
             told.value = _sentence("Looking through the archive …")
-            told.value = _or_problem(lambda: explain(who.value))
+            told.value = _or_problem(lambda: explain(who.value), answered.clear)
 
     button.on_click(on_ask)
     who.observe(on_ask, names="value")
@@ -150,12 +150,16 @@ def show_dates(first: date, last: date, draw: Callable[[date, date], tuple[bytes
     return box
 
 
-def _or_problem(make: Callable[[], str]) -> str:
-    """Return the HTML that *make* makes, or what went wrong."""
+def _or_problem(make: Callable[[], str], forget: Callable[[], None]) -> str:
+    """Return the HTML that *make* makes, or what went wrong; it may then be asked again."""
     try:
         return make()
     except ToolkitError as problem:
-        return _sentence(str(problem), role="alert")
+        said = str(problem)
+    except Exception as problem:  # noqa: BLE001 - the page would wait for ever; another's words may hold contacts
+        said = f"It could not be told ({type(problem).__name__}). Run the cells above again, then ask again."
+    forget()
+    return _sentence(said, role="alert")
 
 
 # --- a step that must be confirmed ----------------------------------------------------------------------

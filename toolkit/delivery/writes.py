@@ -242,7 +242,7 @@ class Writer:
         for index in write.rows:
             transition = due.get(index)
             if transition is not None and transition.external_id in open_ids:
-                self._outcomes.tell([index], ChangeStatus.PENDING, "NOT_REACHED")
+                self._outcomes.tell([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
             else:
                 self._outcomes.tell([index], *done(transition))

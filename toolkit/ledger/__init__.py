@@ -5,6 +5,7 @@ SQLite in WAL mode by default, so that it can be read while a scheduled run writ
 
 from __future__ import annotations
 
+from .database import file_of
 from .history import History
 from .journal import Journal
 from .mirrors import Mirrors
@@ -12,7 +13,7 @@ from .schema import metadata, transitions
 from .traces import Traces
 from .words import Words
 
-__all__ = ["Ledger", "metadata", "transitions"]
+__all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
 class Ledger(History, Words, Mirrors, Journal, Traces):

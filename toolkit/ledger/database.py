@@ -18,6 +18,8 @@ from typing import Any, Self
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
 from toolkit.errors import LedgerError, ShopLockedError
@@ -32,6 +34,16 @@ _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 def now() -> datetime:
     """Return the present time in UTC, without a zone, as the database keeps it."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file that a ledger's URL names; None where it is no file, or no URL."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}
+    return Path(str(parsed.database)) if is_file else None
 
 
 class Database:
@@ -150,6 +162,11 @@ class Database:
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        with self._engine.connect() as connection:
+            # Looked at first: who only reads must not wait for a run that is writing.
+            if MigrationContext.configure(connection).get_current_revision() == newest:
+                return
         with _MIGRATING, self._engine.begin() as connection:
             if connection.dialect.name == "sqlite":
                 # All or nothing, and one at a time: Python's driver begins no transaction before DDL.

@@ -44,6 +44,23 @@ class History(Database):
             raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
         return _record(row)
 
+    def load_latest_runs(self) -> list[RunRecord]:
+        """Return the latest live run of each shop, else its latest dry run.
+
+        Live runs come first, and the later before the earlier.
+        """
+        newest: dict[str, RunRecord] = {}
+        is_dry = sa.case((runs.c.mode == "live", 0), else_=1)
+        query = sa.select(runs.c.shop_id, sa.func.min(is_dry).label("is_dry")).group_by(runs.c.shop_id)
+        with self._reading() as connection:
+            shops = connection.execute(query).all()
+        for shop_id, dry in shops:
+            mode = runs.c.mode != "live" if dry else runs.c.mode == "live"
+            latest = sa.select(runs).where(runs.c.shop_id == shop_id, mode)
+            latest = latest.order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(1)
+            newest[shop_id] = self._runs(latest)[0]
+        return sorted(newest.values(), key=lambda run: (run.mode == "live", run.started_at), reverse=True)
+
     def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
         """Return this run and those of its shop that began before it, the latest first."""
         return self._runs(_up_to(until).limit(limit))

@@ -8,7 +8,7 @@ from .words import in_words
 
 STEPS = {
     "Members": (),
-    "With a contact": ("NO_CONTACT",),
+    "With a phone or email": ("NO_CONTACT",),
     "That can be used": ("CONTACT_INVALID",),
     "Looked up": ("NOT_LOOKED_UP",),
     "One subscriber": ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH"),
@@ -31,7 +31,7 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
         Columns: ``audience_key``, ``members``, ``subscribers`` (members who are one), ``match_rate`` (0 to 1,
         of the members), ``can_be_texted`` (subscribers), ``reach`` (0 to 1, those of the members), and what
         the next sync would do: ``would_add``, ``would_remove``. Members who were never looked up are left out
-        of both shares, which are null where that is everybody who could be.
+        of both shares. Where that is everybody who could be, all but ``members`` is null: not known.
     """
     rows = changes[changes["audience_key"].notna()]
     member = rows["member"].astype("bool")
@@ -48,17 +48,20 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
         }
     )
     table = counted.groupby("audience_key", as_index=False).sum()
-    asked = (table["members"] - table["not_asked"]).where((table["asked"] > 0) | (table["not_asked"] == 0))
+    is_known = (table["asked"] > 0) | (table["not_asked"] == 0)
+    for name in ("subscribers", "can_be_texted", "would_add", "would_remove"):
+        table[name] = table[name].astype("Int64").where(is_known)
+    asked = (table["members"] - table["not_asked"]).where(is_known)
     asked = asked.where(asked > 0)
-    table["match_rate"] = (table["subscribers"] / asked).round(4)
-    table["reach"] = (table["can_be_texted"] / asked).round(4)
+    table["match_rate"] = (table["subscribers"].astype("Float64") / asked).round(4).astype("float64")
+    table["reach"] = (table["can_be_texted"].astype("Float64") / asked).round(4).astype("float64")
     shown = ["audience_key", "members", "subscribers", "match_rate", "can_be_texted", "reach"]
     table = table[[*shown, "would_add", "would_remove"]]
     return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
 
 
 def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
-    """Lay out how far the members come, one row a step.
+    """Lay out how far the members come, one row a step; it ends where nothing is known any more.
 
     Parameters
     ----------
@@ -78,9 +81,14 @@ def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
         lost = {code.lower(): int(reasons[code]) for code in codes if code in reasons}
         left -= sum(lost.values())
         rows.append((step, left, lost))
+        if not left and "not_looked_up" in lost:
+            break  # beyond it nothing is known
     sends = members.loc[members["subscriber_id"].notna(), "can_send"]
     out = {"opted_out": int((~sends.dropna().astype("bool")).sum()), "not_told": int(sends.isna().sum())}
-    rows.append((LAST_STEP, left - sum(out.values()), {why: count for why, count in out.items() if count}))
+    if step == [*STEPS][-1]:
+        rows.append(
+            (LAST_STEP, left - sum(out.values()), {why: count for why, count in out.items() if count})
+        )
     return pd.DataFrame(
         [
             (step, count, count / max(len(members), 1), sum(lost.values()), _said(lost))

@@ -123,6 +123,7 @@ def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
         *([("Total traits (person × trait)", f"{traits:,}")] if traits else []),
         *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
         ("Expected custom events", f"{plan.transitions:,}"),
+        *([("Custom events left over from earlier runs", f"{price.left_over:,}")] if price.left_over else []),
         ("Subscribers to write", f"{len(plan.writes):,}"),
         ("Calls made to read", f"{calls['reads']:,}"),
         ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
@@ -177,7 +178,7 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
         .format("{:,.0f}", subset=[*map(in_words, counts)], na_rep="–")
         .format("{:.1%}", subset=[*map(in_words, shares)], na_rep="–")
         .set_properties(**top)
-        .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0"}])
+        .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0; font-weight: bold"}])
         .set_table_styles(left, overwrite=False)
         .set_caption(escape(caption))
     )

@@ -17,7 +17,7 @@ import pandas as pd
 from toolkit.destination import Destination
 from toolkit.outlook import Outlook
 
-from .finding import Payloads, Wanted, events_of, say_who
+from .finding import MOST, Payloads, events_of, find_known, read_who, say_who
 from .steps import STANDING_COLUMNS, STEP_COLUMNS, call_steps, event_steps, outcome_steps, standing_table
 
 __all__ = ["STANDING_COLUMNS", "STEP_COLUMNS", "Timeline", "explain_person"]
@@ -46,9 +46,16 @@ class Timeline:
     standing: pd.DataFrame
     """STANDING_COLUMNS."""
 
-    def table(self) -> pd.DataFrame:
-        """Return the steps for people: STEP_COLUMNS, times as texts."""
-        return self.steps.assign(at=self.steps["at"].dt.strftime("%Y-%m-%d %H:%M:%S").fillna("no time"))
+    def table(self, *, most: int = 200) -> pd.DataFrame:
+        """Return the steps for people: STEP_COLUMNS, times as texts (UTC).
+
+        Of more than *most* the first and the last are shown.
+        """
+        shown = self.steps.assign(at=self.steps["at"].dt.strftime("%Y-%m-%d %H:%M:%S UTC").fillna("no time"))
+        if (left_out := len(shown) - most) <= 0:
+            return shown
+        between = pd.DataFrame([dict.fromkeys(STEP_COLUMNS, "")]).assign(what=f"… {left_out:,} more steps …")
+        return pd.concat([shown.head(most // 2), between, shown.tail(most - most // 2)], ignore_index=True)
 
 
 def explain_person(
@@ -80,8 +87,8 @@ def explain_person(
     Returns
     -------
     Timeline
-        Of everybody who has this contact or id, and of who leads to the same subscriber. Nobody found gives
-        tables without rows, and a sentence.
+        Of everybody who has or had this contact or id, and of who leads to the same subscriber, a hundred
+        people at most. Nobody found gives tables without rows, and a sentence.
 
     Examples
     --------
@@ -90,20 +97,24 @@ def explain_person(
     >>> explain_person("nobody", archive, outlook(preview(archive, keep_state=True).state)).sentence
     'Nobody with this phone, email or id was found: "nobody".'
     """
-    wanted = Wanted(who, outlook, default_region)
-    steps = []
-    if ledger is not None and outlook.shop_id:
-        outcomes = ledger.load_outcomes_of(
-            outlook.shop_id, wanted.persons | wanted.names, wanted.subscriber_ids | {wanted.text}
-        )
-        wanted.add(outcomes)
-        calls = ledger.load_calls_of(outlook.shop_id, wanted.subscriber_ids)
-        steps = [outcome_steps(outcomes), call_steps(calls)]
-    events = events_of(wanted, archive, destination, default_region)
-    wanted.add(events)
-    told = pd.concat([event_steps(events), *steps], ignore_index=True).astype(STEP_COLUMNS)
+    meant = read_who(who, outlook, default_region)
+    found = find_known(meant, outlook)
+    while True:
+        events = events_of(meant, found, archive, destination, default_region)
+        steps, more = [event_steps(events)], found.add(events).widen(outlook)
+        if ledger is not None and outlook.shop_id:
+            asked = (more.persons | meant.names, more.subscriber_ids | {meant.text})
+            outcomes = ledger.load_outcomes_of(outlook.shop_id, *asked)
+            more = more.add(outcomes).widen(outlook)
+            calls = ledger.load_calls_of(outlook.shop_id, more.subscriber_ids)
+            steps += [outcome_steps(outcomes), call_steps(calls)]
+        read = found.persons | meant.names | {*events["person"]}
+        if more.persons <= read or len(more.persons) == MOST:
+            break
+        found = more  # somebody else leads to the same subscriber: their events are lacking
+    told = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
     return Timeline(
-        sentence=say_who(wanted, outlook),
+        sentence=say_who(meant, more, outlook),
         steps=told.sort_values("at", kind="stable", na_position="first", ignore_index=True),
-        standing=standing_table(outlook.changes[outlook.changes["person"].isin(wanted.persons)]),
+        standing=standing_table(outlook.changes[outlook.changes["person"].isin(more.persons)]),
     )

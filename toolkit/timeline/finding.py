@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import pandas as pd
@@ -15,8 +16,10 @@ from toolkit.outlook import Outlook
 
 from .steps import SHOW
 
+MOST = 100
+"""People and subscribers of whom is told, at most."""
 _NAMED = 5
-"""People named in a sentence, at most."""
+"""Of them named in a sentence, at most."""
 
 
 class Payloads(Protocol):
@@ -27,70 +30,111 @@ class Payloads(Protocol):
         ...
 
 
-class Wanted:
-    """Who is meant: the contacts and ids that a text may be, and whom they lead to."""
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """What a text may mean."""
 
-    def __init__(self, who: str, outlook: Outlook, region: str) -> None:
-        changes, contacts = outlook.changes, outlook.contacts
-        reached = changes.loc[changes["subscriber_id"].notna(), "person"]
-        first = next(iter([*reached.head(1), *changes["person"].head(1)]), "")
-        self.text = who.strip().encode("utf-8", "replace").decode() or first  # no half of a character
-        self.email = fold_email(self.text) if "@" in self.text else None
-        self.phone = check_phone(self.text, region).value
-        self.names = {self.text, *(f"{kind}:{self.text}" for kind in ("user", "anonymous", "email", "phone"))}
-        has_contact = (contacts["email_clean"] == self.email) | (contacts["phone_e164"] == self.phone)
-        direct = {*contacts.loc[contacts["person"].isin(self.names) | has_contact, "person"]}
-        mine = changes["person"].isin(direct) | (changes["subscriber_id"] == self.text)
-        self.subscriber_ids: Set[str] = {*changes.loc[mine, "subscriber_id"].dropna(), *self._held(outlook)}
-        """Subscribers whom these people are, or who have the contact or id."""
-        same = changes["subscriber_id"].isin(self.subscriber_ids)
-        self.persons: Set[str] = direct | {*changes.loc[same, "person"]}
+    text: str
+    names: frozenset[str]
+    """Persons of that name, whatever it is."""
+    email: str | None
+    phone: str | None
+    """E.164."""
 
-    def add(self, found: pd.DataFrame) -> None:
-        """Add the people, and the subscribers where they are named, of what was found."""
-        self.persons |= {*found["person"].dropna()}
-        self.subscriber_ids |= {*found.get("subscriber_id", pd.Series()).dropna()}
+    def has(self, contacts: pd.DataFrame) -> pd.Series:
+        """Return which rows of check_contacts() have the contact."""
+        return (contacts["email_clean"] == self.email) | (contacts["phone_e164"] == self.phone)
 
-    def _held(self, outlook: Outlook) -> Set[str]:
-        held = outlook.mirror.subscribers
-        digits = None if self.phone is None else self.phone.removeprefix("+")
-        theirs = (held["phone_digits"] == digits) | (held["email_folded"] == self.email)
-        return {*held.loc[theirs | (held["subscriber_id"] == self.text), "subscriber_id"]}
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Whom a text leads to."""
+
+    persons: frozenset[str] = frozenset()
+    subscriber_ids: frozenset[str] = frozenset()
+
+    def add(self, rows: pd.DataFrame) -> Found:
+        """Return these and the persons of *rows*, and their subscribers where they are named."""
+        ids = frozenset(rows["subscriber_id"].dropna()) if "subscriber_id" in rows else frozenset()
+        return Found(
+            persons=_some(self.persons | frozenset(rows["person"].dropna())),
+            subscriber_ids=_some(self.subscriber_ids | ids),
+        )
+
+    def widen(self, outlook: Outlook) -> Found:
+        """Return these, the subscribers they are, and who else leads to the same ones."""
+        mine = self.add(outlook.changes[outlook.changes["person"].isin(self.persons)])
+        return mine.add(outlook.changes[outlook.changes["subscriber_id"].isin(mine.subscriber_ids)])
+
+
+def read_who(text: str, outlook: Outlook, region: str) -> Who:
+    """Return what *text* may mean; a blank one, the first person whom a sync reaches."""
+    reached = outlook.changes.loc[outlook.changes["subscriber_id"].notna(), "person"]
+    first = next(iter([*reached.head(1), *outlook.changes["person"].head(1)]), "")
+    meant = text.strip().encode("utf-8", "replace").decode() or first  # no half of a character
+    return Who(
+        text=meant,
+        names=frozenset({meant, *(f"{kind}:{meant}" for kind in ("user", "anonymous", "email", "phone"))}),
+        email=fold_email(meant) if "@" in meant else None,
+        phone=check_phone(meant, region).value,
+    )
+
+
+def find_known(who: Who, outlook: Outlook) -> Found:
+    """Return whom the outlook knows by that name, contact or subscriber id."""
+    held, contacts = outlook.mirror.subscribers, outlook.contacts
+    digits = None if who.phone is None else who.phone.removeprefix("+")
+    theirs = (held["phone_digits"] == digits) | (held["email_folded"] == who.email)
+    ids = held.loc[theirs | (held["subscriber_id"] == who.text), "subscriber_id"]
+    named = contacts[contacts["person"].isin(who.names) | who.has(contacts)]
+    return Found(subscriber_ids=_some(frozenset(ids))).add(named[["person"]]).widen(outlook)
+
+
+def _some(names: frozenset[str]) -> frozenset[str]:
+    """Return the first of them: a contact that is none may belong to thousands."""
+    return frozenset(sorted(names)[:MOST])
 
 
 def events_of(
-    wanted: Wanted, archive: Payloads, destination: Destination | None, region: str
+    who: Who, found: Found, archive: Payloads, destination: Destination | None, region: str
 ) -> pd.DataFrame:
-    """Return the events of the people who are meant, and of who once had the contact, with their statuses."""
-    names = wanted.persons | wanted.names
-    found = [empty_table(PAYLOAD_COLUMNS)]
+    """Return the events of the people found, and of who once had the contact, with their statuses."""
+    names = found.persons | who.names
+    parts = [empty_table(PAYLOAD_COLUMNS)]
     for part in archive.payloads_by_person(destination):
         theirs = part["person"].isin(names)
-        if wanted.email or wanted.phone:
-            theirs |= part["person"].isin(_once_had(wanted, part, region))
-        found.append(part[theirs])
-    return fold(pd.concat(found, ignore_index=True).astype(PAYLOAD_COLUMNS)).events
+        if len(found.persons) < MOST and (who.email or who.phone):
+            theirs |= part["person"].isin(_once_had(who, part, region))
+        parts.append(part[theirs])
+    return fold(pd.concat(parts, ignore_index=True).astype(PAYLOAD_COLUMNS)).events
 
 
-def _once_had(wanted: Wanted, part: pd.DataFrame, region: str) -> Set[str]:
+def _once_had(who: Who, part: pd.DataFrame, region: str) -> frozenset[str]:
     given = part.loc[part["email"].notna() | part["phone"].notna(), ["person", "email", "phone"]]
     contacts = check_contacts(given.drop_duplicates(), default_region=region)
-    had = (contacts["email_clean"] == wanted.email) | (contacts["phone_e164"] == wanted.phone)
-    return {*contacts.loc[had, "person"].dropna()}
+    return _some(frozenset(contacts.loc[who.has(contacts), "person"].dropna()))
 
 
-def say_who(wanted: Wanted, outlook: Outlook) -> str:
+def say_who(who: Who, found: Found, outlook: Outlook) -> str:
     """Return a sentence on who was found, and what the subscribers hold."""
-    if not wanted.persons and not wanted.subscriber_ids:
-        if not wanted.text:
+    if not found.persons and not found.subscriber_ids:
+        if not who.text:
             return "There is nobody to explain: no event says who is in an audience."
-        return f"Nobody with this phone, email or id was found: {SHOW.value(wanted.text)}."
-    names = [SHOW.person(name) for name in sorted(wanted.persons)]
-    people = f"Person {names[0]}" if len(names) == 1 else f"{len(names)} people ({', '.join(names[:_NAMED])})"
-    if not wanted.subscriber_ids:
+        return f"Nobody with this phone, email or id was found: {SHOW.value(who.text)}."
+    names = [SHOW.person(name) for name in sorted(found.persons)]
+    people = (
+        f"Person {names[0]}"
+        if len(names) == 1
+        else f"{_many(names)} ({', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''})"
+    )
+    if not found.subscriber_ids:
         return f"{people}; no subscriber is known."
     held = outlook.mirror.subscribers.set_index("subscriber_id")
-    return f"{people}; {'; '.join(_subscriber(held, name) for name in sorted(wanted.subscriber_ids))}."
+    return f"{people}; {'; '.join(_subscriber(held, name) for name in sorted(found.subscriber_ids))}."
+
+
+def _many(names: list[str]) -> str:
+    return f"The first {MOST} of the people" if len(names) == MOST else f"{len(names)} people"
 
 
 def _subscriber(held: pd.DataFrame, subscriber_id: str) -> str:
