@@ -14,6 +14,7 @@ from toolkit.statuses import ChangeStatus, get_reason
 
 from .words import in_words
 
+_CAPTION = "text-align: left; padding: 0.4em 0; font-weight: bold"
 _SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_both", "without_contact"}
 
 
@@ -178,7 +179,7 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
         .format("{:,.0f}", subset=[*map(in_words, counts)], na_rep="–")
         .format("{:.1%}", subset=[*map(in_words, shares)], na_rep="–")
         .set_properties(**top)
-        .set_table_styles([{"selector": "caption", "props": "text-align: left; padding: 0.4em 0; font-weight: bold"}])
+        .set_table_styles([{"selector": "caption", "props": _CAPTION}])
         .set_table_styles(left, overwrite=False)
         .set_caption(escape(caption))
     )
