@@ -237,6 +237,25 @@ def test_emails_that_cannot_be_used(raw, code):
         (" ana@mail.test ", "a•••@mail.test"),
         ("a@mail.test", "a•••@mail.test"),
         ("ana@home@mail.test", "a•••@mail.test"),
+        ("ana@shop-24.mail.test.", "a•••@shop-24.mail.test."),
+        ("ana@bücher.test", "a•••@bücher.test"),
+        ("ana@vip.163.com", "a•••@vip.163.com"),
+        ("ana@gmail,com", "a•••@gmail,com"),
+        ("ana@mail.co,uk", "a•••@mail.co,uk"),
+        ("ana@gmail.com,bob.jones", "•••"),
+        ("mail@gmail.com,Ana,Smith,Berlin", "•••"),
+        ("ana@Smith,Berlin", "•••"),
+        ("x@612.345.678", "•••"),
+        ("x@612.345.test", "•••"),
+        ("x@612-345-6789.test", "•••"),
+        ("x@a6123456789.test", "•••"),
+        ("x@smith", "•••"),
+        ("x@mail..test", "•••"),
+        ("x@mail_shop.test", "•••"),
+        ("x@mail.test Ana", "•••"),
+        (f"x@{'m' * 55}.test", f"x•••@{'m' * 55}.test"),
+        (f"x@{'m' * 56}.test", "•••"),
+        ("@mail.test", "•••@mail.test"),
         ("ana", "•••"),
         ("+1 415 555 0100", "•••"),
         ("", ""),
@@ -244,8 +263,9 @@ def test_emails_that_cannot_be_used(raw, code):
     ],
 )
 def test_masked_email(email, shown):
-    """One letter and the domain are shown, and nothing of what is not an address."""
+    """One letter and the domain are shown, and nothing of what may be no address; a mask stays as it is."""
     assert mask_email(email) == shown
+    assert mask_email(shown) == shown
 
 
 @pytest.mark.parametrize(
@@ -279,6 +299,29 @@ def test_masked_phone(phone, shown):
         pytest.param("user:+14155550123", "user:•••23~", id="phone as user id"),
         pytest.param("user:+1 (415) 555-0123", "user:•••23~", id="written phone as user id"),
         pytest.param("user:(415) 555-0123", "user:•••23~", id="phone as user id, no country code"),
+        *(
+            pytest.param(f"user:{name}", "user:•••03~", id=f"phone {name}")
+            for name in (
+                *("(202)555-0103", "1-202-555-0103", "202 5550103", "tel:+12025550103", "tel:2025550103"),
+                *("+12025550103 home", "2025550103 home", "home 2025550103", "(2025550103)", "202/5550103"),
+                *("202–555–0103", "+1.202.555.0103", "555-0103", "ana-202-555-0103", "ana2 202 555 0103"),
+                "+12025550103home",
+            )
+        ),
+        *(
+            pytest.param(f"user:{name}", f"user:{name}", id=f"id {name}")
+            for name in (
+                *("cus_000123456", "cus-000123456", "order-2024-000123456", "shop/1234567", "shop:1234567"),
+                *("5f1234567abc", "507f1f77bcf86cd799439011", "ab12-3456-7890-cd34", "1234-5678-ab12"),
+                *("12345678-1234-4123-8123-123456789012", "123e4567-e89b-12d3-a456-426614174000"),
+                *("2026-11-02", "2026/11/02", "sale-2026-11-02", "2026-11-02T10:00:00.123+01:00", "555-012"),
+            )
+        ),
+        pytest.param("user:•••@+14155550123~12ab", "user:•••~", id="no mask: a phone for a domain"),
+        pytest.param("user:•••@Ana Smith~12ab", "user:•••~", id="no mask: a name for a domain"),
+        pytest.param("user:ana•••@mail.test~12ab", "user:•••~", id="no mask: a whole local part"),
+        pytest.param("user:a•••@mail.test~12ab", "user:a•••@mail.test~12ab", id="a mask"),
+        pytest.param("user:•••23~12ab", "user:•••23~12ab", id="a mask of a phone"),
         pytest.param("phone:4155550123", "phone:•••23~", id="phone"),
         pytest.param("phone:n/a", "phone:•••~", id="not a phone"),
     ],
@@ -286,7 +329,7 @@ def test_masked_phone(phone, shown):
 def test_masked_person(person, shown):
     """A name that is a contact is masked and told apart by four digits of a digest; an id is left alone."""
     masked = mask_person(person)
-    assert masked == mask_person(person)
+    assert masked == mask_person(person) == mask_person(masked)
     if shown.endswith("~"):
         assert masked.startswith(shown)
         digest = masked.removeprefix(shown)

@@ -5,13 +5,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.contacts import mask_columns, mask_email, mask_emails, mask_phone, mask_phones
+from toolkit.contacts import (
+    mask_columns,
+    mask_email,
+    mask_emails,
+    mask_person,
+    mask_phone,
+    mask_phones,
+    mask_value,
+)
 
 TEXT = pa.large_string()
 LETTERS = st.sampled_from(
     [*"ab@@@ .+-()1234567890", "\t", "\n", "\x1c", "\x85", "\xa0", "\u2003", "é", "😀", "٣", "•"]
 )
-CONTACTS = st.lists(st.one_of(st.none(), st.text(LETTERS, max_size=16), st.text(max_size=8)), max_size=12)
+DOMAINS = st.lists(st.sampled_from([*"a1-.,@é•", "mail", "163", ".com", "123456", "x" * 54]), max_size=6)
+CONTACTS = st.lists(
+    st.one_of(
+        st.none(),
+        st.text(LETTERS, max_size=16),
+        st.text(max_size=8),
+        DOMAINS.map(lambda d: "a@" + "".join(d)),
+    ),
+    max_size=12,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +43,51 @@ def test_masks_of_a_column(column, one, cut, contacts):
     masked = column(given_.slice(cut))
     assert masked.type == TEXT
     assert masked.to_pylist() == [None if c is None else one(c) for c in given_.slice(cut).to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("email", "masked"),
+    [
+        ("ana@mail.test", "a•••@mail.test"),
+        ("ana@163.com", "a•••@163.com"),
+        ("ana@gmail.com,bob.jones", "•••"),
+        ("x@612.345.678", "•••"),
+        (f"x@{'m' * 55}.test", f"x•••@{'m' * 55}.test"),
+        (f"x@{'m' * 56}.test", "•••"),
+    ],
+)
+def test_domains_in_a_column(email, masked):
+    """By the column, too, a domain is shown only where it looks like one."""
+    assert mask_emails(pa.array([email, "ana@mail.test"], TEXT)).to_pylist() == [masked, "a•••@mail.test"]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_shown"),
+    [
+        *(("1234.56789", True), ("-1234567", True), ("[1234567, 2345678]", True), ('"2026-11-02"', True)),
+        *(
+            ('"202.5550103"', False),
+            ('"ana@mail.test"', False),
+            ('"202-555-0103"', False),
+            ('"call 2025550103 now"', False),
+        ),
+    ],
+)
+def test_numbers_among_values(value, is_shown):
+    """A number is no phone, whatever its size; a text may be one. What is masked stays as it is."""
+    masked = mask_value(value)
+    assert (masked == value) is is_shown
+    assert mask_value(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["1 ", "1-", "+", "((", "1234567a-", "2026-11-02", "1-2-3 a", "(1234567.-a ", "~", "1.1.1.1.1.1.b "],
+)
+def test_a_megabyte_of_a_name(piece):
+    """Hostile names are judged in the time of their length: done at all is the test."""
+    name = f"user:{piece * (1_000_000 // len(piece))}a"
+    assert mask_person(mask_person(name)) == mask_person(name)
 
 
 def _is_text(contact):

@@ -29,6 +29,9 @@ from toolkit.headless.leaks import CONTACT
         ('"ana@mail.test"', "ana@mail.test"),
         ("ana@mail.test (work)", "ana@mail.test"),
         ("Email: ana@mail.test", "ana@mail.test"),
+        ("Ana Lee (ana@mail.test)", "ana@mail.test"),
+        ("Ana Lee, ana@mail.test", "ana@mail.test"),
+        ("Ana | ana@mail.test", "ana@mail.test"),
         ("ana@mail.test; bo@", "ana@mail.test"),
         ("ana(at)mail.test", "ana@mail.test"),
         ("ana [AT] mail [dot] test", "ana@mail.test"),
@@ -58,6 +61,14 @@ def test_an_email_that_was_meant(raw, value):
         *("", "n/a", "ana", "@gmail.com", "ana@", "ana@home", "ana@.com", "a@b" * 200),
         *("ana lee@gmail.com", "ana@shop.co uk", "ana@mail.test lee"),
         *("ana@mail.test,bo", "ana@mail.test, bo@mail.test", "ana@mail.test bo@mail.test"),
+        *("ana@mail.test; ana@mail.test", "ana@mail.test; bo@ana@mail.test"),
+        *(f"ana{mark}smith@gmail.com" for mark in (*',;:[(</|="', ", ", " ,", ",(")),
+        *(
+            "Bo ana,smith@gmail.com",
+            "(ana,smith@gmail.com)",
+            "Bo <ana,smith@gmail.com>",
+            "ana,smith@gmail,com",
+        ),
         *("ana@mail.test", "ana@gmail.com", "ana@ymail.com"),
     ],
     ids=lambda raw: raw[:30],
@@ -178,6 +189,9 @@ def test_an_unknown_region_is_told():
     [
         ("ana@gmail,com", "a•••@gmail,com"),
         ("ana@163.com", "a•••@163.com"),
+        ("ana@gmail.com,bob.jones", "•••"),
+        ("mail@gmail.com,Ana,Smith,Berlin", "•••"),
+        ("x@612.345.678", "•••"),
         ("ana@4155550123", "•••"),
         ("shop@ana lee", "•••"),
         ("Ana <ana@mail.test>", "•••"),
@@ -207,6 +221,7 @@ FOUR = (("u:1", "a@b.test", "4155550123"), ("u:2", None, "4155550123"), ("u:3", 
 @pytest.mark.parametrize(
     ("warn", "most", "begins", "status"),
     [
+        (0.25, 0.25, "1 of 4 people (25.0%) cannot be looked up.", "completed"),
         (0.25, 1, "1 of 4 people (25.0%) cannot be looked up.", "completed"),
         (0.24, 1, "Warning: 1 of 4 people", "completed"),
         (0, 0.25, "Warning: 1 of 4 people", "completed"),
@@ -220,6 +235,7 @@ def test_how_many_can_be_looked_up(warn, most, begins, status):
     assert usable.ways == {"phone_and_email": 1, "phone_only": 1, "email_only": 1, "neither": 1}
     assert usable.sentence.startswith(begins)
     assert usable.summary()["status"] == status
+    assert usable.summary()["warning"] == ("" if warn >= 0.25 else usable.sentence)
     assert usable.summary()["stopped_by"] == ("guard" if status == "failed" else "")
     if status == "failed":
         with pytest.raises(RunFailedError, match="max_unusable_share allows 24%"):

@@ -295,6 +295,15 @@ def test_a_path_that_leads_nowhere_is_told(tmp_path, name):
         read_corrections(tmp_path / name)
 
 
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "a\ud800b"], ids=ascii)
+def test_a_path_that_cannot_be_is_told(path):
+    """A user that there is not, or letters that no path can have; the sentence can be written anywhere."""
+    with pytest.raises(InputPathError, match=r"corrections_path: .* cannot be read") as caught:
+        read_corrections(path)
+    assert "\0" not in str(caught.value)
+    assert str(caught.value).encode("utf-8")
+
+
 def test_answers_are_never_overwritten(tmp_path):
     """A file with answers where the notebook writes its own stops it, whether it is the one given or not."""
     fixes = to_fix(people(*TWO))
@@ -304,6 +313,25 @@ def test_answers_are_never_overwritten(tmp_path):
     for given in ("", path):
         with pytest.raises(ParameterError, match="holds answers"):
             read_corrections(given, overwritten=path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"person,email,phone,accept\nuser:1,,,yes\n", id="columns of an earlier version"),
+        pytest.param(b'"open', id="not CSV"),
+        pytest.param(b"PK\x03\x04", id="workbook"),
+        pytest.param(b"\xff\xfea", id="not text"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_a_file_of_another_form_is_overwritten(tmp_path, content):
+    """It holds no answers; given as corrections_path it is told all the same."""
+    path = tmp_path / "contacts_to_fix.csv"
+    path.write_bytes(content)
+    assert read_corrections("", overwritten=path).empty
+    with pytest.raises(FileFormatError):
+        read_corrections(path, overwritten=path)
 
 
 def test_no_file_and_nobody():

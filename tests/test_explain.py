@@ -225,6 +225,37 @@ def planted():
     return event, Destination(mappings=mappings)
 
 
+@pytest.mark.parametrize(
+    ("person", "begins"),
+    [
+        *((f"user:{name}", "user:•••03~") for name in ("(202)555-0103", "1-202-555-0103", "202 5550103")),
+        *((f"user:{name}", "user:•••03~") for name in ("+12025550103 home", "tel:+12025550103")),
+        ("user:dana@mail.test", "user:d•••@mail.test~"),
+        ("email:dana@gmail.com,bob.jones", "email:•••~"),
+        (":dana@mail.test", ":d•••@mail.test~"),
+    ],
+)
+def test_persons_named_by_a_contact_are_masked(person, begins):
+    """The digest keeps two such apart; shown again, it is the same."""
+    shown = Display().person(person)
+    assert shown.startswith(begins)
+    assert len(shown) == len(begins) + 4
+    assert Display().person(shown) == shown
+    assert Display(show_contacts=True).person(person) == person
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        *("user:cus_000123456", "user:2025550103", "user:2026-11-02", "user:5f1234567abc"),
+        "anonymous:12345678-1234-4123-8123-123456789012",
+    ],
+)
+def test_ids_are_shown(person):
+    """Digits alone, or within a word, are no phone."""
+    assert Display().person(person) == person
+
+
 def test_contacts_are_masked_everywhere():
     """Neither the table nor a repr holds a contact, unless that is asked for."""
     event, destination = planted()

@@ -82,7 +82,13 @@ Mend = Callable[[str], str]
 
 _INVISIBLE = "[\u0000-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]+"
 _SEPARATED = re.compile(r"[\s,;|/<>()\[\]\"']+")
-_BEFORE = re.compile(r"(?:^|[:<(\[,;|/\"'=])\s*$")
+# A separator ends what stands before it only where that is clear: ana,smith@ may be one local part.
+_BEFORE = re.compile(
+    r"^\s*$"
+    r"|(?:^|\s)[<(\[\"']+\s*$"  # an opening mark after a space
+    r"|:\s+$"  # a label
+    r"|\s[|/]\s+$|\S\s+[^\s,;]+\s*[,;]\s+$"  # a mark with space around it, a comma after two words
+)
 _AFTER = re.compile(r"\s*(?:$|[<>()\[\];|/\"']|,(?:\s|$))")
 
 

@@ -52,9 +52,13 @@ class Usable:
         told = f"{self.unusable:,} of {self.people:,} people ({self.share:.1%}) cannot be looked up."
         if self.error:
             return f"Too many: {self.error}"
-        if self.share > self.warn_unusable_share:
+        if self._is_worrying:
             return f"Warning: {told} That is more than warn_unusable_share, {self.warn_unusable_share:.0%}."
         return told
+
+    @property
+    def _is_worrying(self) -> bool:
+        return self.share > self.warn_unusable_share
 
     def summary(self) -> dict[str, object]:
         """Return the figures for a scheduler, ready for JSON."""
@@ -62,6 +66,7 @@ class Usable:
             "status": "failed" if self.error else "completed",
             "stopped_by": "guard" if self.error else "",
             "error": self.error,
+            "warning": self.sentence if self._is_worrying else "",
             "people": self.people,
             "unusable": self.unusable,
             "unusable_share": round(self.share, 4),

@@ -65,21 +65,36 @@ def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd
     >>> len(read_corrections(""))
     0
     """
-    if overwritten is not None and overwritten.is_file() and len(read_corrections(overwritten)):
+    if overwritten is not None and _holds_answers(overwritten):
         raise ParameterError(
             f"{overwritten} holds answers, which this notebook would overwrite. "
             "Move the file elsewhere, and give its new place as corrections_path."
         )
     if not str(path):
         return empty_table(CORRECTION_COLUMNS)
-    file = Path(path).expanduser()
-    try:
-        rows = [*_rows(_text(file.read_bytes(), file.name), file.name)]
-    except OSError:
-        raise InputPathError(
-            f"corrections_path: {file} cannot be read. Give the contacts_to_fix.csv with your answers."
-        ) from None
+    data, name = _read(path)
+    rows = [*_rows(_text(data, name), name)]
     return pd.DataFrame(rows, columns=[*CORRECTION_COLUMNS]).astype(CORRECTION_COLUMNS)
+
+
+def _holds_answers(file: Path) -> bool:
+    """Return whether a file holds answers; one in another form, such as an older one, does not."""
+    try:
+        return file.is_file() and not read_corrections(file).empty
+    except FileFormatError:
+        return False
+
+
+def _read(path: str | Path) -> tuple[bytes, str]:
+    """Return what is in a file, and its name."""
+    try:
+        file = Path(path).expanduser()
+        return file.read_bytes(), file.name
+    except (OSError, RuntimeError, ValueError):  # no such user, or letters that no path can have
+        shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+        raise InputPathError(
+            f"corrections_path: {shown} cannot be read. Give the contacts_to_fix.csv with your answers."
+        ) from None
 
 
 def _text(data: bytes, name: str) -> str:

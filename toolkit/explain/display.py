@@ -56,15 +56,12 @@ class Display:
         """Return what should be a contact of the *kind* ``email`` or ``phone``, hidden whatever it is."""
         if self.show_contacts or len(contact) > _MAX_READ:
             return self.text(contact)
-        # Masked twice: a mask leaves what stands after the last @, and that may be anything.
         return self.text(mask_email(contact) if kind == "email" else mask_phone(contact))
 
     def person(self, person: str) -> str:
         """Return a person's name, such as ``user:c_1042``, or an id of the same form; plain digits stay."""
         person = _whole(person)
-        if self.show_contacts or (shown := mask_person(person)) == person:
-            return _cut(person, MAX_SHOWN)
-        return self.text(shown)
+        return _cut(person if self.show_contacts else mask_person(person), MAX_SHOWN)
 
     def _hidden(self, text: str) -> str:
         if self.show_contacts:
