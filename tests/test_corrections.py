@@ -318,9 +318,8 @@ def test_answers_are_never_overwritten(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"person,email,phone,accept\nuser:1,,,yes\n", id="columns of an earlier version"),
+        pytest.param(b"person,email,phone,email_code,phone_code\nuser:1,,,ok,ok\n", id="an earlier version"),
         pytest.param(b'"open', id="not CSV"),
-        pytest.param(b"PK\x03\x04", id="workbook"),
         pytest.param(b"\xff\xfea", id="not text"),
         pytest.param(b"", id="empty"),
     ],
@@ -332,6 +331,22 @@ def test_a_file_of_another_form_is_overwritten(tmp_path, content):
     assert read_corrections("", overwritten=path).empty
     with pytest.raises(FileFormatError):
         read_corrections(path, overwritten=path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"PK\x03\x04", id="a workbook"),
+        pytest.param(b'person,accept,correction\nuser:1,yes,"open', id="a quote left open"),
+        pytest.param("person,accept\nuser:1,yes".encode("utf-16"), id="a column taken out, in UTF-16"),
+    ],
+)
+def test_a_file_that_may_hold_answers_is_not_overwritten(tmp_path, content):
+    """Saved under the notebook's own name in a form that cannot be read: nobody's answers are lost by it."""
+    path = tmp_path / "contacts_to_fix.csv"
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match="holds answers"):
+        read_corrections("", overwritten=path)
 
 
 def test_no_file_and_nobody():

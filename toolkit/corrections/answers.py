@@ -78,11 +78,12 @@ def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd
 
 
 def _holds_answers(file: Path) -> bool:
-    """Return whether a file holds answers; one in another form, such as an older one, does not."""
+    """Return whether a file holds answers, or may: one that is damaged, or a workbook."""
     try:
         return file.is_file() and not read_corrections(file).empty
     except FileFormatError:
-        return False
+        start = file.read_bytes()[:1000].replace(b"\0", b"")  # in UTF-16 too
+        return start.startswith(b"PK") or b"accept" in start
 
 
 def _read(path: str | Path) -> tuple[bytes, str]:
