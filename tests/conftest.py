@@ -7,16 +7,21 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
+from stores import new_ledger
+
+from toolkit.ledger import Ledger
 
 # The same examples every time, nothing remembered between runs, nothing left in the checkout.
 set_hypothesis_home_dir(Path(__file__).parent.parent / ".pytest_cache" / "hypothesis")
@@ -44,6 +49,29 @@ def truth() -> dict[str, Any]:
     """What each round must lead to."""
     with gzip.open(ARCHIVE / "truth.json.gz", "rt", encoding="utf-8") as file:
         return json.load(file)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A new ledger in an empty folder."""
+    with new_ledger(tmp_path) as opened:
+        yield opened
+
+
+def files_with(folder: Path, secret: str) -> list[Path]:
+    """Return the files below *folder* that hold the secret, read as bytes, tables unpacked too."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    tables = [path for path in paths if path.suffix == ".parquet"]
+    return [path for path in paths if secret.encode() in path.read_bytes()] + [
+        path for path in tables if secret in pd.read_parquet(path).to_csv()
+    ]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 RunNotebook = Callable[..., subprocess.CompletedProcess[str]]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from stores import Store, deliver, new_ledger, word
+from stores import Store, deliver, word
 
 from toolkit.audit import RUNS_SHOWN, audit
 from toolkit.errors import (
@@ -28,12 +28,6 @@ EVENTS = [
     word(9, "vip"),
     {"type": "page"},
 ]
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with new_ledger(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

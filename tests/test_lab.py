@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from browser import keep_picture, open_browser
-from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, read_packed_lines
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, free_port, read_packed_lines
 
 from toolkit.sandbox import Sandbox
 
@@ -41,9 +40,7 @@ def lab(tmp_path, sandbox) -> Iterator[str]:
     settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTSCRIPT_", "TOOLKIT_", "JUPYTER"))}
     environment = {
         **kept,

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
-from conftest import NOTEBOOKS, PROJECT, RunNotebook
+from conftest import NOTEBOOKS, PROJECT, RunNotebook, files_with
 
 from toolkit.errors import ParameterError
 from toolkit.ledger import Ledger
@@ -46,17 +46,6 @@ def settings(sandbox: Sandbox, key: str = KEY) -> dict[str, str]:
 
 def summary(folder: Path, notebook: str) -> dict[str, Any]:
     return json.loads((folder / "output" / notebook / "summary.json").read_text("utf-8"))
-
-
-def files_with(folder: Path, secret: str) -> list[str]:
-    """Return the files below *folder* that hold the secret, read as bytes, packed ones unpacked too."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file() and secret.encode() in path.read_bytes():
-            found.append(str(path))
-        if path.suffix == ".parquet" and secret in pd.read_parquet(path).to_csv():
-            found.append(str(path))
-    return found
 
 
 def reconciles(figures: dict[str, Any]) -> bool:

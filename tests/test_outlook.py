@@ -14,7 +14,6 @@ from stores import (
     ends,
     fold_events,
     make_plan,
-    new_ledger,
     phone,
     word,
 )
@@ -47,12 +46,6 @@ class Shop(Store):
         if request.path == "/api/v2/me":
             return {"resource_id": SHOP.shop_id, "resource_name": SHOP.name}
         return super()._answer(request)
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with new_ledger(tmp_path) as opened:
-        yield opened
 
 
 def state_of(events):

@@ -21,7 +21,6 @@ from stores import (
     ends,
     fold_events,
     make_plan,
-    new_ledger,
     phone,
     word,
 )
@@ -47,12 +46,6 @@ EVENTS = [
 LISTS = {1: [], 2: ["kept", "old"], 3: ["old"], 4: ["vip"]}
 AFTER = {"s_1": ["vip"], "s_2": ["kept", "vip"], "s_3": [], "s_4": ["vip"]}
 STALE = ("pending", "PLAN_STALE")
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with new_ledger(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

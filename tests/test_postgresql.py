@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from browser import lacking
-from conftest import read_packed_lines
+from conftest import free_port, read_packed_lines
 from stores import SHOP, Store, deliver, email, word
 from test_truth import audiences_of, sync_round, wanted, writes
 
@@ -40,9 +38,7 @@ def find_programs() -> Path:
 def server() -> Iterator[str]:
     """The URL of a server of our own, without its database; it ends with the tests."""
     programs = find_programs()
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # Not below pytest's folder, into which nobody but the tests' user may look.
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         become = []

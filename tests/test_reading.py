@@ -12,7 +12,6 @@ from toolkit import wire
 from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError
-from toolkit.ledger import Ledger
 from toolkit.lookup import calibrate, look_up
 from toolkit.mirror import Mirror, renewed
 from toolkit.plan import subscribers_table
@@ -139,12 +138,6 @@ def test_no_such_scope():
 
 
 # --- the mirror -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 def read_and_save(contacts, shop, ledger, **options):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import pandas as pd
 import pytest
 import requests
 from browser import lacking
-from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, files_with, free_port
 
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
@@ -57,9 +56,7 @@ class Server:
             folder.mkdir()
         for notebook in NOTEBOOKS:
             shutil.copy(PROJECT / "notebooks" / f"{notebook}.ipynb", self.work)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self._address = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--port={port}"]
         command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
@@ -164,15 +161,6 @@ def executed(folder: Path, notebook: str) -> str:
 
 def summary(output: Path, notebook: str) -> dict[str, Any]:
     return json.loads((output / notebook / "summary.json").read_text("utf-8"))
-
-
-def files_with(folder: Path, secret: str) -> list[Path]:
-    """Return the files that hold the secret, tables unpacked."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    tables = [path for path in paths if path.suffix == ".parquet"]
-    return [path for path in paths if secret.encode() in path.read_bytes()] + [
-        path for path in tables if secret in pd.read_parquet(path).to_csv()
-    ]
 
 
 def test_a_relative_output_dir_is_in_the_jobs_own_folder(server):

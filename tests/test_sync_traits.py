@@ -14,7 +14,6 @@ from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
 from toolkit.destination import Destination
 from toolkit.errors import ParameterError
-from toolkit.ledger import Ledger
 from toolkit.lookup import connect_shop, find_subscribers
 from toolkit.memberships import fold
 from toolkit.plan import plan
@@ -66,12 +65,6 @@ def destination(tmp_path):
     path = tmp_path / "destination.yaml"
     path.write_text(WITH_TRAITS)
     return Destination.from_file(path)
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 class Deliver:

@@ -14,7 +14,6 @@ from stores import (
     email,
     fold_events,
     make_plan,
-    new_ledger,
     phone,
     word,
 )
@@ -35,12 +34,6 @@ MOVED = [
     {**word(3, "vip", at=THIRD), "userId": "mover"},
 ]
 EVENTS = [ENTERED, LEFT, TWIN, *MOVED, word(4, "vip")]
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with new_ledger(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from stores import (
     deliver,
     ends,
     make_plan,
-    new_ledger,
     word,
 )
 
@@ -48,12 +47,6 @@ MIXED = [
 BEFORE = {"s_1": [], "s_2": ["kept", "old"], "s_3": ["old"], "s_4": ["vip"]}
 AFTER = {"s_1": ["vip"], "s_2": ["kept", "vip"], "s_3": [], "s_4": ["vip"]}
 UNDONE = {"s_1": [], "s_2": ["kept", "old"], "s_3": ["old"], "s_4": ["vip"]}
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with new_ledger(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -136,8 +136,7 @@ class State:
         """
         memberships, _ = _last_words(self.memberships, before.memberships, "audience_key")
         traits, _ = _last_words(self.traits, before.traits, "trait_key")
-        contacts = [_latest_of(self.people, before.people, contact) for contact in ("email", "phone")]
-        people = _people([before.people, self.people], *contacts)
+        people = _latest_contacts(self.people, before.people)
         return State(memberships=memberships, people=people, traits=traits)
 
     def choose(self, audience_keys: Collection[str] = ()) -> State:
@@ -247,34 +246,24 @@ def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[p
     return last.drop(columns="position").reset_index(drop=True).astype(columns), deciding
 
 
-def _latest_contacts(events: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """Return the people after *events*, each contact the latest that was not empty."""
-    return _people([before, events], _latest(events, before, "email"), _latest(events, before, "phone"))
-
-
-def _people(named: list[pd.DataFrame], email: pd.DataFrame, phone: pd.DataFrame) -> pd.DataFrame:
-    """Return PEOPLE_COLUMNS of everybody who is named, with these contacts."""
-    persons = pd.concat([frame["person"] for frame in named]).drop_duplicates().sort_values()
+def _latest_contacts(seen: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Return the people after *seen*, events or people, each contact the latest that was not empty."""
+    email = _latest(seen, before, "email")
+    phone = _latest(seen, before, "phone")
+    persons = pd.concat([before["person"], seen["person"]]).drop_duplicates().sort_values()
     people = persons.to_frame().merge(email, on="person", how="left").merge(phone, on="person", how="left")
     return people[[*PEOPLE_COLUMNS]].astype(PEOPLE_COLUMNS).reset_index(drop=True)
 
 
-def _latest(events: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
-    seen = events.loc[events[contact].notna(), ["person", contact, *_ORDER]]
-    seen = seen.rename(columns={"timestamp": f"{contact}_at"})
-    known = before.loc[before[contact].notna(), ["person", contact, f"{contact}_at"]]
-    everything = _sorted(
-        pd.concat([known, seen], ignore_index=True), [f"{contact}_at", "received_at", "message_id"]
-    )
-    return everything.drop_duplicates("person", keep="last")[["person", contact, f"{contact}_at"]]
-
-
-def _latest_of(people: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
-    """Return the later of two contacts of each person; of two as late, that of *people*."""
-    columns = ["person", contact, f"{contact}_at"]
-    given = pd.concat([before[columns], people[columns]], ignore_index=True)
-    given = _sorted(given[given[contact].notna()], [f"{contact}_at"])
-    return given.drop_duplicates("person", keep="last")
+def _latest(seen: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
+    """Return the latest *contact* of each person; of two as late, that of *seen*."""
+    at = f"{contact}_at"
+    told = seen.rename(columns={"timestamp": at})
+    order = [name for name in (at, *_ORDER) if name in told]
+    told = told.loc[told[contact].notna(), ["person", contact, *order]]
+    known = before.loc[before[contact].notna(), ["person", contact, at]]
+    everything = _sorted(pd.concat([known, told], ignore_index=True), order)
+    return everything.drop_duplicates("person", keep="last")[["person", contact, at]]
 
 
 def _sorted(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

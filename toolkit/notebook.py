@@ -93,24 +93,28 @@ class Job:
 
     def open_ledger(self, *, must_exist: bool = False) -> Ledger:
         """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
-        url = self.parameters.ledger_url or self._settings.ledger_url
-        if not url:
-            path = self.folder.parent.resolve() / "ledger.db"
-            if must_exist and not path.exists():
-                raise UnknownRunError(
-                    f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
-                )
-            url = f"sqlite:///{path}"
-        ledger = Ledger(url)
+        path = self._own_ledger
+        if must_exist and not self._named_ledger and not path.exists():
+            raise UnknownRunError(
+                f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
+            )
+        ledger = Ledger(self._named_ledger or f"sqlite:///{path}")
         self._keep(ledger)
         return ledger
 
     def find_ledger(self) -> Ledger | None:
         """Return the ledger if there is one already, None otherwise: nothing is made."""
-        url = self.parameters.ledger_url or self._settings.ledger_url
-        beside = None if url else self.folder.parent.resolve() / "ledger.db"
-        file = beside or file_of(url)
+        file = file_of(self._named_ledger) if self._named_ledger else self._own_ledger
         return self.open_ledger() if file is None or file.exists() else None
+
+    @property
+    def _named_ledger(self) -> str:
+        """The URL that a parameter or the environment gives; empty when none does."""
+        return str(self.parameters.ledger_url or self._settings.ledger_url)
+
+    @property
+    def _own_ledger(self) -> Path:
+        return self.folder.parent.resolve() / "ledger.db"
 
     def _keep(self, opened: PostscriptClient | Ledger) -> None:
         """Close it with the job, and now what its cell opened when it ran before, which may hold the shop."""

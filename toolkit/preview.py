@@ -40,7 +40,7 @@ SAMPLE_SIZE = 5
 
 
 class Payloads(Protocol):
-    """An archive, as far as a preview needs it."""
+    """An archive, read some of the people at a time."""
 
     def payloads_by_person(self, destination: Destination | None = None) -> Iterator[pd.DataFrame]:
         """Yield payload frames, each with every row of some of the people."""

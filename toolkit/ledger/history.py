@@ -49,17 +49,13 @@ class History(Database):
 
         Live runs come first, and the later before the earlier.
         """
-        newest: dict[str, RunRecord] = {}
-        is_dry = sa.case((runs.c.mode == "live", 0), else_=1)
-        query = sa.select(runs.c.shop_id, sa.func.min(is_dry).label("is_dry")).group_by(runs.c.shop_id)
+        latest = ((runs.c.mode == "live").desc(), runs.c.started_at.desc(), runs.c.run_id.desc())
+        query = sa.select(runs.c.shop_id, runs.c.run_id).order_by(*latest)
+        first: dict[str, str] = {}
         with self._reading() as connection:
-            shops = connection.execute(query).all()
-        for shop_id, dry in shops:
-            mode = runs.c.mode != "live" if dry else runs.c.mode == "live"
-            latest = sa.select(runs).where(runs.c.shop_id == shop_id, mode)
-            latest = latest.order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(1)
-            newest[shop_id] = self._runs(latest)[0]
-        return sorted(newest.values(), key=lambda run: (run.mode == "live", run.started_at), reverse=True)
+            for shop_id, run_id in connection.execute(query):
+                first.setdefault(shop_id, run_id)
+        return [self.get_run(run_id) for run_id in first.values()]
 
     def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
         """Return this run and those of its shop that began before it, the latest first."""

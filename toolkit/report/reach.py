@@ -83,9 +83,9 @@ def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
         rows.append((step, left, lost))
         if not left and "not_looked_up" in lost:
             break  # beyond it nothing is known
-    sends = members.loc[members["subscriber_id"].notna(), "can_send"]
-    out = {"opted_out": int((~sends.dropna().astype("bool")).sum()), "not_told": int(sends.isna().sum())}
-    if step == [*STEPS][-1]:
+    else:
+        sends = members.loc[members["subscriber_id"].notna(), "can_send"]
+        out = {"opted_out": int((~sends.dropna().astype("bool")).sum()), "not_told": int(sends.isna().sum())}
         rows.append(
             (LAST_STEP, left - sum(out.values()), {why: count for why, count in out.items() if count})
         )

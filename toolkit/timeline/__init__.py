@@ -16,8 +16,9 @@ import pandas as pd
 
 from toolkit.destination import Destination
 from toolkit.outlook import Outlook
+from toolkit.preview import Payloads
 
-from .finding import MOST, Payloads, events_of, find_known, read_who, say_who
+from .finding import MOST, events_of, find_known, read_who, say_who
 from .steps import STANDING_COLUMNS, STEP_COLUMNS, call_steps, event_steps, outcome_steps, standing_table
 
 __all__ = ["STANDING_COLUMNS", "STEP_COLUMNS", "Timeline", "explain_person"]

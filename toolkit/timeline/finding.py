@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import pandas as pd
 
@@ -13,6 +11,7 @@ from toolkit.contacts import check_contacts, check_phone, fold_email
 from toolkit.destination import Destination
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
 from toolkit.outlook import Outlook
+from toolkit.preview import Payloads
 
 from .steps import SHOW
 
@@ -20,14 +19,6 @@ MOST = 100
 """People and subscribers of whom is told, at most."""
 _NAMED = 5
 """Of them named in a sentence, at most."""
-
-
-class Payloads(Protocol):
-    """The archive, as far as a timeline needs it."""
-
-    def payloads_by_person(self, destination: Destination | None = None) -> Iterator[pd.DataFrame]:
-        """Yield payload frames, each with every row of some of the people."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
