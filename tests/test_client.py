@@ -30,11 +30,9 @@ from toolkit.errors import (
     UnreachableError,
 )
 from toolkit.pacing import Pacer
-from toolkit.sandbox import Sandbox
 
 KEY = "sk_test_4f9a_never_shown"
 TOKEN = "sk_shop_77c1_never_shown"
-SANDBOX_KEY = "sk_sandbox"
 
 READ = wire.find_by_phone(["12025550143"])
 WRITE = wire.write_properties("s_1", {wire.AUDIENCES_PROPERTY: ["vip"]})
@@ -286,23 +284,6 @@ def test_a_pause_holds_those_who_already_wait(fake_time):
     waiting.join()
     take()
     assert starts == pytest.approx([105, 105.1])
-
-
-def test_no_second_holds_more_than_fifteen():
-    """Thirty-two threads at full pace are never refused by a shop that accepts fifteen a second."""
-    with (
-        Sandbox([{"id": "s_1", "phone_number": "+12025550143"}], latency_seconds=0.05) as sandbox,
-        PostscriptClient(sandbox.base_url, SANDBOX_KEY) as client,
-        ThreadPoolExecutor(32) as pool,
-    ):
-        answers = [*pool.map(client.send, [wire.ask_shop()] * 40)]
-        times = sorted(record["at"] for record in sandbox.journal)
-        assert {record["status"] for record in sandbox.journal} == {200}
-    assert [found.tries for found in answers] == [1] * 40
-    assert max(sum(start <= at <= start + 1 for at in times) for start in times) <= 15
-    # Evenly spaced, no burst at the start; and not needlessly slow.
-    assert times[14] - times[0] > 0.9
-    assert times[-1] - times[0] < 39 / 14 + 1
 
 
 # --- trouble, and what is repeated ------------------------------------------------------------------------
