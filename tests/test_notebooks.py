@@ -143,6 +143,11 @@ def test_bad_input_says_what_to_do_and_writes_nothing(run_notebook, sandbox, tmp
     done = run_notebook("3_sync_audiences", {"dry_run": "False", **parameters}, **settings(sandbox))
     assert done.returncode != 0
     assert sentence in done.stderr
+    ran = nbformat.read(tmp_path / "3_sync_audiences.ipynb", as_version=4)
+    (error,) = (out for cell in ran.cells for out in cell.get("outputs", ()) if out.output_type == "error")
+    assert error.traceback == [f"{error.ename}: {error.evalue}"], (
+        "no frames: the sentence is all there is to know"
+    )
     assert {entry["method"] for entry in sandbox.journal} <= {"GET"}
     assert not (tmp_path / "output" / "3_sync_audiences").exists()
 

@@ -117,3 +117,7 @@ def test_totals_that_do_not_add_up(received, totals):
     said = str(caught.value)
     assert f"{received} changes" in said
     assert f"add up to {sum(totals.values())}" in said
+    # Our own mistake is shown with every frame, where other errors show their sentence alone.
+    shown = "".join(caught.value._render_traceback_())
+    assert "test_statuses.py" in shown
+    assert shown.endswith(f"{said}\n")

@@ -25,9 +25,18 @@ ToolkitError
 
 from __future__ import annotations
 
+import traceback
+
 
 class ToolkitError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose.
+
+    A notebook shows its sentence alone: it says what to do next, and where in the code it was raised helps
+    nobody. ``%debug`` still opens the place.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
 
 
 class InputError(ToolkitError):
@@ -85,7 +94,10 @@ class ShopLockedError(LedgerError):
 
 
 class ReconciliationError(ToolkitError):
-    """Totals that must add up do not."""
+    """Totals that must add up do not; shown with every frame, to be reported."""
+
+    def _render_traceback_(self) -> list[str]:
+        return traceback.format_exception(self)
 
 
 class RunFailedError(ToolkitError):
