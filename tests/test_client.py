@@ -9,16 +9,14 @@ import math
 import socket
 import struct
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 
 from toolkit import wire
-from toolkit.client import NOTED_AHEAD, PostscriptClient, check_base_url, check_key
+from toolkit.client import PostscriptClient, check_base_url, check_key
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,
@@ -664,62 +662,11 @@ def test_a_page_is_no_answer_to_a_write(play):
     assert outcome.json is None
 
 
-def test_a_note_is_taken_once_and_before_the_turn(fake_time):
-    """A repeat is not noted again; how long a note took does not move the request."""
+def test_what_is_noted_on_leaving_is_noted_once_and_at_its_turn(fake_time):
+    """The note is taken after the wait for the turn, and not again when the request is repeated."""
     begun = []
-
-    def note():
-        begun.append(fake_time.now)
-        fake_time.now += 0.05
-
     with Faulty(answer(), answer(429, "{}"), answer()) as server, connect(server.url, fake_time) as client:
         client.send(READ)
-        client.send(EVENT, on_leaving=note)
-        assert [method for method, *_ in server.seen] == ["GET", "POST", "POST"]
-    assert begun == [100]
-    assert fake_time.naps[0] == pytest.approx(1 / 14 - 0.05)
-
-
-def test_a_slow_note_moves_no_two_requests_together(fake_time):
-    """Whatever a disk holds up, each request has a turn of its own after it."""
-    left = []
-    with Faulty(answer()) as server, connect(server.url, fake_time) as client:
-        for _ in range(3):
-            client.send(EVENT, on_leaving=lambda: fake_time.sleep(0.5))
-            left.append(fake_time.now)
-    assert left == pytest.approx([100.5, 101, 101.5])
-    assert fake_time.naps == [0.5] * 3
-
-
-def test_few_are_noted_ahead_of_their_turn(fake_time):
-    """A process that ends leaves two in doubt that only waited, however many threads there are."""
-    noted, ahead = [], []
-
-    def sleep(seconds):
-        time.sleep(0.005)  # for whoever else would take a note
-        fake_time.sleep(seconds)
-        # The first turn was free, each later one costs a nap.
-        ahead.append(len(noted) - len(fake_time.naps))
-
-    with (
-        Faulty(answer(202)) as server,
-        connect(server.url, fake_time, sleep=sleep) as client,
-        ThreadPoolExecutor(8) as pool,
-    ):
-        [*pool.map(lambda _: client.send(EVENT, on_leaving=lambda: noted.append(None)), range(24))]
-    assert len(noted) == len(server.seen) == 24
-    assert max(ahead) <= NOTED_AHEAD
-
-
-def test_nothing_is_noted_while_everybody_pauses(fake_time):
-    """What waits for the end of a long pause has not left: no end of the process puts it in doubt."""
-    begun = []
-    refused = replace(READ, max_tries=1)
-    with (
-        Faulty(answer(429, "{}", Retry_After="30"), answer()) as server,
-        connect(server.url, fake_time) as client,
-    ):
-        with pytest.raises(RateLimitError):
-            client.send(refused)
         client.send(EVENT, on_leaving=lambda: begun.append(fake_time.now))
-    assert begun == pytest.approx([130])
+        assert [method for method, *_ in server.seen] == ["GET", "POST", "POST"]
+    assert begun == pytest.approx([100 + 1 / 14])

@@ -319,6 +319,8 @@ def test_all_mistakes_are_listed():
     with pytest.raises(MappingError) as caught:
         Mapping(mapping)
     assert len(caught.value.__notes__) == 3
+    # A notebook shows them all, and no frames.
+    assert caught.value._render_traceback_()[1:] == caught.value.__notes__
     assert check_mapping({"a": {"@path": "$.x"}}) == []
 
 

@@ -106,7 +106,7 @@ def test_refusals_of_one_moment_are_one():
 
 
 def test_two_processes_of_many_threads_share_the_turns_of_their_key():
-    """Whoever takes a turn, the next is a fourteenth of a second later, not more and not less."""
+    """Whoever takes a turn, the next is not before a fourteenth of a second later."""
     with Sandbox(rate=1000) as sandbox:
         command = [sys.executable, "-c", CALLS, sandbox.base_url, "25"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

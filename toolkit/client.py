@@ -42,9 +42,6 @@ MAX_PAUSE_SECONDS = 60
 """The longest wait that a server's Retry-After is given."""
 MAX_IN_FLIGHT = 32
 """Pooled connections: 14 a second stay possible up to about two seconds of latency."""
-NOTED_AHEAD = 2
-"""Requests noted as leaving that still wait for their turn: the pace holds with notes of up to a seventh of a
-second, and a process that ends leaves no more than these in doubt without need."""
 
 
 class _SecretKeyAuth(AuthBase):
@@ -99,7 +96,6 @@ class PostscriptClient:
         self._pacer = Pacer(requests_per_second, budget=budget, clock=clock, sleep=sleep)
         self._timeout = timeout_seconds
         self._sleep = sleep
-        self._noting = threading.BoundedSemaphore(NOTED_AHEAD)
         self._calls: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._session = requests.Session()
@@ -133,7 +129,7 @@ class PostscriptClient:
     def send(self, request: wire.Request, *, on_leaving: Callable[[], None] | None = None) -> wire.Answer:
         """Send a request and return its answer; the answer, or the error, knows how many tries it took.
 
-        ``on_leaving`` is called once, shortly before its turn; nothing has left yet.
+        ``on_leaving`` is called once, when its turn has come and nothing has left yet.
 
         Raises
         ------
@@ -168,14 +164,9 @@ class PostscriptClient:
             self._pacer.slow_down(getattr(state, "upcoming_sleep", 0.0))
 
     def _try(self, request: wire.Request, leaving: list[Callable[[], None]]) -> wire.Answer:
+        self._pacer.wait()
         if leaving:
-            # Before the turn, not after it: notes that a slow disk holds up together would leave together.
-            with self._noting:
-                self._pacer.wait_out_pause()
-                leaving.pop()()
-                self._pacer.wait()
-        else:
-            self._pacer.wait()
+            leaving.pop()()
         with self._counting:
             self._calls[request.route] += 1
         try:

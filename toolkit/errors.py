@@ -31,12 +31,13 @@ import traceback
 class ToolkitError(Exception):
     """Base of every error raised on purpose.
 
-    A notebook shows its sentence alone: it says what to do next, and where in the code it was raised helps
-    nobody. ``%debug`` still opens the place.
+    A notebook shows its sentence and its notes alone: they say what to do next, and where in the code it was
+    raised helps nobody. ``%debug`` still opens the place.
     """
 
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
-        return [f"{type(self).__name__}: {self}"]
+        cause = [] if self.__cause__ is None else [f"Because of {type(self.__cause__).__name__}"]
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ()), *cause]
 
 
 class InputError(ToolkitError):
@@ -97,7 +98,7 @@ class ReconciliationError(ToolkitError):
     """Totals that must add up do not; shown with every frame, to be reported."""
 
     def _render_traceback_(self) -> list[str]:
-        return traceback.format_exception(self)
+        return "".join(traceback.format_exception(self)).splitlines()
 
 
 class RunFailedError(ToolkitError):

@@ -34,7 +34,7 @@ class Postscript(Protocol):
     def send(self, request: wire.Request, *, on_leaving: Callable[[], None] | None = None) -> wire.Answer:
         """Send a request; PostscriptError when it was not carried out, or may not have been.
 
-        ``on_leaving`` is called once, shortly before its turn; nothing has left yet.
+        ``on_leaving`` is called once, when its turn has come and nothing has left yet.
         """
 
 

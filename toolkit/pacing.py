@@ -197,15 +197,6 @@ class Pacer:
                 self._sleep(remaining)
                 late = self._clock() - due
 
-    def wait_out_pause(self) -> None:
-        """Block while nobody starts for longer than the wait for a turn."""
-        while (remaining := self._remaining()) > 2 * self._interval / SLOWEST:
-            self._sleep(remaining)
-
-    def _remaining(self) -> float:
-        with self._budget.changing():
-            return self._budget.load().next - self._clock()
-
     def _take(self, late: float) -> float:
         """Take the turn if it has come, and return 0; else return the seconds until it comes."""
         with self._budget.changing():
