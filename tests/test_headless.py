@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
-from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, files_with
 
 from toolkit import headless
 from toolkit.__main__ import command_parser, given_parameters, main
@@ -265,9 +265,6 @@ class Runner:
         [path] = (self.folder / "output" / "runs").glob("*.ipynb")
         return nbformat.read(path, as_version=4)
 
-    def files_with(self, secret: str) -> list[str]:
-        return [str(p) for p in self.folder.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
-
 
 @pytest.fixture
 def runner(tmp_path) -> Runner:
@@ -290,7 +287,7 @@ def test_a_live_run(runner, shop):
     kept = json.loads((runner.folder / "output" / "runs" / f"{SYNC}.json").read_text())
     assert kept == {"status": "completed", "members": found["members"]}
     assert sum(found["members"].values()) > 0
-    assert runner.files_with(KEY) == []
+    assert files_with(runner.folder, KEY) == []
 
 
 @pytest.mark.slow
@@ -351,7 +348,7 @@ def test_a_refused_key_no_key_and_nobody_there(runner, shop):
     """5, 5 and 7; the refused key is in no file."""
     wrong = "sk_wrong_but_secret_all_the_same"
     assert runner(notebook_path(), **access(shop(), wrong))[0] == 5
-    assert runner.files_with(wrong) == []
+    assert files_with(runner.folder, wrong) == []
     assert runner(notebook_path(), POSTSCRIPT_BASE_URL=shop().base_url)[0] == 5
     nowhere = {"POSTSCRIPT_BASE_URL": "http://127.0.0.1:9", "POSTSCRIPT_SECRET_KEY": KEY}
     assert runner(notebook_path(), **nowhere)[0] == 7
@@ -467,7 +464,7 @@ def test_a_secret_in_a_notebook_is_taken_out_and_told(runner):
     assert code == 1
     assert "output/runs/own-" in err
     assert "replaced by ***" in err
-    assert runner.files_with(KEY) == runner.files_with("st_a_shop_token_9") == []
+    assert files_with(runner.folder, KEY) == files_with(runner.folder, "st_a_shop_token_9") == []
     assert "*** ***" in str(runner.saved().cells[1].outputs)
     code, _, err = runner(write_notebook(runner.folder, "1", "print('ana@example.com')"))
     assert code == 0

@@ -1,9 +1,9 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
-from .fixes import FIX_COLUMNS, fix_table, mask_contact, suggest
+from .fixes import FIX_COLUMNS, fix_table, suggest
 from .kinds import number_table
 from .mask_columns import mask_emails, mask_phones, mask_table
-from .masks import mask_email, mask_person, mask_phone, mask_value
+from .masks import mask_contact, mask_email, mask_person, mask_phone, mask_value
 from .quality import domain_table, shared_table
 from .shapes import spelling_table
 from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from .masks import mask_email, mask_person, mask_phone
+from .masks import mask_contact, mask_person
 from .quality import slips_of_usual_domains
 from .shapes import contact_shapes
 from .single import check_region
@@ -66,15 +66,6 @@ def fix_table(contacts: pd.DataFrame, *, default_region: str = "US") -> pd.DataF
 def suggest(contact: str, raw: str, region: str) -> Suggestion | None:
     """Return what a phone or an email was probably meant to be."""
     return suggest_phone(raw, region) if contact == "phone" else suggest_email(raw)
-
-
-def mask_contact(contact: str, raw: str) -> str:
-    """Hide a phone or an email that may be neither.
-
-    >>> mask_contact("email", "ana@gmail,com"), mask_contact("email", "ana@415-555-0123 home")
-    ('a•••@gmail,com', '•••')
-    """
-    return mask_phone(raw) if contact == "phone" else mask_email(raw)
 
 
 def _rows(contacts: pd.DataFrame, contact: str, region: str) -> pd.DataFrame:

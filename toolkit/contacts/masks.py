@@ -50,6 +50,15 @@ def mask_phone(phone: str | None) -> str:
     return f"•••{digits[-2:]}" if len(digits) > 6 else "•••"
 
 
+def mask_contact(contact: str, raw: str) -> str:
+    """Hide a phone or an email that may be neither.
+
+    >>> mask_contact("email", "ana@gmail,com"), mask_contact("email", "ana@415-555-0123 home")
+    ('a•••@gmail,com', '•••')
+    """
+    return mask_phone(raw) if contact == "phone" else mask_email(raw)
+
+
 def mask_value(text: str) -> str:
     """Hide a value where it is, or holds, a contact, as `mask_person` does with a name.
 

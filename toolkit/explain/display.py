@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from toolkit.contacts import mask_email, mask_person, mask_phone
+from toolkit.contacts import mask_contact, mask_email, mask_person, mask_phone
 from toolkit.mapping import kind_of, number_text
 
 MAX_SHOWN: Final = 80
@@ -56,7 +56,7 @@ class Display:
         """Return what should be a contact of the *kind* ``email`` or ``phone``, hidden whatever it is."""
         if self.show_contacts or len(contact) > _MAX_READ:
             return self.text(contact)
-        return self.text(mask_email(contact) if kind == "email" else mask_phone(contact))
+        return self.text(mask_contact(kind, contact))
 
     def person(self, person: str) -> str:
         """Return a person's name, such as ``user:c_1042``, or an id of the same form; plain digits stay."""
