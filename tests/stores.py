@@ -114,7 +114,7 @@ class Store:
             return {"event_ids": ["e"]}
         row = self.people.get(request.path.rpartition("/")[2])
         if row is None:
-            raise RejectedError("404", status_code=404)
+            raise RejectedError("404", status_code=404, from_postscript=True)
         if request.method == "PATCH":
             row["properties"] = {**row["properties"], **request.body["properties"]}
         return {**row, "properties": dict(row["properties"])}

@@ -118,7 +118,7 @@ class Store:
         if request.method == "GET" and request.path.count("/") == 4:
             found = self.people.get(request.path.rpartition("/")[2])
             if found is None:
-                raise RejectedError("404", status_code=404)
+                raise RejectedError("404", status_code=404, from_postscript=True)
             return found
         if request.method == "GET":
             asked = {value for name, value in request.query if name.endswith("__in")}
@@ -520,7 +520,7 @@ def refuse(method, error, *, subscriber="", times=1_000_000):
 @pytest.mark.parametrize(
     ("error", "end"),
     [
-        (RejectedError("404", status_code=404), ("waiting", "SUBSCRIBER_GONE")),
+        (RejectedError("404", status_code=404, from_postscript=True), ("waiting", "SUBSCRIBER_GONE")),
         (RejectedError("400", status_code=400), ("rejected", "REJECTED_BY_POSTSCRIPT")),
         (ServerError("503", status_code=503), ("failed", "TRANSPORT_FAILED")),
         (UnreachableError("no answer"), ("failed", "TRANSPORT_FAILED")),
@@ -641,7 +641,7 @@ def test_events_that_are_all_refused_stop_the_run(ledger):
     """Then it is not one event's fault: what is left stays due, and the next run gets beyond it."""
     count = 200
     store = Store({n: [] for n in range(count)}, page_size=1000)
-    store.fault = refuse("POST", RejectedError("404", status_code=404))
+    store.fault = refuse("POST", RejectedError("404", status_code=404, from_postscript=True))
     run = deliver([word(n, "vip") for n in range(count)], store, ledger)
     assert run.record.status == "failed"
     left = Counter(states(ledger).values())

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -73,6 +73,8 @@ class PostscriptClient:
         How long to wait for a connection, and for an answer.
     clock, sleep
         Seconds that only go forward, and how to wait; for tests.
+    transport
+        What carries the requests instead of a pool of connections; for tests.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class PostscriptClient:
         timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        transport: BaseAdapter | None = None,
     ) -> None:
         self._base_url = check_base_url(base_url)
         key = check_key(secret_key)
@@ -104,7 +107,7 @@ class PostscriptClient:
         # A proxy of the environment must not be asked for this machine itself.
         self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
         # No retries in the pool: every try must pass the pacer.
-        adapter = HTTPAdapter(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
+        adapter = transport or HTTPAdapter(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -281,7 +284,11 @@ def _read(request: wire.Request, status_code: int, kind: str, text: str) -> wire
         return wire.Answer(status_code=status_code, json=_json_of(request, status_code, kind, text))
     message, error_code = wire.error_message(text)
     said = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
-    facts = {"status_code": status_code, "error_code": error_code}
+    facts: dict[str, Any] = {
+        "status_code": status_code,
+        "error_code": error_code,
+        "from_postscript": "json" in kind and wire.is_json_object(text),
+    }
     if status_code in {401, 403}:
         raise InvalidAuthenticationError(f"{said}. {_KEY_HELP}", **facts)
     if status_code == 429:

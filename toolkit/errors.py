@@ -109,13 +109,20 @@ class PostscriptError(ToolkitError):
     """The Postscript API refused a request or could not be reached."""
 
     def __init__(
-        self, message: str, *, status_code: int | None = None, error_code: int | None = None
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        error_code: int | None = None,
+        from_postscript: bool = False,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         """HTTP status code; None when no answer came."""
         self.error_code = error_code
         """Postscript's own number, where the answer had one."""
+        self.from_postscript = from_postscript
+        """True when the refusal is a JSON object, as Postscript's own are; a gateway answers with a page."""
         self.tries = 1
         """Times the request was sent."""
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from .errors import ServerError
+from .errors import RejectedError, ServerError
 
 AUDIENCES_PROPERTY = "Segment Audiences"
 ENTERED = "Segment_Audience_Entered"
@@ -228,8 +228,11 @@ def format_time(moment: datetime) -> str:
 
 
 def is_gone(error: Exception) -> bool:
-    """Tell whether a refusal means that there is no such subscriber: 404, or 400 on a read by id."""
-    return getattr(error, "status_code", None) in {400, 404}
+    """Tell whether a refusal means that there is no such subscriber: 404, or 400 on a read by id.
+
+    Only Postscript itself can know: a gateway's page with the same status code says nothing of a subscriber.
+    """
+    return isinstance(error, RejectedError) and error.from_postscript and error.status_code in {400, 404}
 
 
 def _is_record(row: Any) -> bool:
@@ -269,6 +272,14 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     if isinstance(value, list) and all(isinstance(key, str) for key in value):
         return tuple(value)
     return None
+
+
+def is_json_object(text: str) -> bool:
+    """Tell whether a body is a JSON object, as every answer of Postscript's is."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def error_message(text: str) -> tuple[str, int | None]:

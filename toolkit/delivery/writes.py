@@ -81,7 +81,7 @@ class Writer:
         try:
             record = wire.parse_record(self._postscript.send(wire.get_subscriber(write.subscriber_id)))
         except PostscriptError as error:
-            if isinstance(error, RejectedError) and wire.is_gone(error):
+            if wire.is_gone(error):
                 self._gone(write.rows)
             else:
                 self._outcomes.fail(write.rows, error)
@@ -160,7 +160,7 @@ class Writer:
         try:
             self._postscript.send(wire.get_subscriber(write.subscriber_id))
         except PostscriptError as error:
-            return isinstance(error, RejectedError) and wire.is_gone(error)
+            return wire.is_gone(error)
         return False
 
     def _gone(self, rows: Sequence[int]) -> None:
