@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import gzip
+import io
 import itertools
 import json
 import math
@@ -28,6 +30,7 @@ from toolkit.errors import (
     UnreachableError,
 )
 from toolkit.pacing import Pacer
+from toolkit.transport import MAX_ANSWER_BYTES
 
 KEY = "sk_test_4f9a_never_shown"
 TOKEN = "sk_shop_77c1_never_shown"
@@ -89,6 +92,32 @@ def break_off(handler):
     answer(200, '{"ok"', Content_Length=500)(handler)
 
 
+def drip(part):
+    """Answer as a server should, but each byte of one part long after the last."""
+
+    def act(handler):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n"
+        body = b'{"ok": true}'
+        quick, slow = (b"", head + body) if part == "headers" else (head, body)
+        handler.wfile.write(quick)
+        for place in range(len(slow)):
+            if handler.server.over.wait(0.06):
+                return
+            handler.wfile.write(slow[place : place + 1])
+
+    act.__name__ = f"drip {part}"
+    return act
+
+
+def raw(text):
+    """Answer these bytes and close the connection."""
+
+    def act(handler):
+        handler.wfile.write(text)
+
+    return act
+
+
 def silent(handler):
     """Close the connection in an orderly way, saying nothing."""
 
@@ -115,6 +144,7 @@ class Faulty:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 64
 
             def handle_error(self, *_):
                 pass  # a client that gave up is what these tests are about
@@ -287,6 +317,9 @@ def test_a_pause_holds_those_who_already_wait(fake_time):
 # --- trouble, and what is repeated ------------------------------------------------------------------------
 
 
+DRIPS = [drip("headers"), drip("body")]
+
+
 def named(trouble):
     return trouble.__name__ if callable(trouble) else str(trouble)
 
@@ -296,7 +329,7 @@ FINAL = [400, 404, 405, 409, 413, 422, 501]
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE], ids=["GET", "PATCH"])
-@pytest.mark.parametrize("trouble", [*TRANSIENT, reset, silent, hang, break_off], ids=named)
+@pytest.mark.parametrize("trouble", [*TRANSIENT, reset, silent, hang, break_off, *DRIPS], ids=named)
 def test_what_is_repeatable_is_repeated(play, request_, trouble):
     """A read or write that met passing trouble is sent again, and its answer counts the tries."""
     fault = answer(trouble, "{}") if isinstance(trouble, int) else trouble
@@ -328,7 +361,9 @@ def test_a_refused_key_is_final(play, request_, status_code):
     assert "POSTSCRIPT_SECRET_KEY" in str(outcome)
 
 
-@pytest.mark.parametrize("trouble", [408, 500, 502, 503, 504, reset, silent, hang, break_off], ids=named)
+@pytest.mark.parametrize(
+    "trouble", [408, 500, 502, 503, 504, reset, silent, hang, break_off, *DRIPS], ids=named
+)
 def test_an_event_is_never_sent_twice(play, trouble):
     """A custom event that may have been taken is not repeated: a second one could be a second text."""
     fault = answer(trouble, "{}") if isinstance(trouble, int) else trouble
@@ -411,9 +446,19 @@ def test_429_pauses_every_thread(fake_time):
 
 def test_retry_after_is_honoured(fake_time):
     """A server that says how long to wait is given that long; a foolish number is cut."""
-    for asked, waited in [("7", 7), ("86400", 60), ("soon", 0), ("-5", 0)]:
+    date = "Wed, 04 Mar 2026 05:06:07 GMT"
+    for asked, waited in [
+        ("7", 7),
+        ("86400", 60),
+        ("soon", 0),
+        ("-5", 0),
+        ("Wed, 04 Mar 2026 05:06:16 GMT", 9),
+        ("Wed, 04 Mar 2026 04:00:00 GMT", 0),
+        ("Thu, 05 Mar 2026 05:06:07 GMT", 60),
+        ("Wed, 99 Mar 2026 05:06:16", 0),
+    ]:
         begun = fake_time.now
-        script = (answer(429, "{}", Retry_After=asked), answer())
+        script = (answer(429, "{}", Retry_After=asked, Date=date), answer())
         with Faulty(*script) as server, connect(server.url, fake_time) as client:
             client.send(READ)
         assert waited <= fake_time.now - begun <= waited + 1
@@ -475,6 +520,98 @@ def test_any_error_body_leads_to_the_same_error(play, body):
     assert len(str(outcome)) < 300
 
 
+BODIES = {
+    "json": ('{"error_message": "No."}', "application/json"),
+    "html": ("<html><head><title>Oh</title></head><body>Bad  <b>gate</b></body></html>", "text/html"),
+    "html as json": ("<h1>Oh</h1>", "application/json"),
+    "none": ("", ""),
+}
+REFUSED_ANYHOW = [300, 301, 302, 303, 307, 308, 400, 404, 405, 409, 410, 413, 414, 422, 431, 451, 501]
+
+
+@pytest.mark.parametrize(
+    "status_code", [*REFUSED_ANYHOW, 401, 403, 408, 423, 429, 500, 502, 503, 504, 520, 599]
+)
+@pytest.mark.parametrize("form", BODIES)
+def test_what_each_refusal_leads_to(play, status_code, form):
+    """The status code decides the error and whether it is sent again; the body decides only the words."""
+    expected = RejectedError
+    if status_code in {401, 403}:
+        expected = InvalidAuthenticationError
+    elif status_code == 429:
+        expected = RateLimitError
+    elif status_code not in REFUSED_ANYHOW:
+        expected = ServerError
+    is_passing = expected in {RateLimitError, ServerError}
+    body, kind = BODIES[form]
+    for request in (READ, WRITE, EVENT):
+        is_lost = request is EVENT and expected is ServerError and status_code != 423
+        is_repeated = is_passing and not is_lost
+        outcome, seen = play(request, answer(status_code, body, kind))
+        assert type(outcome) is (LostAnswerError if is_lost else expected)
+        assert (outcome.status_code, len(seen)) == (status_code, request.max_tries if is_repeated else 1)
+        assert outcome.from_postscript is (form == "json")
+        sentence = str(outcome)
+        assert sentence.startswith(f"{request.route} answered {status_code}")
+        assert not {*"<>\n"} & {*sentence}
+        assert sentence.endswith(".")
+        assert ("No." in sentence, "gate" in sentence) == (form == "json", form == "html")
+        assert "POSTSCRIPT_BASE_URL" in sentence or is_passing or form == "json" or status_code in {401, 403}
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CUT = {
+    "in the status line": b"HTTP/1.1 2",
+    "in the headers": HEAD,
+    "in the length": HEAD + b"Content-Length: 12\r\n\r\n",
+    "in a body with a length": HEAD + b'Content-Length: 14\r\n\r\n{"ok": true}',
+    "in a chunk": HEAD + b'Transfer-Encoding: chunked\r\n\r\ne\r\n{"ok": true}',
+    "after the first chunk": HEAD + b'Transfer-Encoding: chunked\r\n\r\nc\r\n{"ok": true}\r\n',
+    "before the first chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
+    "in a body without a length": HEAD + b'\r\n{"ok": tr',
+    "after the headers": HEAD + b"\r\n",
+    "in a packed body": HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b'{"ok": true}')[:12],
+}
+
+
+@pytest.mark.parametrize("text", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("request_", [READ, WRITE, EVENT], ids=["GET", "PATCH", "POST"])
+def test_half_an_answer_is_none(play, request_, text):
+    """An answer that breaks off anywhere is sent for again, and is the lost answer of a custom event."""
+    outcome, seen = play(request_, raw(text), answer())
+    if request_ is EVENT:
+        assert type(outcome) is LostAnswerError
+        assert len(seen) == 1
+    else:
+        assert (outcome.json, outcome.tries) == ({"ok": True}, 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status_code", "is_packed", "error"),
+    [
+        (READ, 200, False, RejectedError),
+        (READ, 200, True, RejectedError),
+        (EVENT, 200, False, LostAnswerError),
+        (READ, 409, True, RejectedError),
+    ],
+)
+def test_an_answer_has_a_bound(play, request_, status_code, is_packed, error):
+    """More than any page of subscribers is read no further, and not asked for again; a refusal is cut."""
+    text = b'"' + b"x" * MAX_ANSWER_BYTES + b'"'
+    body, headers = (gzip.compress(text, 1), {"Content_Encoding": "gzip"}) if is_packed else (text, {})
+    outcome, seen = play(request_, answer(status_code, body, **headers))
+    assert (type(outcome), len(seen)) == (error, 1)
+    assert outcome.status_code == (409 if status_code == 409 else None)
+    assert ("16 MB" in str(outcome)) is (request_ is READ and status_code == 200)
+
+
+def test_a_refusal_that_breaks_off_is_still_one(play):
+    """Its status code came, so it is neither sent again nor a lost answer."""
+    for request in (READ, WRITE, EVENT):
+        outcome, seen = play(request, answer(422, '{"error', Content_Length=500))
+        assert (type(outcome), outcome.status_code, len(seen)) == (RejectedError, 422, 1)
+
+
 # --- the key stays here -----------------------------------------------------------------------------------
 
 
@@ -518,7 +655,7 @@ def test_netrc_does_not_replace_the_key_elsewhere(tmp_path, monkeypatch, fake_ti
     def send(_adapter, request, **_options):
         sent.append(request)
         found = requests.Response()
-        found.status_code, found.url, found._content, found.request = 200, request.url, b"{}", request
+        found.status_code, found.url, found.raw, found.request = 200, request.url, io.BytesIO(b"{}"), request
         found.headers["Content-Type"] = "application/json"
         return found
 
@@ -670,3 +807,19 @@ def test_what_is_noted_on_leaving_is_noted_once_and_at_its_turn(fake_time):
         client.send(EVENT, on_leaving=lambda: begun.append(fake_time.now))
         assert [method for method, *_ in server.seen] == ["GET", "POST", "POST"]
     assert begun == pytest.approx([100 + 1 / 14])
+
+
+def test_requests_whose_notes_end_together_do_not_leave_together(fake_time):
+    """A disk that stood still lets many notes end at once; a second passes before the sixteenth leaves."""
+    together = threading.Barrier(20)
+    ended = []
+
+    def note():
+        together.wait(10)
+        ended.append(fake_time.now)
+
+    with Faulty(answer()) as server, connect(server.url, fake_time) as client, ThreadPoolExecutor(20) as pool:
+        for _ in pool.map(lambda _: client.send(EVENT, on_leaving=note), range(20)):
+            pass
+        assert len(server.seen) == 20
+    assert fake_time.now >= ended[0] + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -12,8 +13,17 @@ import time
 
 import pytest
 
-from toolkit.errors import SettingsError
-from toolkit.pacing import RECOVERY_SECONDS, OwnBudget, Pacer, SharedBudget, Turns, shared_folder
+from toolkit.client import PostscriptClient
+from toolkit.errors import ParameterError, SettingsError
+from toolkit.pacing import (
+    RECOVERY_SECONDS,
+    OwnBudget,
+    Pacer,
+    SharedBudget,
+    Turns,
+    shared_folder,
+    this_machine,
+)
 from toolkit.sandbox import Sandbox
 
 CALLS = """
@@ -27,8 +37,10 @@ class Told(pacing.SharedBudget):
     "The budget, telling when each turn is over: a machine that is busy delays what is sent, not that."
 
     def save(self, turns):
+        is_turn = turns.next != self.load().next
         super().save(turns)
-        sys.stdout.write(f"{turns.next!r}\\n")
+        if is_turn:
+            sys.stdout.write(f"{turns.next!r}\\n")
 
 
 client.SharedBudget = Told
@@ -137,17 +149,87 @@ def test_another_key_has_a_budget_of_its_own(tmp_path):
         assert again.load().next > time.monotonic() + 50
 
 
+def test_two_machines_with_one_folder_keep_clocks_of_their_own(tmp_path):
+    """A machine that has run for months does not hold one up that just started."""
+    old, new = (SharedBudget(tmp_path, "url", "key", machine=name) for name in ("old", "new"))
+    with old.changing():
+        old.save(Turns(next=time.monotonic() + 60))
+    with new.changing():
+        assert new.load() == Turns()
+    assert len([*tmp_path.glob("*.turns")]) == 2
+    assert this_machine() == this_machine() != ""
+
+
+@pytest.mark.parametrize("pace", [0, -1, math.nan, math.inf, -math.inf])
+def test_a_pace_that_is_none_is_refused(pace):
+    """The sentence names the parameter and says what to give."""
+    with pytest.raises(ParameterError, match=r"requests_per_second is .*; give a number above 0\."):
+        PostscriptClient("http://127.0.0.1:9", "sk_x", requests_per_second=pace)
+
+
+def most_in_a_second(times):
+    return max(sum(start <= at < start + 1 for at in times) for start in times)
+
+
+@pytest.mark.parametrize(("pace", "most"), [(14, 15), (14.5, 15), (15, 15), (5, 6), (0.5, 1)])
+def test_what_was_held_up_does_not_leave_together(pace, most):
+    """However many come at once from their turns, and again a moment later, no second holds too many."""
+    clock, left = FakeTime(), []
+    pacer = Pacer(pace, clock=clock.clock, sleep=clock.sleep)
+    for _ in range(60):
+        pacer.leave()
+        left.append(clock.now)
+    assert most_in_a_second(left) == most
+
+
+@pytest.mark.parametrize("pace", [1, 5, 14, 15])
+def test_a_delay_after_the_turn_does_not_slow_the_pace(pace):
+    """A ledger that takes 100 ms for a note, now and then 30 more, holds nothing up by itself."""
+    clock, chance, left = FakeTime(), random.Random(1), []
+    pacer = Pacer(pace, clock=clock.clock, sleep=clock.sleep)
+    for number in range(1000):
+        clock.now = max(clock.now, 1000 + number / pace + 0.1 + chance.choice([0, 0, 0.03]))
+        pacer.leave()
+        left.append(clock.now)
+    assert 999 / (left[-1] - left[0]) >= 0.97 * pace
+    assert most_in_a_second(left) <= 15
+
+
+def test_the_bound_counts_what_other_processes_sent(tmp_path):
+    """Two budgets of one file, as in two processes, let fifteen leave together, not thirty."""
+    clock = FakeTime()
+    clock.now = time.monotonic()
+    begun, pacers = clock.now, []
+    for _ in range(2):
+        budget = SharedBudget(tmp_path, "url", "key")
+        pacers.append(Pacer(14, budget=budget, clock=clock.clock, sleep=clock.sleep))
+    for number in range(15):
+        pacers[number % 2].leave()
+    assert clock.now == begun
+    pacers[1].leave()
+    assert clock.now > begun + 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"torn",
-        struct.pack("<3d", math.nan, 1.0, 0.0),
-        struct.pack("<3d", 1e12, 1.0, 0.0),
-        struct.pack("<3d", 0.0, 7.0, 0.0),
-        struct.pack("<3d", 0.0, 0.5, 1e12),
+        struct.pack("<18d", math.nan, 1.0, *[0.0] * 16),
+        struct.pack("<18d", 1e12, 1.0, *[0.0] * 16),
+        struct.pack("<18d", 0.0, 7.0, *[0.0] * 16),
+        struct.pack("<18d", 0.0, 0.5, 1e12, *[0.0] * 15),
+        struct.pack("<18d", 0.0, 0.5, *[0.0] * 15, 1e12),
     ],
-    ids=["empty", "torn", "no number", "before the machine started", "too fast", "cut in the future"],
+    ids=[
+        "empty",
+        "torn",
+        "no number",
+        "before the machine started",
+        "too fast",
+        "cut in the future",
+        "left in the future",
+    ],
 )
 def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
     """Whatever a crash or a restart of the machine left behind, nobody waits for ever."""
@@ -156,8 +238,9 @@ def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
     path.write_bytes(content)
     with budget.changing():
         assert budget.load() == Turns()
-        budget.save(Turns(next=5.0, speed=0.5, cut_at=4.0))
-        assert budget.load() == Turns(next=5.0, speed=0.5, cut_at=4.0)
+        kept = Turns(next=5.0, speed=0.5, cut_at=4.0, left=tuple(map(float, range(15))))
+        budget.save(kept)
+        assert budget.load() == kept
 
 
 def test_the_key_is_not_in_the_folder(tmp_path):

@@ -63,7 +63,8 @@ ALLOWED = {
     "plan_file": CORE | {"artefacts"},
     "ledger": CORE,
     "pacing": {"errors"},
-    "client": CORE | {"pacing"},
+    "transport": set(),
+    "client": CORE | {"pacing", "transport"},
     "sandbox": {"errors", "settings", "wire", "sandbox"},
     "migrations": set(),
     "widgets": CORE,
@@ -73,8 +74,8 @@ ALLOWED = {
     "__main__": {"headless"},
 }
 HOMES = {
-    "requests": {"client", "headless"},  # the second for alerts, which are no calls of Postscript
-    "urllib3": {"client"},
+    "requests": {"client", "transport", "headless"},  # the last for alerts, which are no calls of Postscript
+    "urllib3": {"transport"},
     "filelock": {"pacing"},
     "platformdirs": {"pacing"},
     "sqlalchemy": {"ledger", "migrations"},

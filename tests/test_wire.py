@@ -391,7 +391,7 @@ def test_times(text, seconds):
         ),
         pytest.param(
             " <html><body>Bad gateway</body></html>\n",
-            ("<html><body>Bad gateway</body></html>", None),
+            ("Bad gateway", None),
             id="E6, HTML",
         ),
         pytest.param("", ("", None), id="E6, empty"),

@@ -10,15 +10,17 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -35,9 +37,10 @@ from .errors import (
 )
 from .pacing import OwnBudget, Pacer, SharedBudget, shared_folder
 from .settings import load_settings
+from .transport import MAX_ANSWER_BYTES, Adapter, AnswerTooLargeError, read_body
 
 TIMEOUT_SECONDS = (5.0, 10.0)
-"""To connect, and between two bytes of the answer (the official integration waits 10 s)."""
+"""To connect, and for the whole answer (the official integration waits 10 s)."""
 MAX_PAUSE_SECONDS = 60
 """The longest wait that a server's Retry-After is given."""
 MAX_IN_FLIGHT = 32
@@ -70,7 +73,7 @@ class PostscriptClient:
         Pace of all calls together; Postscript refuses more than 15. Other processes of this user that call
         the same address with the same key share it, unless *clock* is not the machine's own.
     timeout_seconds
-        How long to wait for a connection, and for an answer.
+        How long to wait for a connection, and for the whole of an answer, however slowly it comes.
     clock, sleep
         Seconds that only go forward, and how to wait; for tests.
     transport
@@ -106,8 +109,7 @@ class PostscriptClient:
         self._session.headers.update({"Accept": "application/json", "User-Agent": "audience-toolkit"})
         # A proxy of the environment must not be asked for this machine itself.
         self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
-        # No retries in the pool: every try must pass the pacer.
-        adapter = transport or HTTPAdapter(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
+        adapter = transport or Adapter(before_leaving=self._pacer.leave, pool_maxsize=MAX_IN_FLIGHT)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -182,18 +184,17 @@ class PostscriptClient:
                 headers={} if request.body is None else {"Content-Type": "application/json"},
                 timeout=self._timeout,
                 allow_redirects=False,
+                stream=True,
             ) as response:
-                response.encoding = "utf-8"
-                status_code, kind = response.status_code, response.headers.get("Content-Type", "")
-                pause = response.headers.get("Retry-After", "")
-                text = response.text
+                status_code, headers = response.status_code, response.headers
+                text = read_body(response).decode("utf-8", "replace")
         except requests.exceptions.RequestException as error:
             raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
         for secret in self._secrets:  # should a server ever echo it
             text = text.replace(secret, "•••")
-        if status_code in {429, 503} and pause.isascii() and pause.isdigit():
-            self._pacer.pause(min(int(pause[:9]), MAX_PAUSE_SECONDS))
-        return _read(request, status_code, kind, text)
+        if status_code in {429, 503} and (pause := _asked_pause(headers)):
+            self._pacer.pause(min(pause, MAX_PAUSE_SECONDS))
+        return _read(request, status_code, headers, text)
 
 
 def check_key(secret_key: str) -> str:
@@ -237,6 +238,25 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _asked_pause(headers: Mapping[str, str]) -> float:
+    """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none.
+
+    >>> date = "Wed, 04 Mar 2026 05:06:07 GMT"
+    >>> _asked_pause({"Retry-After": "Wed, 04 Mar 2026 05:06:10 GMT", "Date": date})
+    3.0
+    """
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return int(asked[:9])
+    try:
+        until = parsedate_to_datetime(asked)
+        # The server's own clock, where it shows it: ours may be an hour off.
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
+        return 0.0
+
+
 def _is_worth_repeating(error: BaseException, request: wire.Request) -> bool:
     if isinstance(error, RateLimitError):
         return True
@@ -254,6 +274,12 @@ def _no_answer(
     """Turn a transport fault into the error that says whether the request may have been carried out."""
     if isinstance(error, requests.exceptions.InvalidURL):
         return RejectedError(f"{base_url} is not an address that can be called.")
+    if isinstance(error, AnswerTooLargeError) and request.repeatable:
+        megabytes = MAX_ANSWER_BYTES // 1024**2
+        return RejectedError(
+            f"{request.route} answered with more than {megabytes} MB, which is no answer of Postscript's. "
+            "Check POSTSCRIPT_BASE_URL."
+        )
     never_left = isinstance(error, requests.exceptions.ConnectTimeout) or _was_refused(error)
     if request.repeatable or never_left:
         return UnreachableError(
@@ -278,17 +304,14 @@ def _was_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _read(request: wire.Request, status_code: int, kind: str, text: str) -> wire.Answer:
+def _read(request: wire.Request, status_code: int, headers: Mapping[str, str], text: str) -> wire.Answer:
     """Turn a status code and body into an answer or the error it stands for."""
     if 200 <= status_code < 300:
-        return wire.Answer(status_code=status_code, json=_json_of(request, status_code, kind, text))
+        return wire.Answer(status_code=status_code, json=_json_of(request, status_code, headers, text))
     message, error_code = wire.error_message(text)
     said = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
-    facts: dict[str, Any] = {
-        "status_code": status_code,
-        "error_code": error_code,
-        "from_postscript": "json" in kind and wire.is_json_object(text),
-    }
+    is_ours = "json" in headers.get("Content-Type", "") and wire.is_json_object(text)
+    facts: dict[str, Any] = {"status_code": status_code, "error_code": error_code, "from_postscript": is_ours}
     if status_code in {401, 403}:
         raise InvalidAuthenticationError(f"{said}. {_KEY_HELP}", **facts)
     if status_code == 429:
@@ -297,6 +320,10 @@ def _read(request: wire.Request, status_code: int, kind: str, text: str) -> wire
         if not request.repeatable and status_code not in wire.REFUSED_UNREAD:
             raise LostAnswerError(f"{said}: it may or may not have been carried out.", **facts)
         raise ServerError(f"{said}. Run again later.", **facts)
+    if 300 <= status_code < 400:
+        said = f"{said}. Redirects are not followed: check POSTSCRIPT_BASE_URL."
+    elif not is_ours:
+        said = f"{said}. Postscript's own answers are JSON: check POSTSCRIPT_BASE_URL."
     raise RejectedError(said, **facts)
 
 
@@ -307,21 +334,23 @@ _KEY_HELP = (
 )
 
 
-def _json_of(request: wire.Request, status_code: int, kind: str, text: str) -> object:
+def _json_of(request: wire.Request, status_code: int, headers: Mapping[str, str], text: str) -> object:
     """Return the parsed body; None for the empty answer to a write.
 
     Anything else that is not JSON comes from somebody else, a proxy's sign-in page say: a read must never
-    take it for "nobody found", nor a write for "done".
+    take it for an empty list, nor a write for "done".
     """
-    if "json" in kind:
+    if "json" in headers.get("Content-Type", ""):
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
             pass
-    if request.method != "GET" and not text.strip():
+    # Headers that break off look like an empty answer, unless that has to announce itself.
+    is_announced = status_code == 204 or "Content-Length" in headers or "Transfer-Encoding" in headers
+    if request.method != "GET" and not text.strip() and is_announced:
         return None
     said = f"{request.route} answered {status_code} with something that is not JSON"
     if not request.repeatable:
         raise LostAnswerError(f"{said}: it may or may not have been carried out.", status_code=status_code)
-    # 502, as a proxy's fault is told: it is tried again.
+    # 502, as a gateway's fault is: it is tried again.
     raise ServerError(f"{said}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)

@@ -1,14 +1,16 @@
 """When a request may leave: evenly spaced over all threads and all processes that use one key.
 
 Postscript counts requests for the shop, whoever sends them. So the next start is kept in a small file that
-every process of this user opens for the same key; two runs at once take turns. After a refusal (429) all of
-them slow down, because the official integration may be using the same budget, and recover little by little.
+every process of this user on this machine opens for the same key; two runs at once take turns. After a
+refusal (429) all of them slow down, because the official integration may use the same budget, and recover
+little by little. Two machines share in that way alone: each learns of the other only through a 429.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import struct
 import threading
 import time
@@ -21,13 +23,17 @@ from typing import Protocol
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from .errors import SettingsError
+from .errors import ParameterError, SettingsError
 
 SLOWER = 0.75
 """What a refusal leaves of the pace."""
 SLOWEST = 0.1
 RECOVERY_SECONDS = 120.0
 """From a standstill to the full pace; a quarter comes back in thirty seconds."""
+MOST_A_SECOND = 15
+"""Requests that Postscript takes from a shop in any second."""
+_SECOND = 1.02
+"""A second, and what the way there may take from it."""
 _PUNCTUAL = 0.02
 """Share of the time between two turns by which one may begin late without shifting the next."""
 _KEPT_SECONDS = 24 * 3600
@@ -40,10 +46,12 @@ class Turns:
     """The state of one budget, in seconds of a clock that all its users share."""
 
     next: float = float("-inf")
-    """Nobody starts before this."""
+    """No request starts before this."""
     speed: float = 1.0
     """Share of the pace that was left when it was last cut."""
     cut_at: float = float("-inf")
+    left: tuple[float, ...] = ()
+    """When the last requests left, oldest first."""
 
     def speed_at(self, now: float) -> float:
         """Return the share of the pace that may be used, 0 to 1."""
@@ -86,15 +94,17 @@ class OwnBudget:
 
 
 class SharedBudget:
-    """The turns of all processes of this user that call one address with one key.
+    """The turns of all processes of this user on one machine that call one address with one key.
 
-    The file is named by a fingerprint of both; the key is not in it.
+    The file is named by a fingerprint of all three; the key is not in it. Machines with one home folder keep
+    a file each: a clock that counts from the start of a machine means nothing on another.
     """
 
-    _FORM = struct.Struct("<3d")
+    _FORM = struct.Struct(f"<{3 + MOST_A_SECOND}d")
 
-    def __init__(self, folder: Path, *secrets: str) -> None:
-        name = hashlib.sha256("\x1f".join(secrets).encode()).hexdigest()[:24]
+    def __init__(self, folder: Path, *secrets: str, machine: str = "") -> None:
+        names = (machine or this_machine(), *secrets)
+        name = hashlib.sha256("\x1f".join(names).encode()).hexdigest()[:24]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _drop_old(folder)
@@ -120,18 +130,19 @@ class SharedBudget:
             found = self._path.read_bytes()
         if len(found) != self._FORM.size:
             return Turns()
-        start, speed, cut_at = self._FORM.unpack(found)
+        start, speed, cut_at, *left = self._FORM.unpack(found)
         now = time.monotonic()
-        if not max(start, cut_at) - now < _LONGEST_HOLD_SECONDS or not SLOWEST <= speed <= 1:
+        if not max(start, cut_at, *left) - now < _LONGEST_HOLD_SECONDS or not SLOWEST <= speed <= 1:
             return Turns()
-        return Turns(next=start, speed=speed, cut_at=cut_at)
+        return Turns(next=start, speed=speed, cut_at=cut_at, left=tuple(left))
 
     def save(self, turns: Turns) -> None:
         """Keep the turns."""
-        # One write of 24 bytes over the old ones: a process that is killed leaves the old or the new.
+        left = (*[float("-inf")] * MOST_A_SECOND, *turns.left)[-MOST_A_SECOND:]
+        # One write of 144 bytes over the old ones: a process that is killed leaves the old or the new.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at))
+            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at, *left))
         finally:
             os.close(descriptor)
 
@@ -156,6 +167,13 @@ def shared_folder(named: str = "") -> Path:
     return Path(named) if named else user_cache_path("audience-toolkit") / "pace"
 
 
+def this_machine() -> str:
+    """Name this machine's clock: the start of Linux that it counts from, else the machine."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return platform.node()
+
+
 def _drop_old(folder: Path) -> None:
     """Remove what no run has used for a day."""
     oldest = time.time() - _KEPT_SECONDS
@@ -177,7 +195,13 @@ class Pacer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not 0 < requests_per_second < float("inf"):
+            raise ParameterError(
+                f"requests_per_second is {requests_per_second}; give a number above 0. Postscript allows 15."
+            )
         self._interval = 1 / requests_per_second
+        self._most = min(int(requests_per_second) + 1, MOST_A_SECOND)
+        self._is_bounded = requests_per_second <= MOST_A_SECOND
         self._budget = budget or OwnBudget()
         self._clock = clock
         self._sleep = sleep
@@ -211,6 +235,25 @@ class Pacer:
             self._budget.save(replace(turns, next=start + gap))
             return 0.0
 
+    def leave(self) -> None:
+        """Block until one more may leave: in any second one more than the pace, and never more than 15.
+
+        A slow note, or a machine that stood still, holds requests up after their turns; they must not leave
+        together then. A pace above Postscript's limit is for a stand-in, and is not bounded.
+        """
+        while self._is_bounded and (remaining := self._let_out()) > 0:
+            self._sleep(remaining)
+
+    def _let_out(self) -> float:
+        """Note that one leaves, and return 0; else return the seconds until it may."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            last = turns.left[-self._most :]
+            if len(last) == self._most and last[0] + _SECOND > now:
+                return last[0] + _SECOND - now
+            self._budget.save(replace(turns, left=(*turns.left, now)[-MOST_A_SECOND:]))
+            return 0.0
+
     def pause(self, seconds: float) -> None:
         """Let nobody start for that long."""
         with self._budget.changing():
@@ -225,4 +268,5 @@ class Pacer:
             is_new = now - turns.cut_at > 1.0
             speed = max(SLOWEST, turns.speed_at(now) * SLOWER) if is_new else turns.speed
             cut_at = now if is_new else turns.cut_at
-            self._budget.save(Turns(next=max(turns.next, now + seconds), speed=speed, cut_at=cut_at))
+            start = max(turns.next, now + seconds)
+            self._budget.save(replace(turns, next=start, speed=speed, cut_at=cut_at))

@@ -306,6 +306,10 @@ def error_message(text: str) -> tuple[str, int | None]:
 
 
 def _scrub(text: str) -> str:
-    """Shorten a server's sentence and hide any email or phone in it."""
-    text = re.sub(r"[^\s\"'<>]+(?:@|%40)[^\s\"'<>]+", "•••@•••", text.strip()[:2000])
+    """Shorten a server's sentence to one line of words, and hide any email or phone in it."""
+    text = text.strip()[:2000]
+    if text.startswith("<"):  # a gateway's page
+        text = re.sub(r"<(script|style)\b.*?</\1|<[^>]*>?", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    text = " ".join(text.split())
+    text = re.sub(r"[^\s\"'<>]+(?:@|%40)[^\s\"'<>]+", "•••@•••", text)
     return re.sub(r"\+?[0-9][0-9 ().-]{5,}[0-9]", "•••", text)[:200]
