@@ -92,6 +92,47 @@ def test_a_revoked_key_is_401_from_then_on(sandbox):
     assert ask(sandbox, "GET", f"{API}/me", key="sk_partner_sandbox", headers=pair).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("127.0.0.1", True),
+        ("LOCALHOST:{port}", True),
+        ("[::1]:8015", True),
+        ("rebound.test", False),
+        ("rebound.test:{port}", False),
+        ("127.0.0.1.rebound.test", False),
+        ("127.0.0.1@rebound.test", False),
+        ("[::", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("path", [f"{API}/me", "/control/subscribers"])
+def test_a_name_that_is_not_this_machines_is_refused(sandbox, path, host, is_own):
+    """A page whose name was made to lead here, by DNS, reads nothing."""
+    port = sandbox.base_url.rpartition(":")[2]
+    answer = ask(sandbox, "GET", path, headers={"Host": host.format(port=port)})
+    assert answer.status_code == (200 if is_own else 421)
+    assert is_own or "s_ana" not in answer.text
+    assert len(sandbox.journal) == (is_own and path == f"{API}/me")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://page.test"},
+        {"Origin": "null"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "Text/Plain;charset=UTF-8"},
+    ],
+)
+def test_a_web_page_controls_nothing(sandbox, headers):
+    """What a browser would send for a page of another origin, or for a form, changes nothing."""
+    answer = requests.post(sandbox.base_url + "/control/reset", data="{}", headers=headers, timeout=10)
+    assert answer.status_code == 403
+    assert "control route" in answer.json()["error"]
+
+
 # How often
 
 

@@ -39,6 +39,13 @@ ANSWERS = {
     "503": (Fault(kind="status"), 503, "application/json", False),
     "429": (Fault(kind="status", status=429), 429, "application/json", False),
     "502 as a page": (Fault(kind="status", status=502, body="html"), 502, "text/html", False),
+    "302": (Fault(kind="status", status=302), 302, "application/json", False),
+    "409 after all, as a page": (
+        Fault(kind="status", status=409, body="html", applied=True),
+        *(409, "text/html", True),
+    ),
+    "422 without a body": (Fault(kind="status", status=422, body="empty"), 422, "application/json", False),
+    "dripping": (Fault(kind="drip", seconds=0.05), 200, "application/json", True),
     "500 after all": (Fault(kind="status", status=500, applied=True), 500, "application/json", True),
     "a page": (Fault(kind="html"), 200, "text/html", False),
     "a page after all": (Fault(kind="html", status=504, applied=True), 504, "text/html", True),
@@ -82,6 +89,40 @@ def test_a_429_by_fault_speaks_as_the_limit_does(sandbox):
     sandbox.set_faults([Fault(kind="status", status=429)])
     answer = ask(sandbox, "GET", f"{API}/me")
     assert (answer.json()["error_code"], answer.headers["Retry-After"]) == (3002, "7")
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [("empty_page", []), ("short_page", ["s_ben"]), ("repeated_page", ["s_cai", "s_ana"])],
+)
+def test_a_page_of_the_list_is_another(sandbox, kind, page):
+    """Empty, its first half, or the one before, with the true number of pages; other routes are as ever."""
+    sandbox.add_subscribers(
+        [{"id": name, "created_at": "2025-01-01T00:00:00Z"} for name in ("s_eve", "s_fay")]
+    )
+    sandbox.set_knobs(page_size=2)
+    sandbox.set_faults([Fault(kind=kind, nth=(2, 4))])
+    found = [listed(sandbox, f"?sort=created_at__asc&page={page}") for page in (1, 2, 3)]
+    assert found == [["s_cai", "s_ana"], page, ["s_fay"]]
+    assert ask(sandbox, "GET", f"{API}/me").json()["resource_type"] == "shop"
+
+
+@pytest.mark.parametrize("ids", ["text", "numeric"])
+def test_a_fault_hits_one_subscriber_only(sandbox, ids):
+    """In the path or as whom a custom event is for; others' requests are not even counted."""
+    sandbox.set_knobs(ids=ids)
+    ana, ben = sandbox.shown_id("s_ana"), sandbox.shown_id("s_ben")
+    sandbox.set_faults([Fault(kind="status", status=500, subscriber="s_ana", first=3)])
+    statuses = []
+    for person in (ben, ana):
+        statuses.append(ask(sandbox, "GET", f"{API}/subscribers/{person}").status_code)
+        statuses.append(patch(sandbox, NEW_LIST, person).status_code)
+        body = {"type": "Segment_Audience_Entered", "subscriber_id": person}
+        statuses.append(ask(sandbox, "POST", f"{API}/events", json=body).status_code)
+    assert statuses[3:] == [500] * 3
+    assert not {*statuses[:3]} & {500}
+    assert ask(sandbox, "GET", f"{API}/subscribers/{ana}").status_code == 200
+    assert listed(sandbox)
 
 
 # In place of the connection
@@ -307,7 +348,7 @@ BAD_FAULTS = {
     "an unlikely text": ([{"kind": "status", "probability": "0.5"}], "probability must be"),
     "a span that ends before it begins": ([{"kind": "status", "span_seconds": [2, 1]}], "span_seconds"),
     "half a span": ([{"kind": "status", "span_seconds": [2]}], "span_seconds"),
-    "a redirect": ([{"kind": "status", "status": 302}], "status must be"),
+    "a success that is none": ([{"kind": "status", "status": 201}], "status must be"),
     "a body there is not": ([{"kind": "status", "body": "xml"}], "body must be"),
     "a torn answer to nothing": ([{"kind": "truncated", "applied": False}], "applied can be said only of"),
     "a hang for ever": ([{"kind": "hang", "seconds": 1e9}], "seconds must be"),

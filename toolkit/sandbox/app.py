@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from toolkit.sandbox import control
@@ -22,7 +22,7 @@ from toolkit.sandbox.knobs import Knobs
 from toolkit.sandbox.latency import draw_latency
 from toolkit.sandbox.mishaps import Ending, carried_out
 from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
-from toolkit.sandbox.routes import route_name
+from toolkit.sandbox.routes import route_name, subscriber_named
 from toolkit.sandbox.state import State
 from toolkit.sandbox.strict_json import dump_json, parse_json
 
@@ -56,6 +56,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
+        if problem := control.refused(request):
+            await as_response(problem)(scope, receive, send)
+            return
         try:
             body = await request.body()
         except ClientDisconnect:
@@ -117,8 +120,12 @@ class App:
                 key=authorization or "",
                 record=record,
                 latency_seconds=draw_latency(call.knobs.latency_seconds, route, state.chance),
-                faults=state.faults.hitting(route, state.since_start()) if isinstance(caller, Caller) else (),
+                faults=self._faults(call, route) if isinstance(caller, Caller) else (),
             )
+
+    def _faults(self, call: Call, route: str) -> Sequence[Fault]:
+        state = self._state
+        return state.faults.hitting(route, state.since_start(), subscriber_named(state.shop, call))
 
     def _judge(
         self, call: Call, authorization: str | None, shop_token: str | None
@@ -181,8 +188,19 @@ def as_response(reply: Reply | Response) -> Response:
     headers = dict(reply.headers)
     if reply.text is not None:
         kind = "text/plain" if reply.media_type is None else reply.media_type or None
-        return Response(reply.text, reply.status, headers, kind)
-    return Response(dump_json(reply.content), reply.status, headers, reply.media_type or "application/json")
+        whole = Response(reply.text, reply.status, headers, kind)
+    else:
+        kind = reply.media_type or "application/json"
+        whole = Response(dump_json(reply.content), reply.status, headers, kind)
+    if not reply.drip_seconds:
+        return whole
+    return StreamingResponse(_dripping(bytes(whole.body), reply.drip_seconds), reply.status, whole.headers)
+
+
+async def _dripping(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    for place in range(len(body)):
+        await asyncio.sleep(seconds / len(body))
+        yield body[place : place + 1]
 
 
 async def _gone(receive: Receive) -> None:

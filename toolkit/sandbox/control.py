@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from toolkit.errors import FileFormatError
@@ -21,6 +23,8 @@ from toolkit.sandbox.strict_json import dump_json, parse_json
 PREFIX = "/control/"
 
 _ROWS_AT_ONCE = 1000
+_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
+_FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
 def control(state: State, call: Call) -> Reply | Response:
@@ -36,6 +40,18 @@ def control(state: State, call: Call) -> Reply | Response:
         return _problem(409, str(problem))
     except ValueError as problem:
         return _problem(400, str(problem))
+
+
+def refused(request: Request) -> Reply | None:
+    """Return the refusal of a request that a web page could have a browser make; None for any other."""
+    if not _OWN_HOST.fullmatch(request.headers.get("host", "")):
+        return _problem(421, "The sandbox answers as 127.0.0.1 or localhost only.")
+    if not request.url.path.startswith(PREFIX):
+        return None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "origin" in request.headers or kind in _FORM_KINDS:
+        return _problem(403, "A control route takes no request of a web page, nor what a form sends.")
+    return None
 
 
 def _journal(state: State, call: Call) -> Reply:

@@ -1,9 +1,11 @@
 """Faults: what goes wrong, on which requests, and when; decided here and carried out by the application.
 
-Three sorts of kinds:
+Four sorts of kinds:
 
 - The answer is another: ``status``, ``html``, ``empty``, ``content_type``, ``truncated``.
-- The connection misbehaves: ``reset_before``, ``reset_after``, ``hang``.
+- The page of subscribers is another: ``empty_page``, ``short_page`` (its first half), ``repeated_page`` (the
+  page before).
+- The connection misbehaves: ``reset_before``, ``reset_after``, ``hang``, ``drip``.
 - The shop changes meanwhile: ``revoke``, ``redact``, ``second_writer``, ``shrink``. Such a fault does its
   deed and the request then goes on, so it can come together with one of the others.
 """
@@ -22,9 +24,13 @@ Kind = Literal[
     "empty",
     "content_type",
     "truncated",
+    "empty_page",
+    "short_page",
+    "repeated_page",
     "reset_before",
     "reset_after",
     "hang",
+    "drip",
     "revoke",
     "redact",
     "second_writer",
@@ -32,9 +38,10 @@ Kind = Literal[
 ]
 DEEDS = frozenset({"revoke", "redact", "second_writer", "shrink"})
 """Kinds that change the shop, not the answer."""
+PAGES = frozenset({"empty_page", "short_page", "repeated_page"})
 
 _EITHER_WAY = frozenset({"status", "html", "empty", "hang"})
-_APPLIED = frozenset({"empty", "hang", "content_type", "truncated", "reset_after"}) | DEEDS
+_APPLIED = frozenset({"empty", "hang", "drip", "content_type", "truncated", "reset_after"}) | PAGES | DEEDS
 _STATUS = {"status": 503}
 
 
@@ -48,7 +55,10 @@ class Fault:
     name: str = ""
     """What the journal calls it; empty for its kind."""
 
-    # When; requests are counted from 1, those on the route only.
+    subscriber: str = ""
+    """Only requests that name the subscriber with this id, in the path or as whom a custom event is for."""
+
+    # When; requests are counted from 1, those on the route and for the subscriber only.
     nth: tuple[int, ...] = ()
     """Only these requests."""
     first: int | None = None
@@ -62,13 +72,13 @@ class Fault:
     # What
     status: int | None = None
     """Status code of the answer; None for 503 (``status``) or 200 (``html`` and ``empty``)."""
-    body: Literal["json", "html"] = "json"
+    body: Literal["json", "html", "empty"] = "json"
     """Of ``status``."""
     applied: bool | None = None
     """Whether the request is carried out behind the answer: may be said for ``status`` and ``html`` (None:
     no), ``empty`` and ``hang`` (None: yes). A ``hang`` without it ends in 504."""
     seconds: float = 30.0
-    """Of ``hang``."""
+    """Of ``hang``, and those over which a ``drip`` sends its body byte by byte."""
     key: str = "other_writer"
     """What the ``second_writer`` appends to the list of audiences."""
 
@@ -103,10 +113,12 @@ class FaultPlan:
         places = range(len(self.faults))
         self._chances = [random.Random(f"{self._seed} {place}") for place in places]  # noqa: S311
 
-    def hitting(self, route: str, since_start: float) -> tuple[Fault, ...]:
+    def hitting(self, route: str, since_start: float, subscriber: str | None = None) -> tuple[Fault, ...]:
         """Count a request and return its faults: all deeds, and the first of the others."""
         hits = [
-            fault for place, fault in enumerate(self.faults) if self._hits(place, fault, route, since_start)
+            fault
+            for place, fault in enumerate(self.faults)
+            if fault.subscriber in {"", subscriber} and self._hits(place, fault, route, since_start)
         ]
         others = [fault for fault in hits if fault.kind not in DEEDS]
         return (*(fault for fault in hits if fault.kind in DEEDS), *others[:1])
@@ -162,9 +174,9 @@ def _problem(fault: Fault) -> str:
     hints = get_type_hints(Fault)
     checks = {
         f"kind must be one of: {', '.join(get_args(Kind))}": fault.kind in get_args(Kind),
-        "body must be json or html": fault.body in get_args(hints["body"]),
-        "route, name and key must be texts": all(
-            isinstance(text, str) for text in (fault.route, fault.name, fault.key)
+        "body must be json, html or empty": fault.body in get_args(hints["body"]),
+        "route, name, subscriber and key must be texts": all(
+            isinstance(text, str) for text in (fault.route, fault.name, fault.subscriber, fault.key)
         ),
         "nth must be whole numbers from 1": isinstance(fault.nth, tuple) and all(map(_is_count, fault.nth)),
         "first and every must be whole numbers from 1": all(
@@ -173,8 +185,8 @@ def _problem(fault: Fault) -> str:
         "span_seconds must be two numbers, the smaller first": _is_span(fault.span_seconds),
         "probability must be from 0 to 1": _is_number(fault.probability) and 0 <= fault.probability <= 1,
         "seconds must be from 0 to 3600": _is_number(fault.seconds) and 0 <= fault.seconds <= 3600,
-        "status must be 200, or from 400 to 599": fault.status is None
-        or (_is_count(fault.status) and (fault.status == 200 or 400 <= fault.status <= 599)),
+        "status must be 200, or from 300 to 599": fault.status is None
+        or (_is_count(fault.status) and (fault.status == 200 or 300 <= fault.status <= 599)),
         "applied must be true or false": fault.applied is None or isinstance(fault.applied, bool),
         "applied can be said only of: " + ", ".join(sorted(_EITHER_WAY)): fault.applied is None
         or fault.kind in _EITHER_WAY,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from toolkit.sandbox.access import key_refusal, presented_key
 from toolkit.sandbox.calls import Call
-from toolkit.sandbox.faults import DEEDS, Fault
+from toolkit.sandbox.faults import DEEDS, PAGES, Fault
 from toolkit.sandbox.knobs import Knobs
 from toolkit.sandbox.people import AUDIENCE_PROPERTY
 from toolkit.sandbox.replies import Reply, coded_error, gateway_page, too_many_requests
@@ -46,6 +46,8 @@ def carried_out(
     applied = call.method != "GET" and reply.status < 400
     if any(fault.kind == "shrink" for fault in deeds):
         _shrink(state, reply)
+    if others and others[0].kind in PAGES:
+        return Ending(reply=_another_page(state, call, others[0], reply), applied=applied)
     ending = Ending(reply=reply, applied=applied)
     return _disguised(others[0], ending, reply, call.knobs) if others else ending
 
@@ -73,6 +75,19 @@ def _shrink(state: State, reply: Reply) -> None:
             state.shop.redact(subscriber_id)
 
 
+def _another_page(state: State, call: Call, fault: Fault, reply: Reply) -> Reply:
+    """Put what the fault shows in place of the subscribers that were asked for; other answers stay."""
+    rows = reply.content.get("subscribers") if isinstance(reply.content, dict) else None
+    if rows is None:
+        return reply
+    shown = rows[: len(rows) // 2] if fault.kind == "short_page" else []
+    if fault.kind == "repeated_page":
+        before = max(1, int(dict(call.query).get("page", "1")) - 1)
+        query = (*((name, value) for name, value in call.query if name != "page"), ("page", str(before)))
+        shown = answer(state.shop, replace(call, query=query), has_shop=True).content["subscribers"]
+    return replace(reply, content={**reply.content, "subscribers": shown})
+
+
 def _not_applied(fault: Fault, knobs: Knobs) -> Ending:
     if fault.kind == "reset_before":
         return Ending(reply=None, applied=False)
@@ -87,6 +102,8 @@ def _disguised(fault: Fault, ending: Ending, reply: Reply, knobs: Knobs) -> Endi
         return replace(ending, reply=None)
     if fault.kind == "hang":
         return replace(ending, wait_seconds=fault.seconds)
+    if fault.kind == "drip":
+        return replace(ending, reply=replace(reply, drip_seconds=fault.seconds))
     text = dump_json(reply.content) if reply.text is None else reply.text
     if fault.kind == "content_type":
         return replace(ending, reply=replace(reply, text=text, media_type="text/html"))
@@ -98,7 +115,7 @@ def _disguised(fault: Fault, ending: Ending, reply: Reply, knobs: Knobs) -> Endi
 
 def _in_place(fault: Fault, knobs: Knobs) -> Reply:
     """Give the answer that stands in place of the real one."""
-    if fault.kind == "empty":
+    if fault.kind == "empty" or fault.body == "empty" or fault.status_code == 304:
         return Reply(status=fault.status_code, text="", media_type="application/json")
     if fault.kind == "html" or fault.body == "html":
         return gateway_page(fault.status_code)

@@ -33,6 +33,8 @@ class Reply:
     media_type: str | None = None
     """Content type of the answer; None for ``application/json``, or ``text/plain`` with a text."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip_seconds: float = 0.0
+    """Time over which the body is sent, byte by byte."""
     violation: bool = False
     """True when an audience sync must never have asked for this."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from urllib.parse import unquote
 
 from toolkit.sandbox import handlers
@@ -51,6 +52,19 @@ def subscriber_asked_for(shop: Shop, call: Call) -> str | None:
         return None
     subscriber_id = shop.id_meant(found[1][0], call.knobs)
     return subscriber_id if subscriber_id is not None and subscriber_id in shop else None
+
+
+def subscriber_named(shop: Shop, call: Call) -> str | None:
+    """Return the id of the subscriber that a call names, in its path or as whom a custom event is for."""
+    found = _pattern(call)
+    if found and found[0] == SUBSCRIBER:
+        return shop.id_meant(found[1][0], call.knobs)
+    if call.method != "POST":
+        return None
+    with suppress(RefusedError):
+        given = call.json_object().get("subscriber_id")
+        return None if given is None else shop.id_meant(str(given), call.knobs)
+    return None
 
 
 def _pattern(call: Call) -> tuple[str, tuple[str, ...]] | None:
