@@ -104,6 +104,7 @@ class Hook(HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.codes: list[int] = []
         self.received: list[bytes] = []
+        self.authorizations: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -115,6 +116,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.received.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.authorizations.append(self.headers["Authorization"])
         self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -154,6 +156,21 @@ def test_an_alert_is_posted_until_it_is_taken(hook, codes, tries, is_sent):
     assert hook.received == [b'{"status": "failed"}'] * tries
     assert (problem == "") == is_sent
     assert "token" not in problem
+
+
+def test_no_password_of_the_netrc_file_goes_with_an_alert(hook, tmp_path, monkeypatch):
+    """An entry for the host, or for every host, is not used; a password in the URL itself is."""
+    (tmp_path / "netrc").write_text("default login other password stolen\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert post_alert(hook.url, b"{}", pause_seconds=0) == ""
+    assert post_alert(hook.url.replace("//", "//me:word@"), b"{}", pause_seconds=0) == ""
+    assert hook.authorizations == [None, "Basic bWU6d29yZA=="]
+
+
+def test_the_url_is_no_option():
+    """A command line is seen by everyone who lists processes."""
+    with pytest.raises(SystemExit):
+        main(["run", "3_sync_audiences", "--alert-url", "https://hooks.test/secret"])
 
 
 @pytest.mark.parametrize(
@@ -198,7 +215,8 @@ def end_run(monkeypatch, tmp_path, hook):
 
         monkeypatch.setattr(headless, "execute", execute)
         notebook = str(PROJECT / "notebooks" / "3_sync_audiences.ipynb")
-        return main(["run", notebook, "--alert-url", hook.url, *words])
+        monkeypatch.setenv("TOOLKIT_ALERT_URL", hook.url)
+        return main(["run", notebook, *words])
 
     return end
 

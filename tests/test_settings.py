@@ -8,18 +8,20 @@ FULL = {
     "POSTSCRIPT_SHOP_TOKEN": "sk_shop",
     "POSTSCRIPT_BASE_URL": "https://api.example.test",
     "TOOLKIT_LEDGER_URL": "postgresql://me:hunter2@db.example.test/ledger",
+    "TOOLKIT_ALERT_URL": "https://hooks.example.test/secret",
     "TOOLKIT_BUDGET_FOLDER": "/srv/pace",
 }
 
 
 def test_full_environment():
-    """Each of the five names fills its setting."""
+    """Each of the six names fills its setting."""
     found = load_settings(FULL)
     assert found == Settings(
         secret_key="sk_secret",
         shop_token="sk_shop",
         base_url="https://api.example.test",
         ledger_url="postgresql://me:hunter2@db.example.test/ledger",
+        alert_url="https://hooks.example.test/secret",
         budget_folder="/srv/pace",
     )
     assert found.get_secret_key() == "sk_secret"

@@ -22,7 +22,6 @@ _PARAMETER_OPTIONS: Sequence[tuple[str, str, tuple[str, ...], str]] = (
 _OTHER_OPTIONS: Sequence[tuple[str, type, Any, str, str]] = (
     ("--output", str, OUTPUT, "TEMPLATE", "where the executed notebook goes, never over another"),
     ("--execution-timeout", int, None, "SECONDS", "longest time for one cell"),
-    ("--alert-url", str, None, "URL", "POST a JSON there when somebody should know"),
     ("--alert-command", str, None, "COMMAND", "start this, without a shell, with the JSON on its stdin"),
     ("--alert-size-change", float, 0.2, "SHARE", "by which an audience may grow or shrink unnoticed"),
 )
@@ -102,7 +101,6 @@ def main(words: Sequence[str] | None = None) -> int:
             parameters=parameters,
             output=arguments.output,
             execution_timeout=arguments.execution_timeout,
-            alert_url=arguments.alert_url or "",
             alert_command=arguments.alert_command or "",
             size_change=arguments.alert_size_change,
         )

@@ -22,6 +22,8 @@ class Settings:
     base_url: str = DEFAULT_BASE_URL
     ledger_url: str = field(default="", repr=False)
     """SQLAlchemy URL, which may hold a password; empty for a file in the output folder."""
+    alert_url: str = field(default="", repr=False)
+    """Where alerts of scheduled runs are posted, which may hold a token; empty for nowhere."""
     budget_folder: str = ""
     """Folder in which processes share their pace; empty for this user's cache."""
 
@@ -44,5 +46,6 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         shop_token=found.get("POSTSCRIPT_SHOP_TOKEN", "").strip(),
         base_url=found.get("POSTSCRIPT_BASE_URL", "").strip() or DEFAULT_BASE_URL,
         ledger_url=found.get("TOOLKIT_LEDGER_URL", "").strip(),
+        alert_url=found.get("TOOLKIT_ALERT_URL", "").strip(),
         budget_folder=found.get("TOOLKIT_BUDGET_FOLDER", "").strip(),
     )

@@ -92,7 +92,9 @@ def _alert(
     body = alert_body(facts, reasons).encode()
     for form in forms:
         body = body.replace(form, b"***")
-    if options.alert_url and (problem := post_alert(options.alert_url, body)):
+    # From the environment: an argument would show its token to everyone who lists processes.
+    url = load_settings().alert_url
+    if url and (problem := post_alert(url, body)):
         _tell(f"No alert was sent to {problem}.")
     if options.alert_command and (problem := run_alert_command(options.alert_command, body)):
         _tell(f"No alert was sent by {problem}.")

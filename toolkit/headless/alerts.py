@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import requests
 import tenacity
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from toolkit.artefacts import write_whole
 from toolkit.statuses import RunStatus
@@ -94,15 +96,21 @@ def post_alert(url: str, body: bytes, *, pause_seconds: float = 1) -> str:
     The URL may hold a token: of it, only the scheme and the host are ever told.
     """
 
+    def own_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        own = get_auth_from_url(url)
+        return HTTPBasicAuth(*own)(request) if any(own) else request
+
     def post() -> int:
-        answer = requests.post(
+        with requests.post(
             url,
             data=body,
             headers={"Content-Type": "application/json"},
             timeout=TIMEOUT_SECONDS,
             allow_redirects=False,  # elsewhere is not where it was meant for
-        )
-        return answer.status_code
+            auth=own_auth,  # the URL's own or none: no .netrc entry is added
+            stream=True,  # the body is never read
+        ) as answer:
+            return answer.status_code
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(TRIES),

@@ -29,7 +29,6 @@ class Options:
     """Where the executed notebook goes; fields: notebook, started, random, output_dir."""
     execution_timeout: int | None = None
     """Seconds for each cell; None for no limit."""
-    alert_url: str = ""
     alert_command: str = ""
     size_change: float = 0.2
 
