@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,11 +13,11 @@ import pytest
 from toolkit import wire
 from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
-from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError
+from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
 from toolkit.lookup import calibrate, look_up
 from toolkit.mirror import Mirror, renewed
 from toolkit.plan import subscribers_table
-from toolkit.reading import read_subscribers
+from toolkit.reading import TURNS, read_subscribers
 from toolkit.sandbox import Sandbox
 from toolkit.wire import Answer, Asking
 
@@ -76,6 +78,12 @@ class Shop:
         self._seen += len(journal)
         return [dict(entry["query"]) for entry in journal]
 
+    def redact(self, *ids):
+        """Delete subscribers there."""
+        for subscriber_id in ids:
+            body = {"postscript_subscriber_id": subscriber_id}
+            self.client.send(wire.Request(method="PATCH", path="/api/v2/compliance/redact", body=body))
+
 
 def ids(reading):
     return sorted(reading.subscribers["subscriber_id"])
@@ -85,7 +93,7 @@ def ids(reading):
 
 
 def test_a_shop_of_one_page_is_read_in_one_call():
-    """One page shows everybody; the second question is the one that finds out how to ask."""
+    """One page shows everybody; the second question is whether there is another."""
     with Shop([person(n) for n in range(20)]) as shop:
         reading = read_subscribers(contacts_of(range(500)), shop.client)
         assert ids(reading) == sorted(f"s_{n}" for n in range(20))
@@ -100,8 +108,8 @@ def test_many_people_of_a_small_shop_are_read_by_listing():
         reading = read_subscribers(contacts_of(range(600)), shop.client)
         assert reading.method == "listing"
         assert len(reading.subscribers) == 360
-        # The first look, the way to ask, eight pages, and what changed meanwhile.
-        assert len(shop.asked()) == 2 + 8 + 1 == reading.estimates["listing"]
+        # The first look, eight pages, the last of them twice, and what changed meanwhile.
+        assert len(shop.asked()) == 1 + 8 + 2 == reading.estimates["listing"]
 
 
 def test_few_people_of_a_large_shop_are_looked_up():
@@ -156,30 +164,33 @@ def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
             assert reading.method != "changes"
 
 
-def test_a_mirror_is_renewed_by_one_call(ledger):
-    """The second run asks who changed, and knows the same people; a late subscriber is among them."""
+def test_a_mirror_is_renewed_by_few_calls(ledger):
+    """The second run asks who changed, and for a part of the people; a late subscriber is among them."""
     people = contacts_of(range(400))
     with Shop([person(n) for n in range(300)]) as shop:
         first = read_and_save(people, shop, ledger)
         shop.asked()
         again = read_and_save(people, shop, ledger)
         assert again.method == "changes"
-        assert len(shop.asked()) == 1
+        assert len(shop.asked()) == 3  # what changed, and two pages of some people
         assert ids(again) == ids(first)
         shop.sandbox.add_subscribers([newcomer(350)])
         late = read_and_save(people, shop, ledger)
-        assert len(shop.asked()) == 1
+        assert len(shop.asked()) <= 3
         assert {*ids(late)} - {*ids(first)} == {"s_350"}
         assert ids(late) == sorted(ledger.load_mirror(SHOP).subscribers["subscriber_id"])
 
 
 def test_a_mirror_of_lookups_is_renewed_too(ledger):
-    """Who was asked for and not found is not asked for again; who subscribes late shows as changed."""
+    """Sixty people are one question again; who subscribes late is found."""
     with Shop([person(n) for n in range(1000)]) as shop:
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
         shop.asked()
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
-        assert [{*question} for question in shop.asked()] == [{"updated_at__gte", "sort", "page"}]
+        assert [{*question} for question in shop.asked()] == [
+            {"updated_at__gte", "sort", "page"},
+            {"phone_number__in", "sort", "page"},
+        ]
         shop.sandbox.add_subscribers([newcomer(1019)])
         reading = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
         assert {"s_1019", "s_951"} <= {*ids(reading)}
@@ -211,16 +222,87 @@ def test_a_full_refresh_on_request(ledger):
     """Scope full reads the list anew, and who is not there any more is gone."""
     with Shop([person(n) for n in range(120)]) as shop:
         read_and_save(contacts_of(range(120)), shop, ledger)
-        shop.client.send(
-            wire.Request(
-                method="PATCH",
-                path="/api/v2/compliance/redact",
-                body={"postscript_subscriber_id": "s_5"},
-            )
-        )
-        assert "s_5" in ids(read_and_save(contacts_of(range(120)), shop, ledger))
+        shop.redact("s_5")
         assert "s_5" not in ids(read_and_save(contacts_of(range(120)), shop, ledger, scope="full"))
         assert "s_5" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+
+
+@pytest.mark.parametrize(
+    ("size", "people", "complete"),
+    [(20, range(20), False), (160, range(40), True), (1000, range(60), False)],
+    ids=["one page", "complete", "lookups"],
+)
+def test_a_deleted_subscriber_shadows_nobody(ledger, size, people, complete):
+    """Who was found by the phone of one who is deleted is found by email as another."""
+    known = contacts_of(people)
+    known.loc[1, ["email", "email_clean"]] = "p19@mail.test"
+    with Shop([person(n) for n in range(size)]) as shop:
+        read_and_save(known[known.index != 19], shop, ledger, complete=complete)
+        shop.redact("s_1")
+        shop.asked()
+        found = ids(read_and_save(known[known.index != 19], shop, ledger))
+        assert "s_1" not in found
+        assert "s_19" in found
+        assert "s_1" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+        assert len(shop.asked()) <= 9
+
+
+@pytest.mark.parametrize("complete", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_who_is_deleted_is_noticed_within_some_runs(ledger, complete):
+    """A part of the people is looked up again each time, in as many parts as there are turns."""
+    people = contacts_of(range(300))
+    with Shop([person(n) for n in range(300 if complete else 1500)]) as shop:
+        read_and_save(people, shop, ledger, complete=complete)
+        shop.redact("s_3", "s_150", "s_299")
+        for _ in range(TURNS):
+            shop.asked()
+            reading = read_and_save(people, shop, ledger)
+            assert reading.method == "changes"
+            assert len(shop.asked()) <= 8
+        assert len({*ids(reading)} & {f"s_{n}" for n in range(300)}) == 297
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_who_was_wrongly_taken_for_gone_is_found_again(ledger, complete):
+    """Whoever is forgotten is looked up again by the next run."""
+    people = contacts_of(range(300))
+    with Shop([person(n) for n in range(300 if complete else 1500)]) as shop:
+        read_and_save(people, shop, ledger, complete=complete)
+        for n in range(0, 300, 25):
+            ledger.forget_subscriber(SHOP, f"s_{n}")
+        assert len(ledger.load_mirror(SHOP).doubted) == 24
+        assert {*ids(read_and_save(people, shop, ledger))} >= {f"s_{n}" for n in range(300)}
+        assert not ledger.load_mirror(SHOP).doubted
+
+
+def test_a_read_that_is_refused_takes_nobody_for_gone(ledger):
+    """Only Postscript's own answer about that subscriber counts."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        read_and_save(contacts_of(range(40)), shop, ledger, complete=True)
+        mirror = ledger.load_mirror(SHOP)
+        send = shop.client.send
+
+        def in_part(request):
+            if request.path.endswith("s_3"):
+                raise RejectedError("404", status_code=404)
+            answer = send(request)
+            rows = [row for row in answer.json["subscribers"] if row["id"] != "s_3"]
+            return replace(answer, json={**answer.json, "subscribers": rows})
+
+        behind = SimpleNamespace(calls={}, send=in_part)
+        assert "s_3" in ids(read_subscribers(contacts_of(range(40)), behind, mirror=mirror))
+
+
+def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
+    """It writes nothing that could rest on it; a live run reads anew."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        ledger.save_mirror(SHOP, read_subscribers(contacts_of(range(40)), shop.client, complete=True))
+        mirror = ledger.load_mirror(SHOP)
+        methods = [
+            read_subscribers(contacts_of(range(40)), shop.client, mirror=mirror, dry_run=dry_run).method
+            for dry_run in (True, False)
+        ]
+        assert methods == ["changes", "lookups"]
 
 
 def test_another_trait_means_reading_anew(ledger):
@@ -260,24 +342,57 @@ class Moving:
     def calls(self):
         return {}
 
+    def asked_for(self, query):
+        return [value for name, value in query if name.endswith(("__in", "__eq"))]
+
+    def cut(self, rows):
+        return rows
+
+    def show(self, number, rows, total):
+        """Return what a page of the list shows, and the number of pages it names."""
+        return rows, total
+
     def send(self, request, *, on_leaving=None):
         with self._lock:
             query = dict(request.query)
             self.asked.append(query)
             self.change(self, len(self.asked))
-            asked = {value for name, value in request.query if name == "phone_number__in"}
+            if not query:
+                row = self.people.get(request.path.rpartition("/")[2])
+                if row is None:
+                    raise RejectedError("404", status_code=404, from_postscript=True)
+                return Answer(status_code=200, json=row)
+            asked = {*self.asked_for(request.query)}
             rows = [p for p in self.people.values() if p["updated_at"] >= query.get("updated_at__gte", "")]
             if asked:
-                rows = [p for p in rows if p["phone_number"][1:] in asked]
+                rows = self.cut([p for p in rows if {p["phone_number"][1:], p["email"]} & asked])
             field, _, direction = query["sort"].rpartition("__")
             rows.sort(key=lambda p: (p[field], p["id"]), reverse=direction == "desc")
             page = int(query["page"])
             shown = rows[(page - 1) * self.page_size : page * self.page_size]
             total = max(1, -(-len(rows) // self.page_size))
+            if not asked:
+                shown, total = self.show(page, shown, total)
             return Answer(
                 status_code=200,
                 json={"page_info": {"page": page, "total_pages": total}, "subscribers": shown},
             )
+
+
+class Cutting(Moving):
+    """A shop that answers only a part of a long question."""
+
+    def __init__(self, people, kind, most):
+        super().__init__(people, lambda shop, call: None, page_size=50)
+        self.kind, self.most = kind, most
+
+    def asked_for(self, query):
+        values = super().asked_for(query)
+        kept = {"values": values[: self.most], "last values": values[-self.most :]}
+        return kept.get(self.kind, values)
+
+    def cut(self, rows):
+        return rows[: self.most] if self.kind == "rows" else rows
 
 
 @pytest.mark.parametrize("victim", [0, 15, 55, 99])
@@ -292,6 +407,117 @@ def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
     shop = Moving([person(n) for n in range(100)], change)
     reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
     assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
+
+
+class Ascending(Moving):
+    """Answers the pages that are read at once from the first to the last; a removal comes in between."""
+
+    def __init__(self, people, after):
+        super().__init__(people, lambda shop, call: None)
+        self._turn, self._after, self._served = threading.Condition(), after, 0
+
+    def send(self, request, *, on_leaving=None):
+        page = int(dict(request.query)["page"])
+        if dict(request.query)["sort"] != "created_at__asc" or page == 10 or self._served == 9:
+            return super().send(request)
+        with self._turn:
+            self._turn.wait_for(lambda: self._served == page - 1, timeout=20)
+            answer = super().send(request)
+            self._served = page
+            if page == self._after:
+                self.people.pop("s_0")
+            self._turn.notify_all()
+        return answer
+
+
+@pytest.mark.parametrize("after", range(1, 10))
+def test_the_order_of_the_answers_decides_nothing(after):
+    """A removal between two pages that are answered the wrong way round hides nobody."""
+    shop = Ascending([person(n) for n in range(100)], after)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+
+
+class Faulty(Moving):
+    """A shop whose list is wrong on some page, a number of times."""
+
+    def __init__(self, people, kind, number, times):
+        super().__init__(people, lambda shop, call: None)
+        self.kind, self.number, self.times = kind, number, times
+
+    def show(self, number, rows, total):
+        if self.kind == "no total":
+            return rows, None
+        if self.kind in {"low", "high", "one"}:
+            return rows, {"low": total - 1, "high": total + 2, "one": 1}[self.kind]
+        if number != self.number or not self.times:
+            return rows, total
+        self.times -= 1
+        other = [*self.people.values()][50:60]
+        return {"empty": [], "short": rows[:4], "repeated": other, "changing": rows}[self.kind], (
+            1 if self.kind == "changing" else total
+        )
+
+
+@pytest.mark.parametrize("size", [90, 95])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(kind, n) for kind in ("empty", "short", "repeated", "changing") for n in (1, 2, 5, 9, 10)]
+    + [(kind, 0) for kind in ("no total", "low", "high", "one")],
+)
+def test_a_page_that_is_wrong_once_loses_nobody(kind, number, size):
+    """Empty, short, repeated, or with a wrong number of pages: it is noticed, and read again."""
+    shop = Faulty([person(n) for n in range(size)], kind, number, 1)
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert reading.mirror.is_complete
+    assert ids(reading) == sorted(f"s_{n}" for n in range(size))
+    assert len(shop.asked) <= 40
+
+
+@pytest.mark.parametrize("kind", ["empty", "short", "repeated"])
+def test_a_list_with_a_page_that_stays_wrong_is_not_complete(kind):
+    """Nothing is concluded from it: people are looked up, and who needs everybody gets an error."""
+    shop = Faulty([person(n) for n in range(95)], kind, 3, 99)
+    reading = read_subscribers(contacts_of(range(1100)), shop)
+    assert ids(reading) == sorted(f"s_{n}" for n in range(95))
+    assert not reading.mirror.is_complete
+    assert any("looked up as well" in note for note in reading.notes)
+    with pytest.raises(ServerError, match="Nothing is concluded"):
+        read_subscribers(contacts_of([1]), shop, complete=True)
+
+
+def test_a_missing_page_of_a_gateway_is_not_the_end():
+    """Only Postscript itself can say that there is no such page."""
+    shop = Moving([person(n) for n in range(95)], lambda shop, call: None)
+    send = shop.send
+
+    def behind_a_gateway(request, **options):
+        if dict(request.query)["page"] == "4":
+            raise RejectedError("404", status_code=404)
+        return send(request, **options)
+
+    shop.send = behind_a_gateway
+    with pytest.raises(RejectedError):
+        read_subscribers(contacts_of([]), shop, complete=True)
+
+
+def test_a_shop_that_ignores_the_order_is_read_once():
+    """Where pages are not in the order that was asked for, what changed meanwhile is left to the next run."""
+    people = [person(n, updated_at=f"2026-01-01T00:{n * 7 % 60:02}:00Z") for n in range(400)]
+    shop = Moving(people, lambda shop, call: None)
+    send = shop.send
+    shop.send = lambda request, **options: send(
+        wire.Request(
+            method="GET",
+            path=request.path,
+            query=tuple(
+                (name, "created_at__asc" if name == "sort" else value) for name, value in request.query
+            ),
+        )
+    )
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert len(reading.subscribers) == 400
+    assert len(shop.asked) <= 40 + 3
 
 
 @pytest.mark.parametrize("at", [3, 5, 8, 12])
@@ -311,13 +537,14 @@ def test_who_signs_up_or_changes_meanwhile_is_seen(at):
     assert held["property_count"]["s_3"] == 1
 
 
-@pytest.mark.parametrize("at", range(1, 8))
+@pytest.mark.parametrize("at", range(1, 7))
 def test_changes_that_go_on_while_they_are_read(at):
     """Somebody who changes again moves to the end; nobody else is lost, and the last state is seen."""
     mirror = Mirror(
         subscribers=subscribers_table(wire.parse_subscriber(person(n)) for n in range(100)),
         newest="2026-02-01T00:00:00+00:00",
         is_complete=True,
+        page_size=10,
     )
     changed = [person(n, updated_at=f"2026-02-01T00:{n:02}:00Z", properties={"x": 1}) for n in range(50)]
 
@@ -346,8 +573,9 @@ def test_many_changes_of_one_moment_are_read_once():
         shop.asked()
         reading = read_subscribers(contacts, shop.client, mirror=mirror)
         assert len(reading.subscribers) == 790
-        # Six pages, the first of them twice, and what changed meanwhile.
-        assert len(shop.asked()) == 8
+        # Seven pages, the last of them twice, and two pages of some people.
+        asked = Counter("updated_at__gte" in question for question in shop.asked())
+        assert (asked[True], asked[False]) == (8, 2)
 
 
 def test_an_email_that_is_known_may_be_anothers_too():
@@ -383,6 +611,30 @@ def test_the_way_to_ask_is_found_out(knobs, found):
         assert asking == found
 
 
+@pytest.mark.parametrize("most", [10, 30, 60])
+@pytest.mark.parametrize("kind", ["values", "last values", "rows"])
+def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
+    """However a shop cuts its answers short, everybody who is there is found."""
+    shop = Cutting([person(n) for n in range(1000)], kind, most)
+    reading = read_subscribers(contacts_of(range(0, 1000, 7), emails=most == 30), shop)
+    assert reading.method == "lookups"
+    assert ids(reading) == sorted(f"s_{n}" for n in range(0, 1000, 7))
+    assert len(shop.asked) < 60
+
+
+def test_one_who_has_left_meanwhile_makes_no_question_smaller():
+    """A subscriber who is not there any more is no sign of an answer in part."""
+
+    def change(shop, call):
+        if call == 3:
+            shop.people.pop("s_999")
+
+    shop = Moving([person(n) for n in range(1000)], change, page_size=50)
+    reading = read_subscribers(contacts_of(range(100, 400)), shop)
+    assert len(reading.subscribers) == 300
+    assert len(shop.asked) < 15
+
+
 def test_nobody_to_try_with():
     """Without a phone to try with, nothing is asked and the usual way is taken."""
     assert calibrate(None, []) == Asking()
@@ -408,12 +660,36 @@ def test_a_question_that_is_too_long_is_halved(most):
         assert len(refused) <= 8
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_refusal_that_is_not_about_size_raises(alone):
+    """A conflict does not go away by asking for fewer: it ends the reading at once."""
+    shop = Refusing(409 if not alone else 400, then=409)
+    with pytest.raises(RejectedError, match="409"):
+        look_up(contacts_of(range(10)), shop)
+    assert shop.refusals <= (1 if not alone else 6)
+
+
+@pytest.mark.parametrize("strangers", [1, 3])
+def test_strangers_beside_those_who_were_asked_for_stop_everything(strangers):
+    """A filter that is ignored may show some of the right people too."""
+    rows = [person(n) for n in range(1, 2 + strangers)]
+    answer = Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+    shop = SimpleNamespace(calls={}, send=lambda request: answer)
+    with pytest.raises(IgnoredFilterError):
+        look_up(contacts_of([1]), shop)
+
+
 class Refusing:
-    """A shop that refuses one value, however it is asked for."""
+    """A shop that refuses one value; *then* is its answer to the plainest question."""
+
+    def __init__(self, status=400, then=400):
+        self.status, self.then, self.refusals = status, then, 0
 
     def send(self, request, *, on_leaving=None):
         if any(value == phone(3)[1:] for _, value in request.query):
-            raise RejectedError("400", status_code=400)
+            self.refusals += 1
+            status = self.then if "phone_number__eq" in dict(request.query) else self.status
+            raise RejectedError(str(status), status_code=status)
         values = [value for name, value in request.query if name.startswith("phone_number")]
         rows = [{"id": value, "phone_number": value} for value in values]
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})

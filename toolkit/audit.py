@@ -12,6 +12,7 @@ from .contacts import check_contacts
 from .drift import find_drift
 from .lookup import Postscript
 from .memberships import State
+from .mirror import Mirror
 from .reading import read_subscribers
 from .runs import (
     HISTORY_COLUMNS,
@@ -53,6 +54,12 @@ class History(Protocol):
     def load_state(self, shop_id: str) -> State:
         """Return what earlier live runs of the shop asked for."""
 
+    def load_mirror(self, shop_id: str) -> Mirror:
+        """Return the mirror of a shop; an empty one when it was never read."""
+
+    def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
+        """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
+
     def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
         """Return the custom events whose answer was lost."""
 
@@ -69,7 +76,8 @@ def audit(
     run_id
         Which run; empty takes the latest.
     postscript
-        Given, every subscriber of the shop is read again and differences are reported as drift.
+        Given, every subscriber of the shop is read again and differences are reported as drift. Those who
+        are gone leave the ledger's mirror, so that the next sync looks their people up again.
     default_region
         Country in which phones without a country code are read, for the drift check; empty takes the run's.
 
@@ -94,7 +102,7 @@ def audit(
         changes=ledger.load_changes(record.run_id),
         calls=ledger.load_calls(record.run_id),
         unknown=_unknown(ledger.load_unknown_transitions(record.shop_id)),
-        drift=None if postscript is None else _drift(ledger.load_state(record.shop_id), postscript, region),
+        drift=None if postscript is None else _drift(ledger, record.shop_id, postscript, region),
         history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
         previous=_previous(ledger, ledger.find_previous(record)),
     )
@@ -130,10 +138,16 @@ def _previous(ledger: History, record: RunRecord | None) -> Previous | None:
     )
 
 
-def _drift(state: State, postscript: Postscript, default_region: str) -> pd.DataFrame:
+def _drift(ledger: History, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:
     """Read everybody anew, and compare: also those count whom no person reaches."""
+    state = ledger.load_state(shop_id)
     contacts = check_contacts(state.choose().people, default_region=default_region)
     reading = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    known = {*ledger.load_mirror(shop_id).subscribers["subscriber_id"]}
+    gone = known.difference(reading.subscribers["subscriber_id"])
+    if gone != known:  # else it is another shop's list
+        for subscriber_id in sorted(gone):
+            ledger.forget_subscriber(shop_id, subscriber_id)
     return find_drift(state, contacts, reading.subscribers)
 
 

@@ -164,18 +164,22 @@ def look_up(
     asking: wire.Asking | None = None,
     known: Collection[str] = (),
     asked: Collection[str] = frozenset(),
+    sample: Sequence[wire.Subscriber] = (),
 ) -> Found:
-    """Look up the people whose contacts are neither among the *known* digits nor *asked* before."""
+    """Look up the people whose contacts are neither among the *known* digits nor *asked* before.
+
+    *sample* are subscribers who are there: some are asked for beside the first people, and must come back.
+    """
     found, asking = Found(), asking or wire.Asking()
     digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
     phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
-    asking = _ask_all(phones, wire.find_by_phone, asking, postscript, found)
+    asking = _ask_all(phones, wire.find_by_phone, asking, postscript, found, sample=sample)
     there = {phone_digits(s.phone) for s in found.rows}.union(known)
     rest = contacts[~digits.isin(there)]
     # As given too where it differs: whether Postscript minds the case is not known.
     emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
     wanted = [value for value in emails.dropna().unique() if value not in asked]
-    _ask_all(wanted, wire.find_by_email, asking, postscript, found)
+    _ask_all(wanted, wire.find_by_email, asking, postscript, found, sample=sample)
     return found
 
 
@@ -185,13 +189,16 @@ def _ask_all(
     asking: wire.Asking,
     postscript: Postscript,
     found: Found,
+    *,
+    sample: Sequence[wire.Subscriber],
 ) -> wire.Asking:
     """Ask for all values; return how the shop takes questions. The very first batch, alone, shows that."""
     asker = _Asker(ask, asking, postscript)
-    first = [] if found.asked else values[: asking.max_in]
-    if first:
-        found.rows.extend(asker.ask_for(first))
-    rest, size = values[len(first) :], asker.asking.max_in
+    first = 0
+    if values and (sample or not found.asked):
+        held = [s.email if ask is wire.find_by_email else phone_digits(s.phone) for s in sample]
+        first = asker.ask_first(values, [*dict.fromkeys(filter(None, held))], found.rows)
+    rest, size = values[first:], asker.asking.max_in
     batches = [rest[i : i + size] for i in range(0, len(rest), size)]
     for rows in in_parallel(asker.ask_for, batches):
         found.rows.extend(rows)
@@ -206,6 +213,33 @@ class _Asker:
     def __init__(self, ask: Callable[..., wire.Request], asking: wire.Asking, postscript: Postscript) -> None:
         self._ask, self.asking, self._postscript = ask, asking, postscript
         self.refused: set[str] = set()
+
+    def ask_first(self, values: Sequence[str], held: list[str], found: list[wire.Subscriber]) -> int:
+        """Ask for the first batch beside some that are *held*; return how many of the values it had.
+
+        Where one that is there does not come back, so many are answered only in part: fewer are asked then.
+        """
+        while True:
+            size = self.asking.max_in
+            room = size // 2 if len(values) >= size else max(size - len(values), size // 4)
+            others = [value for value in held if value not in values[:size]]
+            proof = others[: min(room, len(values))] if size > 1 else []
+            batch = values[: size - len(proof)]
+            # Before and behind: either end of a question may be the one that is left out.
+            asked = [*proof[::2], *batch, *proof[1::2]]
+            rows = self.ask_for(asked)
+            self.refused -= {*proof}
+            if not self._is_partial(rows, [value for value in held if value in asked]):
+                wanted = {fold_email(value) for value in batch}
+                found.extend(row for row in rows if _is_one_of(row, wanted))
+                return len(batch)
+            self.asking = replace(self.asking, max_in=max(1, min(len(asked), self.asking.max_in) // 2))
+
+    def _is_partial(self, rows: Sequence[wire.Subscriber], expected: Sequence[str]) -> bool:
+        """Tell whether one of the *expected* is not among the rows, though it comes back alone."""
+        seen = {value for row in rows for value in (phone_digits(row.phone), fold_email(row.email))}
+        lacking = (value for value in expected if fold_email(value) not in seen)
+        return len(expected) > 1 and any(self.ask_for([value]) for value in lacking)
 
     def ask_for(self, values: Sequence[str]) -> list[wire.Subscriber]:
         """Return the subscribers with one of these values; a question that is refused is asked in halves."""
@@ -252,12 +286,8 @@ class _Asker:
         while True:
             request = self._ask(values, asking=asking, page=page)
             rows, pages = wire.parse_page(self._postscript.send(request))
-            matching = {
-                s.subscriber_id: s
-                for s in rows
-                if phone_digits(s.phone) in asked or fold_email(s.email) in asked
-            }
-            if rows and not matching:
+            matching = {s.subscriber_id: s for s in rows if _is_one_of(s, asked)}
+            if any(not _is_one_of(s, asked) and not _is_like_one_of(s, asked) for s in rows):
                 raise ignores_filter()
             # Without a number of pages: until one is empty, or brings nobody new.
             is_last = not matching.keys() - found.keys() if pages is None else page >= pages
@@ -265,3 +295,14 @@ class _Asker:
             if is_last or not rows:
                 return [*found.values()]
             page += 1
+
+
+def _is_one_of(row: wire.Subscriber, asked: Collection[str]) -> bool:
+    return phone_digits(row.phone) in asked or fold_email(row.email) in asked
+
+
+def _is_like_one_of(row: wire.Subscriber, asked: Collection[str]) -> bool:
+    """Tell whether a looser comparison than ours may have found the row: it answers the question then."""
+    national, email = phone_digits(row.phone)[-10:], row.email.strip().casefold()
+    is_phone = len(national) > 6 and any(value.endswith(national) for value in asked)
+    return is_phone or email in {value.casefold() for value in asked}

@@ -32,6 +32,10 @@ class Mirror:
     """False until a write has been seen in ``updated_at``: else what others write would not be noticed."""
     page_size: int = 0
     """Subscribers a page; 0 when there was never more than one."""
+    turn: int = 0
+    """Readings so far: each looks another part of the people up again."""
+    doubted: frozenset[str] = frozenset()
+    """Digits and emails of subscribers who were taken for gone: they are looked up again next time."""
     read_at: datetime | None = None
     """When it was read, UTC; None when that is now, or never was."""
 
@@ -46,11 +50,15 @@ class Mirror:
             return contacts.head(0)
         return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
 
-    def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool) -> bool:
-        """Tell whether reading what changed since is enough."""
+    def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool, dry_run: bool = False) -> bool:
+        """Tell whether reading what changed since is enough; for a dry run, even before a write has shown it.
+
+        A shop of one page is read whole in as many calls, and a list that should be complete has to be.
+        """
         return (
             bool(self.newest)
-            and self.is_dated
+            and (self.is_dated or dry_run)
+            and not (self.is_complete and not self.page_size)
             and set(trait_keys) <= set(self.trait_keys)
             and (self.is_complete or not complete)
         )
@@ -104,6 +112,14 @@ def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tup
     moved = ~again & _is_in(before["phone_digits"], read["phone_digits"].dropna())
     everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
     return everybody.astype(SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
+
+
+def without(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:
+    """Return the subscribers but those with one of these ids."""
+    if not ids:
+        return subscribers
+    is_gone = _is_in(subscribers["subscriber_id"], pd.Series([*ids], dtype="str"))
+    return subscribers[~is_gone].reset_index(drop=True)
 
 
 def _is_in(values: pd.Series, others: pd.Series) -> pd.Series:

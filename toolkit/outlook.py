@@ -107,7 +107,10 @@ def outlook(
     state = state.choose(audience_keys)
     contacts = check_contacts(state.people, default_region=default_region)
     if postscript is not None:
-        mirror = read_subscribers(contacts, postscript, mirror=mirror, trait_keys=state.trait_keys).mirror
+        reading = read_subscribers(
+            contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, dry_run=True
+        )
+        mirror = reading.mirror
     # Of a trait whose property was not read it cannot be told whether it would change.
     was_read = state.traits["trait_key"].isin(mirror.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))

@@ -97,6 +97,7 @@ _READERS: Mapping[str, Reader] = {
     "run_id": _text,
     "verify": _flag,
     "look_up": _flag,
+    "full_read": _flag,
 }
 
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -128,6 +129,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "requests_per_second",
         "custom_events",
         "max_removal_share",
+        "full_read",
         "corrections_path",
         "ledger_url",
         "output_dir",

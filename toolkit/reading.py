@@ -1,29 +1,39 @@
 """Know what Postscript holds, at the least calls: the whole list, lookups, or only what changed since.
 
 The ledger's mirror is renewed by asking who was updated since; that also finds people who subscribed late.
-Without one, the shop is read page by page, or people are asked for in batches: whichever is cheaper.
+What is never dated, a deleted subscriber above all, is found by looking a part of the people up again each
+time. Without a mirror, the shop is read page by page, or people are asked for in batches: whichever is
+cheaper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
 from . import wire
-from .errors import ParameterError
-from .lookup import Found, Postscript, calibrate, look_up
-from .mirror import Mirror, Reading, absent, renewed
+from .contacts import fold_email
+from .errors import InvalidAuthenticationError, ParameterError, PostscriptError, ServerError
+from .lookup import Found, Postscript, calibrate, in_parallel, look_up
+from .mirror import Mirror, Reading, absent, renewed, without
 from .plan import subscribers_table
 from .scan import Page, Rows, read_page, scan
 
 SCOPES = ("incremental", "full")
-OVERLAP = timedelta(seconds=120)
-"""How far behind the newest known change is asked again: clocks differ, and copies lag."""
+OVERLAP = timedelta(minutes=15)
+"""How far behind the newest known change is asked again: clocks differ, times are rounded, copies lag."""
+TURNS = 7
+"""Readings within which everybody is looked up again, whatever changes show."""
+_PART = 80
+"""People in such a part at least, where there are so many: about one question."""
+_A_DAY = timedelta(days=1)
+_NOT_WHOLE = "The list of subscribers has pages that stay empty, short or like others."
 
 
 def read_subscribers(
@@ -34,6 +44,7 @@ def read_subscribers(
     trait_keys: Collection[str] = (),
     complete: bool = False,
     scope: str = "incremental",
+    dry_run: bool = False,
 ) -> Reading:
     """Read the subscribers that a plan needs, in the way that takes the fewest calls.
 
@@ -44,13 +55,17 @@ def read_subscribers(
     postscript
         The connection.
     mirror
-        What is known from earlier, `Ledger.load_mirror`; only what changed since is read then.
+        What is known from earlier, `Ledger.load_mirror`; only what changed since is read then, and a part of
+        the people is looked up again, so that a subscriber who was deleted is noticed.
     trait_keys
         Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
     complete
         True reads everybody, also people who are nobody's contact: for snapshots and for drift.
     scope
         ``incremental``, or ``full`` to read anew what the mirror has.
+    dry_run
+        True when nothing will be written: the mirror then is renewed even if no write has shown yet that
+        changes are dated.
 
     Returns
     -------
@@ -60,7 +75,8 @@ def read_subscribers(
     Raises
     ------
     PostscriptError
-        Reading failed for good: who subscribes is then unknown, and nothing can be decided.
+        Reading failed for good, or not the whole list could be read where it is needed: who subscribes is
+        then unknown, and nothing can be decided.
     ParameterError
         No such *scope*.
     """
@@ -68,11 +84,22 @@ def read_subscribers(
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
     before = mirror or Mirror.empty()
     reader = _Reader(contacts, postscript, before, tuple(trait_keys))
-    if scope == "incremental" and before.can_be_renewed(trait_keys=trait_keys, complete=complete):
+    is_renewable = before.can_be_renewed(trait_keys=trait_keys, complete=complete, dry_run=dry_run)
+    if scope == "incremental" and is_renewable:
         reading = reader.read_changes()
         if reading is not None:
             return reading
     return reader.read_anew(complete=complete)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """What looking people up again brought."""
+
+    found: Found = field(default_factory=Found)
+    gone: frozenset[str] = frozenset()
+    """Ids of subscribers who are not there any more."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,45 +114,120 @@ class _Reader:
     # --- renewing a mirror ----------------------------------------------------------------------------
 
     def read_changes(self) -> Reading | None:
-        """Return the mirror renewed; None when reading it anew is cheaper."""
+        """Return the mirror renewed; None when that takes more calls than reading anew, or fails."""
         newest = wire.parse_time(self.before.newest)
         if newest is None:
             return None
-        since = newest - OVERLAP
+        since, size, is_partial = newest - OVERLAP, self.before.page_size, not self.before.is_complete
         first = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
-        cost = _cost_of_pages(first.total or 1)
-        size = self.before.page_size
-        lacking = 0 if self.before.is_complete else self._cost_of_lookups(asked=self.before.asked, size=size)
-        anew = 2 + self._cost_of_lookups(size=size)
-        if (first.total or 1) > 1 and not self.before.is_complete and cost + lacking > anew:
+        due = self._due()
+        unasked = self.contacts.index.isin(self.before.find_unasked(self.contacts).index)
+        lookups = self._cost_of_lookups(self.contacts[due | unasked], size=size)
+        cost = _cost_of_pages(first.total or 1) + lookups
+        estimates = {"changes": cost, **self._cost_anew(size)}
+        if cost > min(estimates.values()):
             return None
         rows = Rows(self.before.trait_keys)
-        listed = scan(self.postscript, rows, sort="updated_at__asc", updated_since=since, first=first)
-        self._follow_up(rows, first)
-        found, notes = Found(), list[str]()
-        everybody, _ = renewed(self.before.subscribers, rows.table())
-        if not self.before.is_complete or listed > len(rows.table()):
-            found, notes = self._look_up(everybody, asked=self.before.asked)
-        read = pd.concat([rows.table(), self._as_table(found)], ignore_index=True)
-        read = read.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
+        scanned = scan(
+            self.postscript,
+            rows,
+            sort="updated_at__asc",
+            first=first,
+            is_its_first=True,
+            updated_since=since,
+            page_size=size,
+        )
+        if not scanned.is_whole:
+            return None
+        if not scanned.is_still:
+            self._follow_up(rows)
+        read = rows.table()
         everybody, gone = renewed(self.before.subscribers, read)
+        was_read = self.contacts["phone_e164"].str.removeprefix("+").isin(read["phone_digits"].dropna())
+        due = self.contacts[due & ~was_read]
+        checked = self._check(due, everybody)
+        read, everybody, gone = self._lay_over(read, checked, gone)
+        asked = self.before.asked - self.before.doubted | checked.found.asked
+        notes = checked.notes
+        if is_partial:
+            # Also those whose subscriber has just turned out to be gone.
+            found, more = self._look_up(everybody, asked=asked)
+            checked = _Checked(found=found)
+            read, everybody, gone = self._lay_over(read, checked, gone)
+            asked, notes = asked | found.asked, (*notes, *more)
         after = Mirror(
             subscribers=everybody,
             newest=_text(max(filter(None, (newest, rows.newest)))),
             is_complete=self.before.is_complete,
-            asked=frozenset() if self.before.is_complete else self.before.asked | found.asked,
+            asked=frozenset(asked) if is_partial else frozenset(),
             trait_keys=self.before.trait_keys,
-            page_size=self.before.page_size,
+            page_size=size,
+            turn=self.before.turn + 1,
+            doubted=self.before.doubted - asked - {*due["email_clean"], *_contacts_of(read)},
         )
-        estimates = {"changes": cost + lacking, "lookups": anew}
-        return Reading(
-            mirror=after, read=read, gone=gone, method="changes", estimates=estimates, notes=(*notes,)
-        )
+        return Reading(mirror=after, read=read, gone=gone, method="changes", estimates=estimates, notes=notes)
 
-    def _follow_up(self, rows: Rows, first: Page) -> None:
+    def _due(self) -> pd.Series:
+        """Mark the people whose turn it is to be looked up again, and those whose subscriber is in doubt."""
+        parts = min(TURNS, max(1, ceil(len(self.contacts) / _PART)))
+        part = pd.util.hash_pandas_object(self.contacts["person"], index=False) % parts
+        doubted = pd.Series([*self.before.doubted], dtype="str")
+        phone, email = self.contacts["phone_e164"].str.removeprefix("+"), self.contacts["email_clean"]
+        return (part == self.before.turn % parts) | phone.isin(doubted) | email.isin(doubted)
+
+    def _check(self, due: pd.DataFrame, everybody: pd.DataFrame) -> _Checked:
+        """Look people up again; a subscriber whom that does not bring, and who is not there, is gone."""
+        phones = {*due["phone_e164"].dropna().str.removeprefix("+")}
+        emails = {*due["email_clean"].dropna()}
+        if not phones and not emails:
+            return _Checked()
+        found, lacking, notes = Found(), set[str](), list[str]()
+        there, gone = list[wire.Subscriber](), set[str]()
+        held = _holders(everybody, phones | emails)
+        if held:
+            # They also show whether the shop takes the usual question.
+            found = look_up(due, self.postscript)
+            lacking = _holders(everybody, found.asked) - {row.subscriber_id for row in found.rows}
+            if 2 * len(lacking) <= len(held):
+                there, gone = self._read_by_id(lacking)
+        if not held or there or 2 * len(lacking) > len(held):
+            found, notes = self._ask(due)
+            lacking = _holders(everybody, found.asked) - {row.subscriber_id for row in found.rows}
+            there, gone = self._read_by_id(lacking - gone)
+        found.rows += there
+        return _Checked(found=found, gone=frozenset(gone), notes=(*notes,))
+
+    def _read_by_id(self, ids: Collection[str]) -> tuple[list[wire.Subscriber], set[str]]:
+        """Return those who are there, and the ids of those who are gone; of the rest nothing is known."""
+
+        def read(subscriber_id: str) -> wire.Subscriber | None:
+            try:
+                return wire.parse_record(self.postscript.send(wire.get_subscriber(subscriber_id)))
+            except InvalidAuthenticationError:
+                raise
+            except PostscriptError as error:
+                if wire.is_gone(error):
+                    gone.add(subscriber_id)
+                return None
+
+        gone: set[str] = set()
+        return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids], gone
+
+    def _lay_over(
+        self, read: pd.DataFrame, checked: _Checked, gone: Collection[str]
+    ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+        """Return what was read so far, everybody who is there, and the ids that are gone."""
+        fresh = subscribers_table(checked.found.rows, trait_keys=self.before.trait_keys)
+        read = pd.concat([read, fresh], ignore_index=True)
+        read = read.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
+        everybody, moved = renewed(self.before.subscribers, read)
+        gone = {*gone, *moved, *checked.gone} - {*read["subscriber_id"]}
+        return read, without(everybody, gone), tuple(sorted(gone))
+
+    def _follow_up(self, rows: Rows) -> None:
         """Read what changed while several pages were read: back from the latest, to what is known."""
         since = rows.newest
-        if since is None or (first.total or 1) <= 1:
+        if since is None:
             return
         known = rows.table().set_index("subscriber_id")["updated_at"]
         for number in count(1):
@@ -142,113 +244,134 @@ class _Reader:
         first = read_page(self.postscript, sort="updated_at__desc")
         pages = first.total or 1
         size = len(first.rows) if pages > 1 else 0
-        asking = calibrate(self.postscript, first.rows)
-        estimates = {
-            "listing": 2 + (pages + 1 if pages > 1 else 0),
-            "lookups": 2 + self._cost_of_lookups(size=size, subscribers=pages * max(size, 1)),
-        }
-        notes = _notes(asking)
+        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * max(size, 1))
+        estimates = {"listing": pages + 3 if pages > 1 else 2, "lookups": 2 + lookups}
         if not complete and first.total is not None and estimates["lookups"] < estimates["listing"]:
-            return self._by_lookups(first, asking, size, estimates, notes)
-        return self._by_listing(first, asking, size, estimates, notes)
+            return self._by_lookups(first, size, estimates)
+        return self._by_listing(first, estimates, complete=complete)
 
-    def _by_listing(
-        self, first: Page, asking: wire.Asking, size: int, estimates: dict[str, int], notes: list[str]
-    ) -> Reading:
+    def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> Reading:
         rows = Rows(self.trait_keys)
-        rows.add(first)
-        if first.total is None or first.total > 1:
-            listed = scan(self.postscript, rows, sort="created_at__asc", first=first)
-            if first.newest is not None:
-                changed = read_page(self.postscript, sort="updated_at__asc", updated_since=first.newest)
-                scan(self.postscript, rows, sort="updated_at__asc", updated_since=first.newest, first=changed)
-                self._follow_up(rows, changed)
-            if listed > len(rows.table()):
-                # Somebody was removed while the list was read, and may have hidden somebody else.
-                found, more = self._look_up(rows.table(), asking=asking)
-                rows.add(Page(rows=found.rows, total=1))
-                notes = [*notes, *more, "Subscribers were removed while the list was read."]
-        read = rows.table()
-        after = Mirror(
-            subscribers=read,
-            newest=_text(rows.newest),
-            is_complete=True,
-            trait_keys=self.trait_keys,
+        scanned = scan(self.postscript, rows, sort="created_at__asc", first=first)
+        is_whole, newest = scanned.is_whole, rows.newest
+        if scanned.page_size and first.newest is not None and first.is_latest_first:
+            is_whole &= self._read_what_changed(rows, first.newest, scanned.page_size)
+            newest = rows.newest
+        elif scanned.page_size and newest is not None:
+            # Not in the order that was asked for: when reading began is not known. The next one looks back.
+            newest -= _A_DAY
+        found, notes = Found(), list[str]()
+        if not is_whole:
+            if complete:
+                raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
+            found, more = self._look_up(rows.table())
+            rows.add(Page(rows=found.rows, total=1))
+            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time.", *more]
+        return self._read_anew(
+            rows.table(),
+            "listing",
+            estimates,
+            notes,
+            newest=_text(newest if is_whole else None),
+            is_complete=is_whole,
+            asked=frozenset(found.asked),
+            page_size=scanned.page_size,
+        )
+
+    def _read_what_changed(self, rows: Rows, since: datetime, size: int) -> bool:
+        """Read who changed since reading began; return whether that was everybody."""
+        changed = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
+        scanned = scan(
+            self.postscript,
+            rows,
+            sort="updated_at__asc",
+            first=changed,
+            is_its_first=True,
+            updated_since=since,
             page_size=size,
         )
-        return Reading(
-            mirror=after,
-            read=read,
-            replaces=True,
-            method="listing",
-            estimates=estimates,
-            notes=(*notes,),
-        )
+        if not scanned.is_still:
+            self._follow_up(rows)
+        return scanned.is_whole
 
-    def _by_lookups(
-        self, first: Page, asking: wire.Asking, size: int, estimates: dict[str, int], notes: list[str]
-    ) -> Reading:
-        found = look_up(self.contacts, self.postscript, asking=asking)
-        read = self._as_table(found)
-        after = Mirror(
-            subscribers=read,
+    def _by_lookups(self, first: Page, size: int, estimates: dict[str, int]) -> Reading:
+        asking = calibrate(self.postscript, first.rows)
+        found = look_up(self.contacts, self.postscript, asking=asking, sample=first.rows)
+        return self._read_anew(
+            subscribers_table(found.rows, trait_keys=self.trait_keys),
+            "lookups",
+            estimates,
+            [*_notes(asking), *_refused(found)],
             newest=_text(first.newest),
             asked=frozenset(found.asked),
-            trait_keys=self.trait_keys,
             page_size=size,
         )
+
+    def _read_anew(
+        self,
+        read: pd.DataFrame,
+        method: str,
+        estimates: Mapping[str, int],
+        notes: Sequence[str],
+        **about: Any,
+    ) -> Reading:
+        after = Mirror(subscribers=read, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about)
         return Reading(
-            mirror=after,
-            read=read,
-            replaces=True,
-            method="lookups",
-            estimates=estimates,
-            notes=(*notes, *_refused(found)),
+            mirror=after, read=read, replaces=True, method=method, estimates=estimates, notes=(*notes,)
         )
 
     # --- parts ----------------------------------------------------------------------------------------
 
     def _look_up(
-        self,
-        everybody: pd.DataFrame,
-        *,
-        asked: Collection[str] = frozenset(),
-        asking: wire.Asking | None = None,
+        self, everybody: pd.DataFrame, *, asked: Collection[str] = frozenset()
     ) -> tuple[Found, list[str]]:
         """Ask for the people whom the mirror does not show, unless they were asked for before."""
         known = {*everybody["phone_digits"].dropna()}
         wanted = absent(self.contacts, known, asked)
-        if wanted.empty:
-            return Found(), []
-        notes: list[str] = []
-        if asking is None:
-            sample = read_page(self.postscript, sort="updated_at__desc").rows
-            asking = calibrate(self.postscript, sample)
-            notes = _notes(asking)
-        found = look_up(wanted, self.postscript, asking=asking, known=known, asked=asked)
-        return found, [*notes, *_refused(found)]
+        return (Found(), []) if wanted.empty else self._ask(wanted, known=known, asked=asked)
 
-    def _as_table(self, found: Found) -> pd.DataFrame:
-        return subscribers_table(found.rows, trait_keys=self.trait_keys)
+    def _ask(
+        self, wanted: pd.DataFrame, *, known: Collection[str] = (), asked: Collection[str] = frozenset()
+    ) -> tuple[Found, list[str]]:
+        """Ask for people in the way that is found out with some who are there."""
+        sample = read_page(self.postscript, sort="updated_at__desc").rows
+        asking = calibrate(self.postscript, sample)
+        found = look_up(wanted, self.postscript, asking=asking, known=known, asked=asked, sample=sample)
+        return found, [*_notes(asking), *_refused(found)]
+
+    def _cost_anew(self, size: int) -> dict[str, int]:
+        """Predict the calls for reading anew what the mirror has."""
+        if self.before.is_complete:
+            return {"listing": 3 + ceil(len(self.before.subscribers) / max(size, 1))}
+        return {"lookups": 2 + self._cost_of_lookups(self.contacts, size=size)}
 
     def _cost_of_lookups(
-        self, *, asked: Collection[str] = frozenset(), size: int = 0, subscribers: int | None = None
+        self, contacts: pd.DataFrame, *, size: int = 0, subscribers: int | None = None
     ) -> int:
-        """Predict the calls for asking for everybody (`postscript_api` calls it the minimum by lookups)."""
-        phones = [*self.contacts["phone_e164"].dropna().unique()]
-        phones = [phone for phone in phones if phone.removeprefix("+") not in asked]
-        emails = self.contacts.loc[self.contacts["email_clean"].notna(), ["email_clean", "phone_e164"]]
-        emails = emails[~emails["email_clean"].isin([*asked])] if asked else emails
-        share = 1.0 if subscribers is None else min(1.0, subscribers / max(len(phones), 1))
-        pages = max(1, ceil(share * min(wire.MAX_IN, len(phones)) / size)) if size else 1
-        alone = int(emails["phone_e164"].isna().sum())
-        beside = 0 if subscribers is None else ceil((len(emails) - alone) * (1 - share))
-        return ceil(len(phones) / wire.MAX_IN) * pages + ceil((alone + beside) / wire.MAX_IN)
+        """Predict the calls for asking for people (`postscript_api` calls it the minimum by lookups)."""
+        phones = int(contacts["phone_e164"].nunique())
+        emails = contacts["email_clean"].notna()
+        share = 1.0 if subscribers is None else min(1.0, subscribers / max(phones, 1))
+        pages = max(1, ceil(share * min(wire.MAX_IN, phones) / size)) if size else 1
+        alone = int((emails & contacts["phone_e164"].isna()).sum())
+        beside = 0 if subscribers is None else ceil((int(emails.sum()) - alone) * (1 - share))
+        return ceil(phones / wire.MAX_IN) * pages + ceil((alone + beside) / wire.MAX_IN)
+
+
+def _contacts_of(subscribers: pd.DataFrame) -> set[str]:
+    return {*subscribers["phone_digits"].dropna(), *subscribers["email_folded"].dropna()}
+
+
+def _holders(subscribers: pd.DataFrame, contacts: Collection[str]) -> set[str]:
+    """Return the ids of the subscribers with one of these digits or emails."""
+    folded = {fold_email(contact) for contact in contacts}
+    holds = subscribers["phone_digits"].isin(contacts) | subscribers["email_folded"].isin(folded)
+    return {*subscribers.loc[holds, "subscriber_id"]}
 
 
 def _cost_of_pages(pages: int) -> int:
-    """Return the calls for reading so many pages: the first twice, and what changed meanwhile."""
-    return pages if pages <= 1 else pages + 2
+    """Return the calls for reading so many pages of changes: the last one twice."""
+    return pages if pages <= 1 else pages + 1
 
 
 def _notes(asking: wire.Asking) -> list[str]:

@@ -12,7 +12,7 @@ from toolkit.plan import SUBSCRIBER_COLUMNS
 
 from .database import Database, now, upsert
 from .frames import ROWS_AT_ONCE, insert, read_frame, records
-from .schema import asked, mirrors, subscribers
+from .schema import asked, doubted, mirrors, subscribers
 
 
 class Mirrors(Database):
@@ -23,6 +23,7 @@ class Mirrors(Database):
         columns = [subscribers.c[name] for name in SUBSCRIBER_COLUMNS]
         query = sa.select(*columns).where(subscribers.c.shop_id == shop_id)
         contacts = sa.select(asked.c.contact).where(asked.c.shop_id == shop_id)
+        in_doubt = sa.select(doubted.c.contact).where(doubted.c.shop_id == shop_id)
         with self._reading() as connection:
             about = connection.execute(sa.select(mirrors).where(mirrors.c.shop_id == shop_id)).first()
             if about is None:
@@ -37,6 +38,8 @@ class Mirrors(Database):
                 trait_keys=tuple(json.loads(about.trait_keys)),
                 is_dated=about.is_dated,
                 page_size=about.page_size,
+                turn=about.turn,
+                doubted=frozenset(connection.execute(in_doubt).scalars()),
                 read_at=about.read_at,
             )
 
@@ -49,6 +52,7 @@ class Mirrors(Database):
             "is_complete": mirror.is_complete,
             "trait_keys": json.dumps(mirror.trait_keys),
             "page_size": mirror.page_size,
+            "turn": mirror.turn,
             "read_at": now(),
         }
         is_dated = sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id)
@@ -66,13 +70,27 @@ class Mirrors(Database):
             known = frozenset(connection.scalars(contacts_of))
             for contacts in _some(sorted(mirror.asked - known)):
                 insert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
+            in_doubt = frozenset(
+                connection.scalars(sa.select(doubted.c.contact).where(doubted.c.shop_id == shop_id))
+            )
+            for contacts in _some(in_doubt - mirror.doubted):
+                settled = (doubted.c.shop_id == shop_id) & doubted.c.contact.in_(contacts)
+                connection.execute(sa.delete(doubted).where(settled))
             about["is_dated"] = bool(connection.scalar(is_dated))
             upsert(connection, mirrors, [about])
 
     def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
-        """Take a subscriber out of the mirror who is not there any more."""
+        """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
         mine = (subscribers.c.shop_id == shop_id) & (subscribers.c.subscriber_id == subscriber_id)
-        self._commit(lambda connection: connection.execute(sa.delete(subscribers).where(mine)))
+        held = sa.select(subscribers.c.phone_digits, subscribers.c.email_folded).where(mine)
+
+        def forget(connection: sa.Connection) -> None:
+            contacts = {contact for row in connection.execute(held) for contact in row if contact}
+            rows = [{"shop_id": shop_id, "contact": contact} for contact in sorted(contacts)]
+            upsert(connection, doubted, rows)
+            connection.execute(sa.delete(subscribers).where(mine))
+
+        self._commit(forget)
 
     def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
         """Note whether a write showed in ``updated_at``; the mirror is renewed by it only then."""

@@ -109,6 +109,14 @@ mirrors = sa.Table(
     sa.Column("page_size", sa.Integer, nullable=False),
     sa.Column("is_dated", sa.Boolean, nullable=False, comment="a write was seen in updated_at"),
     sa.Column("read_at", sa.DateTime, nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False, server_default="0", comment="readings so far"),
+)
+
+doubted = sa.Table(
+    "doubted",
+    metadata,
+    sa.Column("shop_id", _name(), primary_key=True),
+    sa.Column("contact", sa.Text, primary_key=True, comment="of a subscriber who was taken for gone"),
 )
 
 asked = sa.Table(
