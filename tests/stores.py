@@ -108,6 +108,8 @@ class Store:
             return Answer(status_code=200, json=found)
 
     def _answer(self, request):
+        if request.path == "/api/v2/me":
+            return {"resource_id": SHOP.shop_id, "resource_name": SHOP.name}
         if request.method == "GET" and request.path.count("/") == 3:
             return self._page(request.query)
         if request.method == "POST":

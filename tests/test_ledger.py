@@ -665,13 +665,28 @@ def test_how_a_custom_event_ends(url, ledger, state, is_open):
     assert rows(url, "SELECT external_id, state FROM transitions") == [("x1", state)]
 
 
-def test_a_refused_write_takes_its_events_along(ledger):
-    """Nothing changed, so there is nothing to tell; a write that may have arrived keeps them planned."""
+def test_a_write_that_failed_keeps_its_events_planned(ledger):
+    """Whatever the answer was: whether the write arrived is read later."""
     refused = begin_write(ledger, transition(1))
     ledger.end_write(refused, outcome="RejectedError: no", status_code=400, tries=1, due=["x1"])
-    lost = begin_write(ledger, transition(2))
-    ledger.end_write(lost, outcome="UnreachableError: ?", status_code=None, tries=8, due=[])
-    assert open_states(ledger) == {"x2": "planned"}
+    assert open_states(ledger) == {"x1": "planned"}
+
+
+@pytest.mark.parametrize(
+    ("state", "entered", "claimed"),
+    [("sent", True, False), ("unknown", True, False), ("refused", True, True), ("sent", False, True)],
+)
+def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, claimed):
+    """What another run has, or what goes the same way as the last that may have left, is not claimed."""
+    first, second = transition(1, entered=entered), replace(transition(2), subscriber_id="s_1")
+    begin_write(ledger, first, second)
+    call = ledger.start_event("r1", "POST /events", first)
+    assert ledger.start_event("r2", "POST /events", first) is None
+    ledger.end_event(call, first, state=state, outcome="whatever", status_code=None, tries=1)
+    assert (ledger.start_event("r1", "POST /events", second) is not None) is claimed
+    assert open_states(ledger).get("x2") == ("posting" if claimed else None)
+    obsolete = ledger.load_obsolete_transitions(SHOP, datetime(2020, 1, 1))
+    assert [t.external_id for t in obsolete] == ([] if claimed else ["x2"])
 
 
 def test_an_open_transition_comes_back_whole(ledger):
@@ -682,13 +697,14 @@ def test_an_open_transition_comes_back_whole(ledger):
 
 
 def test_marking(ledger):
-    """Transitions can be set to a state or forgotten, several at once or none."""
+    """Transitions can be set to a state, several at once or none; obsolete closes only open ones."""
     begin_write(ledger, *(transition(n) for n in range(5)))
     ledger.mark_transitions(["x0", "x1"], "unknown")
-    ledger.mark_transitions(["x2"], None)
+    ledger.mark_transitions(["x1", "x2"], "obsolete")
     ledger.mark_transitions(["x3"], "due")
-    ledger.mark_transitions([], None)
+    ledger.mark_transitions([], "due")
     assert open_states(ledger) == {"x3": "due", "x4": "planned"}
+    assert ledger.find_closed([f"x{n}" for n in range(5)]) == {"x0", "x1"}
 
 
 def test_the_journal(ledger):

@@ -240,6 +240,16 @@ REASONS: Mapping[str, Reason] = _reasons(
             "Run the sync again: it sends the custom event, and plans no other change for it.",
         ),
         (
+            "EVENT_ALREADY_SENT",
+            "The subscriber's list was changed; the custom event was closed before and is not sent again.",
+            "",
+        ),
+        (
+            "EVENT_NOT_DUE",
+            "The subscriber's list was changed; no custom event was due, as the one before was never sent.",
+            "",
+        ),
+        (
             "REMOVAL_LIMIT",
             "The plan removes a larger share of memberships than max_removal_share allows.",
             "Check that the archive is complete; if the removals are meant, run again with the same events "

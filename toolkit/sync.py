@@ -15,7 +15,7 @@ import pandas as pd
 from . import wire
 from .delivery import Cause, Delivery, Journal, Outcomes, removal_limit_sentence
 from .errors import RunFailedError
-from .lookup import Postscript
+from .lookup import Postscript, connect_shop
 from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
 from .plan import Plan
 from .price import Price, planned_calls
@@ -151,7 +151,13 @@ def sync(
         ledger.lock_shop(shop.shop_id)
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-    outcomes = Outcomes(plan, on_progress=on_progress, cancel=cancel)
+    outcomes = Outcomes(
+        plan,
+        on_progress=on_progress,
+        cancel=cancel,
+        probe=lambda: connect_shop(postscript),
+        check=lambda: ledger.check_lock(shop.shop_id),
+    )
     reads = sum(postscript.calls.values())
     calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
     facts = _facts(plan, postscript, calls, price, parameters)

@@ -168,9 +168,11 @@ def undo_run(
         max_removal_share=max_removal_share,
     )
     if not dry_run and not planned.exceeds_removal_limit:
-        untold = _untold(ledger.load_open_transitions(shop.shop_id), planned)
-        for start in range(0, len(untold), _AT_ONCE):
-            ledger.mark_transitions(untold[start : start + _AT_ONCE], None)
+        # With custom events, the one of the undo and the one that it undoes cancel out by themselves.
+        open_ = ledger.load_open_transitions(shop.shop_id) if custom_events == "none" else []
+        obsolete = _undone(open_, planned)
+        for start in range(0, len(obsolete), _AT_ONCE):
+            ledger.mark_transitions(obsolete[start : start + _AT_ONCE], "obsolete")
         ledger.take_back(shop.shop_id, record.run_id)
     return sync(
         planned,
@@ -205,7 +207,7 @@ def _newer_words(ledger: Past, record: RunRecord, subscribers: pd.DataFrame) -> 
     return words.merge(matched, how="left", on="person")
 
 
-def _untold(open_: Iterable[Transition], planned: Plan) -> list[str]:
+def _undone(open_: Iterable[Transition], planned: Plan) -> list[str]:
     """Return the custom events of what is undone that are not posted yet, and must not be any more."""
     rows = planned.changes[planned.changes["audience_key"].notna()]
     rows = rows[rows["reason_code"] != "CHANGED_SINCE"]

@@ -7,17 +7,16 @@ the journal before it leaves, and its custom events with it, so that a run that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from toolkit.errors import PostscriptError
+from toolkit.errors import LedgerError
 from toolkit.lookup import Postscript
 from toolkit.plan import Plan
 from toolkit.runs import Transition
 from toolkit.statuses import get_reason
 
 from .journal import Journal
-from .outcomes import Cause, Outcomes, cause_of
+from .outcomes import Cause, Outcomes
 from .transitions import Poster, transition_id
 from .writes import Writer
 
@@ -63,6 +62,7 @@ class Delivery:
             journal=self.journal,
             outcomes=self.outcomes,
         )
+        self.outcomes.reads_again = self.read_again
         poster = Poster(
             run_id=self.run_id,
             shop_id=self.shop_id,
@@ -75,25 +75,22 @@ class Delivery:
             left_over: list[Transition] = []
             if self.plan.custom_events == "transitions":
                 left_over = poster.take_up(repeat_unknown=self.repeat_unknown)
-            else:
-                writer.untold = {
-                    (t.subscriber_id, t.audience_key, t.entered): t.external_id
-                    for t in self.journal.load_open_transitions(self.shop_id)
-                    if t.state != "posting"
-                }
             removals = int(self.plan.writes["has_removal"].sum())
             self._write(writer, range(removals))
             self._write(writer, range(removals, len(self.plan.writes)))
             if not self.outcomes.is_stopping:
+                self.outcomes.check()
+                # While its write is still to come, nobody knows what its list will say.
+                left_over = [t for t in left_over if t.subscriber_id not in writer.unsettled]
                 poster.post_all(left_over, writer.due.values())
-        except PostscriptError as error:
-            # No subscriber's own trouble: what earlier runs left could not be settled.
-            self.outcomes.stop(str(error), cause_of(error))
+        except LedgerError as error:
+            self.outcomes.stop(str(error), Cause.LEDGER)
         except KeyboardInterrupt:
             self.outcomes.cancel()
 
     def _write(self, writer: Writer, group: range) -> None:
         """Write a group: the first ones checked, until it is certain that writing loses nothing."""
+        self.outcomes.check()
         first = group.start
         while first < group.stop and not self.outcomes.is_stopping:
             has_others = writer.get(first).others > 0
@@ -101,5 +98,4 @@ class Delivery:
                 break
             writer.write_read_again(first)
             first += 1
-        act: Callable[[int], None] = writer.write_read_again if self.read_again else writer.write
-        self.outcomes.for_all(act, range(first, group.stop))
+        self.outcomes.for_all(writer.write, range(first, group.stop))

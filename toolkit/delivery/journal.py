@@ -32,16 +32,12 @@ class Journal(Protocol):
         status_code: int | None,
         tries: int,
         due: Sequence[str],
-        untold: Sequence[str] = (),
         held: Held | None = None,
     ) -> Collection[str]:
-        """Record a write's answer and what the subscriber holds now; return the ids that are due now.
+        """Record a write's answer and what the subscriber holds now; return the ids that are due now."""
 
-        *untold* are custom events that a write which went well has made untrue: they are forgotten.
-        """
-
-    def start_event(self, run_id: str, route: str, transition: Transition) -> int:
-        """Record that a custom event is about to be posted."""
+    def start_event(self, run_id: str, route: str, transition: Transition) -> int | None:
+        """Claim a custom event that is about to be posted; None when it must not be."""
 
     def end_event(
         self,
@@ -61,8 +57,11 @@ class Journal(Protocol):
     def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
         """Return the custom events whose answer was lost."""
 
-    def mark_transitions(self, external_ids: Sequence[str], state: str | None) -> None:
-        """Set the state of custom events."""
+    def mark_transitions(self, external_ids: Sequence[str], state: str) -> None:
+        """Set the state of custom events; ``obsolete`` closes only those that are open."""
+
+    def check_lock(self, shop_id: str) -> None:
+        """Make sure that the shop is still this run's own; LedgerError when it is not."""
 
     def close_calls(self, shop_id: str) -> int:
         """Note of calls without an answer that none will come."""

@@ -18,7 +18,11 @@ from toolkit.plan import Plan
 from toolkit.statuses import ChangeStatus
 
 FAILURES_IN_A_ROW = 5
-"""Calls that fail one after the other before the run gives up: Postscript is down, not one subscriber."""
+"""Subscribers whose calls fail one after the other before the run asks whether Postscript answers at all."""
+FAILURES_AT_MOST = 25
+"""Subscribers whose calls fail one after the other before the run stops although Postscript answers."""
+CHECK_EVERY = 500
+"""Items of a group after which the run makes sure again that the shop is still its own."""
 CANCELED = "The run was canceled; what was under way has finished, the rest is pending."
 
 Item = TypeVar("Item")
@@ -32,6 +36,7 @@ class Cause(StrEnum):
     GUARD = "guard"
     AUTHENTICATION = "authentication"
     TRANSPORT = "transport"
+    LEDGER = "ledger"
     CANCELED = "canceled"
 
 
@@ -49,12 +54,20 @@ class Outcomes:
         *,
         on_progress: Callable[[int, int, Mapping[str, int]], None],
         cancel: threading.Event | None = None,
+        probe: Callable[[], object] = lambda: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.error = ""
         self.cause = Cause.NONE
         self.canceled = False
         self.unresolved = 0
         """Custom events of earlier runs that were not confirmed: no answer came, or they failed again."""
+        self.events: Counter[str] = Counter()
+        """State → custom events that this run brought to it, such as ``sent`` and ``obsolete``."""
+        self.reads_again = False
+        """True once an answer showed that others write to the lists too."""
+        self.check = check
+        """Raises LedgerError when the shop is no longer this run's own."""
         self.external_ids: dict[int, str] = {}
         """Row → its custom event's id, once its subscriber's turn came."""
         self._plan = plan
@@ -64,7 +77,9 @@ class Outcomes:
         self._counts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._failures = 0
+        self._probe = probe
+        self._suspects: set[str] = set()
+        self._failed: set[str] = set()
         self._done = 0
         self._all = len(plan.writes) + plan.transitions
 
@@ -96,7 +111,14 @@ class Outcomes:
                 self._told[index] = (status.value, reason, message)
                 self._counts[status.value] += 1
 
-    def fail(self, rows: Iterable[int], error: PostscriptError, *, stops_when_refused: bool = False) -> None:
+    def fail(
+        self,
+        subscriber_id: str,
+        rows: Iterable[int],
+        error: PostscriptError,
+        *,
+        stops_when_refused: bool = False,
+    ) -> None:
         """Say that these rows failed, and stop when everything else would fail too.
 
         Refusals count towards that only when asked to: what is refused today is refused again in the next
@@ -112,20 +134,45 @@ class Outcomes:
             stops_when_refused and isinstance(error, RejectedError)
         ):
             with self._lock:
-                self._failures += 1
-                in_a_row = self._failures
-            if isinstance(error, InvalidAuthenticationError) or in_a_row >= FAILURES_IN_A_ROW:
+                self._failed.add(subscriber_id)
+                is_hopeless = len(self._failed) >= FAILURES_AT_MOST
+            if is_hopeless:
                 self.stop(str(error), cause_of(error))
+            self.suspect(subscriber_id, at_once=isinstance(error, InvalidAuthenticationError))
 
-    def leave_unresolved(self) -> None:
-        """Count a custom event of an earlier run that could not be confirmed."""
+    def suspect(self, subscriber_id: str, *, at_once: bool = False) -> None:
+        """Note trouble with one subscriber; after some in a row, stop unless Postscript answers a probe.
+
+        One broken record must not keep the others from being served, and an outage must not be taken for
+        many broken records.
+        """
         with self._lock:
-            self.unresolved += 1
+            self._suspects.add(subscriber_id)
+            if not at_once and len(self._suspects) < FAILURES_IN_A_ROW:
+                return
+            self._suspects.clear()
+        if self.is_stopping:
+            return
+        try:
+            self._probe()
+        except PostscriptError as error:
+            self.stop(str(error), cause_of(error))
+
+    def leave_unresolved(self, count: int = 1) -> None:
+        """Count custom events of earlier runs that could not be confirmed."""
+        with self._lock:
+            self.unresolved += count
+
+    def count_events(self, state: str, count: int = 1) -> None:
+        """Count custom events that reached this state."""
+        with self._lock:
+            self.events[state] += count
 
     def advance(self) -> None:
         """Count one more call that went well."""
         with self._lock:
-            self._failures = 0
+            self._suspects.clear()
+            self._failed.clear()
             self._done += 1
             done, counts = self._done, +self._counts
         self._on_progress(done, max(self._all, done), counts)
@@ -135,15 +182,17 @@ class Outcomes:
 
         What is under way when the run stops, or is interrupted, still finishes.
         """
-        left, turn = iter(items), threading.Lock()
+        left, turn = enumerate(items, 1), threading.Lock()
 
         def work() -> None:
             while not self.is_stopping:
                 with turn:
                     found = [*islice(left, 1)]
+                    if found and found[0][0] % CHECK_EVERY == 0:
+                        self.check()
                 if not found:
                     return
-                act(found[0])
+                act(found[0][1])
 
         if not items:
             return

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from toolkit import wire
-from toolkit.errors import LostAnswerError, PostscriptError, RejectedError
+from toolkit.errors import LostAnswerError, PostscriptError, RejectedError, ServerError
 from toolkit.lookup import Postscript
 from toolkit.runs import Transition
 from toolkit.statuses import ChangeStatus
@@ -39,6 +39,20 @@ def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: st
     )
 
 
+class _NotClaimedError(Exception):
+    """Another run has the custom event, or it is not due any more."""
+
+
+def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:
+    """Return the one custom event of a subscriber and audience that is due; None when they cancel out.
+
+    *chain* are those that were never sent, the oldest first; *is_in* says what the list is now.
+    """
+    if chain[0].entered is not is_in:
+        return None  # as it was before the first of them
+    return next(transition for transition in reversed(chain) if transition.entered is is_in)
+
+
 class Poster:
     """Posts the custom events of a run, and those that earlier runs left."""
 
@@ -48,59 +62,87 @@ class Poster:
         self._run_id, self._shop_id = run_id, shop_id
         self._postscript, self._journal, self._outcomes = postscript, journal, outcomes
         self._row_of: dict[str, int] = {}
+        self._left_over: dict[str, Transition] = {}
 
     def take_up(self, *, repeat_unknown: bool) -> list[Transition]:
-        """Return the custom events that earlier runs left due, after settling those left half-way."""
-        due: list[Transition] = []
-        listed: dict[str, tuple[str, ...] | None] = {}
-
-        def still_stands(transition: Transition) -> bool:
-            who = transition.subscriber_id
-            held = listed[who] if who in listed else listed.setdefault(who, self._list_of(who))
-            return held is not None and (transition.audience_key in held) == transition.entered
-
-        if repeat_unknown:
-            due += filter(still_stands, self._journal.load_unknown_transitions(self._shop_id))
-            self._journal.mark_transitions([t.external_id for t in due], "due")
+        """Return the custom events that earlier runs left; those left half-way are unknown from now on."""
+        left = self._journal.load_unknown_transitions(self._shop_id) if repeat_unknown else []
         for transition in self._journal.load_open_transitions(self._shop_id):
             if transition.state == "posting":
                 # The process ended before the answer came: repeating could text twice.
                 self._journal.mark_transitions([transition.external_id], "unknown")
                 self._outcomes.leave_unresolved()
-                continue
-            if transition.state == "planned":
-                # Whether the write arrived, only Postscript can tell.
-                if not still_stands(transition):
-                    self._journal.mark_transitions([transition.external_id], None)
-                    continue
-                self._journal.mark_transitions([transition.external_id], "due")
-            due.append(transition)
-        return [*{t.external_id: t for t in due}.values()]
+                self._outcomes.count_events("unknown")
+            else:
+                left.append(transition)
+        return left
 
-    def _list_of(self, subscriber_id: str) -> tuple[str, ...] | None:
-        """Return what a subscriber's list is now; None when there is none, or no such subscriber."""
-        try:
-            record = wire.parse_record(self._postscript.send(wire.get_subscriber(subscriber_id)))
-        except RejectedError as error:
-            if wire.is_gone(error):
-                return None
-            raise
-        return wire.read_audiences(record.properties) if record else None
-
-    def post_all(self, left_over: Iterable[Transition], due: Iterable[Sequence[Transition]]) -> None:
+    def post_all(self, left_over: Sequence[Transition], due: Iterable[Sequence[Transition]]) -> None:
         """Post every custom event that is due; one subscriber's in order, the older first."""
         self._row_of = {external_id: row for row, external_id in self._outcomes.external_ids.items()}
+        self._left_over = {t.external_id: t for t in left_over}
         mine: dict[str, dict[str, Transition]] = {}
         for transition in (*left_over, *(each for some in due for each in some)):
             # By id: one that is left over may be planned again, when somebody else changed the list.
             mine.setdefault(transition.subscriber_id, {})[transition.external_id] = transition
         self._outcomes.for_all(self._post_some, [[*some.values()] for some in mine.values()])
 
-    def _post_some(self, due: Sequence[Transition]) -> None:
-        for transition in due:
+    def _post_some(self, some: Sequence[Transition]) -> None:
+        """Post what is due of one subscriber's custom events; earlier ones only as far as the list agrees."""
+        left_over = [t for t in some if t.external_id in self._left_over]
+        if left_over:
+            who = some[0].subscriber_id
+            try:
+                some = self._still_due(some, self._list_of(who))
+            except PostscriptError as error:
+                self._outcomes.leave_unresolved(len(left_over))
+                self._outcomes.fail(who, [], error)
+                return
+        for transition in some:
             # One that stays due holds the later ones back: an exit is not told before its entry.
             if self._outcomes.is_stopping or not self._post(transition):
                 return
+
+    def _still_due(self, some: Sequence[Transition], listed: tuple[str, ...] | None) -> Sequence[Transition]:
+        """Return those to post, and close the others that were never sent; without a list all."""
+        chains: dict[str, list[Transition]] = {}
+        due: set[str] = set()
+        for transition in some:
+            if transition.state in ("unknown", "refused"):  # asked for again
+                if listed is not None and (transition.audience_key in listed) is transition.entered:
+                    due.add(transition.external_id)
+            else:
+                chains.setdefault(transition.audience_key, []).append(transition)
+        self._journal.mark_transitions([*due], "due")
+        for key, chain in chains.items():
+            found = None if listed is None else find_due(chain, is_in=key in listed)
+            due |= {found.external_id} if found else set()
+            self._close([t for t in chain if t is not found])
+        return [t for t in some if t.external_id in due]
+
+    def _close(self, obsolete: Sequence[Transition]) -> None:
+        self._journal.mark_transitions([t.external_id for t in obsolete], "obsolete")
+        self._outcomes.count_events("obsolete", len(obsolete))
+        for transition in obsolete:
+            self._tell(transition, "EVENT_NOT_DUE")
+
+    def _tell(self, transition: Transition, reason: str) -> None:
+        """Say of the row that its membership changed."""
+        index = self._row_of.get(transition.external_id)
+        status = ChangeStatus.ADDED if transition.entered else ChangeStatus.REMOVED
+        self._outcomes.tell([] if index is None else [index], status, reason)
+
+    def _list_of(self, subscriber_id: str) -> tuple[str, ...] | None:
+        """Return what a subscriber's list is now; None when there is no such subscriber."""
+        try:
+            answer = self._postscript.send(wire.get_subscriber(subscriber_id))
+        except RejectedError as error:
+            if wire.is_gone(error):
+                return None
+            raise
+        if (record := wire.parse_record(answer)) is None:
+            raise ServerError("The answer to a read of a subscriber holds no subscriber. Run again later.")
+        return wire.read_audiences(record.properties) or ()
 
     def _post(self, transition: Transition) -> bool:
         """Post one custom event; False when it stays due."""
@@ -115,13 +157,19 @@ class Poster:
         )
         call = 0
 
-        def note() -> None:
+        def claim() -> None:
             nonlocal call
-            call = self._journal.start_event(self._run_id, request.route, transition)
+            claimed = self._journal.start_event(self._run_id, request.route, transition)
+            if claimed is None:
+                raise _NotClaimedError
+            call = claimed
 
         try:
-            # Noted at the last moment: what only waits for its turn is still due if the process ends.
-            answer = self._postscript.send(request, on_leaving=note)
+            # Claimed at the last moment: what only waits for its turn is still due if the process ends.
+            answer = self._postscript.send(request, on_leaving=claim)
+        except _NotClaimedError:
+            self._tell(transition, "EVENT_ALREADY_SENT")
+            return True
         except PostscriptError as error:
             state = {LostAnswerError: "unknown", RejectedError: "refused"}.get(type(error), "due")
             self._journal.end_event(
@@ -132,16 +180,17 @@ class Poster:
                 status_code=error.status_code,
                 tries=error.tries,
             )
+            if state != "due":
+                self._outcomes.count_events(state)
             if index is None:
                 self._outcomes.leave_unresolved()
             # A refused one is closed, so that stopping does not hold the next run back.
-            self._outcomes.fail(rows, error, stops_when_refused=True)
+            self._outcomes.fail(transition.subscriber_id, rows, error, stops_when_refused=True)
             return state != "due"
         self._journal.end_event(
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries
         )
-        entered = transition.entered
-        status = ChangeStatus.ADDED if entered else ChangeStatus.REMOVED
-        self._outcomes.tell(rows, status, "ENTERED" if entered else "EXITED")
+        self._outcomes.count_events("sent")
+        self._tell(transition, "ENTERED" if transition.entered else "EXITED")
         self._outcomes.advance()
         return True

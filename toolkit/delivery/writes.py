@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit import wire
-from toolkit.errors import InvalidAuthenticationError, PostscriptError, RejectedError
+from toolkit.errors import PostscriptError, RejectedError, ServerError
 from toolkit.lookup import Postscript
 from toolkit.plan import Plan, properties_of
 from toolkit.runs import Transition
@@ -48,9 +48,8 @@ class Writer:
         self._places = pd.Index(plan.subscribers["subscriber_id"]).get_indexer(writes)
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""
-        self.untold: dict[tuple[str, str, bool], str] = {}
-        """Subscriber, audience and direction → a custom event that is still due from an earlier run, where
-        this one posts none: a write to the contrary makes it untrue."""
+        self.unsettled = {*writes}
+        """Subscribers whose write is still to come, or did not succeed."""
         self.is_proved = False
         """True once a write was seen to keep the subscriber's other properties."""
 
@@ -72,8 +71,11 @@ class Writer:
         return None if pd.isna(held) else held
 
     def write(self, position: int) -> None:
-        """Write one subscriber as planned."""
-        self._write(self.get(position), None)
+        """Write one subscriber as planned, or as it is now, once others were seen to write the lists."""
+        if self._outcomes.reads_again:
+            self.write_read_again(position)
+        else:
+            self._write(self.get(position), None)
 
     def write_read_again(self, position: int) -> None:
         """Read the subscriber again, write what is still lacking, and see that nothing was lost by it."""
@@ -82,9 +84,9 @@ class Writer:
             record = wire.parse_record(self._postscript.send(wire.get_subscriber(write.subscriber_id)))
         except PostscriptError as error:
             if wire.is_gone(error):
-                self._gone(write.rows)
+                self._gone(write)
             else:
-                self._outcomes.fail(write.rows, error)
+                self._outcomes.fail(write.subscriber_id, write.rows, error)
             return
         if record is None:
             self._write(write, None)
@@ -100,6 +102,8 @@ class Writer:
             self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
             return None
         listed = listed or ()
+        if {*listed} != {*write.before.get(LIST, listed)}:
+            self._outcomes.reads_again = True
         rows: list[int] = []
         add: list[str] = []
         remove: set[str] = set()
@@ -115,6 +119,7 @@ class Writer:
                 add += [key] if operation == "add" else []
                 remove |= {key} if operation == "remove" else set()
         if not rows:
+            self.unsettled.discard(write.subscriber_id)
             return None
         has_list = LIST in record.properties
         if add and not has_list and len(record.properties) >= wire.MAX_PROPERTIES:
@@ -139,35 +144,32 @@ class Writer:
     def _write(self, write: Write, record: wire.Subscriber | None) -> None:
         error = self._patch(write, record)
         audiences = tuple(i for i in write.rows if self._plan.changes.at[i, "operation"] != "set")
-        is_refused = isinstance(error, RejectedError) and error.status_code != 404
-        if is_refused and error is not None and error.status_code == 400 and self._is_gone(write):
-            self._gone(write.rows)
+        if isinstance(error, RejectedError) and error.status_code in {400, 404} and self._is_gone(write):
+            self._gone(write)
             return
-        if is_refused and error is not None and 0 < len(audiences) < len(write.rows):
+        error = _as_failure(error)
+        if isinstance(error, RejectedError) and 0 < len(audiences) < len(write.rows):
             # A trait that Postscript does not take must not keep the audiences from the subscriber.
-            self._outcomes.fail([i for i in write.rows if i not in audiences], error)
+            self._outcomes.fail(write.subscriber_id, [i for i in write.rows if i not in audiences], error)
             write = replace(write.only_audiences(), rows=audiences)
-            error = self._patch(write, record)
-        if error is None:
-            return
-        if isinstance(error, RejectedError) and error.status_code == 404:
-            self._gone(write.rows)
-        else:
-            self._outcomes.fail(write.rows, error)
+            error = _as_failure(self._patch(write, record))
+        if error is not None:
+            self._outcomes.fail(write.subscriber_id, write.rows, error)
 
     def _is_gone(self, write: Write) -> bool:
-        """Tell whether a refusal with 400 means that there is no such subscriber."""
+        """Tell whether a refusal with 400 or 404 means that there is no such subscriber."""
         try:
             self._postscript.send(wire.get_subscriber(write.subscriber_id))
         except PostscriptError as error:
             return wire.is_gone(error)
         return False
 
-    def _gone(self, rows: Sequence[int]) -> None:
-        self._outcomes.tell(
-            rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", get_reason("SUBSCRIBER_GONE").meaning
-        )
-        self._journal.forget_subscriber(self._shop_id, self._plan.changes.at[rows[0], "subscriber_id"])
+    def _gone(self, write: Write) -> None:
+        said = get_reason("SUBSCRIBER_GONE").meaning
+        self._outcomes.tell(write.rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", said)
+        self._journal.forget_subscriber(self._shop_id, write.subscriber_id)
+        # A shop does not lose several subscribers in a row between reading and writing.
+        self._outcomes.suspect(write.subscriber_id)
 
     def _patch(self, write: Write, record: wire.Subscriber | None) -> PostscriptError | None:
         """Send the write; return the error when it failed."""
@@ -188,50 +190,47 @@ class Writer:
         try:
             answer = self._postscript.send(request)
         except PostscriptError as error:
-            # A failed write may have been carried out after all, by an earlier try too: its events stay
-            # planned then.
-            forget = isinstance(error, RejectedError | InvalidAuthenticationError) and error.tries == 1
+            # A failed write may have been carried out after all: its events stay planned.
             self._journal.end_write(
                 call,
                 outcome=f"{type(error).__name__}: {error}",
                 status_code=error.status_code,
                 tries=error.tries,
-                due=ids if forget else [],
+                due=[],
             )
             return error
         after = wire.parse_written(write.subscriber_id, answer)
         problem = self._problem_of(write, record, after)
         if problem:
             is_back = record is not None and self._put_back(write.subscriber_id, record)
-            # What was put back has not happened; of anything else, the next run asks how it stands.
             self._journal.end_write(
                 call,
                 outcome=f"PropertiesLost: {problem}",
                 status_code=answer.status_code,
                 tries=answer.tries,
-                due=ids if is_back else [],
+                due=[],
             )
+            if is_back:
+                self._journal.mark_transitions(ids, "obsolete")
             self._outcomes.tell(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
             held = f"What it held was {'' if is_back else 'not '}put back."
             self._outcomes.stop(f"{problem} {held}", Cause.GUARD)
             return None
         if after is not None and not is_kept(write, after):
             self._journal.end_write(
-                call, outcome="WriteNotKept", status_code=answer.status_code, tries=answer.tries, due=ids
+                call, outcome="WriteNotKept", status_code=answer.status_code, tries=answer.tries, due=[]
             )
             self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
             return None
+        if after is not None and LIST in write.after:
+            others = {*(wire.read_audiences(after.properties) or ())} - {*write.after[LIST]}
+            self._outcomes.reads_again |= bool(others)
         open_ids = self._journal.end_write(
             call,
             outcome="ok",
             status_code=answer.status_code,
             tries=answer.tries,
             due=ids,
-            untold=[
-                self.untold[contrary]
-                for t in due.values()
-                if (contrary := (t.subscriber_id, t.audience_key, not t.entered)) in self.untold
-            ],
             held=write.held(self._shop_id, len(after.properties) if after else None),
         )
         self._settle(write, due, open_ids)
@@ -239,13 +238,16 @@ class Writer:
 
     def _settle(self, write: Write, due: Mapping[int, Transition], open_ids: Collection[str]) -> None:
         """Say what the write did; rows whose custom event is still to come wait for it."""
+        self.unsettled.discard(write.subscriber_id)
         for index in write.rows:
             transition = due.get(index)
             if transition is not None and transition.external_id in open_ids:
                 self._outcomes.tell([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
             else:
-                self._outcomes.tell([index], *done(transition))
+                is_closed = transition is not None and self._plan.custom_events == "transitions"
+                status, reason = done(transition)
+                self._outcomes.tell([index], status, "EVENT_ALREADY_SENT" if is_closed else reason)
         self._outcomes.advance()
 
     def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
@@ -313,6 +315,13 @@ class Writer:
             call, outcome="put back", status_code=answer.status_code, tries=answer.tries, due=[]
         )
         return True
+
+
+def _as_failure(error: PostscriptError | None) -> PostscriptError | None:
+    """Return a refusal as a failure: a gateway's, and a 404 about a subscriber who is there."""
+    if isinstance(error, RejectedError) and (error.status_code == 404 or not error.from_postscript):
+        return ServerError(str(error), status_code=error.status_code)
+    return error
 
 
 def _is_recent(updated_at: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -11,11 +12,14 @@ import sqlalchemy as sa
 from toolkit.runs import Held, Transition
 
 from .database import Database, now, upsert
-from .frames import read_objects
+from .frames import ROWS_AT_ONCE, read_objects
 from .schema import calls, runs, subscribers, transitions
 
+_OPEN = ("planned", "due")
+"""States of a custom event that may still be posted."""
 _CLOSED = ("sent", "unknown", "refused")
-"""States of a custom event that is not posted, or not again."""
+"""States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
+_MAY_HAVE_LEFT = ("sent", "unknown", "posting")
 
 
 class Journal(Database):
@@ -59,43 +63,47 @@ class Journal(Database):
         status_code: int | None,
         tries: int,
         due: Sequence[str],
-        untold: Sequence[str] = (),
         held: Held | None = None,
     ) -> frozenset[str]:
         """Record a write's answer; after ``ok`` the transitions of these external ids are due.
 
-        After a refusal they are forgotten: nothing changed, so there is nothing to tell; after ``ok`` those
-        are that are *untold*, because they are true no more. *held* is what the
-        subscriber holds now: the mirror shows it from the same moment on. Returns the ids that are due now;
-        one that was sent by an earlier run, or may have been, is not.
+        After anything else they stay planned, and a later run reads whether the write arrived. *held* is what
+        the subscriber holds now: the mirror shows it from the same moment on. Returns the ids that are due
+        now; one that was sent by an earlier run, or may have been, is not.
         """
-        mine = transitions.c.external_id.in_(due) & transitions.c.state.not_in(_CLOSED)
+        mine = transitions.c.external_id.in_(due) & transitions.c.state.in_(_OPEN)
 
         def work(connection: sa.Connection) -> frozenset[str]:
             _end_call(connection, call_id, outcome, status_code, tries)
             if held is not None:
                 _mirror(connection, held)
             if outcome != "ok":
-                connection.execute(sa.delete(transitions).where(mine))
                 return frozenset()
-            untrue = transitions.c.external_id.in_(untold) & transitions.c.state.not_in(_CLOSED)
-            connection.execute(sa.delete(transitions).where(untrue))
             found = frozenset(connection.scalars(sa.select(transitions.c.external_id).where(mine)))
             connection.execute(sa.update(transitions).where(mine).values(state="due", changed_at=now()))
             return found
 
         return frozenset(self._commit(work))
 
-    def start_event(self, run_id: str, route: str, transition: Transition) -> int:
-        """Record that a custom event is about to be posted."""
+    def start_event(self, run_id: str, route: str, transition: Transition) -> int | None:
+        """Claim a custom event that is about to be posted; None when it must not be.
 
-        def work(connection: sa.Connection) -> int:
-            _mark(connection, transition.external_id, "posting")
+        Either another run has claimed it, or the last one of the same subscriber and audience went the same
+        way: then it is ``obsolete``.
+        """
+        mine = (transitions.c.external_id == transition.external_id) & transitions.c.state.in_(_OPEN)
+
+        def work(connection: sa.Connection) -> int | None:
+            state = "obsolete" if _is_repeat(connection, transition) else "posting"
+            claim = sa.update(transitions).where(mine).values(state=state, changed_at=now())
+            if not connection.execute(claim).rowcount or state == "obsolete":
+                return None
             return _start_call(
                 connection, run_id, route, transition.subscriber_id, external_id=transition.external_id
             )
 
-        return int(self._commit(work))
+        call_id = self._commit(work)
+        return None if call_id is None else int(call_id)
 
     def end_event(
         self,
@@ -123,24 +131,39 @@ class Journal(Database):
         """Return the custom events that were not confirmed: their answer was lost, or they were refused."""
         return self._transitions(shop_id, "unknown", "refused")
 
-    def _transitions(self, shop_id: str, *states: str) -> list[Transition]:
+    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
+        """Return the custom events that were closed since then unsent, because they were true no more."""
+        return self._transitions(shop_id, "obsolete", since=since)
+
+    def find_closed(self, external_ids: Sequence[str]) -> set[str]:
+        """Return those of the custom events that were sent, refused, or may have been sent."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(external_ids), ROWS_AT_ONCE):
+                some = external_ids[start : start + ROWS_AT_ONCE]
+                is_closed = transitions.c.external_id.in_(some) & transitions.c.state.in_(_CLOSED)
+                found.update(connection.scalars(sa.select(transitions.c.external_id).where(is_closed)))
+        return found
+
+    def _transitions(self, shop_id: str, *states: str, since: datetime | None = None) -> list[Transition]:
         columns = [transitions.c[name] for name in Transition.__dataclass_fields__]
         query = sa.select(*columns).where(transitions.c.shop_id == shop_id, transitions.c.state.in_(states))
+        if since is not None:
+            query = query.where(transitions.c.changed_at >= since)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(transitions.c.planned_at, transitions.c.external_id))
             return [Transition(**row) for row in rows.mappings()]
 
-    def mark_transitions(self, external_ids: Sequence[str], state: str | None) -> None:
-        """Set the state of these custom events; None forgets them."""
-        mine = transitions.c.external_id.in_(external_ids)
+    def mark_transitions(self, external_ids: Sequence[str], state: str) -> None:
+        """Set the state of these custom events; ``obsolete`` closes only those that are open."""
+        marked = sa.update(transitions).where(transitions.c.external_id.in_(external_ids))
+        if state == "obsolete":
+            marked = marked.where(transitions.c.state.in_(_OPEN))
+        marked = marked.values(state=state, changed_at=now())
+        self._commit(lambda connection: connection.execute(marked))
 
-        def work(connection: sa.Connection) -> None:
-            if state is None:
-                connection.execute(sa.delete(transitions).where(mine))
-            else:
-                connection.execute(sa.update(transitions).where(mine).values(state=state, changed_at=now()))
-
-        self._commit(work)
+    def check_lock(self, shop_id: str) -> None:
+        """Make sure that the shop is still locked for this ledger; LedgerError when it is not."""
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call whose answer was never recorded that it will not be; return how many."""
@@ -158,6 +181,20 @@ class Journal(Database):
         query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
         with self._reading() as connection:
             return read_objects(connection, query).infer_objects()
+
+
+def _is_repeat(connection: sa.Connection, transition: Transition) -> bool:
+    """Tell whether the last custom event of this subscriber and audience went the same way."""
+    mine = transitions.c.external_id == transition.external_id
+    shop = sa.select(transitions.c.shop_id).where(mine).scalar_subquery()
+    last = sa.select(transitions.c.entered).where(
+        transitions.c.shop_id == shop,
+        transitions.c.subscriber_id == transition.subscriber_id,
+        transitions.c.audience_key == transition.audience_key,
+        transitions.c.state.in_(_MAY_HAVE_LEFT),
+        ~mine,
+    )
+    return connection.scalar(last.order_by(transitions.c.changed_at.desc()).limit(1)) == transition.entered
 
 
 def _mark(connection: sa.Connection, external_id: str, state: str) -> None:

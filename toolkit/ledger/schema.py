@@ -179,10 +179,13 @@ transitions = sa.Table(
     sa.Column("audience_key", sa.Text, nullable=False),
     sa.Column("audience_id", sa.Text),
     sa.Column("entered", sa.Boolean, nullable=False),
-    sa.Column("state", _name(16), nullable=False, comment="planned, due, posting, sent, unknown, refused"),
+    sa.Column(
+        "state", _name(16), nullable=False, comment="planned, due, posting, sent, unknown, refused, obsolete"
+    ),
     sa.Column("changed_at", sa.DateTime, nullable=False),
     sa.Column("planned_at", sa.DateTime, comment="their order; null: before there was this column"),
     sa.Index("ix_transitions_open", "shop_id", "state"),
+    sa.Index("ix_transitions_subscriber", "subscriber_id"),
 )
 
 calls = sa.Table(

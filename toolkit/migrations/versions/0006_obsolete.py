@@ -1,0 +1,13 @@
+"""Custom events by subscriber, so that each is compared with the one before it."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the index."""
+    op.create_index("ix_transitions_subscriber", "transitions", ["subscriber_id"])
