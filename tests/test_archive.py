@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
 import random
+import re
 import subprocess
 import sys
 import zlib
@@ -13,6 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
 
 from toolkit.archive import Archive, read_events
 from toolkit.destination import Destination
@@ -198,6 +205,70 @@ def test_a_file_name_is_not_a_pattern(tmp_path, name):
     assert sorted(ids(read(tmp_path))) == ["m1", "m7", "m8"]
 
 
+FIELDS = ("type", "userId", "messageId", "timestamp", "receivedAt", "integrations", "number", "cut", "odd")
+NAMES = st.one_of(
+    st.builds(
+        lambda key, cased, value: f"{cased(key)}={value}",
+        st.sampled_from(FIELDS),
+        st.sampled_from([str, str.upper, str.lower]),
+        st.sampled_from(["raw", "2025-03-04", "[1]", ""]),
+    ),
+    st.text("ab[]*?!\\'\"~{}%# =:é\n\udcff", min_size=1, max_size=8).map(lambda text: "x" + text),
+)
+"""Names of folders and files: as data lakes have them, with every letter that means something to a reader."""
+
+
+def check_names(above, names):
+    """Lay events into folders and files of these names, and expect what the events say."""
+    root = above / "logs"
+    expected = []
+    for number, name in enumerate(names):
+        told = event(number, timestamp="March 4") if number % 2 else event(number)
+        expected.append(told)
+        content = json.dumps(told).encode() + b"\n" + TORN
+        packed = gzip.compress(content) if number % 3 else content
+        write(root / names[number - 1] / f"{number}" / name, packed)
+    columns = ["message_id", "person", "event_type", "membership", "timestamp", "received_at"]
+    expected = read(expected)[columns].sort_values("message_id", ignore_index=True)
+    whole = read(root)
+    by_person = pd.concat(read_events(root).payloads_by_person(part_bytes=2_000))
+    for frame in (whole, by_person):
+        found = frame[frame["status"] != "malformed"].sort_values("message_id", ignore_index=True)
+        pd.testing.assert_frame_equal(found[columns], expected)
+    assert [place for _file, place, _reason in malformed(whole)] == [2] * len(names)
+    whole.to_parquet(io.BytesIO())  # their names can be written
+
+
+SEVERAL = st.lists(NAMES, min_size=6, max_size=8)
+WITHOUT_SHRINKING = (Phase.explicit, Phase.generate)  # each try reads an archive
+
+
+@settings(max_examples=1, phases=WITHOUT_SHRINKING)
+@example(above="type=raw", names=["USERID=export1", "timestamp=2025-03-04", "x\\[b", "x*[", "?", "number=1"])
+@given(above=NAMES, names=SEVERAL)
+def test_a_path_is_never_data(tmp_path_factory, above, names):
+    """Whatever folders and files are called, plain or gzip, whole or by person, the events say the same."""
+    check_names(tmp_path_factory.mktemp("names") / above, names)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, phases=WITHOUT_SHRINKING)
+@given(above=NAMES, names=SEVERAL)
+def test_a_path_is_never_data_at_length(tmp_path_factory, above, names):
+    """The same, with many more names."""
+    check_names(tmp_path_factory.mktemp("names") / above, names)
+
+
+def test_the_folder_of_temporary_files_is_no_data_either(tmp_path, monkeypatch):
+    """An archive that is cut on disk is cut in a folder that may be called anything."""
+    (tmp_path / "status=x'[1]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "status=x'[1]"))
+    path = write(tmp_path / "e.jsonl", lines(1, 2, 3) + b"\xef\xbb\xbf")
+    frame = pd.concat(read_events(path).payloads_by_person(part_bytes=100))
+    assert sorted(ids(frame)) == ["m1", "m2", "m3"]
+    assert frame["status"].isna().sum() == 3
+
+
 @pytest.mark.parametrize("path", ["logs", "logs/../logs/e.jsonl", "./logs//e.jsonl", "l*"])
 def test_relative_paths(tmp_path, monkeypatch, path):
     """Paths are read from where the notebook runs."""
@@ -214,6 +285,93 @@ def test_the_sample_is_found_from_any_folder(tmp_path, monkeypatch):
     frame = read("sample")
     assert frame["membership"].notna().sum() > 100
     assert frame["file"].cat.categories.str.endswith(".gz").all()
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    """A day that lies on another disk is read, once, and a link back up does not go round."""
+    root = tmp_path / "logs"
+    write(root / "day1" / "e.jsonl", lines(1))
+    write(tmp_path / "disk" / "day2" / "e.jsonl", lines(2))
+    (root / "day2").symlink_to(tmp_path / "disk" / "day2")
+    (root / "day1" / "up").symlink_to(root)
+    (root / "_kept").symlink_to(root / "day1")
+    for source in (root, f"{root}/**", f"{root}/**/*.jsonl"):
+        frame = read(source)
+        assert frame["status"].isna().tolist() == [True, True]
+        assert ids(frame) == ["m1", "m2"]
+
+
+def dangling(folder):
+    (folder / "day2").symlink_to(folder / "gone")
+
+
+def circular(folder):
+    (folder / "day2").symlink_to(folder / "day2")
+
+
+def pipe(folder):
+    os.mkfifo(folder / "day2")
+
+
+@pytest.mark.parametrize("pattern", ["", "/*", "/*/*.jsonl", "/**/*.jsonl"])
+@pytest.mark.parametrize("made", [dangling, circular, pipe], ids=lambda made: made.__name__)
+def test_what_cannot_be_looked_at_is_named(tmp_path, made, pattern):
+    """A link to nothing, or a thing that is no file, is an error before anything is read."""
+    write(tmp_path / "logs" / "day1" / "e.jsonl", lines(1))
+    made(tmp_path / "logs")
+    with pytest.raises(InputPathError, match="day2 ") as caught:
+        read_events(f"{tmp_path}/logs{pattern}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**/*.jsonl", "/day2/e.jsonl", "/*/e.jsonl"])
+@pytest.mark.parametrize("mode", [0o000, 0o600], ids=["neither listed nor entered", "not entered"])
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, pattern, mode):
+    """A day without permission stops the reading: its exits would be missing."""
+    write(tmp_path / "logs" / "day1" / "e.jsonl", lines(1))
+    write(tmp_path / "logs" / "day2" / "e.jsonl", lines(2))
+    (tmp_path / "logs" / "day2").chmod(mode)
+    said = as_no_one(tmp_path, f"logs{pattern}")
+    assert re.match("InputPathError: .*day2.*Permission denied", said)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path):
+    """So does one file without permission."""
+    write(tmp_path / "logs" / "a.jsonl", lines(1))
+    write(tmp_path / "logs" / "b.jsonl", lines(2)).chmod(0)
+    said = as_no_one(tmp_path, "logs")
+    assert re.match(r"InputPathError: b\.jsonl .*Permission denied", said)
+
+
+def as_no_one(folder, path):
+    """Return what read_events(path) raises in a child process that has no rights of its own."""
+    for above in [folder, *folder.parents]:
+        if above.stat().st_uid == os.getuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            os.chdir(folder)
+            said = f"nothing: {read_events(path)}"
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent looks at it
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    "path", ["~nosuchuser/logs", "x" * 300, "a\0b", "\ud800"], ids=["user", "long", "NUL", "half"]
+)
+def test_a_path_that_cannot_be_one(path):
+    """It is refused with a sentence, not with the system's own error."""
+    with pytest.raises(InputPathError, match="events_path"):
+        read_events(path)
 
 
 @pytest.mark.parametrize(
@@ -246,10 +404,20 @@ def test_nothing_to_read(tmp_path, monkeypatch, path, said):
         pytest.param("events.parquet", b"PAR1\x15\x04\x15PAR1", "a Parquet file", id="parquet"),
         pytest.param("events.zip", b"PK\x03\x04rest", "a zip file", id="zip"),
         pytest.param("events.zst", b"\x28\xb5\x2f\xfdrest", "a zstd file", id="zstd"),
+        pytest.param("events.bz2", bz2.compress(lines(1)), "a bzip2 file", id="bzip2"),
+        pytest.param("events.xz", lzma.compress(lines(1)), "an xz file", id="xz"),
         pytest.param("chart.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40, "not an archive", id="png"),
         pytest.param("people.csv", b"email,phone\na@mail.test,+12025550143\n", "not an archive", id="csv"),
+        pytest.param("a.json", json.dumps([event(1)], indent=1).encode(), "several lines", id="json list"),
+        pytest.param("a.json", json.dumps([event(1)]).encode(), "one list", id="json list on a line"),
         pytest.param(
-            "events.json", json.dumps([event(1)], indent=1).encode(), "not an archive", id="json list"
+            "a.json", b"[\r\n" + line(1) + b",\r\n" + line(2) + b"]", "one list", id="list of lines"
+        ),
+        pytest.param(
+            "a.json", b"\n" + json.dumps(event(1), indent=1).encode(), "several lines", id="indented"
+        ),
+        pytest.param(
+            "a.gz", gzip.compress(b"\xef\xbb\xbf[" + line(1) + b"]", mtime=0), "one list", id="packed"
         ),
         pytest.param("page.html", b"<html>\n<body>Sign in</body>\n</html>\n", "not an archive", id="html"),
     ],
@@ -376,15 +544,44 @@ def test_an_unreadable_file_among_good_ones_is_counted(tmp_path):
     assert {name for name, _line, _reason in malformed(frame)} == {"a.png"}
 
 
-def test_half_a_character_is_counted_and_not_kept(tmp_path):
-    """A lone surrogate, which no file or database can hold, never reaches a frame."""
-    halved = event(2, userId="\ud83d")
-    frame = read(write(tmp_path / "e.jsonl", lines(1) + json.dumps(halved).encode() + b"\n"))
-    assert len(frame) == 2
-    given = read([halved])
-    assert given["person"].tolist() == ["user:?"]
-    for table in (frame, given):
-        table.to_parquet(tmp_path / "out.parquet")
+HALVES = [
+    event(1, name="Ana \ud83d"),
+    event(2, userId="\ud83d"),
+    event(3, member=False, context=event(3)["context"] | {"\udc00": {"\ud800": ["\ud83d"]}}),
+    event(4, event="😀"),
+    event(5, messageId=None, traits={"vip": True, "email": "\ud83d@mail.test"}),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_half_a_character_loses_no_event(tmp_path, packed):
+    """A cut emoji, in a trait that no rule uses or in an id, means the same in a file as in a dict."""
+    rows = [json.dumps(one).encode() + b"\n" for one in HALVES]
+    torn = rows[0][:-5] + b"\n"
+    content = b"\n" + rows[0] + torn + b"\n".join(rows[1:]) + b'{"a": "\\ud83d\xff"}\n' + lines(6)
+    write(tmp_path / "logs" / "a.jsonl", lines(7))
+    path = write(tmp_path / "logs" / "b", gzip.compress(content) if packed else content)
+    expected = read([*HALVES, event(6)]).drop(columns="file")
+    frame = read(path)
+    assert [place for _file, place, _reason in malformed(frame)] == [3, 11]
+    whole = frame[frame["status"] != "malformed"].drop(columns="file").reset_index(drop=True)
+    pd.testing.assert_frame_equal(whole, expected)
+    assert whole["person"][1] == "user:?"
+    frame.to_parquet(tmp_path / "out.parquet")
+    by_person = pd.concat(read_events(path.parent).payloads_by_person(part_bytes=100))
+    assert sorted(ids(by_person)) == sorted([*ids(expected), "m7"])
+    assert read_events(path).get_event("m1") == HALVES[0]
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_byte_order_mark_is_no_letter_of_the_first_event(tmp_path, packed, damaged):
+    """What Notepad and PowerShell put in front of a file costs no event."""
+    content = b"\xef\xbb\xbf" + lines(1, 2)
+    content = gzip.compress(content) + b"junk" * damaged if packed else content + TORN * damaged
+    frame = read(write(tmp_path / "e.jsonl", content))
+    assert ids(frame) == ["m1", "m2"]
+    assert len(malformed(frame)) == damaged
 
 
 # --- damaged gzip files -----------------------------------------------------------------------------------

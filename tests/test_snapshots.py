@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from toolkit.contacts import check_contacts
@@ -197,6 +197,36 @@ def test_file_formats_say_the_same(tmp_path, write):
     assert members(snapshot) == {"vip": ["user:007", "user:c_2"]}
     assert contacts(snapshot, "user:007") == [("ana@shop.test", "+12025550101")]
     pd.testing.assert_frame_equal(snapshot.candidates, read(MEMBERS).candidates)
+
+
+LETTERS = st.text("ab[]*?!\\'\"~%# =:é\n\udcff", min_size=1, max_size=8).map(lambda text: "x" + text)
+HIVE = st.sampled_from(["user_id", "EMAIL", "phone", "audience_key", "membership", "taken_at"]).map(
+    lambda name: f"{name}=raw"
+)
+
+
+@settings(max_examples=5, phases=(Phase.explicit, Phase.generate))
+@example(names=["phone=+1", "user_id=export1", "email=x", "MEMBERSHIP=false"])
+@given(names=st.lists(st.one_of(HIVE, LETTERS), min_size=4, max_size=4))
+def test_a_path_is_never_data(tmp_path_factory, names):
+    """Whatever folders and files are called, CSV and Parquet list the same members."""
+    above, below, csv_name, parquet_name = names
+    root = tmp_path_factory.mktemp("names") / above / "lists"
+    (root / below).mkdir(parents=True)
+    write_csv(MEMBERS, root / below / f"{csv_name}.csv")
+    write_parquet(MEMBERS, root.parent.parent / "members")
+    (root.parent.parent / "members").rename(root / below / f"{parquet_name}.parquet")
+    snapshot = read(root)
+    assert members(snapshot) == members(read([MEMBERS, MEMBERS]))
+    pd.testing.assert_frame_equal(snapshot.candidates, read(MEMBERS).candidates)
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    """A part of a list that is missing would be people who leave."""
+    write_csv(MEMBERS, tmp_path / "a.csv")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(InputPathError, match=r"b\.csv cannot be read: it is a link to nothing"):
+        read(tmp_path)
 
 
 def test_parts_of_a_list_are_one_snapshot(tmp_path):

@@ -15,7 +15,8 @@ import pyarrow as pa
 from ..destination import Destination
 from ..errors import FileFormatError, InputPathError, ParameterError
 from ..events import is_event
-from .files import check_kind, find_files, is_gzip, line_numbers, make_readable, name_of
+from ..inputs import name_of
+from .files import check_kind, find_files, is_gzip, make_readable, numbered_lines
 from .parts import Parts
 from .reading import Reader, read_lines
 from .tables import (
@@ -84,7 +85,10 @@ class Archive:
                 table = in_order(read)
                 torn = torn_lines(table)
                 self._check(len(table), sum(map(len, torn.values())))
-                lines = {file: line_numbers(paths[file], ordinals) for file, ordinals in torn.items()}
+                lines = {
+                    file: [number for number, _line in numbered_lines(paths[file], ordinals)]
+                    for file, ordinals in torn.items()
+                }
         table = mark_duplicates(table, repeated_events(first_rows(table)))
         return payload_frame(table, names=self._names(), lines=lines, damaged=damaged)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from ..errors import ReconciliationError
 from ..rows import ROW_COLUMNS
 from ..statuses import EventStatus
+from .leaves import quoted
 from .reading import FILE, Group, Reader, as_rows
 from .row_sql import ODD, PART
 from .tables import ROW_SCHEMA, Repeated, in_order, mark_duplicates, ordinals, repeated_events
@@ -37,6 +39,8 @@ class Parts:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
+        written = quoted(glob.escape(str(folder)) + "/*/*.parquet")
+        self._written = f"read_parquet({written}, hive_partitioning = false)"
         self._repeated = np.empty(0, np.int64)
         self.rows = 0
         """Rows in all parts."""
@@ -65,14 +69,14 @@ class Parts:
         self._repeated = _repeated(connection, rows)
 
     def _all_rows(self) -> str:
-        return f"(SELECT * FROM read_parquet('{self._folder}/*/*.parquet') WHERE NOT {ODD})"
+        return f"(SELECT * FROM {self._written} WHERE NOT {ODD})"
 
     def _write_settled(self, reader: Reader, group: Group) -> int | None:
         """Write the rows that SQL makes; return the number of events it does not, None for all."""
         query = reader.row_query(group, {"number": _NUMBER})
         if query is None:
             return None
-        count_odd = f"SELECT count(*) FROM read_parquet('{self._folder}/*/*.parquet') WHERE {ODD}"
+        count_odd = f"SELECT count(*) FROM {self._written} WHERE {ODD}"
         before = self._count_odd(reader.connection, count_odd)
         positions = [number for number, _path in group.files]
         self._copy(reader.connection, f"SELECT *, {positions}[({FILE} + 1)::BIGINT] AS file FROM ({query})")
@@ -100,7 +104,7 @@ class Parts:
         part = f"hash(coalesce(person, message_id, '')) % {self._count}"
         rows = f"SELECT {_ROW}, {PART}, {ODD}, {part} AS cut FROM ({query})"
         connection.execute(
-            f"COPY ({rows}) TO '{self._folder}' "
+            f"COPY ({rows}) TO {quoted(str(self._folder))} "
             "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4, "
             "ROW_GROUP_SIZE 8192)"
         )

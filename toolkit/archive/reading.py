@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from ..destination import Destination
 from ..errors import FileFormatError, ReconciliationError
 from ..rows import ROW_COLUMNS
-from .files import is_gzip
+from .files import is_gzip, numbered_lines
 from .leaves import NotInSQLError
 from .row_sql import ODD, PART, RowQuery
 from .tables import ROW_SCHEMA, ROWS_AT_A_TIME, Rows
@@ -32,6 +33,8 @@ THREADS: Final = min(os.cpu_count() or 1, 4)
 
 FILE: Final = "file_index"
 """Column of the rows: the position of the file within its group."""
+
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Result = TypeVar("Result")
 
@@ -55,6 +58,7 @@ class Group:
             "'" + glob.escape(str(path)).replace("'", "''") + "'" for _number, path in self.files
         )
         given = (
+            "hive_partitioning = false",  # a folder called type=raw must not be what its events say
             "ignore_errors = true",  # a line that is not JSON becomes a null instead of ending the query
             f"compression = '{self.compression}'",
             f"maximum_object_size = {line_bytes}",
@@ -183,7 +187,9 @@ class Reader:
             event = _event_of(found[0]) if found else None
             if isinstance(event, dict):
                 return event
-        return None
+        halved = (event for group in self.groups for _file, event in self._odd_events(group))
+        asked_for = (e for e in halved if isinstance(e, dict) and message_id in ("", e.get("messageId")))
+        return next(asked_for, None)
 
     def _odd_events(self, group: Group) -> Iterator[tuple[int, Any]]:
         """Yield the file and the event of every line that SQL leaves to Python, None for what is no JSON."""
@@ -194,9 +200,29 @@ class Reader:
             query = f"SELECT {FILE}, json::VARCHAR AS whole, {line} FROM {lines}"
             query = self._query.odd(f"SELECT {FILE}, whole, line.* FROM ({query})", keep=f"{FILE}, whole")
         result = self.connection.execute(query)
+        refused: Iterator[bytes] | None = None
         while found := result.fetchmany(ROWS_AT_A_TIME):
             for index, text in found:
-                yield group.files[index][0], _event_of(text)
+                if text is None:
+                    refused = refused or self._refused_lines(group)
+                    event = _halved(next(refused, b""))
+                else:
+                    event = _event_of(text)
+                yield group.files[index][0], event
+
+    def _refused_lines(self, group: Group) -> Iterator[bytes]:
+        """Yield the lines that are no JSON to DuckDB, in their order."""
+        lines = group.call("read_ndjson_objects", self._line_bytes)
+        with self.connection.cursor() as second:
+            found = second.sql(f"SELECT {FILE}, json IS NULL AS refused FROM {lines}").fetchnumpy()
+        refused = np.flatnonzero(found["refused"])
+        indices, counts = np.unique(found[FILE][refused], return_counts=True)
+        starts = np.searchsorted(found[FILE], indices)
+        for index, start, places in zip(
+            indices, starts, np.split(refused, np.cumsum(counts)[:-1]), strict=True
+        ):
+            for _number, line in numbered_lines(group.files[index][1], places - start):
+                yield line
 
 
 def read_lines(
@@ -237,9 +263,15 @@ def as_rows(columns: Iterable[Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=ROW_SCHEMA)
 
 
-def _event_of(text: str | None) -> Any:
-    if text is None:
+def _halved(line: bytes) -> Any:
+    """Return the event of a line with half a character, which DuckDB refuses and JSON allows; else None."""
+    try:
+        return json.loads(line.decode()) if _HALF.search(line) else None
+    except (ValueError, RecursionError):
         return None
+
+
+def _event_of(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

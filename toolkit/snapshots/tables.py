@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import os
+import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import FileFormatError, InputPathError
+from ..inputs import files_below, name_of, path_of, unpacked
 from .cells import TEXT, frame_column, printable, to_text
 from .csv_text import parse_csv
 
@@ -25,7 +26,6 @@ _OTHER_FORMATS = {
     b"{": "JSON. Calls of Segment are read with read_events(); export the members as CSV or Parquet",
 }
 _GZIP = b"\x1f\x8b"
-_STEP = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +82,7 @@ def load_tables(source: Any) -> list[Table]:
         return [_frame_table(source)]
     if isinstance(source, str | Path):
         root, files = _find_files(str(source))
-        return [_load_file(path, str(path.relative_to(root))) for path in files]
+        return [_load_file(path, name_of(path, root)) for path in files]
     if isinstance(source, Sequence):
         return [table for one in source for table in load_tables(one)]
     raise FileFormatError(
@@ -97,14 +97,12 @@ def _frame_table(frame: pd.DataFrame) -> Table:
 
 
 def _find_files(source: str) -> tuple[Path, list[Path]]:
-    path = Path(source).expanduser()
+    path = path_of(source)
     if path.is_file():
         return path.parent, [path]
     if not source.strip() or not path.is_dir():
         raise InputPathError(f'"{source}" does not exist. Check the path; it is read from {Path.cwd()}.')
-    found = sorted(Path(folder, name) for folder, _dirs, names in os.walk(path) for name in names)
-    # Left there by tools for themselves, such as .ipynb_checkpoints and _SUCCESS.
-    files = [p for p in found if not any(n.startswith((".", "_")) for n in p.relative_to(path).parts)]
+    files = files_below(path)
     if not files:
         raise InputPathError(f'The folder "{source}" holds no files.')
     return path, files
@@ -116,7 +114,7 @@ def _load_file(path: Path, name: str) -> Table:
     except OSError as error:
         raise InputPathError(f"{name} cannot be read: {error.strerror}.") from None
     if data.startswith(b"PAR1"):
-        return _parquet_table(path, name)
+        return _parquet_table(data, name)
     is_cut = False
     if data.startswith(_GZIP):
         data, is_whole = unpack(data)
@@ -139,9 +137,9 @@ def _load_file(path: Path, name: str) -> Table:
     )
 
 
-def _parquet_table(path: Path, name: str) -> Table:
+def _parquet_table(data: bytes, name: str) -> Table:
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
         columns = tuple(column.combine_chunks() for column in table.columns)
     except (pa.ArrowException, OSError):
         raise FileFormatError(f"{name} is a damaged Parquet file. Fetch it again.") from None
@@ -153,29 +151,4 @@ def unpack(data: bytes) -> tuple[bytes, bool]:
     try:
         return gzip.decompress(data), True
     except (OSError, EOFError, zlib.error):
-        return b"".join(_salvaged(data)), False
-
-
-def _salvaged(data: bytes) -> Iterator[bytes]:
-    unpacker = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum included
-    place = 0
-    while place < len(data):
-        if unpacker.eof:  # several files, one after another
-            place -= len(unpacker.unused_data)
-            unpacker = zlib.decompressobj(wbits=31)
-        before, step = unpacker.copy(), data[place : place + _STEP]
-        try:
-            yield unpacker.decompress(step)
-        except zlib.error:
-            yield from _up_to_the_damage(before, step)
-            return
-        place += len(step)
-
-
-def _up_to_the_damage(unpacker: Any, data: bytes) -> Iterator[bytes]:
-    # Byte by byte: what a failing step had already unpacked is lost.
-    for place in range(len(data)):
-        try:
-            yield unpacker.decompress(data[place : place + 1])
-        except zlib.error:
-            return
+        return b"".join(unpacked(io.BytesIO(data))), False
