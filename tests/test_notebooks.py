@@ -360,7 +360,6 @@ def test_a_run_is_asked_for_only_when_something_would_be_sent():
         subscribers=empty_table(SUBSCRIBER_COLUMNS),
         custom_events="transitions",
         max_removal_share=0.5,
-        removal_share=0.0,
     )
     left = price(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
     assert (left.left_over, left.calls["custom_events"]) == (47, 47)

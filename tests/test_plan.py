@@ -18,6 +18,7 @@ from toolkit.plan import (
     properties_of,
     subscribers_table,
 )
+from toolkit.recheck import recheck
 from toolkit.wire import AUDIENCES_PROPERTY, Subscriber
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
@@ -539,6 +540,36 @@ def test_removal_share(words, share, limit, exceeds):
     found = make_plan(ana(*words), [subscriber(phone=PHONE, held=("a", "b"))], max_removal_share=limit)
     assert found.removal_share == pytest.approx(share)
     assert found.exceeds_removal_limit is exceeds
+
+
+def crowd(**audiences):
+    """Return a state and its subscribers; *audiences*: key → how many hold it, and how many leave."""
+    words, people, subscribers = [], {}, []
+    for key, (held, leaving) in audiences.items():
+        for number in range(held):
+            person, phone = f"user:{key}{number}", f"+1415555{len(people):04}"
+            people[person] = (None, phone)
+            words.append((person, key, number >= leaving))
+            subscribers.append(subscriber(len(people), phone=phone, held=(key,)))
+    return asked(*words, people=people), subscribers
+
+
+@pytest.mark.parametrize(
+    ("audiences", "limit", "most", "exceeds"),
+    [
+        pytest.param({"a": (12, 12), "b": (12, 0), "c": (12, 0)}, 0.5, ("a", 1.0), True, id="one is emptied"),
+        pytest.param({"a": (12, 6), "b": (12, 3)}, 0.5, ("a", 0.5), False, id="at the limit"),
+        pytest.param({"a": (10, 6), "b": (30, 0)}, 0.5, ("a", 0.6), True, id="ten are enough"),
+        pytest.param({"a": (9, 9), "b": (30, 0)}, 0.5, ("", 0.0), False, id="nine are a handful"),
+        pytest.param({"a": (12, 12), "b": (12, 0)}, 1.0, ("a", 1.0), False, id="all may go"),
+    ],
+)
+def test_the_limit_holds_for_each_audience(audiences, limit, most, exceeds):
+    """An audience of ten or more that loses more than the limit stops the plan, however small it is."""
+    found = make_plan(*crowd(**audiences), max_removal_share=limit)
+    assert (found.removals.audience_key, found.removals.audience_share) == most
+    assert found.exceeds_removal_limit is exceeds
+    assert recheck(found, found.subscribers).removals == found.removals
 
 
 def test_price():

@@ -183,7 +183,6 @@ def test_reads_before_writes(others, canary, again):
         subscribers=pd.DataFrame(),
         custom_events="none",
         max_removal_share=1.0,
-        removal_share=0.0,
     )
     assert planned_calls(found, reads=0, canary=canary)["reads_again"] == again
     assert planned_calls(found, reads=0, read_again=True)["reads_again"] == 3

@@ -382,6 +382,9 @@ def test_plan_table():
     ours = ["6", "1", "1", "2", "1", "2", "4", "2.0 minutes", "50.0% (limit 25%)"]
     assert [*table["value"]] == [*ours, "18", "7", "6.0 minutes"]
     assert [*plan_table(found, replace(spent, official=None))["value"]] == ours
+    most = replace(found, looked_at_beside={"churn": 9})
+    row = plan_table(most, spent).set_index("what").at["Highest share of one audience", "value"]
+    assert row == "10.0% of churn (the same limit)"
 
 
 def test_change_table():

@@ -417,6 +417,23 @@ def test_no_events_at_all(ledger):
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
+def test_one_audience_is_emptied(ledger, dry_run):
+    """A third of all is under the limit, the whole of one audience is not: it is named, nothing written."""
+    held = {
+        number: [key]
+        for key, first in (("a", 10), ("b", 30), ("c", 50))
+        for number in range(first, first + 12)
+    }
+    store = Store(held)
+    events = [word(number, "a", member=False) for number in range(10, 22)]
+    events += [word(number, held[number][0]) for number in range(30, 62) if number in held]
+    run = deliver(events, store, ledger, dry_run=dry_run, max_removal_share=0.5)
+    assert {request.method for request in store.sent} == {"GET"}
+    assert run.summary()["stopped_by"] == "removal_limit"
+    assert "12 memberships, 33% of those looked at, and of the audience a 12, 100%" in run.record.error
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
 def test_too_many_removals(ledger, dry_run):
     """A plan that removes more than it may writes nothing, and says so with both figures."""
     store = Store({1: ["vip"], 2: ["vip"], 3: ["vip"]})

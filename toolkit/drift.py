@@ -89,7 +89,8 @@ def plan_repair(
     custom_events
         ``none``, or ``transitions`` to post one for each membership that is added or removed.
     max_removal_share
-        Share of the keys on all lists, and of those to add, that may be removed, 0 to 1.
+        Share of the keys on all lists, and of those to add, that may be removed, 0 to 1: over all, and of
+        each key that is there ten times or more. To remove a ghost key from everybody, raise it.
 
     Returns
     -------
@@ -115,8 +116,9 @@ def plan_repair(
     repair = plan_wishes(
         wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
-    looked_at = len(compared.listed) + repair.adds
-    return replace(repair, removal_share=repair.removes / looked_at if looked_at else 0.0)
+    removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
+    beside = compared.listed["audience_key"].value_counts().sub(removed, fill_value=0)
+    return replace(repair, looked_at_beside={str(key): int(count) for key, count in beside.items()})
 
 
 class _Comparison:

@@ -161,6 +161,7 @@ def save_plan(
         "custom_events": plan.custom_events,
         "max_removal_share": plan.max_removal_share,
         "removal_share": plan.removal_share,
+        "looked_at_beside": {**plan.looked_at_beside},
         "adds": plan.adds,
         "removes": plan.removes,
         "updates": plan.updates,
@@ -199,7 +200,7 @@ def load_plan(path: Path | str) -> SavedPlan:
         **made,
         custom_events=about["custom_events"],
         max_removal_share=about["max_removal_share"],
-        removal_share=about["removal_share"],
+        looked_at_beside=about.get("looked_at_beside", {}),
     )
     folded, people = None, pd.DataFrame(columns=["person", "email", "phone"], dtype="str")
     if "events.parquet" in members:

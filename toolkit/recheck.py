@@ -18,8 +18,6 @@ from .plan import Plan, properties_of
 from .statuses import ChangeStatus, EventStatus
 
 _LIST = wire.AUDIENCES_PROPERTY
-_LOOKED_AT = ("ALREADY_IN", "ENTERED", "EXITED")
-"""Reasons of the memberships of which the removals are a share."""
 _DONE = {"add": "ALREADY_IN", "remove": "ALREADY_OUT", "set": "TRAIT_SAME_VALUE"}
 Comparable = list[str] | str | None
 _KINDS = (("memberships", "audience_key", "member"), ("traits", "trait_key", "value"))
@@ -68,7 +66,6 @@ def recheck(
         changes=settled,
         writes=plan.writes[kept].assign(**counts).reset_index(drop=True),
         subscribers=now.merge(plan.subscribers[["subscriber_id"]], on="subscriber_id"),
-        removal_share=_share_left(plan, settled),
     )
 
 
@@ -171,12 +168,3 @@ def _settled(changes: pd.DataFrame, fates: Mapping[str, str], is_overruled: np.n
         settled.loc[rows, "reason_code"] = reason
         settled.loc[rows, "operation"] = None
     return settled
-
-
-def _share_left(plan: Plan, changes: pd.DataFrame) -> float:
-    """Return the removals that are left ÷ the memberships that are still looked at."""
-    removes = int((changes["operation"] == "remove").sum())
-    if not removes:
-        return 0.0
-    before, after = (int(c["reason_code"].isin(_LOOKED_AT).sum()) for c in (plan.changes, changes))
-    return removes / max(round(plan.removes / plan.removal_share) - (before - after), removes)

@@ -251,7 +251,8 @@ REASONS: Mapping[str, Reason] = _reasons(
         ),
         (
             "REMOVAL_LIMIT",
-            "The plan removes a larger share of memberships than max_removal_share allows.",
+            "The plan removes a larger share of memberships, over all or of one audience, than "
+            "max_removal_share allows.",
             "Check that the archive is complete; if the removals are meant, run again with the same events "
             "and a larger max_removal_share.",
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolkit.contacts import mask_value
 from toolkit.errors import LedgerError
 from toolkit.lookup import Postscript
 from toolkit.plan import Plan
@@ -25,10 +26,14 @@ __all__ = ["Cause", "Delivery", "Journal", "Outcomes", "removal_limit_sentence",
 
 def removal_limit_sentence(plan: Plan) -> str:
     """Say by how much the plan exceeds its limit on removals, and what to do."""
+    found = plan.removals
+    which = f"{plan.removes} memberships, {found.share:.0%} of those looked at"
+    if found.audience_share > max(found.share, plan.max_removal_share):
+        key = mask_value(found.audience_key)
+        which += f", and of the audience {key} {found.audience_removes}, {found.audience_share:.0%}"
     return (
-        f"The plan removes {plan.removes} memberships, {plan.removal_share:.0%} of those looked at; "
-        f"max_removal_share allows {plan.max_removal_share:.0%}. Nothing was written. "
-        + get_reason("REMOVAL_LIMIT").fix
+        f"The plan removes {which}; max_removal_share allows {plan.max_removal_share:.0%}. "
+        "Nothing was written. " + get_reason("REMOVAL_LIMIT").fix
     )
 
 

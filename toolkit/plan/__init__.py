@@ -6,8 +6,9 @@ reported, never guessed. However many audiences and traits change, a subscriber 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, deci
 from .lists import new_list
 from .matching import METHODS, SUBSCRIBER_COLUMNS, match_people, subscribers_table
 from .reaching import Rows, reach
+from .removals import Removals, count_removals
 from .traits import read_values
 from .writing import WRITE_COLUMNS, properties_of, writes_table
 
@@ -79,8 +81,19 @@ class Plan:
     custom_events: str
     """``transitions`` or ``none``."""
     max_removal_share: float
-    removal_share: float
-    """Planned removals ÷ memberships looked at (held now or wanted), 0 to 1."""
+    """Holds over all audiences, and for each one of which ten memberships or more are looked at."""
+    looked_at_beside: Mapping[str, int] = field(default_factory=dict)
+    """Audience → memberships looked at that have no row among the changes: a repair has such."""
+
+    @cached_property
+    def removals(self) -> Removals:
+        """Shares of the memberships looked at that are removed."""
+        return count_removals(self.changes, self.looked_at_beside)
+
+    @property
+    def removal_share(self) -> float:
+        """Planned removals ÷ memberships looked at (held now or wanted), 0 to 1."""
+        return self.removals.share
 
     @property
     def adds(self) -> int:
@@ -109,8 +122,8 @@ class Plan:
 
     @property
     def exceeds_removal_limit(self) -> bool:
-        """True when the plan removes more than it may."""
-        return self.removal_share > self.max_removal_share
+        """True when the plan removes more than it may, over all or of one audience."""
+        return max(self.removals.share, self.removals.audience_share) > self.max_removal_share
 
 
 def plan(
@@ -139,7 +152,8 @@ def plan(
     custom_events
         ``transitions`` posts one per real change, ``none`` posts none.
     max_removal_share
-        Share of the memberships looked at that may be removed, 0 to 1.
+        Share of the memberships looked at that may be removed, 0 to 1: over all, and of each audience of
+        which ten or more are looked at.
     skip_opted_out
         Leave subscribers alone who cannot be texted.
     sync_mode
@@ -174,15 +188,12 @@ def plan(
         sync_mode=sync_mode,
     )
     operation = operations(reason)
-    count = dict(zip(REASONS, np.bincount(reason, minlength=len(REASONS)).tolist(), strict=True))
-    looked_at = count["ALREADY_IN"] + count["EXITED"] + count["ENTERED"]
     return Plan(
         changes=_changes_table(rows, contacts, reason, operation),
         writes=writes_table(rows, values, operation),
         subscribers=rows.held.frame,
         custom_events=custom_events,
         max_removal_share=max_removal_share,
-        removal_share=count["EXITED"] / looked_at if looked_at else 0.0,
     )
 
 

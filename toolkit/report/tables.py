@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from toolkit.contacts import CONTACT_VERDICTS
+from toolkit.contacts import CONTACT_VERDICTS, mask_value
 from toolkit.plan import Plan
 from toolkit.price import Price
 from toolkit.statuses import ChangeStatus, get_reason
@@ -130,6 +130,7 @@ def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
         ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
         ("Time for all calls at this pace", f"{price.minutes:.1f} minutes"),
         ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
+        *([("Highest share of one audience", _highest_share(plan))] if plan.removals.audience_key else []),
     ]
     if official is not None and price.official_minutes is not None:
         rows += [
@@ -138,6 +139,11 @@ def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
             ("Segment's action, same events: time", f"{price.official_minutes:.1f} minutes"),
         ]
     return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def _highest_share(plan: Plan) -> str:
+    found = plan.removals
+    return f"{found.audience_share:.1%} of {mask_value(found.audience_key)} (the same limit)"
 
 
 def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
