@@ -1,0 +1,231 @@
+"""The analyst, and her schedules: what she runs, as the notebooks do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import toolkit
+from toolkit.errors import ToolkitError
+
+from .postscript import KEY
+from .trouble import Process, Transport, shared_cache
+from .world import KilledError
+
+
+@dataclass(kw_only=True)
+class Options:
+    """The parameters of a run."""
+
+    dry_run: bool = False
+    audience_keys: tuple[str, ...] = ()
+    custom_events: str = "transitions"
+    max_removal_share: float = 1.0
+    sync_mode: str = "mirror"
+    canary: int = 1
+    read_again: bool = False
+    scope: str = "incremental"
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    run: Any = None
+    error: BaseException | None = None
+    is_taken: bool = False
+    """Whether what the archive says must be remembered from now on."""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        if self.run is not None:
+            return str(self.run.record.status)
+        return "killed" if isinstance(self.error, KilledError) else type(self.error).__name__
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """A process at work: its connection and its ledger."""
+
+    process: Process
+    ledger_path: Path
+
+    def connect(self) -> toolkit.PostscriptClient:
+        world = self.process.world
+        return toolkit.PostscriptClient(
+            "http://127.0.0.1:9",
+            KEY,
+            clock=world.monotonic,
+            sleep=world.advance,
+            transport=Transport(self.process),
+        )
+
+    def open_ledger(self) -> toolkit.Ledger:
+        ledger = toolkit.Ledger(f"sqlite:///{self.ledger_path}")
+        shared_cache(ledger._engine)
+        self.process.watch(ledger)
+
+        def lose_lock() -> None:
+            while ledger._held:
+                ledger._held.pop().close()
+
+        self.process.lose_lock = lose_lock
+        return ledger
+
+    def guarded(self, work: Callable[[Outcome], None]) -> Outcome:
+        """Do the work; whatever ends it is its outcome."""
+        outcome = Outcome()
+        try:
+            work(outcome)
+        except BaseException as error:
+            outcome.error = error
+        return outcome
+
+    def sync(self, events: Sequence[dict[str, Any]], options: Options) -> Outcome:
+        """Run notebook 3."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                if not options.dry_run:
+                    ledger.lock_shop(shop.shop_id)
+                self._sync(events, options, outcome, postscript, ledger, shop)
+
+        return self.guarded(work)
+
+    def _sync(
+        self,
+        events: Sequence[dict[str, Any]],
+        options: Options,
+        outcome: Outcome,
+        postscript: toolkit.PostscriptClient,
+        ledger: toolkit.Ledger,
+        shop: Any,
+    ) -> None:
+        folded, contacts, reading = self._read(events, options, postscript, ledger, shop)
+        plan = toolkit.plan(
+            folded.state,
+            contacts,
+            reading.subscribers,
+            audience_keys=[
+                key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}
+            ],
+            custom_events=options.custom_events,
+            max_removal_share=options.max_removal_share,
+            sync_mode=options.sync_mode,
+        )
+        left_over = len(ledger.load_open_transitions(shop.shop_id))
+        outcome.facts |= {"left_over": left_over, "plan": plan}
+        cancel = threading.Event()
+        self.process.cancel = cancel.set
+        outcome.run = toolkit.sync(
+            plan,
+            folded,
+            shop=shop,
+            postscript=postscript,
+            ledger=ledger,
+            dry_run=options.dry_run,
+            canary=options.canary,
+            read_again=options.read_again,
+            cancel=cancel,
+        )
+        outcome.is_taken = not options.dry_run and not plan.exceeds_removal_limit
+        outcome.facts["summary"] = json.loads(json.dumps(outcome.run.summary(), default=str))
+
+    def _read(
+        self, events: Sequence[dict[str, Any]], options: Options, postscript: Any, ledger: Any, shop: Any
+    ) -> Any:
+        payloads = toolkit.read_events([*events]).payloads()
+        folded = toolkit.fold(payloads, remembered=ledger.load_state(shop.shop_id))
+        keys = [key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}]
+        contacts = toolkit.check_contacts(folded.state.choose(keys).people)
+        mirror = ledger.load_mirror(shop.shop_id)
+        reading = toolkit.read_subscribers(contacts, postscript, mirror=mirror, scope=options.scope)
+        ledger.save_mirror(shop.shop_id, reading)
+        self.process.world.note(f"  read by {reading.method} {' '.join(reading.notes)}")
+        return folded, contacts, reading
+
+    def save_plan(self, events: Sequence[dict[str, Any]], options: Options, path: Path) -> Outcome:
+        """Plan, and keep the plan in a file."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                folded, contacts, reading = self._read(events, options, postscript, ledger, shop)
+                plan = toolkit.plan(folded.state, contacts, reading.subscribers, max_removal_share=1.0)
+                toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
+
+        return self.guarded(work)
+
+    def execute_plan(self, path: Path) -> Outcome:
+        """Carry a saved plan out, as far as it still holds."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                ledger.lock_shop(shop.shop_id)
+                saved = toolkit.load_plan(path)
+                mirror = ledger.load_mirror(shop.shop_id)
+                reading = toolkit.read_subscribers(saved.contacts, postscript, mirror=mirror)
+                ledger.save_mirror(shop.shop_id, reading)
+                remembered = ledger.load_state(shop.shop_id)
+                ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
+                outcome.run = toolkit.sync(
+                    ready.plan, ready.folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+                )
+                outcome.is_taken = True
+
+        return self.guarded(work)
+
+    def undo(self, run_id: str) -> Outcome:
+        """Take a run back."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                outcome.run = toolkit.undo_run(ledger, run_id, postscript, shop=shop, dry_run=False)
+
+        return self.guarded(work)
+
+    def repair(self) -> Outcome:
+        """Bring Postscript back to what the ledger remembers."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                ledger.lock_shop(shop.shop_id)
+                state = ledger.load_state(shop.shop_id)
+                contacts = toolkit.check_contacts(state.people)
+                mirror = ledger.load_mirror(shop.shop_id)
+                reading = toolkit.read_subscribers(contacts, postscript, mirror=mirror, complete=True)
+                ledger.save_mirror(shop.shop_id, reading)
+                plan = toolkit.plan_repair(state, contacts, reading.subscribers, max_removal_share=1.0)
+                outcome.run = toolkit.sync(
+                    plan, None, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+                )
+
+        return self.guarded(work)
+
+
+def is_ours(error: BaseException | None) -> bool:
+    """Tell whether an error is one that the toolkit raises on purpose, or the end of the process."""
+    return error is None or isinstance(error, ToolkitError | KilledError)
+
+
+def closed_events(ledger_path: Path) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Return the custom events that the ledger lists as not posted, and those it still means to post."""
+    import sqlite3
+
+    with sqlite3.connect(ledger_path) as connection:
+        rows = connection.execute("SELECT subscriber_id, audience_key, state FROM transitions").fetchall()
+    connection.close()
+    listed = Counter((who, key) for who, key, state in rows if state in {"unknown", "refused", "obsolete"})
+    return listed, [
+        f"{state} {who} {key}" for who, key, state in rows if state in {"planned", "due", "posting"}
+    ]

@@ -1,0 +1,405 @@
+"""One history: what happens to a shop within some weeks, as a script that can be cut shorter."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import toolkit
+
+from .analyst import Desk, Options, Outcome, closed_events, is_ours
+from .model import Account, Memory
+from .postscript import Postscript, drawn_knobs
+from .segment import AUDIENCES, Segment
+from .trouble import Process, Weather, broken, calm, drawn_trouble, drawn_weather
+from .world import KilledError, World
+
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that happens; all that is left open in it is drawn from its own seed."""
+
+    kind: str
+    seed: int
+
+
+def script_of(seed: int) -> list[Step]:
+    """Draw what happens in the history of a seed."""
+    chance = random.Random(f"{seed} script")
+    kinds = ("live", "live", "live", "dry", "two", "plan", "undo", "repair")
+    steps = []
+    for _ in range(chance.choice((1, 2, 2, 3, 3, 4, 5))):
+        steps += [kind for kind in ("people", "segment") if chance.random() < 0.8]
+        steps.append(chance.choices(kinds, (6, 6, 6, 2, 2, 2, 2, 1))[0])
+    return [Step(kind=kind, seed=chance.getrandbits(32)) for kind in steps]
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """What a history held."""
+
+    runs: int = 0
+    calls: int = 0
+    kills: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Figures) -> None:
+        self.runs += other.runs
+        self.calls += other.calls
+        self.kills += other.kills
+        self.troubles += other.troubles
+        self.statuses += other.statuses
+
+
+@dataclass(kw_only=True)
+class Result:
+    """How a history came out."""
+
+    violations: list[str]
+    trace: list[str]
+    figures: Figures
+
+
+class History:
+    """Plays a script."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        chance = world.chance
+        self.shop = Postscript(
+            world=self.world,
+            knobs=drawn_knobs(chance),
+            ahead=timedelta(seconds=chance.choice((0, 0, 0, 3600, -3600))),
+            rounded_to=chance.choice((0, 0, 0, 60)),
+        )
+        self.segment = Segment(world=self.world, chance=chance)
+        self.segment.audiences = AUDIENCES[: chance.choice((1, 2, 3, 5))]
+        self.memory = Memory()
+        self.account = Account(shop=self.shop, memory=self.memory)
+        self.figures = Figures()
+        self.folder = folder
+        self.ledger = folder / "ledger.db"
+        self.ledger.write_bytes(empty_ledger())
+        self.violations: list[str] = []
+        self.window = 0
+        """Where the archive of the next run begins: what came before has rolled over."""
+        self.runs: list[tuple[int, str]] = []
+        """Number and id of the live runs that came to an end."""
+        self.broken: dict[str, Any] = {}
+        self.was_deceived = self.shop.rounded_to > 0 or not self.shop.knobs.bumps_updated_at
+        for _ in range(chance.choices((5, 8, 12, 20, 36), (4, 4, 2, 1, 1))[0]):
+            person = self.segment.meet()
+            if chance.random() < 0.8:
+                self._sign_up(person, chance)
+        for _ in range(chance.randrange(4)):
+            self.shop.sign_up(phone=self.segment.new_phone(), email=None, chance=chance)
+        self.segment.say(len(self.segment.people) * 3)
+
+    def play(self, script: list[Step]) -> None:
+        for number, step in enumerate(script):
+            self.world.advance(random.Random(step.seed).choice((60, 3600, 86_400, 7 * 86_400)))
+            self.world.note(f"{number} {step.kind} at {self.world.now():%d %b %H:%M}")
+            getattr(self, f"_{step.kind}")(random.Random(f"{step.seed} {step.kind}"), number)
+        self._settle()
+
+    # --- what happens ---------------------------------------------------------------------------------
+
+    def _sign_up(self, person: Any, chance: random.Random) -> None:
+        phone = person.phone if chance.random() < 0.9 else None
+        self.shop.sign_up(phone=phone, email=person.email if chance.random() < 0.8 else None, chance=chance)
+
+    def _people(self, chance: random.Random, _number: int) -> None:
+        for _ in range(chance.randrange(1, 6)):
+            self._one_of_the_people(chance)
+
+    def _one_of_the_people(self, chance: random.Random) -> None:
+        kind = chance.choices(
+            ("sign_up", "stranger", "redact", "consent", "contact", "other"), (4, 1, 2, 1, 2, 4)
+        )[0]
+        people = self.shop.people
+        match kind:
+            case "sign_up":
+                self._sign_up(chance.choice(self.segment.people), chance)
+            case "stranger":
+                self.shop.sign_up(phone=self.segment.new_phone(), email=None, chance=chance)
+            case _ if not people:
+                return
+            case "redact":
+                self.shop.redact(chance.choice(people))
+            case "consent":
+                can_send = chance.random() < 0.5
+                self.shop.edit(chance.choice(people), subscriptions={"promotional": {"can_send": can_send}})
+            case "contact":
+                if chance.random() < 0.5:
+                    self.shop.edit(chance.choice(people), email=self.segment.new_email())
+                else:
+                    self.shop.edit(chance.choice(people), phone_number=f"+{self.segment.new_phone()}")
+            case "other":
+                self.shop.edit_elsewhere(chance.choice(people), chance)
+        self.world.note(f"  meanwhile: {kind}")
+
+    def _segment(self, chance: random.Random, _number: int) -> None:
+        if chance.random() < 0.3:
+            self._sign_up(self.segment.meet(), chance)
+        self.segment.say(chance.randrange(1, 3 + 2 * len(self.segment.people)))
+        people = self.shop.people
+        if people and chance.random() < 0.15:
+            who = chance.choice(people)
+            self.broken = {} if self.broken else {who: drawn_trouble(chance)}
+            self.world.note(f"  broken: {self.broken}")
+
+    # --- runs -----------------------------------------------------------------------------------------
+
+    def _live(self, chance: random.Random, number: int) -> None:
+        options = Options(
+            audience_keys=tuple(chance.sample(self.segment.audiences, 1)) if chance.random() < 0.2 else (),
+            custom_events="none" if chance.random() < 0.15 else "transitions",
+            sync_mode=chance.choices(("mirror", "add_only", "remove_only"), (8, 1, 1))[0],
+            canary=chance.choice((0, 1, 1, 1, 5)),
+            read_again=chance.random() < 0.15,
+            scope="full" if chance.random() < 0.1 else "incremental",
+            max_removal_share=0.4 if chance.random() < 0.1 else 1.0,
+        )
+        weather = drawn_weather(chance, calls=10 + 3 * len(self.shop.people))
+        self._run(number, weather, chance, options)
+
+    def _dry(self, chance: random.Random, number: int) -> None:
+        self._run(number, drawn_weather(chance, calls=20), chance, Options(dry_run=True))
+
+    def _two(self, chance: random.Random, number: int) -> None:
+        events = self.segment.events[self.window :]
+        desks = [self._desk(f"run{number}{side}", drawn_weather(chance), chance) for side in "ab"]
+        started = self.world.seconds
+        for desk in desks:
+            self.was_deceived |= desk.process.weather.deceives
+        tasks = self.world.run(*((lambda d=desk: d.sync(events, Options()), desk.process) for desk in desks))
+        for desk, task in zip(desks, tasks, strict=True):
+            self._take(task.result(), events, number)
+            self._count(desk, task.result())
+        self._look(announces=True, started=started)
+
+    def _plan(self, chance: random.Random, number: int) -> None:
+        path, events = self.folder / "saved.plan", self.segment.events[self.window :]
+        taken_until = len(self.segment.events)
+        desk = self._desk(f"run{number}s", calm(), chance)
+        (task,) = self.world.run((lambda: desk.save_plan(events, Options(), path), desk.process))
+        self._count(desk, task.result())
+        if task.result().error is not None:
+            return
+        for _ in range(chance.randrange(4)):
+            self._one_of_the_people(chance)
+        self.segment.say(chance.randrange(4))
+        self.world.advance(86_400)
+        started = self.world.seconds
+        desk = self._desk(f"run{number}e", drawn_weather(chance), chance)
+        (task,) = self.world.run((lambda: desk.execute_plan(path), desk.process))
+        self._take(task.result(), events, number, until=taken_until)
+        self._count(desk, task.result())
+        self._look(announces=True, started=started)
+
+    def _undo(self, chance: random.Random, number: int) -> None:
+        if not self.runs:
+            return
+        number, run_id = chance.choice(self.runs)
+        desk = self._desk(f"undo{number}", drawn_weather(chance), chance)
+        started = self.world.seconds
+        pairs = self.memory.pairs_of(number)
+        self.muddy_all()
+        (task,) = self.world.run((lambda: desk.undo(run_id), desk.process))
+        if task.result().run is not None:
+            self.memory.take_back(number)
+        else:
+            self.memory.unsure |= pairs
+        self._count(desk, task.result())
+        self._look(announces=False, started=started)
+
+    def _repair(self, chance: random.Random, number: int) -> None:
+        desk = self._desk(f"repair{number}", drawn_weather(chance), chance)
+        started = self.world.seconds
+        self.muddy_all()
+        (task,) = self.world.run((desk.repair, desk.process))
+        self._count(desk, task.result())
+        self._look(announces=False, started=started)
+
+    def muddy_all(self) -> None:
+        """Leave the custom events of everything so far open: an undo or a repair changes lists in silence."""
+        self.account.muddied |= {(who, key) for who in self.shop.people for key in self.segment.audiences}
+
+    # --- how a run is made and judged -----------------------------------------------------------------
+
+    def _desk(self, name: str, weather: Weather, chance: random.Random) -> Desk:
+        """Return a process with its weather, and others who act meanwhile."""
+        for who, trouble in self.broken.items():
+            weather.rules.append(broken(who, trouble))
+        busy = chance.choice((0.0, 0.0, 0.01, 0.05))
+        others = random.Random(chance.random())
+
+        def meanwhile() -> None:
+            if others.random() < busy:
+                self._one_of_the_people(others)
+
+        process = Process(world=self.world, name=name, weather=weather, shop=self.shop, meanwhile=meanwhile)
+        process.is_quiet = busy == 0.0
+        return Desk(process=process, ledger_path=self.ledger)
+
+    def _run(self, number: int, weather: Weather, chance: random.Random, options: Options) -> Outcome:
+        events = self.segment.events[self.window :]
+        desk = self._desk(f"run{number}", weather, chance)
+        started, first = self.world.seconds, len(self.shop.entries)
+        self.was_deceived |= weather.deceives
+        self.world.note(f"  {options} weather: {weather.names}")
+        (task,) = self.world.run((lambda: desk.sync(events, options), desk.process))
+        outcome: Outcome = task.result()
+        self._take(outcome, events, number)
+        self._count(desk, outcome)
+        self._look(announces=options.custom_events == "transitions", started=started)
+        if not options.dry_run:
+            self._judge(desk, outcome, options, started)
+        elif any(entry.method != "GET" for entry in self.shop.entries[first:]):
+            self.violations.append("a dry run wrote")
+        return outcome
+
+    def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
+        if outcome.is_taken:
+            self.memory.take(events, number)
+            self.window = len(self.segment.events) if until is None else until
+            self.runs.append((number, outcome.run.record.run_id))
+        else:
+            # What is asked for may be remembered, or not: it comes again, but nothing may contradict it.
+            for event in events:
+                shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_words=self.memory.ever_words)
+                shadow.take([event], number)
+
+    def _count(self, desk: Desk, outcome: Outcome) -> None:
+        self.figures.runs += 1
+        self.figures.calls += desk.process.calls
+        self.figures.troubles += desk.process.troubles
+        self.figures.statuses[outcome.status] += 1
+        self.figures.kills += isinstance(outcome.error, KilledError)
+        said = f"{outcome.error}" if outcome.error is not None else outcome.run and outcome.run.record.error
+        self.world.note(f"  = {outcome.status} {said or ''}")
+        if not is_ours(outcome.error):
+            self.violations.append(f"a raw error: {type(outcome.error).__name__}: {outcome.error}")
+        text = f"{said} {outcome.facts.get('summary', '')}"
+        if re.search(r"@mail\.test|sk_simulated|1(202|312)555[0-9]{4}", text):
+            self.violations.append(f"a contact or key in what a run reports: {text[:200]}")
+
+    def _look(self, *, announces: bool, started: float) -> None:
+        found = self.account.look(announces=announces, started=started, is_deceived=self.was_deceived)
+        self.violations += found
+
+    def _judge(self, desk: Desk, outcome: Outcome, options: Options, started: float) -> None:
+        """Check what a live run says of itself."""
+        if outcome.run is None or self.was_deceived:
+            return
+        weather, status = desk.process.weather, outcome.status
+        whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
+        if whole and status == "completed":
+            wrong = self.account.wrong_lists(options.audience_keys, stable_since=started)
+            self.violations += [f"a run says completed, and {each}" for each in wrong]
+        if whole and weather.is_calm and self.broken and status != "canceled" and outcome.is_taken:
+            wrong = self.account.wrong_lists(options.audience_keys, but=self.broken, stable_since=started)
+            self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
+        if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
+            self._judge_calm(outcome)
+
+    def _judge_calm(self, outcome: Outcome) -> None:
+        summary = outcome.facts["summary"]
+        made, planned = sum(summary["calls"].values()), summary["planned_calls"]
+        # An answer without a body must be followed by a read, which no plan foresees.
+        silent = outcome.run.plan.writes.shape[0] if self.shop.knobs.patch_bodies == "empty" else 0
+        if not outcome.facts["left_over"] and not planned <= made <= planned + silent:
+            self.violations.append(f"{planned} calls planned, {made} made: {summary['calls']}")
+        if outcome.status not in {"completed", "completed_with_errors"}:
+            self.violations.append(f"a calm run ended as {outcome.status}: {outcome.run.record.error}")
+
+    def _settle(self) -> None:
+        """Let two healthy runs come to their end, and compare with the truth."""
+        self.broken = {}
+        first = len(self.shop.entries)
+        for number in (1000, 1001):
+            self.world.advance(86_400)
+            self.world.note(f"healthy at {self.world.now():%d %b %H:%M}")
+            self.was_deceived = self.was_deceived and number == 1000
+            quiet = random.Random(number)
+            events = self.segment.events[self.window :]
+            desk = self._desk(f"run{number}", calm(), quiet)
+            desk.process.meanwhile = lambda: None
+            started = self.world.seconds
+            (task,) = self.world.run((lambda d=desk, e=events: d.sync(e, Options()), desk.process))
+            self._take(task.result(), events, number)
+            self._count(desk, task.result())
+            self._look(announces=True, started=started)
+            if task.result().status not in {"completed", "completed_with_errors"}:
+                self.violations.append(f"a healthy run ended as {task.result().status}")
+        self.violations += [f"after two healthy runs {each}" for each in self.account.wrong_lists()]
+        closed, still_open = closed_events(self.ledger)
+        known = Counter({(self._own_id(who), key): count for (who, key), count in closed.items()})
+        self.violations += self.account.unlisted(known)
+        self.violations += [f"after two healthy runs a custom event is open: {each}" for each in still_open]
+        if self.shop.busiest_second(first) > 15:
+            self.violations.append("more than 15 calls in a second")
+
+    def _own_id(self, shown: str) -> str:
+        return self.shop.shop.id_meant(shown, self.shop.knobs) or shown
+
+
+def play(seed: int, script: list[Step] | None = None) -> Result:
+    """Play the history of a seed, or a part of its script."""
+    folder = Path(tempfile.mkdtemp(prefix="sim-", dir=MEMORY if MEMORY.is_dir() else None))
+    try:
+        world = World(seed)
+        with world.played():
+            history = History(world, folder)
+            history.play(script_of(seed) if script is None else script)
+        return Result(violations=history.violations, trace=world.trace, figures=history.figures)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def play_seed(seed: int) -> tuple[int, Result]:
+    """Play a seed and return both: for a pool, whose results come in any order."""
+    return seed, play(seed)
+
+
+def shortest(seed: int, first: Result) -> tuple[list[int], Result]:
+    """Leave out steps while the same kind of violation remains; return the steps kept and their result."""
+    whole = script_of(seed)
+    kept, best, kind = [*range(len(whole))], first, _kind(first.violations)
+    is_shorter = True
+    while is_shorter:
+        is_shorter = False
+        for size in (len(kept) // 2, 4, 2, 1):
+            for start in range(0, len(kept), max(size, 1)):
+                fewer = kept[:start] + kept[start + max(size, 1) :]
+                result = play(seed, [whole[i] for i in fewer])
+                if _kind(result.violations) == kind:
+                    kept, best, is_shorter = fewer, result, True
+                    break
+            if is_shorter:
+                break
+    return kept, best
+
+
+def _kind(violations: list[str]) -> str:
+    """Return what a violation is about, names left out."""
+    return " ".join(word for word in violations[0].split() if word.isalpha())[:60] if violations else ""
+
+
+@cache
+def empty_ledger() -> bytes:
+    """Return the bytes of a new ledger: its migrations take longer than a history."""
+    with tempfile.TemporaryDirectory() as folder:
+        toolkit.Ledger(f"sqlite:///{folder}/ledger.db").close()
+        return (Path(folder) / "ledger.db").read_bytes()

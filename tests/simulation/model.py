@@ -1,0 +1,203 @@
+"""What must be true, kept apart from the toolkit: Segment's rules, and what the shop was seen to go through.
+
+Nothing here imports the toolkit. Violations are sentences; no violation is an empty list.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .postscript import FOREIGN, Entry, Postscript, listed
+
+Order = tuple[str, str, str]
+Pair = tuple[str, str]
+"""A subscriber, or a person, and an audience."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """The latest statement about one person and one audience."""
+
+    order: Order
+    member: bool
+    run: int
+    """Number of the run that brought this value."""
+    before: Word | None = None
+    """What that run replaced."""
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """What the live runs so far were asked for: the truth that the shop must come to."""
+
+    words: dict[Pair, Word] = field(default_factory=dict)
+    contacts: dict[str, dict[str, tuple[Order, str]]] = field(default_factory=dict)
+    ever_contacts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    ever_words: dict[Pair, set[bool]] = field(default_factory=lambda: defaultdict(set))
+    unsure: set[Pair] = field(default_factory=set)
+    """Person and audience of which an interrupted undo leaves open whether the word stands."""
+
+    def take(self, events: Iterable[dict[str, Any]], run: int) -> None:
+        """Take in what an archive says: the latest by timestamp, arrival and id decides."""
+        latest: dict[Pair, tuple[Order, bool]] = {}
+        for event in events:
+            order = (event["timestamp"], event["receivedAt"], event["messageId"])
+            person = f"user:{event['userId']}" if "userId" in event else f"anonymous:{event['anonymousId']}"
+            traits = event.get("traits") or event.get("context", {}).get("traits") or {}
+            for kind in ("phone", "email"):
+                if traits.get(kind):
+                    self._learn(person, kind, order, traits[kind].lstrip("+").lower())
+            key = event.get("context", {}).get("personas", {}).get("computation_key")
+            member = (event.get("properties") or traits).get(key) if key else None
+            if isinstance(member, bool) and key:
+                self.ever_words[person, key].add(member)
+                if (person, key) not in latest or order >= latest[person, key][0]:
+                    latest[person, key] = (order, member)
+        for pair, (order, member) in latest.items():
+            known = self.words.get(pair)
+            if known is None or order > known.order:
+                is_same = known is not None and known.member == member
+                if is_same and known is not None:
+                    self.words[pair] = Word(order=order, member=member, run=known.run, before=known.before)
+                else:
+                    self.words[pair] = Word(order=order, member=member, run=run, before=known)
+
+    def _learn(self, person: str, kind: str, order: Order, value: str) -> None:
+        self.ever_contacts[person].add(value)
+        known = self.contacts.setdefault(person, {})
+        if kind not in known or order >= known[kind][0]:
+            known[kind] = (order, value)
+
+    def take_back(self, run: int) -> None:
+        """Undo what a run brought."""
+        for pair, word in [*self.words.items()]:
+            if word.run == run:
+                if word.before is None:
+                    del self.words[pair]
+                else:
+                    self.words[pair] = word.before
+
+    def pairs_of(self, run: int) -> set[Pair]:
+        return {pair for pair, word in self.words.items() if word.run == run}
+
+    def reached_by(self, person: str, shop: Postscript) -> str | None:
+        """Return the one subscriber that a person is: by phone, else by an email that only one has."""
+        contacts = self.contacts.get(person, {})
+        phone, email = (contacts.get(kind, ((), ""))[1] for kind in ("phone", "email"))
+        found = [r["id"] for r in shop.shop if phone and (r.get("phone_number") or "").lstrip("+") == phone]
+        found = found or [r["id"] for r in shop.shop if email and (r.get("email") or "").lower() == email]
+        return found[0] if len(found) == 1 else None
+
+    def wanted(self, shop: Postscript, keys: Collection[str] = ()) -> dict[Pair, bool]:
+        """Return subscriber × audience → member, of all that some person reaches; the newest word decides."""
+        people = {person: self.reached_by(person, shop) for person, _ in self.words}
+        found: dict[Pair, tuple[Order, bool]] = {}
+        unsure: set[Pair] = set()
+        for (person, key), word in self.words.items():
+            who = people[person]
+            if who is None or (keys and key not in keys):
+                continue
+            if (person, key) in self.unsure:
+                unsure.add((who, key))
+            if (who, key) not in found or word.order > found[who, key][0]:
+                found[who, key] = (word.order, word.member)
+        return {pair: member for pair, (_, member) in found.items() if pair not in unsure}
+
+    def people_near(self, subscriber: str, key: str, shop: Postscript) -> list[str]:
+        """Return the people with a word on an audience who ever shared a contact with a subscriber."""
+        theirs = shop.contacts_of.get(subscriber, set())
+        return [p for p, about in self.ever_words if about == key and self.ever_contacts[p] & theirs]
+
+
+@dataclass(kw_only=True)
+class Account:
+    """What the model has seen of one shop's calls, and what it finds wrong."""
+
+    shop: Postscript
+    memory: Memory
+    seen: int = 0
+    open: dict[Pair, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    """Changes of a list, oldest first, that no custom event has announced."""
+    due: Counter[Pair] = field(default_factory=Counter)
+    """Changes made by runs that announce theirs."""
+    posted: Counter[Pair] = field(default_factory=Counter)
+    muddied: set[Pair] = field(default_factory=set)
+    """Subscriber and audience whose custom events an undo or a repeat leaves open."""
+
+    def look(self, *, announces: bool, started: float, is_deceived: bool) -> Iterator[str]:
+        """Go through the calls since the last look; yield what is wrong with them."""
+        entries = self.shop.entries[self.seen :]
+        self.seen = len(self.shop.entries)
+        for entry in entries:
+            if entry.method == "PATCH" and entry.status == 200 and entry.subscriber:
+                yield from self._written(entry, announces, started, is_deceived)
+            if entry.method == "POST" and entry.status in {200, 202}:
+                yield from self._posted(entry)
+
+    def _written(self, entry: Entry, announces: bool, started: float, is_deceived: bool) -> Iterator[str]:
+        who, before, after = str(entry.subscriber), {*listed(entry.before)}, {*listed(entry.after)}
+        for key in before ^ after:
+            entered = key in after
+            if key in FOREIGN:
+                moved = any(at >= started - 1 and about == who for at, about in self.shop.foreign_edits)
+                if not moved and not is_deceived:
+                    yield f"another tool's key {key} of {who} was {'added' if entered else 'lost'}"
+                continue
+            near = self.memory.people_near(who, key, self.shop)
+            if not near:
+                yield f"{key} of {who} was {'added' if entered else 'removed'}: no person reaches them"
+            elif entered and not any(True in self.memory.ever_words[p, key] for p in near):
+                yield f"{key} was added to {who}, which no event asks for"
+            self.open[who, key].append(entered)
+            if announces:
+                self.due[who, key] += 1
+        others = {
+            n: v for n, v in (entry.before or {}).get("properties", {}).items() if n != "Segment Audiences"
+        }
+        kept = {
+            n: v for n, v in (entry.after or {}).get("properties", {}).items() if n != "Segment Audiences"
+        }
+        if others != kept:
+            yield f"properties of {who} changed from {others} to {kept}"
+
+    def _posted(self, entry: Entry) -> Iterator[str]:
+        who = entry.subscriber
+        if who is None or entry.before is None:
+            return  # of a subscriber who has gone meanwhile
+        key, entered = entry.body["properties"]["Segment Audience Key"], "Entered" in entry.body["type"]
+        pair = (who, key)
+        self.posted[pair] += 1
+        if pair in self.muddied:
+            return
+        name = f"{'entered' if entered else 'exited'} {key} for {who}"
+        if (key in listed(entry.before)) != entered:
+            yield f"custom event {name} contradicts the list"
+        if entered not in self.open[pair]:
+            yield f"custom event {name} without a change, or twice"
+            return
+        self.open[pair] = self.open[pair][self.open[pair].index(entered) + 1 :]
+
+    def unlisted(self, closed: Counter[Pair]) -> Iterator[str]:
+        """Yield the changes whose custom event was neither posted nor is listed in the ledger."""
+        for pair, count in self.due.items():
+            gone = pair[0] in self.shop.redacted
+            if pair not in self.muddied and not gone and self.posted[pair] + closed[pair] < count:
+                who, key = pair
+                yield (
+                    f"{count} changes of {key} for {who}, {self.posted[pair]} custom events posted, "
+                    f"{closed[pair]} listed: the others disappeared"
+                )
+
+    def wrong_lists(
+        self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float | None = None
+    ) -> Iterator[str]:
+        """Yield the subscribers whose list is not what the truth says."""
+        lists = self.shop.lists()
+        for (who, key), member in sorted(self.memory.wanted(self.shop, keys).items()):
+            if who in but or (stable_since is not None and self.shop.changed_at[who] >= stable_since):
+                continue
+            if (key in lists[who]) != member:
+                yield f"{who} {'lacks' if member else 'still has'} {key}"

@@ -1,0 +1,226 @@
+"""Postscript and its people in this process: the sandbox's shop without a server, and every call it had."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from toolkit.sandbox.access import Keyring
+from toolkit.sandbox.app import decoded_query
+from toolkit.sandbox.calls import Call
+from toolkit.sandbox.knobs import PROFILES, Knobs
+from toolkit.sandbox.limiter import Limiter
+from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
+from toolkit.sandbox.routes import answer
+from toolkit.sandbox.shop import Shop
+from toolkit.sandbox.strict_json import parse_json
+
+from .world import World
+
+KEY = "sk_simulated_7f3a"
+LIST = "Segment Audiences"
+FOREIGN = ("other_tool", "loyalty_gold")
+"""Keys of another tool in the same list."""
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """One call that reached the shop."""
+
+    at: float
+    process: str
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    body: Any
+    status: int = 0
+    subscriber: str | None = None
+    before: dict[str, Any] | None = None
+    """The subscriber as the call met them."""
+    after: dict[str, Any] | None = None
+
+
+def listed(record: dict[str, Any] | None) -> list[str]:
+    """Return the audiences of a subscriber record."""
+    held = (record or {}).get("properties", {}).get(LIST)
+    return [*held] if isinstance(held, list) else []
+
+
+@dataclass(kw_only=True)
+class Postscript:
+    """One shop, what it was asked, and what its people and other tools do."""
+
+    world: World
+    knobs: Knobs
+    ahead: timedelta = timedelta()
+    """How far its clock is ahead of the toolkit's."""
+    rounded_to: int = 0
+    """Seconds to which it rounds ``updated_at``; 0 for none."""
+    entries: list[Entry] = field(default_factory=list)
+    foreign_edits: list[tuple[float, str]] = field(default_factory=list)
+    """When another tool changed the list or a property of which subscriber."""
+    contacts_of: dict[str, set[str]] = field(default_factory=dict)
+    """Subscriber → every phone (digits) and email (folded) they ever had."""
+    changed_at: dict[str, float] = field(default_factory=dict)
+    """Subscriber → when they last signed up, or changed their contacts."""
+    redacted: dict[str, float] = field(default_factory=dict)
+    sign_ups: int = 0
+
+    def __post_init__(self) -> None:
+        self.shop = Shop([], clock=lambda: self.world.now() + self.ahead)
+        self.keyring = Keyring([KEY])
+        self.limiter = Limiter(clock=self.world.monotonic)
+
+    # --- answering ------------------------------------------------------------------------------------
+
+    def call(self, request: requests.PreparedRequest, process: str) -> Reply:
+        """Carry a request out and return the answer; the entry of it is the last."""
+        parts = urlsplit(request.url or "")
+        query = decoded_query(parts.query.encode())
+        body = (request.body or b"").encode() if isinstance(request.body, str) else request.body or b""
+        asked = Call(
+            method=request.method or "",
+            path=parts.path,
+            query=query,
+            body=body,
+            url_bytes=len(parts.path) + len(parts.query) + 1,
+            knobs=self.knobs,
+        )
+        entry = Entry(
+            at=self.world.seconds,
+            process=process,
+            method=asked.method,
+            path=asked.path,
+            query=query,
+            body=parse_json(body) if body else None,
+            subscriber=self.subscriber_in(asked.path, body),
+        )
+        entry.before = self.record(entry.subscriber)
+        self.entries.append(entry)
+        reply = self._answered(asked, request.headers.get("Authorization"))
+        entry.status, entry.after = reply.status, self.record(entry.subscriber)
+        return reply
+
+    def _answered(self, asked: Call, authorization: str | None) -> Reply:
+        try:
+            caller = self.keyring.identify(authorization, None, wrong_key=self.knobs.wrong_key)
+        except RefusedError as refusal:
+            return refusal.reply
+        if not self.limiter.admit(caller.budget, self.knobs).accepted:
+            return too_many_requests(None)
+        return answer(self.shop, asked, has_shop=True)
+
+    def subscriber_in(self, path: str, body: bytes = b"") -> str | None:
+        """Return the subscriber that a call is about, as the shop knows them."""
+        parts = path.split("/")
+        if len(parts) == 5 and parts[3] == "subscribers":
+            return self.shop.id_meant(unquote(parts[4]), self.knobs)
+        if path.endswith("/events") and body:
+            given = parse_json(body).get("subscriber_id")
+            return None if given is None else self.shop.id_meant(str(given), self.knobs)
+        return None
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def record(self, subscriber: str | None) -> dict[str, Any] | None:
+        return self.shop._roll.get(subscriber) if subscriber else None
+
+    @property
+    def people(self) -> list[str]:
+        return [record["id"] for record in self.shop]
+
+    def lists(self) -> dict[str, list[str]]:
+        return {record["id"]: listed(record) for record in self.shop}
+
+    def busiest_second(self, since: int) -> int:
+        """Return the most calls of one process that arrived within a second."""
+        times: dict[str, list[float]] = {}
+        for entry in self.entries[since:]:
+            times.setdefault(entry.process, []).append(entry.at)
+        return max(
+            (sum(t <= other < t + 1 for other in of_one) for of_one in times.values() for t in of_one),
+            default=0,
+        )
+
+    def counted(self, since: int) -> Counter[str]:
+        return Counter(entry.method for entry in self.entries[since:])
+
+    # --- what others do -------------------------------------------------------------------------------
+
+    def sign_up(self, *, phone: str | None, email: str | None, chance: random.Random) -> str:
+        """Let somebody subscribe; no phone twice in a shop."""
+        taken = phone and self.shop.find_by_phone(phone)
+        phone = None if taken else phone
+        self.sign_ups += 1
+        new = f"s_{self.sign_ups:03}x{chance.randrange(100)}"
+        properties: dict[str, Any] = {"points": chance.randrange(100)} if chance.random() < 0.7 else {}
+        if chance.random() < 0.2:
+            properties[LIST] = [chance.choice(FOREIGN)]
+        record: dict[str, Any] = {"id": new, "phone_number": phone and f"+{phone}", "properties": properties}
+        if email:
+            record["email"] = (
+                email.upper() if chance.random() < 0.2 and self.knobs.email_case != "sensitive" else email
+            )
+        self.shop.add([record])
+        self._moved(new, phone, email)
+        return new
+
+    def redact(self, subscriber: str) -> None:
+        self.shop.redact(subscriber)
+        self.redacted[subscriber] = self.world.seconds
+
+    def edit(self, subscriber: str, **fields: Any) -> None:
+        """Change a subscriber as Postscript's own app would."""
+        old = self.record(subscriber)
+        if old is None:
+            return
+        new = {**old, **fields, "updated_at": self.shop.now()}
+        self.shop._change(subscriber, new)
+        if fields.keys() & {"phone_number", "email"}:
+            self._moved(subscriber, (new.get("phone_number") or "").lstrip("+"), new.get("email"))
+
+    def edit_elsewhere(self, subscriber: str, chance: random.Random) -> None:
+        """Let another tool change its own key in the list, or a property of its own."""
+        old = self.record(subscriber)
+        if old is None:
+            return
+        properties, key = dict(old["properties"]), chance.choice(FOREIGN)
+        if chance.random() < 0.5:
+            properties[chance.choice(("points", "tier", "note"))] = chance.randrange(1000)
+        else:
+            held = listed(old)
+            properties[LIST] = [k for k in held if k != key] if key in held else [*held, key]
+        self.foreign_edits.append((self.world.seconds, subscriber))
+        self.edit(subscriber, properties=properties)
+
+    def _moved(self, subscriber: str, phone: str | None, email: str | None) -> None:
+        known = self.contacts_of.setdefault(subscriber, set())
+        known |= {contact for contact in (phone, (email or "").lower()) if contact}
+        self.changed_at[subscriber] = self.world.seconds
+
+
+def drawn_knobs(chance: random.Random) -> Knobs:
+    """Draw how this shop answers the questions that Postscript leaves open."""
+    knobs = PROFILES[chance.choices(("documented", "hostile", "official-mock"), (6, 3, 2))[0]]
+    changes: dict[str, Any] = {
+        "page_size": chance.choice((2, 3, 5, 10, 50)),
+        "max_in": chance.choice((2, 5, 25, 100)),
+        "bumps_updated_at": chance.random() < 0.9,
+    }
+    if chance.random() < 0.3:
+        changes["in_encoding"] = chance.choice(("repeated", "comma"))
+        changes["phone_form"] = chance.choice(("any", "digits_required", "plus_required"))
+    return knobs.changed(changes)
+
+
+def pages_of(content: Any) -> Iterator[dict[str, Any]]:
+    """Yield the body when it is a page of subscribers."""
+    if isinstance(content, dict) and isinstance(content.get("subscribers"), list):
+        yield content

@@ -1,0 +1,220 @@
+"""Time, chance, and the order of concurrent work, all from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+import greenlet
+import time_machine
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+class KilledError(BaseException):
+    """The process was killed: nothing that it would still do happens."""
+
+
+class Task:
+    """One line of work. Has the methods of a future, so that a pool can return it."""
+
+    def __init__(self, work: Callable[[], Any], *, process: Any, until: Callable[[], bool] | None) -> None:
+        self.process, self.until = process, until
+        self.let = greenlet.greenlet(self._run)
+        self._work, self._value, self._error = work, None, None
+        self._done = False
+        self.scheduler: Scheduler | None = None
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+        self._done = True
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._done and (self.until is None or self.until())
+
+    def done(self) -> bool:
+        return self._done
+
+    def exception(self) -> BaseException | None:
+        return self._error
+
+    def cancel(self) -> bool:
+        """Drop work that has not begun."""
+        if self.let.dead or self.let:
+            return False
+        self._done, self._error = True, futures.CancelledError()
+        return True
+
+    def result(self) -> Any:
+        """Return what came of it; waits for that."""
+        if not self._done and self.scheduler:
+            self.scheduler.pause(until=self.done)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Scheduler:
+    """Runs tasks in turn. A task runs until it pauses; which is next is decided by chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._tasks: list[Task] = []
+        self._current: Task | None = None
+        self._hub = greenlet.getcurrent()
+
+    @property
+    def process(self) -> Any:
+        """The process whose task is running."""
+        return self._current and self._current.process
+
+    def spawn(
+        self, work: Callable[[], Any], *, process: Any = None, until: Callable[[], bool] | None = None
+    ) -> Task:
+        """Add a task; it belongs to the process that adds it."""
+        task = Task(work, process=process or self.process, until=until)
+        task.let.parent = self._hub
+        task.scheduler = self
+        self._tasks.append(task)
+        return task
+
+    def pause(self, until: Callable[[], bool] | None = None) -> None:
+        """Let others work, at least until *until* holds."""
+        if self._current is not None:
+            self._current.until = until
+            self._hub.switch()
+
+    def run(self, *tasks: Task) -> None:
+        """Work until these tasks have ended."""
+        self._hub = greenlet.getcurrent()
+        while not all(task.done() for task in tasks):
+            self._tasks = [task for task in self._tasks if not task.done()]
+            ready = [task for task in self._tasks if task.is_ready]
+            if not ready:
+                raise RuntimeError("Every task waits for another.")
+            self._current = self._chance.choice(ready)
+            self._current.until = None
+            self._current.let.switch()
+            self._current = None
+
+
+class Pool:
+    """Stands in for a pool of threads."""
+
+    scheduler: Scheduler
+    workers = 4
+
+    def __init__(self, _max_workers: int | None = None) -> None:
+        self._tasks: list[Task] = []
+        self._running = 0
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Task:
+        def run() -> Any:
+            self._running += 1
+            try:
+                return work(*arguments)
+            finally:
+                self._running -= 1
+
+        task = self.scheduler.spawn(run, until=lambda: self._running < self.workers)
+        self._tasks.append(task)
+        return task
+
+    def map(self, work: Callable[..., Any], *items: Iterable[Any]) -> Iterator[Any]:
+        tasks = [self.submit(work, *each) for each in zip(*items, strict=True)]
+        return (task.result() for task in tasks)
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        for task in self._tasks if cancel_futures else ():
+            task.cancel()
+        if wait and not all(task.done() for task in self._tasks):
+            self.scheduler.pause(until=lambda: all(task.done() for task in self._tasks))
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+
+def wait(tasks: Iterable[Task], *, return_when: str = futures.ALL_COMPLETED, **_: Any) -> None:
+    """Wait for tasks, as ``concurrent.futures.wait`` does for futures."""
+    tasks = [*tasks]
+
+    def is_over() -> bool:
+        failed = return_when == futures.FIRST_EXCEPTION and any(t.done() and t.exception() for t in tasks)
+        return failed or all(task.done() for task in tasks)
+
+    if tasks and not is_over():
+        Pool.scheduler.pause(until=is_over)
+
+
+class World:
+    """One seed's time, chance and order of work. Use it in a ``with`` block of `played`."""
+
+    def __init__(self, seed: int | str) -> None:
+        self.chance = random.Random(f"{seed} world")
+        self.scheduler = Scheduler(random.Random(f"{seed} order"))
+        self.trace: list[str] = []
+        self.seconds = 0.0
+        self._traveller: Any = None
+
+    def note(self, line: str) -> None:
+        """Add a line to the history's trace."""
+        self.trace.append(line)
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += max(0.0, seconds)
+        if self._traveller is not None:
+            self._traveller.move_to(self.now())
+
+    def run(self, *works: tuple[Callable[[], Any], Any]) -> list[Task]:
+        """Run each work in its process, all at once, to their ends."""
+        tasks = [self.scheduler.spawn(work, process=process) for work, process in works]
+        self.scheduler.run(*tasks)
+        return tasks
+
+    @contextmanager
+    def played(self) -> Iterator[World]:
+        """Put this world's time, chance and order in the place of the machine's."""
+        Pool.scheduler = self.scheduler
+        Pool.workers = self.chance.choice((1, 2, 4, 8))
+        state = random.getstate()
+        random.seed(self.chance.random())
+        ids = random.Random(self.chance.random())
+
+        def drawn_id() -> UUID:
+            return UUID(int=ids.getrandbits(128))
+
+        patches = (
+            mock.patch("toolkit.lookup.ThreadPoolExecutor", Pool),
+            mock.patch("toolkit.delivery.outcomes.ThreadPoolExecutor", Pool),
+            mock.patch("toolkit.delivery.outcomes.wait", wait),
+            mock.patch("toolkit.sync.uuid4", drawn_id),
+        )
+        try:
+            with time_machine.travel(self.now(), tick=False) as self._traveller:
+                for patch in patches:
+                    patch.start()
+                yield self
+        finally:
+            self._traveller = None
+            mock.patch.stopall()
+            random.setstate(state)
