@@ -17,6 +17,7 @@ GOOD = {
     "requests_per_second": 14,
     "custom_events": "transitions",
     "max_removal_share": 0.5,
+    "full_read": False,
     "warn_unusable_share": 0.1,
     "max_unusable_share": 1.0,
     "corrections_path": "",
@@ -52,6 +53,7 @@ def test_types():
         "requests_per_second": 14.0,
         "custom_events": "transitions",
         "max_removal_share": 0.5,
+        "full_read": False,
         "corrections_path": "",
         "ledger_url": "",
         "output_dir": "output",
@@ -236,7 +238,7 @@ def test_parameters_are_those_of_the_design():
         "3_sync_audiences": {
             *("events_path", "audience_keys", "mappings_path", "default_region", "dry_run"),
             *("requests_per_second", "custom_events", "max_removal_share", "ledger_url", "output_dir"),
-            "corrections_path",
+            *("corrections_path", "full_read"),
         },
         "4_audit_report": {"run_id", "verify", "ledger_url", "output_dir"},
     }

@@ -23,6 +23,7 @@ SYNC = {
     "requests_per_second": 14.0,
     "custom_events": "transitions",
     "max_removal_share": 0.5,
+    "full_read": False,
     "corrections_path": "",
     "ledger_url": "",
     "output_dir": "output",
