@@ -11,8 +11,8 @@ from toolkit.contacts import (
     check_phone,
     check_region,
     mask_email,
-    mask_person,
     mask_phone,
+    mask_text,
     phone_digits,
 )
 from toolkit.errors import ParameterError
@@ -328,8 +328,8 @@ def test_masked_phone(phone, shown):
 )
 def test_masked_person(person, shown):
     """A name that is a contact is masked and told apart by four digits of a digest; an id is left alone."""
-    masked = mask_person(person)
-    assert masked == mask_person(person) == mask_person(masked)
+    masked = mask_text(person)
+    assert masked == mask_text(person) == mask_text(masked)
     if shown.endswith("~"):
         assert masked.startswith(shown)
         digest = masked.removeprefix(shown)
@@ -349,13 +349,13 @@ def test_masks_show_no_contact(seed):
     assert mask_email(email) == f"{local[0]}•••@{domain}"
     assert phone_digits(mask_phone(phone)) == digits[-2:]
     for person in (f"user:{email}", f"email:{email}", f"user:+1{digits}", f"phone:{phone}"):
-        assert email not in mask_person(person)
-        assert digits[:8] not in phone_digits(mask_person(person).partition("~")[0])
+        assert email not in mask_text(person)
+        assert digits[:8] not in phone_digits(mask_text(person).partition("~")[0])
 
 
 def test_masked_persons_stay_apart():
     """Two persons whose masks look alike do not become one."""
-    masked = {mask_person(f"phone:+1415555{n:02}23") for n in range(100)}
+    masked = {mask_text(f"phone:+1415555{n:02}23") for n in range(100)}
     assert len(masked) == 100
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import check_contacts, count_usable, fix_table
-from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_person
+from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_text
 from toolkit.contacts.suggestions import suggest_email, suggest_phone
 from toolkit.errors import ParameterError, RunFailedError
 from toolkit.headless.leaks import CONTACT
@@ -159,7 +159,7 @@ def test_the_table_of_what_to_fix():
     )
     found = fix_table(contacts)
     assert [*found.columns] == [*FIX_COLUMNS]
-    bo = mask_person("user:bo@mail.test")
+    bo = mask_text("user:bo@mail.test")
     shown = found.drop(columns=["accept", "correction"]).astype("object").fillna("")
     assert shown.to_numpy().tolist() == [
         [bo, "phone", "phone_too_long", "•••56", "############", "•••56", "lacks its plus; a number of GB"],
@@ -209,8 +209,8 @@ def test_what_may_be_no_email_is_masked(raw, masked):
 def test_a_masked_name_stays_as_it_is(name):
     """A table may be masked twice, when it is shown and when it is written."""
     name = name.encode("utf-8", "replace").decode()
-    masked = mask_person(f"user:{name}")
-    assert mask_person(masked) == masked
+    masked = mask_text(f"user:{name}")
+    assert mask_text(masked) == masked
 
 
 # --- the limits --------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ ALLOWED = {
     "errors": set(),
     **PURE,
     **dict.fromkeys(CORE - {*PURE, "errors"}, CORE),
+    "corrections": CORE | {"artefacts"},
     **dict.fromkeys(FLOW, CORE | FLOW),
     "report": CORE,
     "inputs": {"errors"},

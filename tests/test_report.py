@@ -500,12 +500,12 @@ def test_row_log():
     assert [*row_log(FULL, limit=9)] == [*ROW_HEADINGS]
     assert {*rows.map(type).to_numpy().ravel()} == {str}
     assert rows.loc["s_1", ["before", "http_status", "attempts", "event"]].tolist() == [
-        "old, b•••@mail.test~9737",
+        "old, b•••@mail.test~b14b",
         "200",
         "2",
         "Segment_Audience_Entered: sent",
     ]
-    assert rows.loc["s_1", "after"] == "old, b•••@mail.test~9737, vip"
+    assert rows.loc["s_1", "after"] == "old, b•••@mail.test~b14b, vip"
     assert rows.loc["s_2", ["before", "event"]].tolist() == [
         "no list",
         "Segment_Audience_Entered: LostAnswerError",
@@ -878,7 +878,7 @@ def test_before_and_after():
     """What the run wrote is shown by subscriber, what came and what went; a refused write is not."""
     text = Page(document("live")).text
     shown = text[text.index("“Segment Audiences” before and after") : text.index("Drift 1 ×")]
-    assert "s_1 old, b•••@mail.test~9737 old, b•••@mail.test~9737, vip + vip" in shown
+    assert "s_1 old, b•••@mail.test~b14b old, b•••@mail.test~b14b, vip + vip" in shown
     assert "s_2 empty vip + vip" in shown
     assert "user:3 s_3 vip empty − vip" in shown
     assert "s_<4>" not in shown

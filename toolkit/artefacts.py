@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import pandas as pd
 
 from .contacts import mask_table
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""How text begins that a spreadsheet would run."""
+_SEPARATORS = r"[;|\t\r\n]"
+"""Where a spreadsheet of some locale begins a new cell, in quotes too. A comma in quotes is never one."""
+_STARTS = r"[ ']*[=+\-@＝＋－＠\t\r\n]"
+"""How text begins that a spreadsheet would run, an apostrophe put before it included."""
+_PERHAPS = rf"^{_STARTS}|{_SEPARATORS}{_STARTS}"
+_FORMULA = re.compile(rf"(?:\A(?!-[0-9]+(?:\.[0-9]+)?\Z)|(?<={_SEPARATORS}))(?={_STARTS})")
+_ESCAPED = re.compile(rf"(?:\A|(?<={_SEPARATORS}))'(?={_STARTS})")
 
 
 def masked(table: pd.DataFrame) -> pd.DataFrame:
@@ -21,7 +27,30 @@ def masked(table: pd.DataFrame) -> pd.DataFrame:
 
 def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV in which no cell is a formula."""
-    return str(table.apply(_without_formulas).to_csv(index=False))
+    # With this end of a line, a lone \r in a cell is quoted, too.
+    return str(
+        table.apply(_without_formulas)
+        .rename(columns=without_formula)
+        .to_csv(index=False, lineterminator="\r\n")
+    )
+
+
+def without_formula(text: str) -> str:
+    """Put an apostrophe where a spreadsheet, of whatever locale, would begin to run a cell.
+
+    >>> without_formula("vip;=cmd()"), without_formula("-12.5")
+    ("vip;'=cmd()", '-12.5')
+    """
+    return _FORMULA.sub("'", text)
+
+
+def as_it_was(text: str) -> str:
+    """Undo without_formula().
+
+    >>> as_it_was("vip;'=cmd()")
+    'vip;=cmd()'
+    """
+    return _ESCAPED.sub("", text)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -41,9 +70,11 @@ def blocked_by(folder: Path) -> Path | None:
 
 
 def _without_formulas(column: pd.Series) -> pd.Series:
-    """Keep a spreadsheet from running a cell: such text begins with an apostrophe."""
     if isinstance(column.dtype, pd.StringDtype):
-        return column.mask(column.str.startswith(_STARTS), "'" + column)
+        perhaps = column.str.contains(_PERHAPS, na=False)
+        return column.mask(perhaps, column[perhaps].map(without_formula)) if perhaps.any() else column
     if column.dtype.kind != "O":
         return column
-    return column.map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_STARTS) else v)
+    return column.map(
+        lambda cell: cell if isinstance(cell, int | float) else without_formula(str(cell)), na_action="ignore"
+    )

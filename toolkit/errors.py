@@ -26,6 +26,8 @@ ToolkitError
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from typing import ClassVar
 
 
 class ToolkitError(Exception):
@@ -35,9 +37,19 @@ class ToolkitError(Exception):
     raised helps nobody. ``%debug`` still opens the place.
     """
 
+    mask: ClassVar[Callable[[str], str]] = str
+    """Hides the contacts in a message; set by contacts, which stands on top of this module."""
+
+    def __str__(self) -> str:
+        return type(self).mask(super().__str__())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
         cause = [] if self.__cause__ is None else [f"Because of {type(self.__cause__).__name__}"]
-        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ()), *cause]
+        notes = map(type(self).mask, getattr(self, "__notes__", ()))
+        return [f"{type(self).__name__}: {self}", *notes, *cause]
 
 
 class InputError(ToolkitError):
@@ -56,7 +68,7 @@ class InputPathError(InputError, FileNotFoundError):
     """There is nothing to read at the path."""
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return type(self).mask(str(self.args[0])) if self.args else ""
 
 
 class FileFormatError(InputError, ValueError):

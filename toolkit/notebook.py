@@ -21,7 +21,7 @@ from IPython import get_ipython
 
 from .artefacts import blocked_by, csv_text, masked, write_whole
 from .client import PostscriptClient
-from .contacts import REGIONS
+from .contacts import REGIONS, mask_all, mask_text
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger, file_of
 from .memberships import Folded
@@ -219,7 +219,9 @@ class Job:
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **_without_nan(figures),
         }
-        text = json.dumps(written, indent=2, default=str, allow_nan=False)
+        text = json.dumps(
+            mask_all(written), indent=2, default=lambda value: mask_text(str(value)), allow_nan=False
+        )
         self.write_text("summary.json", text + "\n")
 
     def close(self) -> None:
@@ -244,7 +246,8 @@ class Job:
         """Return the audiences that the last preview into this folder found."""
         path = self.folder.parent / "1_preview_audiences" / "summary.json"
         try:
-            return [str(row["audience_key"]) for row in json.loads(path.read_text("utf-8"))["audiences"]]
+            keys = [str(row["audience_key"]) for row in json.loads(path.read_text("utf-8"))["audiences"]]
+            return [key for key in keys if "•••" not in key]  # a masked one is none
         except (OSError, ValueError, LookupError, TypeError):
             return []  # only to be offered: keys can be typed
 

@@ -20,6 +20,7 @@ from IPython.display import display
 from tqdm import tqdm
 from tqdm.notebook import tqdm as tqdm_notebook
 
+from .contacts import mask_text
 from .errors import ParameterError, ToolkitError
 from .parameters import CHOICES, PARAMETERS, read_parameter
 
@@ -71,7 +72,8 @@ def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) ->
     if offered and isinstance(value, tuple):
         known = tuple(dict.fromkeys([*value, *offered]))
         look["tooltip"] = "None chosen takes all; Ctrl and a click choose several"
-        return ipw.SelectMultiple(options=known, value=value, rows=min(len(known), _ROWS), **look)
+        shown = [(mask_text(key), key) for key in known]
+        return ipw.SelectMultiple(options=shown, value=value, rows=min(len(known), _ROWS), **look)
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     if offered:
         return ipw.Combobox(value=text, options=tuple(offered), continuous_update=False, **look)
@@ -95,7 +97,7 @@ def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[
 
 
 def _sentence(text: str, *, role: str = "status") -> str:
-    return f'<p role="{role}">{html.escape(text)}</p>'
+    return f'<p role="{role}">{html.escape(mask_text(text))}</p>'
 
 
 # --- a look at one person, or at some days --------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
+from ..errors import ToolkitError
 from .fixes import FIX_COLUMNS, fix_table, suggest
 from .kinds import number_table
-from .mask_columns import mask_emails, mask_phones, mask_table
-from .masks import mask_contact, mask_email, mask_person, mask_phone, mask_value
+from .mask_columns import mask_emails, mask_phones, mask_table, mask_texts
+from .masks import mask_all, mask_contact, mask_email, mask_phone, mask_text
 from .quality import domain_table, shared_table
 from .shapes import spelling_table
 from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
@@ -11,6 +12,8 @@ from .spelling import digits_of
 from .table import check_contacts
 from .usable import Usable, count_usable
 from .verdicts import CONTACT_VERDICTS, OK, Verdict
+
+ToolkitError.mask = staticmethod(mask_text)
 
 __all__ = [
     "CONTACT_VERDICTS",
@@ -28,14 +31,15 @@ __all__ = [
     "domain_table",
     "fix_table",
     "fold_email",
+    "mask_all",
     "mask_contact",
     "mask_email",
     "mask_emails",
-    "mask_person",
     "mask_phone",
     "mask_phones",
     "mask_table",
-    "mask_value",
+    "mask_text",
+    "mask_texts",
     "number_table",
     "phone_digits",
     "shared_table",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from .masks import mask_contact, mask_person
+from .masks import mask_contact, mask_text
 from .quality import slips_of_usual_domains
 from .shapes import contact_shapes
 from .single import check_region
@@ -75,7 +75,7 @@ def _rows(contacts: pd.DataFrame, contact: str, region: str) -> pd.DataFrame:
     meant = _each(raw, lambda text: suggest(contact, text, region))
     table = pd.DataFrame(
         {
-            "person": faulty["person"].map(mask_person),
+            "person": faulty["person"].map(mask_text),
             "contact": contact,
             "code": faulty[f"{contact}_code"],
             "as_written": raw.map(lambda text: mask_contact(contact, text)),

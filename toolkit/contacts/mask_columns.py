@@ -9,13 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .masks import mask_email, mask_person, mask_phone, mask_value
+from .masks import PERHAPS, hide, mask_all, mask_email, mask_phone
 from .spelling import digits_of, lengths, matches, to_numpy
 
 _BATCH = 1 << 15
 """Contacts masked at once: what is made on the way stays in the processor's cache."""
 _TEXT = pa.large_string()
-_MASKS = {"email": mask_email, "phone": mask_phone, "person": mask_person, "trait_value": mask_value}
+_RAW = {"email": mask_email, "phone": mask_phone}
+"""Columns that hold a contact, or what should be one: hidden whatever it is."""
 # Addresses of which mask_email() shows the domain, with nothing around them: the most of them, not all.
 _PLAIN = (
     r"^[!-?A-~][^@]*@[A-Za-z][A-Za-z-]*[0-9]{0,6}[A-Za-z-]*\.(?:[A-Za-z][A-Za-z-]*\.)*[A-Za-z][A-Za-z-]*$"
@@ -25,9 +26,33 @@ _PHONES = pa.array(["", "•••", *(f"•••{number:02}" for number in ran
 
 
 def mask_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose contacts, and whose persons that are named by one, are hidden."""
-    masks = ((name, mask) for name, mask in _MASKS.items() if name in table)
-    return table.assign(**{name: table[name].map(mask, na_action="ignore") for name, mask in masks})
+    """Return a table with the contacts hidden in each of its texts and in the names of its columns."""
+    hidden = {name: _mask_column(name, table[name]) for name in table}
+    return table.assign(**hidden).rename(columns=mask_all)
+
+
+def mask_texts(column: pd.Series) -> pd.Series:
+    """Return a column of texts, each as `mask_text` hides it; null stays null."""
+    texts = pa.array(column.array, _TEXT, from_pandas=True)
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    perhaps = pc.match_substring_regex(texts, PERHAPS).fill_null(False)
+    some = texts.filter(perhaps).dictionary_encode()
+    known = some.dictionary.to_pylist()
+    masked = [*map(hide, known)]
+    if masked == known:
+        return column
+    hidden = pc.replace_with_mask(texts, perhaps, pa.array(masked, _TEXT).take(some.indices))
+    return pd.Series(hidden.to_pandas(), dtype=column.dtype).set_axis(column.index)
+
+
+def _mask_column(name: object, column: pd.Series) -> pd.Series:
+    if (mask := _RAW.get(str(name))) is not None:
+        return column.map(mask, na_action="ignore")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if isinstance(column.dtype, pd.StringDtype):
+        return mask_texts(column)
+    return column.map(mask_all) if column.dtype == "object" else column
 
 
 def mask_emails(emails: pa.Array) -> pa.Array:

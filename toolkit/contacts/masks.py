@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
 
-from .phone_like import holds_phone
+from .phone_like import find_phones, holds_phone
 from .single import phone_digits
 
 _LETTER = r"[^\W\d_]"
@@ -22,6 +26,23 @@ _DOMAIN = re.compile(
 _DIGEST = re.compile("[0-9a-f]{4}")
 _MASKED_PHONE = re.compile("•••[0-9]{2}")
 _NUMBER = re.compile(r"-?[0-9]+\.[0-9]+")
+_PERSON = re.compile(r"(user|anonymous|email|phone|):(?! )(.*)", re.DOTALL)
+_MASK = re.compile(r"[^\s•]?•••(?:@[\w.,-]{1,64}|[0-9]{2})?~[0-9a-f]{4}")
+_WORD = r"""[^\s"'<>(),;:=&?/\[\]{}@•~|\\]"""
+# Starts of words only, and possessive: linear, whatever the text.
+_EMAIL = re.compile(rf"""(?:(?<!{_WORD}){_WORD}++|"[^"\n@]{{1,64}}")(?:@\[?[\w.-]++)++""")
+
+_DIGITS = r"[0-9](?:[ \t()./+-]{0,3}[0-9]){6,}"
+PERHAPS = "|".join(
+    (
+        r"[@%]|[^\x00-\x7f]|^(?:email|phone):",
+        r"\+[ (]{0,2}" + _DIGITS,
+        r"[0-9]{3}[ \t()./+-]{1,3}[0-9]{3}[ \t()./+-][0-9]{4}",
+        r"(?:^|[^\w./-]|(?:^|\W)[./-])" + _DIGITS + r"(?:$|[^A-Za-z0-9]|x[0-9])",
+    )
+)
+"""Pattern of the texts that mask_text() may change, read alike by re and RE2."""
+_PERHAPS = re.compile(PERHAPS)
 
 
 def mask_email(email: str | None) -> str:
@@ -59,46 +80,88 @@ def mask_contact(contact: str, raw: str) -> str:
     return mask_phone(raw) if contact == "phone" else mask_email(raw)
 
 
-def mask_value(text: str) -> str:
-    """Hide a value where it is, or holds, a contact, as `mask_person` does with a name.
+def mask_text(text: str) -> str:
+    """Hide every email and phone in a text, however they are written; a short digest keeps two texts apart.
 
-    >>> mask_value('"gold"')
-    '"gold"'
-    >>> "ana" in mask_value('"ana@example.com"')
-    False
+    A person named by a contact is hidden whole. What is hidden already stays as it is, and so do ids, dates
+    and numbers.
+
+    >>> mask_text("user:cus_42"), mask_text("last_30days")
+    ('user:cus_42', 'last_30days')
+    >>> mask_text("user:ana@example.com"), mask_text("vip of ana%40example.com")
+    ('user:a•••@example.com~811b', 'vip of a•••@example.com~4431')
     """
+    return hide(text) if _PERHAPS.search(text) else text
+
+
+def hide(text: str) -> str:
+    """Return what mask_text() does, of a text that matches PERHAPS."""
     if _NUMBER.fullmatch(text):
         return text
-    # Without the quotes of a JSON text a domain is seen to be one.
-    inner = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-    shown = mask_person(f"value:{inner}").removeprefix("value:")
-    return text if shown == inner else shown
+    if person := _PERSON.fullmatch(text):
+        return _mask_person(text, *person.groups())
+    plain = _readable(text)
+    # An id that is written otherwise is another id.
+    salt = "" if plain == text else text
+    hidden = plain
+    while (more := _hide(hidden, salt)) != hidden:
+        hidden = more
+    return text if hidden == plain else hidden
 
 
-def mask_person(person: str) -> str:
-    """Hide a person's name where it is, or holds, a contact; a short digest keeps two such apart.
+def mask_all(value: Any) -> Any:
+    """Return a value with every text in it masked: in lists and objects too, their keys included."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {mask_all(key): mask_all(inner) for key, inner in value.items()}
+    return [mask_all(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    A name that is hidden already stays as it is.
 
-    >>> mask_person("user:cus_42")
-    'user:cus_42'
-    >>> mask_person("user:ana@example.com")[:21]
-    'user:a•••@example.com'
-    """
-    kind, _, name = person.partition(":")
+def _mask_person(person: str, kind: str, name: str) -> str:
     if _is_masked(name):
         return person
-    if kind == "email" or "@" in name:
-        shown = mask_email(name)
-    elif kind == "phone" or holds_phone(name):
-        shown = mask_phone(name)
+    plain = _readable(name)
+    if kind == "email" or "@" in plain:
+        shown = mask_email(plain)
+    elif kind == "phone" or holds_phone(plain):
+        shown = mask_phone(plain)
     else:
         return person
-    return f"{kind}:{shown}~{hashlib.sha256(person.encode()).hexdigest()[:4]}"
+    return f"{kind}:{shown}~{_digest(person)}"
+
+
+def _hide(text: str, salt: str) -> str:
+    plain = text
+    found: list[tuple[tuple[int, int], Callable[[str], str]]] = []
+    if "•••" in plain:
+        plain = _MASK.sub(lambda mask: "•" * len(mask[0]), plain)
+    if "@" in plain:
+        found = [(email.span(), mask_email) for email in _EMAIL.finditer(plain)]
+        plain = _EMAIL.sub(lambda email: "x" * len(email[0]), plain)
+    found += [(phone.span(), mask_phone) for phone in find_phones(plain)]
+    for (start, end), mask in sorted(found, key=lambda one: one[0], reverse=True):
+        contact = text[start:end]
+        text = f"{text[:start]}{mask(contact)}~{_digest(salt + contact)}{text[end:]}"
+    return text
+
+
+def _readable(text: str) -> str:
+    """Return a text without percent encoding, its letters and digits the usual ones, none invisible."""
+    for _ in range(min(text.count("%"), 3)):
+        text = unquote(text)
+    if text.isascii():
+        return text
+    seen = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
+    return "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in seen)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:4]
 
 
 def _is_masked(name: str) -> bool:
-    """Return whether a name is what mask_person() leaves of one."""
+    """Return whether a name is what mask_text() leaves of one."""
     shown, _, digest = name.rpartition("~")
     if not shown or not _DIGEST.fullmatch(digest):
         return False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from ..artefacts import as_it_was
 from ..errors import FileFormatError, InputPathError, ParameterError
 from ..memberships import empty_table
 
@@ -33,7 +33,6 @@ NO = frozenset({"", "no", "n", "false", "0", "0.0", "nein", "falsch", "non", "fa
 """What people write into ``accept``, and what a spreadsheet makes of it."""
 
 _CELLS = [name for name in CORRECTION_COLUMNS if name != "row"]
-_ESCAPE = re.compile(r"^'(?=[=+\-@\t\r])")
 
 
 def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd.DataFrame:
@@ -155,4 +154,4 @@ def plain(cell: str) -> str:
     >>> plain(" '+1 415 555 0100 ")
     '+1 415 555 0100'
     """
-    return _ESCAPE.sub("", cell.strip())
+    return as_it_was(cell.strip())

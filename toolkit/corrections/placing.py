@@ -17,7 +17,7 @@ from ..contacts import (
     check_phone,
     check_region,
     mask_contact,
-    mask_person,
+    mask_text,
     suggest,
 )
 from ..memberships import Folded, State
@@ -114,7 +114,7 @@ class _Found:
 
 def _correct_state(state: State, corrections: pd.DataFrame, region: str) -> tuple[State, pd.DataFrame]:
     answers = [_Answer(**row) for row in corrections.to_dict("records")]
-    people = _Crowd(state.people, {_same(answer.person) for answer in answers}, region)
+    people = _Crowd(state.people, {_same(mask_text(answer.person)) for answer in answers}, region)
     found = [people.find(answer) for answer in answers]
     found = _without_contradictions(answers, found)
     corrected = {
@@ -131,7 +131,7 @@ def _correct_state(state: State, corrections: pd.DataFrame, region: str) -> tupl
     rows = [
         {
             "row": answer.row,
-            "person": None if one.place is None else mask_person(state.people["person"].iat[one.place]),
+            "person": None if one.place is None else mask_text(state.people["person"].iat[one.place]),
             "contact": answer.contact if one.place is not None else None,
             "outcome": one.outcome,
             "sentence": OUTCOMES[one.outcome].format(one.detail),
@@ -159,7 +159,7 @@ class _Crowd:
         self._raws = {contact: people[contact].to_numpy("object") for contact in ("phone", "email")}
         self._region = region
         self._places: Mapping[str, list[int]] = defaultdict(list)
-        masked = people["person"].map(mask_person) if names else []
+        masked = people["person"].map(mask_text) if names else []
         for place, name in enumerate(masked):
             if (same := _same(name)) in names:
                 self._places[same].append(place)
@@ -177,7 +177,11 @@ class _Crowd:
         """Find the one person whom the row is about."""
         if answer.contact not in {"phone", "email"}:
             return _Found(outcome="not_found")
-        named = [place for place in self._places.get(_same(answer.person), []) if self._raw(answer, place)]
+        named = [
+            place
+            for place in self._places.get(_same(mask_text(answer.person)), [])
+            if self._raw(answer, place)
+        ]
         alike = [place for place in named if self._is_written_so(answer, place)]
         if len(alike) == 1:
             return self._decide(answer, alike[0], typed)

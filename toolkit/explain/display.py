@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from toolkit.contacts import mask_contact, mask_email, mask_person, mask_phone
+from toolkit.contacts import mask_contact, mask_email, mask_phone, mask_text
 from toolkit.mapping import kind_of, number_text
 
 MAX_SHOWN: Final = 80
@@ -61,13 +61,13 @@ class Display:
     def person(self, person: str) -> str:
         """Return a person's name, such as ``user:c_1042``, or an id of the same form; plain digits stay."""
         person = _whole(person)
-        return _cut(person if self.show_contacts else mask_person(person), MAX_SHOWN)
+        return _cut(person if self.show_contacts else mask_text(person), MAX_SHOWN)
 
     def _hidden(self, text: str) -> str:
         if self.show_contacts:
             return text
         text = _EMAIL.sub(lambda found: mask_email(found[0]), text)
-        return _PHONE.sub(lambda found: mask_phone(found[0]), text)
+        return mask_text(_PHONE.sub(lambda found: mask_phone(found[0]), text))
 
     def _quoted(self, text: str) -> str:
         if len(text) > _MAX_READ:

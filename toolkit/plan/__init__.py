@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.contacts import mask_emails, mask_phones, mask_value
+from toolkit.contacts import mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
 from toolkit.memberships import State, key_list
 
@@ -198,7 +198,7 @@ def plan(
 
 
 def _masked_values(values: pd.Series) -> pd.Series:
-    return values.map(mask_value, na_action="ignore") if values.notna().any() else values
+    return values.map(mask_text, na_action="ignore") if values.notna().any() else values
 
 
 def _changes_table(

@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from toolkit.contacts import mask_table
+from toolkit.contacts import mask_table, mask_text
 
 from .charts import Chart, drawing
 
@@ -121,4 +121,5 @@ def _said(members: pd.DataFrame) -> str:
 
 
 def _short(key: str) -> str:
+    key = mask_text(key)
     return key if len(key) <= 28 else f"{key[:27]}…"

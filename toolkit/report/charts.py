@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from toolkit.contacts import mask_text
+
 from .words import in_words, tone
 
 _COLOURS = {"good": "#2f7d5b", "bad": "#b5472f", "dim": "#8a8f98", "change": "#33658a"}
@@ -25,6 +27,9 @@ class Chart:
     alternative: str
     """What the picture shows, for people who do not see it."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alternative", mask_text(self.alternative))
+
     def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         return self.png, {"alt": self.alternative}
 
@@ -36,7 +41,7 @@ def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
     with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
         figure = Figure(figsize=(7.6, height), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_title(mask_text(title), loc="left", fontweight="bold")
         yield axes
         FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
 
@@ -61,7 +66,7 @@ def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
     >>> bar_chart({"added": 3, "failed": 1}, title="Outcomes").alternative
     'Outcomes: added 3, failed 1.'
     """
-    labels = [in_words(name) for name in counts]
+    labels = [mask_text(in_words(name)) for name in counts]
     values = [*counts.values()]
     colours = [_COLOURS[tone(name)] for name in counts]
     picture = io.BytesIO()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from toolkit import wire
-from toolkit.contacts import mask_person
 from toolkit.runs import Audit, RunRecord, sum_statuses
 
 from .rows import clipped, key_list
@@ -92,7 +91,7 @@ def rewritten_lists(audit: Audit, *, limit: int) -> list[Rewritten]:
         found.append(
             Rewritten(
                 subscriber_id=clipped(row.subscriber_id),
-                person=clipped(mask_person(person)),
+                person=clipped(person),
                 before=tuple(map(clipped, before or ())),
                 after=tuple(map(clipped, after)),
             )

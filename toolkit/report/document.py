@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from toolkit.contacts import mask_person
+from toolkit.contacts import mask_text
 from toolkit.drift import DRIFT_KINDS
 from toolkit.runs import Audit
 from toolkit.statuses import EventStatus
@@ -60,6 +60,7 @@ def render_report(audit: Audit) -> str:
     environment = Environment(
         loader=PackageLoader("toolkit"),
         autoescape=True,
+        finalize=_hidden,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,10 +71,15 @@ def render_report(audit: Audit) -> str:
         "count": lambda value: "–" if value is None else f"{value:,}",
         "clip": clipped,
         "about": about,
-        "person": lambda value: clipped(mask_person(value)) if isinstance(value, str) else "nobody known",
+        "person": lambda value: clipped(value) if isinstance(value, str) else "nobody known",
     }
     html = environment.get_template("report.html.jinja").render(**_values(audit))
     return _NO_TEXT.sub("\ufffd", html)
+
+
+def _hidden(value: Any) -> Any:
+    """Mask what a template shows; Markup is ours, or was masked when it was packed."""
+    return mask_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _values(audit: Audit) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit import wire
-from toolkit.contacts import mask_person, mask_value
+from toolkit.contacts import mask_table, mask_text
 from toolkit.plan import properties_of
 from toolkit.runs import LOOK_AT, Audit
 from toolkit.statuses import get_reason
@@ -51,7 +51,6 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
     is_kept = written["outcome"] == "ok"
     text = pd.DataFrame(
         {
-            "person": rows["person"].map(mask_person, na_action="ignore"),
             "about": [about(row) for row in rows[["audience_key", "trait_key", "trait_value"]].itertuples()],
             "status": rows["status"].str.replace("_", " "),
             "reason": rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()}),
@@ -64,7 +63,8 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
         }
     )
     text = rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]]
-    return text.astype("object").where(text.notna(), "").map(clipped)
+    text = mask_table(text)
+    return text.astype("object").where(text.notna(), "").map(_cut)
 
 
 def to_look_at_first(changes: pd.DataFrame) -> pd.DataFrame:
@@ -91,17 +91,17 @@ def first_writes(calls: pd.DataFrame, subscribers: pd.Series) -> pd.DataFrame:
 def about(row: Any) -> str:
     """Return the audience, or the trait and its value, that a row is on."""
     if isinstance(row.audience_key, str):
-        return mask_value(row.audience_key)
+        return row.audience_key
     if isinstance(row.trait_key, str):
         value = getattr(row, "trait_value", None)
-        return f"trait {row.trait_key}" + (f" = {mask_value(value)}" if isinstance(value, str) else "")
+        return f"trait {row.trait_key}" + (f" = {value}" if isinstance(value, str) else "")
     return "the whole list"
 
 
 def key_list(properties: str | None) -> list[str] | None:
-    """Return the audiences in a before-image, masked; None where there is no list."""
+    """Return the audiences in a before-image; None where there is no list."""
     held = properties_of(properties).get(wire.AUDIENCES_PROPERTY) if properties else None
-    return [_masked(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
+    return [_whole_text(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
 
 
 def sent_or_not(outcome: object) -> str:
@@ -112,7 +112,11 @@ def sent_or_not(outcome: object) -> str:
 
 
 def clipped(value: object) -> str:
-    """Return a cell as text of bounded length."""
+    """Return a cell as text of bounded length, contacts masked."""
+    return _cut(mask_text(str(value)))
+
+
+def _cut(value: object) -> str:
     text = str(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
@@ -139,12 +143,12 @@ def _trait_value(properties: str | None, trait: str) -> str | None:
     if not properties:
         return None
     value = properties_of(properties).get(trait)
-    return "no value" if value is None else _masked(value)
+    return "no value" if value is None else _whole_text(value)
 
 
-def _masked(value: object) -> str:
-    """Return what Postscript held, masked; half a character is no text, and no frame can hold it."""
-    return mask_value(_HALF.sub("\ufffd", str(value)))
+def _whole_text(value: object) -> str:
+    """Return what Postscript held as text; half a character is none, and no frame can hold it."""
+    return _HALF.sub("\ufffd", str(value))
 
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:

@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from toolkit.contacts import CONTACT_VERDICTS, mask_value
+from toolkit.contacts import CONTACT_VERDICTS, mask_table, mask_text
 from toolkit.plan import Plan
 from toolkit.price import Price
 from toolkit.statuses import ChangeStatus, get_reason
@@ -143,7 +143,7 @@ def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
 
 def _highest_share(plan: Plan) -> str:
     found = plan.removals
-    return f"{found.audience_share:.1%} of {mask_value(found.audience_key)} (the same limit)"
+    return f"{found.audience_share:.1%} of {mask_text(found.audience_key)} (the same limit)"
 
 
 def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
@@ -164,7 +164,7 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
     Parameters
     ----------
     table
-        Any of the tables; its texts are escaped.
+        Any of the tables; contacts in it are masked, its texts and the names of its columns are escaped.
     caption
         What it shows, above it.
 
@@ -173,6 +173,7 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
     Styler
         Shown by Jupyter as HTML.
     """
+    table = mask_table(table)
     shares = [name for name in table if name in _SHARES]
     counts = [name for name in table.select_dtypes("number") if name not in shares]
     texts = [name for name in table if name not in {*shares, *counts}]
@@ -182,10 +183,11 @@ def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
         table.rename(columns=in_words)
         .style.hide(axis="index")
         .format(escape="html", na_rep="–")
+        .format_index(escape="html", axis="columns")
         .format("{:,.0f}", subset=[*map(in_words, counts)], na_rep="–")
         .format("{:.1%}", subset=[*map(in_words, shares)], na_rep="–")
         .set_properties(**top)
         .set_table_styles([{"selector": "caption", "props": _CAPTION}])
         .set_table_styles(left, overwrite=False)
-        .set_caption(escape(caption))
+        .set_caption(escape(mask_text(caption)))
     )

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from toolkit.contacts import mask_table, mask_text
 from toolkit.destination import Destination
 from toolkit.outlook import Outlook
 from toolkit.preview import Payloads
@@ -115,7 +116,7 @@ def explain_person(
         found = more  # somebody else leads to the same subscriber: their events are lacking
     told = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
     return Timeline(
-        sentence=say_who(meant, more, outlook),
-        steps=told.sort_values("at", kind="stable", na_position="first", ignore_index=True),
-        standing=standing_table(outlook.changes[outlook.changes["person"].isin(more.persons)]),
+        sentence=mask_text(say_who(meant, more, outlook)),
+        steps=mask_table(told.sort_values("at", kind="stable", na_position="first", ignore_index=True)),
+        standing=mask_table(standing_table(outlook.changes[outlook.changes["person"].isin(more.persons)])),
     )
