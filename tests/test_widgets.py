@@ -24,6 +24,8 @@ SYNC = {
     "custom_events": "transitions",
     "max_removal_share": 0.5,
     "full_read": False,
+    "read_again": False,
+    "held_changes": "keep",
     "corrections_path": "",
     "ledger_url": "",
     "output_dir": "output",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit.contacts import mask_value
+from toolkit.contacts import mask_text
 from toolkit.errors import LedgerError
 from toolkit.lookup import Postscript
 from toolkit.plan import Plan
@@ -18,10 +18,18 @@ from toolkit.statuses import get_reason
 
 from .journal import Journal
 from .outcomes import Cause, Outcomes
-from .transitions import Poster, transition_id
+from .transitions import Poster, planned_ids, transition_id
 from .writes import Writer
 
-__all__ = ["Cause", "Delivery", "Journal", "Outcomes", "removal_limit_sentence", "transition_id"]
+__all__ = [
+    "Cause",
+    "Delivery",
+    "Journal",
+    "Outcomes",
+    "planned_ids",
+    "removal_limit_sentence",
+    "transition_id",
+]
 
 
 def removal_limit_sentence(plan: Plan) -> str:
@@ -29,7 +37,7 @@ def removal_limit_sentence(plan: Plan) -> str:
     found = plan.removals
     which = f"{plan.removes} memberships, {found.share:.0%} of those looked at"
     if found.audience_share > max(found.share, plan.max_removal_share):
-        key = mask_value(found.audience_key)
+        key = mask_text(found.audience_key)
         which += f", and of the audience {key} {found.audience_removes}, {found.audience_share:.0%}"
     return (
         f"The plan removes {which}; max_removal_share allows {plan.max_removal_share:.0%}. "
