@@ -30,6 +30,7 @@ class Options:
     canary: int = 1
     read_again: bool = False
     scope: str = "incremental"
+    held_changes: str = "keep"
 
 
 @dataclass(kw_only=True)
@@ -40,6 +41,8 @@ class Outcome:
     error: BaseException | None = None
     is_taken: bool = False
     """Whether what the archive says must be remembered from now on."""
+    is_held: bool = False
+    """Whether the limit on removals holds it back."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,7 +111,7 @@ class Desk:
         ledger: toolkit.Ledger,
         shop: Any,
     ) -> None:
-        folded, contacts, reading = self._read(events, options, postscript, ledger, shop)
+        folded, contacts, reading = self._read(events, options, outcome, postscript, ledger, shop)
         plan = toolkit.plan(
             folded.state,
             contacts,
@@ -122,6 +125,7 @@ class Desk:
         )
         left_over = len(ledger.load_open_transitions(shop.shop_id))
         outcome.facts |= {"left_over": left_over, "plan": plan}
+        outcome.is_held = plan.exceeds_removal_limit
         cancel = threading.Event()
         self.process.cancel = cancel.set
         outcome.run = toolkit.sync(
@@ -135,29 +139,42 @@ class Desk:
             read_again=options.read_again,
             cancel=cancel,
         )
-        outcome.is_taken = not options.dry_run and not plan.exceeds_removal_limit
         outcome.facts["summary"] = json.loads(json.dumps(outcome.run.summary(), default=str))
 
     def _read(
-        self, events: Sequence[dict[str, Any]], options: Options, postscript: Any, ledger: Any, shop: Any
+        self,
+        events: Sequence[dict[str, Any]],
+        options: Options,
+        outcome: Outcome,
+        postscript: Any,
+        ledger: Any,
+        shop: Any,
     ) -> Any:
         payloads = toolkit.read_events([*events]).payloads()
-        folded = toolkit.fold(payloads, remembered=ledger.load_state(shop.shop_id))
+        held = ledger.load_held(shop.shop_id, chosen=options.held_changes == "apply")
+        folded = toolkit.fold(payloads, remembered=held.after(ledger.load_state(shop.shop_id)))
         keys = [key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}]
         contacts = toolkit.check_contacts(folded.state.choose(keys).people)
+        if not options.dry_run:
+            ledger.hold(shop.shop_id, "", folded.state, cause="failure")
+            outcome.is_taken = True
         mirror = ledger.load_mirror(shop.shop_id)
-        reading = toolkit.read_subscribers(contacts, postscript, mirror=mirror, scope=options.scope)
+        reading = toolkit.read_subscribers(
+            contacts, postscript, mirror=mirror, scope=options.scope, dry_run=options.dry_run
+        )
         ledger.save_mirror(shop.shop_id, reading)
         self.process.world.note(f"  read by {reading.method} {' '.join(reading.notes)}")
         return folded, contacts, reading
 
-    def save_plan(self, events: Sequence[dict[str, Any]], options: Options, path: Path) -> Outcome:
+    def save_plan(self, events: Sequence[dict[str, Any]], path: Path) -> Outcome:
         """Plan, and keep the plan in a file."""
 
         def work(outcome: Outcome) -> None:
             with self.connect() as postscript, self.open_ledger() as ledger:
                 shop = toolkit.connect_shop(postscript)
-                folded, contacts, reading = self._read(events, options, postscript, ledger, shop)
+                folded, contacts, reading = self._read(
+                    events, Options(dry_run=True), outcome, postscript, ledger, shop
+                )
                 plan = toolkit.plan(folded.state, contacts, reading.subscribers, max_removal_share=1.0)
                 toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
 

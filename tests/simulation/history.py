@@ -92,6 +92,8 @@ class History:
         self.ledger = folder / "ledger.db"
         self.ledger.write_bytes(empty_ledger())
         self.violations: list[str] = []
+        self.held: list[Any] = []
+        """Events that the limit on removals holds back until they are applied."""
         self.window = 0
         """Where the archive of the next run begins: what came before has rolled over."""
         self.runs: list[tuple[int, str]] = []
@@ -193,7 +195,7 @@ class History:
         path, events = self.folder / "saved.plan", self.segment.events[self.window :]
         taken_until = len(self.segment.events)
         desk = self._desk(f"run{number}s", calm(), chance)
-        (task,) = self.world.run((lambda: desk.save_plan(events, Options(), path), desk.process))
+        (task,) = self.world.run((lambda: desk.save_plan(events, path), desk.process))
         self._count(desk, task.result())
         if task.result().error is not None:
             return
@@ -272,14 +274,22 @@ class History:
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
         if outcome.is_taken:
-            self.memory.take(events, number)
-            self.window = len(self.segment.events) if until is None else until
-            self.runs.append((number, outcome.run.record.run_id))
+            if outcome.is_held:
+                self.held += events
+                self._shadow(events, number)
+            else:
+                self.memory.take(events, number)
+            self.window = max(self.window, len(self.segment.events) if until is None else until)
+            if outcome.run is not None:
+                self.runs.append((number, outcome.run.record.run_id))
         else:
-            # What is asked for may be remembered, or not: it comes again, but nothing may contradict it.
-            for event in events:
-                shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_words=self.memory.ever_words)
-                shadow.take([event], number)
+            self._shadow(events, number)
+
+    def _shadow(self, events: list[Any], number: int) -> None:
+        """Know of events that a run may have acted on, though they need not be remembered."""
+        shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_words=self.memory.ever_words)
+        for event in events:
+            shadow.take([event], number)
 
     def _count(self, desk: Desk, outcome: Outcome) -> None:
         self.figures.runs += 1
@@ -301,7 +311,7 @@ class History:
 
     def _judge(self, desk: Desk, outcome: Outcome, options: Options, started: float) -> None:
         """Check what a live run says of itself."""
-        if outcome.run is None or self.was_deceived:
+        if outcome.run is None or self.was_deceived or self.held:
             return
         weather, status = desk.process.weather, outcome.status
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
@@ -337,7 +347,9 @@ class History:
             desk = self._desk(f"run{number}", calm(), quiet)
             desk.process.meanwhile = lambda: None
             started = self.world.seconds
-            (task,) = self.world.run((lambda d=desk, e=events: d.sync(e, Options()), desk.process))
+            options = Options(held_changes="apply")
+            (task,) = self.world.run((lambda d=desk, e=events, o=options: d.sync(e, o), desk.process))
+            self.memory.take(self.held, number)
             self._take(task.result(), events, number)
             self._count(desk, task.result())
             self._look(announces=True, started=started)
