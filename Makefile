@@ -5,23 +5,36 @@ READY := .venv/ready
 # One more than there are processors: some tests wait for a browser or a pace.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help demo test test-slow chaos lab bench check format clean
+ifdef CI
+# Nothing but what requirements.txt knows by its hash.
+INSTALL = -r requirements.txt --require-hashes && \
+  $(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e .
+else
+INSTALL = -c constraints.txt -e '.[lab,sandbox,schedule,test]'
+endif
+# The tests' quick half, for every other Python: threads, files, databases, HTTP. No browser, no kernel.
+QUICK := archive audit client drift events ledger memberships pacing parameters plan_file reading settings \
+  snapshots_mirror sync timeline truth undo wire
+
+.PHONY: help demo test test-slow test-pythons chaos lab bench check format lock clean
 
 help:
 	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
 	@echo "make lab        open JupyterLab, a sandbox beside it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long forms of the tests"
+	@echo "make test-pythons: run the quick half of the tests on each other Python"
 	@echo "make chaos      kill a sync two hundred times"
 	@echo "make bench      measure speed and memory"
 	@echo "make check      lint and type-check"
+	@echo "make lock       write requirements.txt, with hashes, from constraints.txt"
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "The toolkit needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Setting up .venv (about a minute) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,sandbox,schedule,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(INSTALL)
 	@touch $@
 
 demo: $(READY)
@@ -35,6 +48,17 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n auto -m slow tests/test_truth.py tests toolkit
+
+# Each in an environment of its own, .venv-3.12 say, with what this half needs.
+test-pythons: $(READY)
+	@set -e; for python in $$($(BIN)/python tests/pythons.py); do \
+	  home=.venv-$${python##*/python}; \
+	  [ $$home/ready -nt constraints.txt ] || { $$python -m venv $$home; \
+	    $$home/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	      -e '.[sandbox]' hypothesis nbformat 'psycopg[binary]' pytest pytest-xdist; touch $$home/ready; }; \
+	  echo "Python $${python##*/python}"; \
+	  $$home/bin/python -m pytest -n $(WORKERS) --dist worksteal $(wildcard $(QUICK:%=tests/test_%.py)); \
+	done
 
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200
@@ -58,5 +82,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --no-config --upgrade constraints.txt -o requirements.txt
+
 clean:
-	rm -rf .venv output
+	rm -rf .venv .venv-* output

@@ -235,6 +235,17 @@ def test_the_three_lists_of_packages_agree():
     assert f"-c constraints.txt -e '.[{','.join(sorted(extras))}]'" in makefile
 
 
+def test_every_pin_has_its_hashes():
+    """requirements.txt has the versions of constraints.txt, with hashes of their files; else: make lock."""
+    pins = (PROJECT / "constraints.txt").read_text("utf-8").splitlines()
+    text = (PROJECT / "requirements.txt").read_text("utf-8").replace("\\\n", "")
+    locked = dict(line.split(maxsplit=1) for line in text.splitlines())
+    form = r"--hash=sha256:[0-9a-f]{64}( +--hash=sha256:[0-9a-f]{64})*"
+    assert all(re.fullmatch(form, hashes.strip()) for hashes in locked.values())
+    wanted = {(requirement(pin), pin.partition("==")[2]) for pin in pins if not pin.startswith("#")}
+    assert {(requirement(pin), pin.partition("==")[2]) for pin in locked} == wanted
+
+
 def test_the_pins_name_no_place():
     """No download address, no path of a machine, no editable."""
     for line in (PROJECT / "constraints.txt").read_text("utf-8").splitlines():
