@@ -15,7 +15,9 @@ from math import ceil
 import pandas as pd
 
 from . import wire
+from .contacts import CONTACT_COLUMNS
 from .errors import ParameterError
+from .frames import check_columns
 from .lookup import Found, Postscript, calibrate, look_up
 from .mirror import Mirror, Reading, absent, renewed
 from .plan import subscribers_table
@@ -66,6 +68,7 @@ def read_subscribers(
     """
     if scope not in SCOPES:
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
+    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     before = mirror or Mirror.empty()
     reader = _Reader(contacts, postscript, before, tuple(trait_keys))
     if scope == "incremental" and before.can_be_renewed(trait_keys=trait_keys, complete=complete):
