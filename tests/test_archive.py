@@ -16,6 +16,7 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import Phase, example, given, settings
@@ -23,7 +24,8 @@ from hypothesis import strategies as st
 
 from toolkit.archive import Archive, read_events
 from toolkit.destination import Destination
-from toolkit.errors import FileFormatError, InputPathError
+from toolkit.errors import FileFormatError, InputPathError, ParameterError
+from toolkit.inputs import unpacked
 from toolkit.memberships import PAYLOAD_COLUMNS, fold
 
 TORN = b'{"type": "identify", "userId"'
@@ -664,6 +666,24 @@ def test_damage_after_torn_lines_keeps_their_reason(tmp_path):
     assert len(malformed(frame)) == 2
 
 
+def test_salvaging_takes_no_longer_than_unpacking(tmp_path):
+    """What is cut and unpacks to a line without end is written once: no piece is joined to all before."""
+    content = gzip.compress(lines(1) + b"x" * (16 << 20), mtime=0)[:-8]
+    chunks = list(unpacked(io.BytesIO(content)))
+    assert len(chunks) <= len(content) // 4096 + 1  # and not one a byte
+    frame = read(write(tmp_path / "a.gz", content))
+    assert malformed(frame) == [("a.gz", 2, "FILE_DAMAGED")]
+
+
+def test_a_small_file_that_unpacks_to_much_is_cut_into_parts(tmp_path):
+    """How much is held depends on what a file unpacks to, not on its size."""
+    path = write(tmp_path / "a.gz", gzip.compress(b"".join(lines(n % 7) for n in range(2_000))))
+    parts = [*read_events(path).payloads_by_person(part_bytes=200_000)]
+    assert path.stat().st_size < 20_000
+    assert len(parts) > 1
+    assert sum(map(len, parts)) == 2_000
+
+
 def test_a_file_cut_in_its_first_bytes(tmp_path):
     """A file of which nothing is left is one malformed row beside the others, and alone it is refused."""
     path = write(tmp_path / "logs" / "a.gz", damaged("header only"))
@@ -789,6 +809,23 @@ def test_a_frame_with_lists_from_parquet(tmp_path):
     """A column of lists, which Parquet gives back as arrays, is no obstacle."""
     pd.DataFrame([event(1, tags=["a", "b"])]).to_parquet(tmp_path / "e.parquet")
     assert ids(read(pd.read_parquet(tmp_path / "e.parquet"))) == ["m1"]
+
+
+def test_numpys_values_count_as_jsons(assorted):
+    """Booleans, numbers and times as numpy and pandas have them mean what they mean in JSON, at any depth."""
+    told = event(1, timestamp=pd.Timestamp("2025-03-04T10:15Z"), userId=np.int64(7))
+    told["traits"] |= {"vip": np.bool_(False), "tags": np.array(["a"])}
+    expected = read([event(1, member=False, userId=7)])
+    pd.testing.assert_frame_equal(read([told]), expected)
+    pd.testing.assert_frame_equal(read(pd.DataFrame([told])), expected)
+    assert read_events([told]).get_event()["traits"]["vip"] is False
+
+
+@pytest.mark.parametrize("source", [event(1), b"e.jsonl", 5, None], ids=["event", "bytes", "number", "none"])
+def test_what_holds_no_events_is_refused(source):
+    """One event is not a list of its keys."""
+    with pytest.raises(ParameterError, match="list"):
+        read_events(source)
 
 
 def test_given_values_that_are_no_events():

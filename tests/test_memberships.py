@@ -138,6 +138,21 @@ def test_deciding_event_is_told():
     ]
 
 
+DAY = 86_400
+
+
+@pytest.mark.parametrize(("second", "ahead"), [(0, 0), (DAY, 0), (DAY + 1, 1)])
+def test_a_word_dated_in_the_future_is_counted(second, ahead):
+    """A word more than a day ahead still decides, and is told apart; so it is when it is remembered."""
+    rows = payloads(word(second, member=False, message_id="ahead"), word(0, message_id="today"))
+    folded = fold(rows, now=at(0))
+    assert folded.events["reason_code"][0] == ("DECIDED_AHEAD" if ahead else "DECIDED") or second == 0
+    later = fold(payloads(word(30)), remembered=folded.state, now=at(0))
+    assert (folded.ahead, later.ahead) == (ahead, ahead)
+    assert [note[:13] for note in (*folded.notes, *later.notes)] == ["1 memberships"] * 2 * ahead
+    assert fold(rows, now=at(second)).ahead == 0  # when its day has come
+
+
 def test_persons_and_audiences_do_not_mix():
     """Each person × audience has a last word of its own; rows come by person, then audience."""
     folded = fold(

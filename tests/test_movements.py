@@ -116,6 +116,22 @@ def test_parts_add_up():
     )
 
 
+def test_of_very_many_audiences_the_largest_are_laid_over_each_other():
+    """The work is bounded; which they are does not depend on how the people are cut."""
+    rows = [
+        (f"u{person}", f"k{key:04}", True, at(1, 1))
+        for key in range(2_000)
+        for person in range(1 + (key < 99))
+    ]
+    state = words(rows).state.memberships
+    overlap = count_overlap(state)
+    assert [*overlap.index] == [f"k{key:04}" for key in range(100)]
+    assert overlap.loc["k0000", ["k0000", "k0098", "k0099"]].tolist() == [2, 2, 1]
+    first, second = state[state["person"] == "u0"], state[state["person"] == "u1"]
+    parts = [count_overlap(second), count_overlap(first, [*count_overlap(second).index])]
+    pd.testing.assert_frame_equal(sum_overlaps(parts), overlap)
+
+
 def test_nothing_moves_without_words():
     """No events give the same columns, and no rows."""
     events = fold(empty_table(PAYLOAD_COLUMNS)).events

@@ -280,6 +280,21 @@ def test_the_defaults_are_good_values(notebook):
     assert vars(begin(notebook, defaults(notebook)).parameters).keys() == set(PARAMETERS[notebook])
 
 
+@pytest.mark.parametrize(
+    "output_dir", ["~nosuchuser/x", "x" * 300, "a\0b", "\ud800"], ids=["user", "long", "NUL", "half"]
+)
+def test_a_folder_that_cannot_be_one_is_refused(output_dir):
+    """It is one sentence that names the parameter, not the system's own error."""
+    with pytest.raises(ParameterError, match="output_dir"):
+        begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=output_dir))
+
+
+def test_a_notebook_that_there_is_not_is_refused():
+    """The sentence has the names of those there are."""
+    with pytest.raises(ParameterError, match="3_sync_audiences"):
+        begin("3_sync", {})
+
+
 def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
     """Papermill only warns of it; begin() does not go on."""
     given = {

@@ -168,6 +168,30 @@ def test_mappings_that_disagree_by_parts(tmp_path):
         pd.testing.assert_frame_equal(found.reset_index(drop=True), getattr(whole, name))
 
 
+def test_a_preview_warns():
+    """Events dated in the future are counted, and that overlaps are those of the largest audiences alone."""
+    told = {"type": "track", "event": "Audience Entered", "userId": "u1", "timestamp": "2999-01-01T00:00:00Z"}
+    events = [
+        {
+            **told,
+            "properties": {f"k{number}": True},
+            "context": {
+                "personas": {
+                    "computation_class": "audience",
+                    "computation_id": "aud",
+                    "computation_key": f"k{number}",
+                }
+            },
+        }
+        for number in range(101)
+    ]
+    found = preview(read_events(events))
+    assert len(found.overlap) == 100
+    assert found.notes[0].startswith("101 memberships")
+    assert found.notes[1] == "Overlaps are those of the 100 largest audiences."
+    assert preview(read_events([])).notes == ()
+
+
 def test_an_audience_that_no_part_has(archive):
     """It is told, with the audiences there are."""
     with pytest.raises(ParameterError, match=r"the audience nope\. There are: key_0, key_1, key_2"):

@@ -22,10 +22,11 @@ from toolkit.sandbox.records import load_subscribers
 PACKAGE = PROJECT / "toolkit"
 
 PURE = {
+    "frames": {"errors"},
     "events": {"errors"},
     "triggers": {"errors"},
     "mapping": {"errors"},
-    "contacts": {"errors"},
+    "contacts": {"errors", "frames"},
     "wire": {"errors"},
     "statuses": {"errors"},
     "settings": {"errors"},
@@ -70,7 +71,7 @@ ALLOWED = {
     "sandbox": {"errors", "settings", "wire", "sandbox"},
     "migrations": set(),
     "widgets": CORE,
-    "notebook": CORE | {"artefacts", "client", "ledger", "report", "sync", "timeline", "widgets"},
+    "notebook": CORE | {"artefacts", "client", "inputs", "ledger", "report", "sync", "timeline", "widgets"},
     "rehearsal": {"sandbox"},
     "headless": CORE | {"artefacts"},
     "__main__": {"headless"},

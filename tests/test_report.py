@@ -4,7 +4,7 @@ import json
 import os
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -518,6 +518,22 @@ def test_row_log():
     ]
     assert rows.loc["s_<4>", ["after", "http_status"]].tolist() == ["", "400"]
     assert rows.loc["s_1", "reason"] == "ENTERED: " + REASONS["ENTERED"].meaning
+
+
+def test_who_is_held_by_an_event_dated_in_the_future_is_shown():
+    """The row says so beside its reason, and the next steps count them."""
+    ahead = FULL.record.started_at.replace(tzinfo=UTC) + timedelta(days=400)
+    changes = change_frame(
+        change(timestamp=pd.Timestamp(ahead)), change(timestamp=pd.Timestamp(ahead) - timedelta(days=400))
+    )
+    record = replace(FULL.record, facts={**FULL.record.facts, "dated_ahead": 1})
+    audit = replace(FULL, changes=changes, record=record)
+    held, other = row_log(audit, limit=9)["reason"]
+    assert held.endswith(f"Decided by an event dated in the future: {ahead:%Y-%m-%d}.")
+    assert "dated" not in other
+    assert [(s.what, s.count) for s in next_steps(audit) if "dated" in s.what] == [
+        ("Decided by an event dated in the future", 1)
+    ]
 
 
 def test_row_log_of_traits():

@@ -410,6 +410,14 @@ def test_a_packed_file_that_is_cut_is_read_up_to_the_cut(tmp_path, kept):
     assert not snapshot.is_complete
 
 
+@pytest.mark.parametrize("end", [None, -8], ids=["whole", "cut"])
+def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path, end):
+    """Forty megabytes in forty kilobytes list no members, and are not held."""
+    (tmp_path / "m.csv").write_bytes(gzip.compress(b"user_id\n" + b"x" * (40 << 20), mtime=0)[:end])
+    with pytest.raises(FileFormatError, match=r"m\.csv unpacks to more than 32 MB"):
+        read(tmp_path / "m.csv")
+
+
 def test_a_broken_byte_in_a_packed_file_is_damage(tmp_path):
     """A wrong checksum or a broken middle never passes for a whole list."""
     packed = bytearray(gzip.compress(b"user_id\n" + b"".join(b"u%d\n" % n for n in range(3000))))
@@ -533,6 +541,13 @@ def test_the_time_is_the_newest_that_segment_put_there():
 def test_taken_at_is_utc(taken_at):
     """A time given as text or value is the same moment in UTC."""
     assert read(MEMBERS, taken_at=taken_at).taken_at == pd.Timestamp(AT)
+
+
+@pytest.mark.parametrize("taken_at", [1735689600, 1735689600.0, 1735689600000, np.int64(1735689600), True, 0])
+def test_a_number_is_no_time(taken_at):
+    """Seconds, milliseconds or nanoseconds: a guess could be 1970, when every newer word would stand."""
+    with pytest.raises(ParameterError, match="taken_at is no time"):
+        read(MEMBERS, taken_at=taken_at)
 
 
 # --- hostile input ------------------------------------------------------------------------------------

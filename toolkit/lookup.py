@@ -11,8 +11,9 @@ from typing import Protocol, TypeVar
 import pandas as pd
 
 from . import wire
-from .contacts import fold_email, phone_digits
+from .contacts import CONTACT_COLUMNS, fold_email, phone_digits
 from .errors import IgnoredFilterError, RejectedError
+from .frames import check_columns
 from .plan import subscribers_table
 
 WORKERS = 32
@@ -154,6 +155,7 @@ def find_subscribers(
     PostscriptError
         A lookup failed for good: who subscribes is then unknown, and nothing can be decided.
     """
+    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     return subscribers_table(look_up(contacts, postscript).rows, trait_keys=trait_keys)
 
 

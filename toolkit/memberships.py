@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from .errors import ParameterError
+from .frames import check_columns
 from .statuses import EventStatus, check_totals
 
 PAYLOAD_COLUMNS = {
@@ -73,6 +75,8 @@ PEOPLE_COLUMNS = {
 }
 """One row per person: the latest non-empty contacts, as text, and when they were seen."""
 
+_AHEAD = timedelta(days=1)
+"""A time later than so long from now is a mistake, and no clock that is a little fast."""
 _ORDER = ["timestamp", "received_at", "message_id"]
 _NOT_OURS = {
     EventStatus.MALFORMED,
@@ -162,6 +166,21 @@ class State:
         )
 
 
+def is_ahead(times: pd.Series, now: datetime) -> pd.Series:
+    """Tell which times lie more than a day after *now*: such a word outdoes every newer one until then."""
+    return times > now + _AHEAD
+
+
+def ahead_notes(count: int) -> tuple[str, ...]:
+    """Return the sentence that warns of *count* words that are ahead; none when there are none."""
+    if not count:
+        return ()
+    return (
+        f"{count:,} memberships or traits are decided by an event dated in the future, which no newer event "
+        "outdoes until then. Correct the dates at their source.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Folded:
     """The events of an archive with their last word, and the state they lead to."""
@@ -169,6 +188,19 @@ class Folded:
     events: pd.DataFrame
     """PAYLOAD_COLUMNS, every status filled."""
     state: State
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """What was the present when it was folded."""
+
+    @property
+    def ahead(self) -> int:
+        """Memberships and traits decided by an event, of now or earlier, that is dated in the future."""
+        told = pd.concat([self.state.memberships["timestamp"], self.state.traits["timestamp"]])
+        return int(is_ahead(told, self.now).sum())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to warn of, a sentence each."""
+        return ahead_notes(self.ahead)
 
     @property
     def received(self) -> int:
@@ -181,7 +213,7 @@ class Folded:
         return count_statuses(self.events)
 
 
-def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
+def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: datetime | None = None) -> Folded:
     """Fold payloads to one final state per person × audience or trait.
 
     Parameters
@@ -191,6 +223,9 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     remembered
         What earlier runs asked for. Its newer words stand, and its contacts are used where these
         events bring none.
+    now
+        The present, with a timezone; that of the machine when left out. Words dated more than a day after it
+        still decide, as ``DECIDED_AHEAD``.
 
     Returns
     -------
@@ -203,6 +238,7 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     >>> fold(empty_table(PAYLOAD_COLUMNS)).received
     0
     """
+    check_columns(payloads, PAYLOAD_COLUMNS, of="payloads")
     before = remembered or State.empty()
     events = payloads.reset_index(drop=True)  # two archives laid together repeat their index
     ours = ~events["status"].isin([*_NOT_OURS])
@@ -220,10 +256,14 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None) -> Folded:
     events.loc[spoken, "reason_code"] = "NEWER_EVENT"
     deciding = decided.append(set_by)
     events.loc[deciding, "status"] = EventStatus.COUNTED.value
+    now = now or datetime.now(UTC)
     events.loc[deciding, "reason_code"] = "DECIDED"
+    ahead = is_ahead(events.loc[deciding, "timestamp"], now)
+    events.loc[ahead.index[ahead], "reason_code"] = "DECIDED_AHEAD"
     people = _latest_contacts(events[ours & events["person"].notna()], before.people)
     events.index = payloads.index
-    folded = Folded(events=events, state=State(memberships=memberships, people=people, traits=traits))
+    state = State(memberships=memberships, people=people, traits=traits)
+    folded = Folded(events=events, state=state, now=now)
     check_totals(len(payloads), folded.statuses, of="events")
     return folded
 

@@ -22,6 +22,8 @@ MOVEMENT_COLUMNS = {
 
 FLAPPING = 3
 """Somebody who entered and left an audience so many times, all together, flaps."""
+OVERLAPPING = 100
+"""So many audiences, the largest, are laid over each other: the work grows with the square of it."""
 _PEOPLE_AT_ONCE = 20_000
 
 
@@ -57,17 +59,26 @@ def count_flapping(moves: pd.DataFrame) -> pd.Series:
     return changes[changes >= FLAPPING].groupby("audience_key").size().astype("int64")
 
 
-def count_overlap(memberships: pd.DataFrame) -> pd.DataFrame:
-    """Return how many are in both of two audiences: a row and a column each, its members where they meet."""
-    members = memberships[memberships["member"]]
-    keys = sorted(memberships["audience_key"].unique())
+def largest_audiences(memberships: pd.DataFrame, known: Sequence[str] = ()) -> list[str]:
+    """Return the *known* keys and the largest others, OVERLAPPING in all; an equal number by key."""
+    sizes = memberships.groupby("audience_key")["member"].sum().sort_values(ascending=False, kind="stable")
+    return [*dict.fromkeys([*known, *sizes.index])][:OVERLAPPING]
+
+
+def count_overlap(memberships: pd.DataFrame, known: Sequence[str] = ()) -> pd.DataFrame:
+    """Return how many are in both of two audiences: a row and a column each, its members where they meet.
+
+    Of more than OVERLAPPING audiences only the *known* ones and the largest are looked at.
+    """
+    keys = sorted(largest_audiences(memberships, known))
+    members = memberships[memberships["member"] & memberships["audience_key"].isin(keys)]
     columns = pd.Index(keys).get_indexer(members["audience_key"])
     people, names = pd.factorize(members["person"])
     counts = np.zeros((len(keys), len(keys)))
     for first in range(0, len(names), _PEOPLE_AT_ONCE):
         some = (people >= first) & (people < first + _PEOPLE_AT_ONCE)
         # Floats multiply fast, and are exact far beyond the number of people there are.
-        held = np.zeros((_PEOPLE_AT_ONCE, len(keys)))
+        held = np.zeros((min(_PEOPLE_AT_ONCE, len(names) - first), len(keys)))
         held[people[some] - first, columns[some]] = 1
         counts += held.T @ held
     index = pd.Index(keys, name="audience_key", dtype="str")

@@ -22,10 +22,11 @@ from IPython import get_ipython
 from .artefacts import blocked_by, csv_text, masked, write_whole
 from .client import PostscriptClient
 from .contacts import REGIONS, mask_all, mask_text
-from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
+from .errors import InputError, InputPathError, ParameterError, ToolkitError, UnknownRunError
+from .inputs import path_of
 from .ledger import Ledger, file_of
 from .memberships import Folded, State
-from .parameters import check_injected, read_parameters
+from .parameters import PARAMETERS, check_injected, read_parameters
 from .plan import Plan
 from .price import Price
 from .report import growth_chart, styled_table
@@ -315,10 +316,17 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     Raises
     ------
     ParameterError
-        A parameter is unknown or has a bad value; every one is named.
+        There is no such notebook, or a parameter is unknown or has a bad value; every one is named.
     """
+    if notebook not in PARAMETERS:
+        raise ParameterError(f'There is no notebook "{notebook}". There are {", ".join(PARAMETERS)}.')
     check_injected(notebook, given.get("In", ()), unmarked=not is_attended())
-    job = Job(notebook, read_parameters(notebook, given), load_settings())
+    parameters = read_parameters(notebook, given)
+    try:
+        path_of(parameters.output_dir, "output_dir ")
+    except InputPathError as error:
+        raise ParameterError(str(error)) from None
+    job = Job(notebook, parameters, load_settings())
     _check_folder(job.folder)
     _watch(job)
     return job

@@ -14,8 +14,9 @@ import pandas as pd
 
 from .contacts import check_contacts
 from .destination import Destination
-from .memberships import Folded, State, check_occur, fold, key_list
+from .memberships import Folded, State, ahead_notes, check_occur, fold, key_list
 from .movements import (
+    OVERLAPPING,
     count_flapping,
     count_movements,
     count_overlap,
@@ -57,7 +58,7 @@ class Preview:
     movements: pd.DataFrame
     """MOVEMENT_COLUMNS: who entered and left, by audience and day."""
     overlap: pd.DataFrame
-    """How many are in both of two audiences: a row and a column an audience."""
+    """How many are in both of two audiences: a row and a column an audience; of the OVERLAPPING largest."""
     sample: pd.DataFrame
     """SAMPLE_COLUMNS: some members of each audience, their contacts as they came."""
     totals: pd.DataFrame
@@ -68,6 +69,15 @@ class Preview:
     """People with a word on one of the audiences or traits."""
     state: State | None = None
     """What the archive asks for, all audiences, and everybody's contacts; None unless it was to be kept."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to warn of, a sentence each."""
+        ahead = self.totals["reason_code"] == "DECIDED_AHEAD"
+        notes = ahead_notes(int(self.totals.loc[ahead, "count"].sum()))
+        if len(self.audiences) > OVERLAPPING:
+            notes += (f"Overlaps are those of the {OVERLAPPING} largest audiences.",)
+        return notes
 
     @property
     def received(self) -> int:
@@ -214,7 +224,8 @@ class _Seen:
         moves = find_moves(words)
         self._movements.append(count_movements(moves))
         self._flapping.append(count_flapping(moves))
-        self._overlaps.append(count_overlap(state.memberships))
+        known = [*self._overlaps[-1].index] if self._overlaps else []
+        self._overlaps.append(count_overlap(state.memberships, known))
         self._samples.append(_some_members(state))
         self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())
 

@@ -18,8 +18,9 @@ from typing import Any
 import pandas as pd
 
 from . import wire
-from .contacts import fold_email
+from .contacts import CONTACT_COLUMNS, fold_email
 from .errors import InvalidAuthenticationError, ParameterError, PostscriptError, ServerError
+from .frames import check_columns
 from .lookup import Found, Postscript, calibrate, in_parallel, look_up
 from .mirror import Mirror, Reading, absent, renewed, without
 from .plan import subscribers_table
@@ -82,6 +83,7 @@ def read_subscribers(
     """
     if scope not in SCOPES:
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
+    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     before = mirror or Mirror.empty()
     reader = _Reader(contacts, postscript, before, tuple(trait_keys))
     is_renewable = before.can_be_renewed(trait_keys=trait_keys, complete=complete, dry_run=dry_run)

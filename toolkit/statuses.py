@@ -156,6 +156,11 @@ REASONS: Mapping[str, Reason] = _reasons(
         ),
         ("NEWER_EVENT", "A newer event decides this person and audience, or trait.", ""),
         ("DECIDED", "The newest event on this person and audience, or trait.", ""),
+        (
+            "DECIDED_AHEAD",
+            "The newest event on this person and audience, or trait; it is dated in the future.",
+            "Correct the date at its source: until then no newer event outdoes it.",
+        ),
         # Person × audience or trait
         ("ENTERED", "In the audience, and was not on the subscriber's list.", ""),
         ("EXITED", "Out of the audience, and was still on the subscriber's list.", ""),

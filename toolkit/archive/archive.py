@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from ..destination import Destination
 from ..errors import FileFormatError, InputPathError, ParameterError
 from ..events import is_event
 from ..inputs import name_of
-from .files import check_kind, find_files, is_gzip, make_readable, numbered_lines
+from .files import Readable, check_kind, find_files, make_readable, numbered_lines
 from .parts import Parts
 from .reading import Reader, read_lines
 from .tables import (
@@ -35,9 +36,6 @@ PARTS_MEMORY: Final = "400MB"
 """What DuckDB may hold while it cuts an archive into parts."""
 PART_BYTES: Final = 128 << 20
 """About as many bytes of lines, unpacked, are held at a time where an archive is read by person."""
-
-_PACKED: Final = 8
-"""How much smaller gzip makes lines, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +69,24 @@ class Archive:
             Not one line of the archive is an event.
         """
         destination = destination or Destination.default()
-        lines: dict[int, list[int]] = {}
-        damaged: set[int] = set()
         if self.given is not None:
-            table = _table_of(self.given, destination)
-        else:
-            with TemporaryDirectory(prefix="archive-") as folder:
-                scratch = Path(folder)
-                damaged, paths = make_readable(self.files, scratch)
-                read = read_lines(
-                    Reader.table, paths, destination, memory_limit=WHOLE_MEMORY, scratch=scratch
-                )
-                table = in_order(read)
-                torn = torn_lines(table)
-                self._check(len(table), sum(map(len, torn.values())))
-                lines = {
-                    file: [number for number, _line in numbered_lines(paths[file], ordinals)]
-                    for file, ordinals in torn.items()
-                }
+            return self._frame(_table_of(self.given, destination), {}, set())
+        with TemporaryDirectory(prefix="archive-") as folder:
+            return self._whole(make_readable(self.files, Path(folder)), destination, Path(folder))
+
+    def _whole(self, readable: Readable, destination: Destination, scratch: Path) -> pd.DataFrame:
+        paths = readable.paths
+        read = read_lines(Reader.table, paths, destination, memory_limit=WHOLE_MEMORY, scratch=scratch)
+        table = in_order(read)
+        torn = torn_lines(table)
+        self._check(len(table), sum(map(len, torn.values())))
+        lines = {
+            file: [number for number, _line in numbered_lines(paths[file], ordinals)]
+            for file, ordinals in torn.items()
+        }
+        return self._frame(table, lines, readable.damaged)
+
+    def _frame(self, table: pa.Table, lines: Mapping[int, list[int]], damaged: Set[int]) -> pd.DataFrame:
         table = mark_duplicates(table, repeated_events(first_rows(table)))
         return payload_frame(table, names=self._names(), lines=lines, damaged=damaged)
 
@@ -116,18 +114,21 @@ class Archive:
             Not one line of the archive is an event.
         """
         destination = destination or Destination.default()
-        count = self._part_count(part_bytes)
-        if count == 1:
+        if self.given is not None:
             yield self.payloads(destination)
             return
         with TemporaryDirectory(prefix="archive-") as folder:
             scratch = Path(folder)
-            damaged, paths = make_readable(self.files, scratch)
+            readable = make_readable(self.files, scratch)
+            count = max(1, readable.size // part_bytes)
+            if count == 1:
+                yield self._whole(readable, destination, scratch)
+                return
             parts = Parts(scratch / "parts", count)
-            read_lines(parts.write, paths, destination, memory_limit=PARTS_MEMORY, scratch=scratch)
+            read_lines(parts.write, readable.paths, destination, memory_limit=PARTS_MEMORY, scratch=scratch)
             self._check(parts.rows, parts.torn)
             for table in parts.tables():
-                yield payload_frame(table, names=self._names(), lines={}, damaged=damaged)
+                yield payload_frame(table, names=self._names(), lines={}, damaged=readable.damaged)
 
     def get_event(self, message_id: str = "") -> dict[str, Any]:
         """Return the event with this ``messageId``, or the first there is.
@@ -145,23 +146,16 @@ class Archive:
 
     def _find_event(self, message_id: str) -> dict[str, Any] | None:
         if self.given is not None:
-            events = (dict(event) for event in self.given if is_event(event))
+            events = (event for event in map(_plain, self.given) if is_event(event))
             return next((e for e in events if not message_id or e.get("messageId") == message_id), None)
         with TemporaryDirectory(prefix="archive-") as folder:
-            _damaged, paths = make_readable(self.files, Path(folder))
             return read_lines(
                 lambda reader: reader.find_event(message_id),
-                paths,
+                make_readable(self.files, Path(folder)).paths,
                 Destination(mappings=()),
                 memory_limit=PARTS_MEMORY,
                 scratch=Path(folder),
             )
-
-    def _part_count(self, part_bytes: int) -> int:
-        if self.given is not None:
-            return 1
-        size = sum(path.stat().st_size * (_PACKED if is_gzip(path) else 1) for path in self.files)
-        return max(1, size // part_bytes)
 
     def _names(self) -> list[str]:
         return ["(given)"] if self.given is not None else [name_of(path, self.root) for path in self.files]
@@ -176,7 +170,7 @@ class Archive:
 
 def _table_of(given: Sequence[Mapping[str, Any]], destination: Destination) -> pa.Table:
     rows = Rows(destination)
-    tables = [rows.add(number, 0, event) for number, event in enumerate(given)]
+    tables = [rows.add(number, 0, event) for number, event in enumerate(map(_plain, given))]
     return pa.concat_tables([*(table for table in tables if table), rows.table()])
 
 
@@ -200,6 +194,8 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
         Nothing is there.
     FileFormatError
         A file is of another kind.
+    ParameterError
+        *source* is one event, or nothing that holds events.
 
     Examples
     --------
@@ -209,7 +205,7 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
     if isinstance(source, pd.DataFrame):
         return Archive(given=tuple(_events_of(source)))
     if not isinstance(source, str | Path):
-        return Archive(given=tuple(source))
+        return Archive(given=_listed(source))
     if not str(source).strip():
         raise InputPathError('events_path is empty. Give a file, a folder or a glob, or "sample".')
     root, files = find_files(str(source))
@@ -218,11 +214,38 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
     return Archive(files=tuple(files), root=root)
 
 
+def _listed(source: Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(source, Iterable) and not isinstance(source, Mapping | bytes):
+        return tuple(source)
+    raise ParameterError(
+        f"read_events() takes a path, a DataFrame or a list of events, not {type(source).__name__}. "
+        "Put one event into a list."
+    )
+
+
 def _events_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Turn rows into events: a null cell is an absent field, a parsed time is text again."""
+    """Turn rows into events: a null cell is an absent field."""
     for row in frame.to_dict("records"):
         yield {
-            str(name): value.isoformat() if isinstance(value, datetime) else value
+            str(name): value
             for name, value in row.items()
             if not pd.api.types.is_scalar(value) or not pd.isna(value)
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: numpy's booleans and numbers become Python's, a parsed time text."""
+    try:
+        return _as_json(value)
+    except RecursionError:
+        return value  # nested so deep that no rule looks into it
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | np.ndarray):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.isoformat() if isinstance(value, datetime) else value

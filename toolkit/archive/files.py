@@ -11,6 +11,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -90,20 +91,31 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == _GZIP
 
 
-def make_readable(files: Sequence[Path], scratch: Path) -> tuple[set[int], list[Path]]:
-    """Return which files are damaged, and the files to read: a copy where DuckDB cannot read one as it is.
+@dataclass(frozen=True, kw_only=True)
+class Readable:
+    """Files that DuckDB can read: those of an archive, or copies."""
+
+    paths: tuple[Path, ...]
+    damaged: frozenset[int]
+    """Positions of those that are damaged."""
+    size: int
+    """Bytes of all their lines, unpacked."""
+
+
+def make_readable(files: Sequence[Path], scratch: Path) -> Readable:
+    """Return the files to read: a copy where DuckDB cannot read one as it is.
 
     DuckDB reads a gzip file whose middle is broken up to the break and says nothing, so each is checked
     first: its checksum is at its end. It refuses one that is padded with zeros, which gzip itself allows, and
     the line after a byte order mark.
     """
 
-    def readable(numbered: tuple[int, Path]) -> tuple[Path, bool]:
+    def readable(numbered: tuple[int, Path]) -> tuple[Path, bool, int]:
         number, path = numbered
         salvaged, copy = scratch / f"{number}.salvaged", scratch / f"{number}.ndjson"
         is_packed = is_gzip(path)
-        is_damaged = is_packed and not _is_intact(path)
-        if is_damaged:
+        size = _intact_size(path) if is_packed else path.stat().st_size
+        if size is None:
             _salvage(path, salvaged)
             path, is_packed = salvaged, False
         if _has_mark(path) or (is_packed and _ends_in_zeros(path)):
@@ -114,12 +126,15 @@ def make_readable(files: Sequence[Path], scratch: Path) -> tuple[set[int], list[
         elif not _is_plainly_named(path):
             copy.symlink_to(path.absolute())
             path = copy
-        return path, is_damaged
+        return path, size is None, salvaged.stat().st_size if size is None else size
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [*pool.map(readable, enumerate(files))]
-    damaged = {number for number, (_path, is_damaged) in enumerate(found) if is_damaged}
-    return damaged, [path for path, _is_damaged in found]
+    return Readable(
+        paths=tuple(path for path, _is_damaged, _size in found),
+        damaged=frozenset(number for number, (_path, is_damaged, _size) in enumerate(found) if is_damaged),
+        size=sum(size for _path, _is_damaged, size in found),
+    )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -144,14 +159,16 @@ def _ends_in_zeros(path: Path) -> bool:
         return file.read() == bytes(8)
 
 
-def _is_intact(path: Path) -> bool:
+def _intact_size(path: Path) -> int | None:
+    """Return how many bytes a gzip file unpacks to; None when it is damaged."""
+    size = 0
     try:
         with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
+            while read := len(file.read(1 << 20)):
+                size += read
     except (OSError, EOFError, zlib.error):
-        return False
-    return True
+        return None
+    return size
 
 
 def _salvage(path: Path, copy: Path) -> None:

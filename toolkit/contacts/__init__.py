@@ -9,13 +9,14 @@ from .quality import domain_table, shared_table
 from .shapes import spelling_table
 from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
 from .spelling import digits_of
-from .table import check_contacts
+from .table import CONTACT_COLUMNS, check_contacts
 from .usable import Usable, count_usable
 from .verdicts import CONTACT_VERDICTS, OK, Verdict
 
 ToolkitError.mask = staticmethod(mask_text)
 
 __all__ = [
+    "CONTACT_COLUMNS",
     "CONTACT_VERDICTS",
     "FIX_COLUMNS",
     "OK",

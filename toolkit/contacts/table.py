@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..frames import check_columns
 from .emails import judge_emails
 from .phones import judge_phones
 from .single import check_email, check_phone, check_region
@@ -22,7 +23,11 @@ _HALF = re.compile("[\ud800-\udfff]")
 _TEXT = pa.large_string()
 _NAMES = pa.array(CODES, _TEXT)
 _GIVEN = ("person", "email", "phone")
-_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, "email_code", "phone_code", "email_clean", "phone_e164"), _TEXT))
+_CODES = ("email_code", "phone_code")
+_CLEAN = ("email_clean", "phone_e164")
+_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, *_CODES, *_CLEAN), _TEXT))
+CONTACT_COLUMNS = (*_GIVEN, *_CLEAN)
+"""The columns by which people are found: part of what check_contacts() returns."""
 
 
 def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:
@@ -45,7 +50,7 @@ def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.Da
     Raises
     ------
     ParameterError
-        The region is unknown.
+        The region is unknown, or a column is missing.
 
     Examples
     --------
@@ -54,6 +59,7 @@ def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.Da
     ['+14155550100']
     """
     region = check_region(default_region)
+    check_columns(people, _GIVEN, of="people")
     given = pa.table({name: _text(people[name]) for name in _GIVEN}, pa.schema(dict.fromkeys(_GIVEN, _TEXT)))
     batches = given.combine_chunks().to_batches(max_chunksize=BATCH)
     judged = [_judge_batch(batch, region) for batch in batches]

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.contacts import mask_emails, mask_phones, mask_text
+from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
+from toolkit.frames import check_columns
 from toolkit.memberships import State, key_list
 
 from .columns import TEXT, frame, spell, take, texts
@@ -178,6 +179,8 @@ def plan(
         raise ParameterError(f"max_removal_share is {max_removal_share}; use a share from 0 to 1.")
     if sync_mode not in LEFT_OUT:
         raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
+    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
+    check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     rows = reach(state, contacts, subscribers)
     values = read_values(rows)
     reason = decide(

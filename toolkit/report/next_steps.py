@@ -68,6 +68,7 @@ def next_steps(audit: Audit) -> list[Step]:
     steps = [
         *_of_run(audit, held_back),
         *_of_dry_run(changes),
+        *_of_dates(audit),
         *_of_statuses(changes, _OF_CHANGES),
         *_of_postscript(audit),
         *_of_statuses(audit.statuses("event"), _OF_EVENTS),
@@ -90,6 +91,13 @@ def _of_dry_run(changes: Mapping[str, int]) -> Iterator[Step]:
     if would := sum(count for status, count in changes.items() if status.startswith("would_")):
         text = "This was a dry run. To send them, run 3_sync_audiences with dry_run = False."
         yield Step(what="Changes that would be sent", count=would, text=text)
+
+
+def _of_dates(audit: Audit) -> Iterator[Step]:
+    if count := int(audit.record.facts.get("dated_ahead", 0)):
+        what = "Decided by an event dated in the future"
+        text = f"{get_reason('DECIDED_AHEAD').fix} The reasons under Rows say whose they are."
+        yield Step(what=what, count=count, text=text)
 
 
 def _of_postscript(audit: Audit) -> Iterator[Step]:

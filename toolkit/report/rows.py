@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 import pandas as pd
 
 from toolkit import wire
 from toolkit.contacts import mask_table, mask_text
+from toolkit.memberships import is_ahead
 from toolkit.plan import properties_of
 from toolkit.runs import LOOK_AT, Audit
 from toolkit.statuses import get_reason
@@ -53,7 +55,7 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
         {
             "about": [about(row) for row in rows[["audience_key", "trait_key", "trait_value"]].itertuples()],
             "status": rows["status"].str.replace("_", " "),
-            "reason": rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()}),
+            "reason": _reasons(audit, rows),
             "http_status": _whole(written["status_code"]),
             "before": _shown_values(written["before"], rows["trait_key"]),
             "after": _shown_values(written["after"].where(is_kept, None), rows["trait_key"]),
@@ -65,6 +67,13 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
     text = rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]]
     text = mask_table(text)
     return text.astype("object").where(text.notna(), "").map(_cut)
+
+
+def _reasons(audit: Audit, rows: pd.DataFrame) -> pd.Series:
+    reasons = rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()})
+    ahead = is_ahead(rows["timestamp"], audit.record.started_at.replace(tzinfo=UTC))
+    said = " Decided by an event dated in the future: " + rows["timestamp"].dt.strftime("%Y-%m-%d") + "."
+    return reasons.mask(ahead, reasons.fillna("") + said)
 
 
 def to_look_at_first(changes: pd.DataFrame) -> pd.DataFrame:

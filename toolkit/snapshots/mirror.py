@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..contacts import OK
 from ..errors import ParameterError
+from ..frames import check_columns
 from ..memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
-from ..plan import match_people
+from ..plan import SUBSCRIBER_COLUMNS, match_people
 from .choosing import CLEAN, HELD, Marks, as_held, choose_contacts, is_in, judge_options, with_chosen
 from .snapshot import BEFORE_THOSE_IN, Snapshot
 
@@ -55,6 +56,7 @@ def mirror_snapshot(
     ParameterError
         The snapshot is incomplete or empty, and that was not accepted.
     """
+    check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     if not accept_incomplete:
         _check_is_safe(snapshot)
     folded = fold(snapshot.payloads, remembered=remembered)

@@ -154,7 +154,8 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
     """Return when the snapshot was taken: as given, else the newest time that Segment put into the data."""
     if taken_at is not None:
         moment = pd.to_datetime(taken_at, utc=True, errors="coerce") if taken_at != "" else pd.NaT
-        if not isinstance(moment, pd.Timestamp):
+        if not isinstance(moment, pd.Timestamp) or pd.api.types.is_number(taken_at):
+            # A number may count seconds or milliseconds; pandas takes it for nanoseconds.
             raise ParameterError('taken_at is no time. Write it like "2025-03-04T10:15:00Z".')
         return moment.as_unit("us")
     newest = [

@@ -26,6 +26,9 @@ _OTHER_FORMATS = {
     b"{": "JSON. Calls of Segment are read with read_events(); export the members as CSV or Parquet",
 }
 _GZIP = b"\x1f\x8b"
+_UNPACKED = 32 << 20
+_PACKED = 100
+"""A packed list may unpack to so many bytes, or to so many times its size if that is more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +120,7 @@ def _load_file(path: Path, name: str) -> Table:
         return _parquet_table(data, name)
     is_cut = False
     if data.startswith(_GZIP):
-        data, is_whole = unpack(data)
+        data, is_whole = unpack(data, name)
         is_cut = not is_whole
     for magic, kind in _OTHER_FORMATS.items():
         if data.startswith(magic):
@@ -146,9 +149,29 @@ def _parquet_table(data: bytes, name: str) -> Table:
     return Table(name=name, header=tuple(table.column_names), columns=columns)
 
 
-def unpack(data: bytes) -> tuple[bytes, bool]:
-    """Unpack gzip as far as it goes; return what came out, and whether that is all."""
+def unpack(data: bytes, name: str) -> tuple[bytes, bool]:
+    """Unpack gzip as far as it goes; return what came out, and whether that is all.
+
+    FileFormatError when it is more than any list of members packs away.
+    """
+    limit = max(_UNPACKED, _PACKED * len(data))
     try:
-        return gzip.decompress(data), True
+        with gzip.open(io.BytesIO(data)) as file:
+            text, is_whole = file.read(limit + 1), True
     except (OSError, EOFError, zlib.error):
-        return b"".join(unpacked(io.BytesIO(data))), False
+        text, is_whole = _up_to(limit, unpacked(io.BytesIO(data))), False
+    if len(text) > limit:
+        raise FileFormatError(
+            f"{name} unpacks to more than {limit >> 20} MB, far too much for a list of its size. "
+            "If it does list members, unpack it first."
+        )
+    return text, is_whole
+
+
+def _up_to(limit: int, chunks: Iterable[bytes]) -> bytes:
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        if len(held) > limit:
+            break
+    return bytes(held)

@@ -1,0 +1,35 @@
+"""Frames that lack a column are refused with a sentence that names it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import toolkit
+from toolkit.contacts import check_contacts
+from toolkit.errors import ParameterError
+from toolkit.memberships import State
+
+NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
+CHECKED = check_contacts(NONE.assign(phone=None))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: toolkit.check_contacts(NONE), "people lacks the column phone"),
+        (lambda: toolkit.fold(NONE), "payloads lacks the columns file, line"),
+        (lambda: toolkit.plan(State.empty(), NONE, NONE), "contacts lacks the columns phone, email_clean"),
+        (lambda: toolkit.plan(State.empty(), CHECKED, NONE), "subscribers lacks the columns subscriber_id"),
+        (lambda: toolkit.read_subscribers(NONE, None), "contacts lacks the columns phone"),
+        (lambda: toolkit.find_subscribers(NONE, None), "contacts lacks the columns phone"),
+        (lambda: toolkit.mirror_snapshot(None, NONE), "subscribers lacks the columns subscriber_id"),
+        (lambda: toolkit.check_contacts([NONE]), "people must be a DataFrame, not list"),
+    ],
+    ids=["check_contacts", "fold", "plan", "subscribers", "read", "find", "mirror", "no frame"],
+)
+def test_a_missing_column_is_named(call, said):
+    """The sentence has the table and what it lacks, and nothing that is in it."""
+    with pytest.raises(ParameterError, match=said) as caught:
+        call()
+    assert "mail.test" not in str(caught.value)
