@@ -218,7 +218,7 @@ def test_the_run_before(ledger, store):
 
     def refuse(request):
         if request.method == "PATCH" and request.path.endswith("s_2"):
-            raise RejectedError("no", status_code=400)
+            raise RejectedError("no", status_code=400, from_postscript=True)
 
     store.fault = refuse
     first = deliver(EVENTS, store, ledger)

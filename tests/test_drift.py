@@ -289,16 +289,17 @@ def test_a_repair_is_carried_out_once(tmp_path):
         assert store.writes == []
 
 
-def test_each_repair_tells_of_what_it_changes(tmp_path):
-    """The same key taken off twice, by two repairs, are two transitions, though nobody said either."""
+def test_a_repair_without_an_entry_between_posts_no_second_exit(tmp_path):
+    """The same key taken off twice, by two repairs, are two transitions; exits and entries alternate."""
     store = Store({1: ["vip"], 2: ["vip"]})
     state = state_of([(1, "vip", IN)])
     with new_ledger(tmp_path) as ledger:
         for _ in range(2):
             store.set_list(2, ["vip"])
             repair = repair_of(state, store, custom_events="transitions")
-            sync(repair, None, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
-    assert store.posted == [("s_2", "vip", "Exited")] * 2
+            run = sync(repair, None, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert store.posted == [("s_2", "vip", "Exited")]
+    assert run.changes["reason_code"].tolist() == ["EVENT_ALREADY_SENT"]
 
 
 KEYS = st.sampled_from(["a", "b", "c", "ghost"])

@@ -681,6 +681,7 @@ def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, c
     first, second = transition(1, entered=entered), replace(transition(2), subscriber_id="s_1")
     begin_write(ledger, first, second)
     call = ledger.start_event("r1", "POST /events", first)
+    begin_write(ledger, first, run_id="r2")
     assert ledger.start_event("r2", "POST /events", first) is None
     ledger.end_event(call, first, state=state, outcome="whatever", status_code=None, tries=1)
     assert (ledger.start_event("r1", "POST /events", second) is not None) is claimed

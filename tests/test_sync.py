@@ -152,6 +152,12 @@ class Notes:
     def load_open_transitions(self, _shop_id):
         return []
 
+    def find_closed(self, _external_ids):
+        return set()
+
+    def count_held(self, _shop_id):
+        return {}
+
     def end_write(self, *args, **named):
         self.told.append(("end_write", args, named))
         return frozenset(named["due"])
@@ -297,9 +303,9 @@ def test_everything_is_noted_before_it_leaves():
     deliver([word(1, "vip"), word(2, "old", member=False)], store, notes)
     write, post = ["start_write", "PATCH", "end_write"], ["start_event", "POST", "end_event"]
     named = [name for name in notes.names() if name not in {"GET", "check_lock"}]
-    assert named[:9] == ["lock_shop", "save_state", "close_calls", *write, *write]
-    assert Counter(named[9:15]) == Counter([*post, *post])
-    assert named[15:] == ["save_results"]
+    assert named[:10] == ["lock_shop", "save_state", "release_held", "close_calls", *write, *write]
+    assert Counter(named[10:16]) == Counter([*post, *post])
+    assert named[16:] == ["save_results"]
     assert all(named["tries"] == 1 for name, _args, named in order if name in {"end_write", "end_event"})
 
 
@@ -783,6 +789,66 @@ def test_what_a_limit_held_back_is_not_carried_out_unasked(ledger):
     assert set(map(tuple, store.lists().values())) == {("vip",)}
     again = deliver(leaving, store, ledger, max_removal_share=0.6)
     assert again.change_statuses["removed"] == 6
+    assert ledger.count_held(SHOP.shop_id) == {}
+
+
+def deliver_held(events, store, ledger, *, chosen, **options):
+    """Do what the sync notebook does with what was held back."""
+    remembered = ledger.load_held(SHOP.shop_id, chosen=chosen).after(ledger.load_state(SHOP.shop_id))
+    folded = fold(read_events(events).payloads(), remembered=remembered)
+    planned = stores.make_plan(folded, store, **options)
+    return sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+
+
+@pytest.mark.parametrize("cause", ["limit", "person"])
+def test_what_was_held_back_is_kept_until_somebody_decides(ledger, cause):
+    """The archive rolls over: a newer event replaces its held word, the others are applied when chosen."""
+    store = stores.Store({n: ["vip"] for n in (1, 2, 3)})
+    deliver([stores.word(n, "vip") for n in (1, 2, 3)], store, ledger)
+    cancel = threading.Event()
+    if cause == "person":
+        cancel.set()
+    folded = stores.fold_events([stores.word(n, "vip", member=False, at=SECOND) for n in (1, 2)], ledger)
+    planned = stores.make_plan(folded, store, max_removal_share=0.5 if cause == "limit" else 1)
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, cancel=cancel)
+    assert run.change_statuses == {"pending": 2, "unchanged": 1}
+    assert ledger.count_held(SHOP.shop_id) == {run.record.run_id: 2}
+
+    kept = deliver_held([stores.word(1, "vip", at=THIRD)], store, ledger, chosen=False)
+    assert kept.change_statuses == {"unchanged": 3}
+    assert kept.record.notes == (
+        f"1 memberships of run {run.record.run_id} are held back; newer events replace them. "
+        'Run with held_changes "apply" or "discard" to decide about them.',
+    )
+    applied = deliver_held([], store, ledger, chosen=True)
+    assert (applied.change_statuses, applied.record.notes) == ({"removed": 1, "unchanged": 2}, ())
+    assert store.lists() == {"s_1": ["vip"], "s_2": [], "s_3": ["vip"]}
+    assert ledger.load_held(SHOP.shop_id, chosen=True).people.empty
+
+
+def test_what_a_failed_run_held_is_taken_up_by_the_next(ledger):
+    """The reading failed and the archive rolled over: contacts and words are there for the next run."""
+    store = stores.Store({1: [], 2: []})
+    folded = stores.fold_events([stores.word(n, "vip", score=n) for n in (1, 2)], ledger)
+    ledger.hold(SHOP.shop_id, "", folded.state, cause="failure")
+    held = ledger.load_held(SHOP.shop_id)
+    for name in ("memberships", "people", "traits"):
+        pd.testing.assert_frame_equal(getattr(held, name), getattr(folded.state, name))
+    run = deliver_held([stores.word(2, "vip", member=False, at=SECOND)], store, ledger, chosen=False)
+    assert run.change_statuses == {"added": 1, "unchanged": 1}
+    assert run.record.notes == ()
+    assert ledger.load_held(SHOP.shop_id).memberships.empty
+
+
+def test_what_is_held_can_be_discarded(ledger):
+    """Words that a limit holds go, those of a failure stay; a failure frees nothing that a limit holds."""
+    state = stores.fold_events([stores.word(1, "vip")], ledger).state
+    more = stores.fold_events([stores.word(n, "vip") for n in (1, 2)], ledger).state
+    ledger.hold(SHOP.shop_id, "r1", state, cause="limit")
+    ledger.hold(SHOP.shop_id, "r2", more, cause="failure")
+    assert ledger.count_held(SHOP.shop_id) == {"r1": 1}
+    ledger.discard_held(SHOP.shop_id)
+    assert ledger.load_held(SHOP.shop_id, chosen=True).memberships["person"].tolist() == ["user:u2"]
 
 
 THIRD, FOURTH = "2025-03-06T10:00:00Z", "2025-03-07T10:00:00Z"
@@ -942,6 +1008,45 @@ def test_a_lost_lock_ends_the_run(ledger, checks):
     assert (len(store.writes), len(store.posted)) == [(0, 0), (1, 0), (2, 0), (2, 2)][checks]
     ended = ("completed", "") if checks == 3 else ("failed", "ledger")
     assert (run.record.status, run.summary()["stopped_by"]) == ended
+
+
+@pytest.mark.parametrize("seen", ["before the write", "in the answer"])
+def test_lists_that_move_are_read_again(ledger, seen):
+    """Another tool's key that comes between plan and write survives, once an answer showed that keys come."""
+    people = range(5)
+    store = Store({n: [] for n in people})
+    planned, folded = prepare([word(n, "vip") for n in people], store, ledger)
+    rows = [*store.people.values()]
+
+    def add_theirs(request):
+        if request.method == "PATCH":
+            row = store.people[request.path.rpartition("/")[2]]
+            row["properties"][AUDIENCES_PROPERTY] = [*row["properties"][AUDIENCES_PROPERTY], "theirs"]
+            store.lost = lambda request: None
+
+    for row in rows[1:] if seen == "in the answer" else rows:
+        row["properties"][AUDIENCES_PROPERTY] = ["theirs"]
+    if seen == "in the answer":
+        store.lost = add_theirs
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert {*map(frozenset, store.lists().values())} == {frozenset({"vip", "theirs"})}
+    assert run.record.facts["read_again"] is True
+    assert run.record.notes[0].startswith("Others write to the same lists")
+    assert run.record.status == "completed"
+
+
+def test_figures_of_custom_events_are_those_that_were_made(ledger):
+    """Planned and posted are separate figures; what the ledger knows as closed is not planned."""
+    store = Store({1: [], 2: []})
+    run = deliver([word(1, "vip")], store, ledger)
+    assert (run.summary()["custom_events"], run.summary()["custom_events_posted"]) == (1, 1)
+    store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = []
+    store.fault = refuse("POST", RejectedError("400", status_code=400), subscriber="s_2")
+    for dry_run, refused in ((True, 0), (False, 1)):
+        figures = deliver([word(1, "vip"), word(2, "vip")], store, ledger, dry_run=dry_run).summary()
+        assert (figures["custom_events"], figures["custom_events_posted"]) == (1, 0)
+        assert (figures["custom_events_refused"], figures["custom_events_obsolete"]) == (refused, 0)
+        assert figures["planned_calls_by_kind"]["custom_events"] == 1
 
 
 def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):

@@ -74,10 +74,10 @@ def test_what_a_run_did_is_planned_the_other_way_round(ledger, store):
     planned = plan_undo(ledger, run.record.run_id, store.table())
     assert len(store.sent) == before
     assert ends(planned.changes) == {
-        ("s_1", "vip"): ("would_remove", "EXITED"),
-        ("s_2", "vip"): ("would_remove", "EXITED"),
-        ("s_2", "old"): ("would_add", "ENTERED"),
-        ("s_3", "old"): ("would_add", "ENTERED"),
+        ("s_1", "vip"): ("would_remove", "UNDO_REMOVED"),
+        ("s_2", "vip"): ("would_remove", "UNDO_REMOVED"),
+        ("s_2", "old"): ("would_add", "UNDO_ADDED"),
+        ("s_3", "old"): ("would_add", "UNDO_ADDED"),
     }
     row = planned.changes.set_index("subscriber_id").loc["s_1"]
     assert (row["person"], row["phone_masked"], row["audience_id"]) == ("user:u1", "•••01", "aud_1")
@@ -105,7 +105,7 @@ def test_an_undo_may_tell_of_what_it_changes(ledger, store):
     ("change", "left"),
     [
         (lambda store: store.set_list(1, []), ("unchanged", "ALREADY_OUT")),
-        (lambda store: store.set_list(1, ["foreign", "vip"]), ("would_remove", "EXITED")),
+        (lambda store: store.set_list(1, ["foreign", "vip"]), ("would_remove", "UNDO_REMOVED")),
         (lambda store: store.set_list(1, "vip"), ("conflict", "PROPERTY_NOT_A_LIST")),
         (lambda store: store.people.pop("s_1"), ("waiting", "SUBSCRIBER_GONE")),
     ],
@@ -117,7 +117,7 @@ def test_what_has_moved_since(ledger, store, change, left):
     change(store)
     planned = plan_undo(ledger, run.record.run_id, store.table())
     assert ends(planned.changes)["s_1", "vip"] == left
-    assert ends(planned.changes)["s_3", "old"] == ("would_add", "ENTERED")
+    assert ends(planned.changes)["s_3", "old"] == ("would_add", "UNDO_ADDED")
     undo(ledger, run, store)
     held = {"would_remove": ["foreign"], "conflict": "vip", "unchanged": []}
     assert store.lists().get("s_1") == held.get(left[0])
@@ -350,8 +350,8 @@ def test_traits_get_their_values_back(ledger):
     store.people["s_1"]["properties"] |= {"moved": 3, "back": 1}
     undone = undo(ledger, run, store)
     assert ends(undone.changes) == {
-        ("s_1", "tier"): ("updated", "TRAIT_NEW_VALUE"),
-        ("s_1", "sizes"): ("updated", "TRAIT_NEW_VALUE"),
+        ("s_1", "tier"): ("updated", "UNDO_SET"),
+        ("s_1", "sizes"): ("updated", "UNDO_SET"),
         ("s_1", "moved"): ("unchanged", "CHANGED_SINCE"),
         ("s_1", "back"): ("unchanged", "TRAIT_SAME_VALUE"),
         ("s_1", "new"): ("conflict", "TRAIT_CANNOT_BE_DELETED"),

@@ -23,6 +23,8 @@ SYNC = {
     "requests_per_second": 14.0,
     "custom_events": "transitions",
     "max_removal_share": 0.5,
+    "read_again": False,
+    "held_changes": "keep",
     "corrections_path": "",
     "ledger_url": "",
     "output_dir": "output",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import pandas as pd
@@ -63,6 +64,9 @@ class History(Protocol):
     def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
         """Return the custom events whose answer was lost."""
 
+    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
+        """Return the custom events that were closed since then, and never sent."""
+
 
 def audit(
     ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
@@ -101,7 +105,12 @@ def audit(
         totals=ledger.load_totals(record.run_id),
         changes=ledger.load_changes(record.run_id),
         calls=ledger.load_calls(record.run_id),
-        unknown=_unknown(ledger.load_unknown_transitions(record.shop_id)),
+        unknown=_unknown(
+            [
+                *ledger.load_unknown_transitions(record.shop_id),
+                *ledger.load_obsolete_transitions(record.shop_id, record.started_at),
+            ]
+        ),
         drift=None if postscript is None else _drift(ledger, record.shop_id, postscript, region),
         history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
         previous=_previous(ledger, ledger.find_previous(record)),

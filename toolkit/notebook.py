@@ -24,7 +24,7 @@ from .client import PostscriptClient
 from .contacts import REGIONS
 from .errors import InputError, ParameterError, ToolkitError, UnknownRunError
 from .ledger import Ledger, file_of
-from .memberships import Folded
+from .memberships import Folded, State
 from .parameters import check_injected, read_parameters
 from .plan import Plan
 from .price import Price
@@ -50,6 +50,8 @@ class Job:
         """The parameters, checked, as attributes."""
         self.folder = Path(parameters.output_dir or ".").expanduser() / notebook
         """Where this notebook's files go; made when the first is written."""
+        self.notes: tuple[str, ...] = ()
+        """Sentences about what earlier runs left."""
         self._settings = settings
         self._open: list[PostscriptClient | Ledger] = []
         self._started = False
@@ -131,6 +133,21 @@ class Job:
         if not self.parameters.dry_run:
             ledger.lock_shop(shop.shop_id)
 
+    def load_state(self, shop: Shop, ledger: Ledger) -> State:
+        """Return what earlier runs asked for, and of what was held back as much as held_changes says."""
+        choice = self.parameters.held_changes
+        if choice == "discard" and not self.parameters.dry_run:
+            ledger.discard_held(shop.shop_id)
+        held = ledger.load_held(shop.shop_id, chosen=choice == "apply")
+        if count := len(held.memberships) + len(held.traits):
+            self.notes = (f"{count:,} memberships of an earlier run, not carried out then, are taken up.",)
+        return held.after(ledger.load_state(shop.shop_id))
+
+    def hold(self, folded: Folded, shop: Shop, ledger: Ledger) -> None:
+        """Keep what the events ask for until a sync has remembered it; a dry run needs no such thing."""
+        if not self.parameters.dry_run:
+            ledger.hold(shop.shop_id, "", folded.state, cause="failure")
+
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
         path = self._place(name)
@@ -201,6 +218,7 @@ class Job:
                 postscript=postscript,
                 ledger=ledger,
                 dry_run=self.parameters.dry_run,
+                read_again=self.parameters.read_again,
                 price=price,
                 parameters=vars(self.parameters),
                 on_progress=progress.note,

@@ -77,7 +77,10 @@ def _region(name: str, value: Any) -> str:
     return check_region(_text(name, value))
 
 
-CHOICES: Mapping[str, tuple[str, ...]] = {"custom_events": ("transitions", "none")}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "custom_events": ("transitions", "none"),
+    "held_changes": ("keep", "apply", "discard"),
+}
 """Parameter → the only values it may have."""
 
 _READERS: Mapping[str, Reader] = {
@@ -90,6 +93,8 @@ _READERS: Mapping[str, Reader] = {
     "requests_per_second": _number(0, 15, above=True),
     "custom_events": _choice(*CHOICES["custom_events"]),
     "max_removal_share": _number(0, 1),
+    "read_again": _flag,
+    "held_changes": _choice(*CHOICES["held_changes"]),
     "warn_unusable_share": _number(0, 1),
     "max_unusable_share": _number(0, 1),
     "corrections_path": _text,
@@ -130,6 +135,8 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "custom_events",
         "max_removal_share",
         "full_read",
+        "read_again",
+        "held_changes",
         "corrections_path",
         "ledger_url",
         "output_dir",

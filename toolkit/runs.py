@@ -29,13 +29,25 @@ class RunRecord:
     finished_at: datetime | None = None
     seconds: float = 0.0
 
+    @property
+    def kind(self) -> str:
+        """What the run carried out: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``."""
+        return str(self.facts.get("kind", "sync"))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the run that are no errors."""
+        return tuple(self.facts.get("notes", ()))
+
     def summary(self) -> dict[str, Any]:
         """Return the run's own figures, ready for JSON: what every summary of it begins with."""
         return {
             "run_id": self.run_id,
+            "kind": self.kind,
             "mode": self.mode,
             "status": self.status,
             "error": self.error,
+            "notes": [*self.notes],
             "stopped_by": self.facts.get("stopped_by", ""),
             "shop": {"id": self.shop_id, "name": self.shop_name},
             "received": self.received,
@@ -78,8 +90,8 @@ UNKNOWN_COLUMNS = {
     "external_id": "str",
     "state": "str",
 }
-"""Custom events that were not confirmed: one row each. ``state`` is ``unknown``, which may have been sent, or
-``refused``, which was not."""
+"""Custom events that were not confirmed: one row each. ``state`` is ``unknown``, which may have been sent,
+``refused``, which was not, or ``obsolete``, which was closed unsent because it was true no more."""
 
 
 LOOK_AT = frozenset({*NEEDS_ATTENTION, ChangeStatus.CONFLICT, ChangeStatus.AMBIGUOUS})
@@ -137,6 +149,11 @@ class Audit:
         """Return status → count of the run's ``event`` or ``change`` totals, the most frequent first."""
         return sum_statuses(self.totals, kind)
 
+    @property
+    def unconfirmed(self) -> int:
+        """Custom events that were sent or may have been, and were not confirmed; obsolete ones are closed."""
+        return int((self.unknown["state"] != "obsolete").sum())
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of the audit, ready for JSON."""
         return {
@@ -144,7 +161,7 @@ class Audit:
             "event_statuses": self.statuses("event"),
             "change_statuses": self.statuses("change"),
             "drift": None if self.drift is None else len(self.drift),
-            "unknown_custom_events": len(self.unknown),
+            "unknown_custom_events": self.unconfirmed,
             "previous_run_id": self.previous.record.run_id if self.previous else "",
         }
 

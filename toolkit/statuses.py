@@ -277,6 +277,9 @@ REASONS: Mapping[str, Reason] = _reasons(
             "What the plan saw has changed since: the subscriber, or a newer word on the person.",
             "Make a new plan.",
         ),
+        ("UNDO_ADDED", "The undone run removed the subscriber from the audience; this puts it back.", ""),
+        ("UNDO_REMOVED", "The undone run added the subscriber to the audience; this takes it out again.", ""),
+        ("UNDO_SET", "The undone run wrote another value; this writes the earlier one again.", ""),
         (
             "CHANGED_SINCE",
             "It is no longer as the run left it, or a later run said it anew; it was left alone.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,14 +13,17 @@ from uuid import uuid4
 import pandas as pd
 
 from . import wire
-from .delivery import Cause, Delivery, Journal, Outcomes, removal_limit_sentence
-from .errors import RunFailedError
+from .delivery import Cause, Delivery, Journal, Outcomes, planned_ids, removal_limit_sentence
+from .errors import RunFailedError, ToolkitError
 from .lookup import Postscript, connect_shop
 from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
 from .plan import Plan
 from .price import Price, planned_calls
 from .runs import RunRecord
 from .statuses import NEEDS_ATTENTION, RunStatus, check_totals
+
+EVENT_STATES = {"sent": "posted", "unknown": "unknown", "refused": "refused", "obsolete": "obsolete"}
+"""State of a custom event → how the summary counts it."""
 
 
 class Book(Journal, Protocol):
@@ -37,6 +40,18 @@ class Book(Journal, Protocol):
 
     def save_state(self, shop_id: str, run_id: str, state: State) -> None:
         """Write what is asked for."""
+
+    def hold(self, shop_id: str, run_id: str, state: State, *, cause: str) -> None:
+        """Keep what is asked for, and must not be carried out yet."""
+
+    def release_held(self, shop_id: str, state: State) -> None:
+        """Let go of what was held and is in *state*, or older than what it says."""
+
+    def count_held(self, shop_id: str) -> dict[str, int]:
+        """Return run → memberships and traits that a limit or a person holds back."""
+
+    def find_closed(self, external_ids: Sequence[str]) -> set[str]:
+        """Return those of the custom events that are not posted again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +87,8 @@ class Run:
             "adds": self.plan.adds,
             "removes": self.plan.removes,
             "updates": self.plan.updates,
-            "custom_events": self.plan.transitions,
+            "custom_events": self.plan.transitions - self.record.facts["custom_events_closed"],
+            **{f"custom_events_{n}": count for n, count in self.record.facts["events"].items()},
             "removal_share": round(self.plan.removal_share, 4),
             "planned_calls_by_kind": self.record.facts["planned_calls_by_kind"],
             "planned_minutes": self.record.facts["planned_minutes"],
@@ -102,6 +118,7 @@ def sync(
     repeat_unknown: bool = False,
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
+    kind: str = "sync",
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
 ) -> Run:
@@ -124,12 +141,14 @@ def sync(
         something, what it held is put back and the run stops.
     read_again
         True reads every subscriber again before its write, one more call each: for shops where somebody else
-        writes the same list meanwhile.
+        writes the same list meanwhile. It switches itself on when an answer shows that.
     repeat_unknown
         True posts custom events again whose answer an earlier run never got, and those that were refused, as
         far as the list still agrees; people whose answer was lost may get a second text.
     price, parameters
         Recorded with the run, to compare with what happened.
+    kind
+        What the plan is: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``. Recorded.
     on_progress
         Told after each call how many of how many are done, and status → changes that ended so far.
     cancel
@@ -160,7 +179,15 @@ def sync(
     )
     reads = sum(postscript.calls.values())
     calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
-    facts = _facts(plan, postscript, calls, price, parameters)
+    closed = 0
+    if plan.transitions:
+        closed = len(ledger.find_closed(planned_ids(plan.changes, shop.shop_id, run_id=run_id)))
+    calls["custom_events"] -= closed
+    facts = {
+        **_facts(plan, postscript, calls, price, parameters),
+        "kind": kind,
+        "custom_events_closed": closed,
+    }
     record = RunRecord(
         run_id=run_id,
         shop_id=shop.shop_id,
@@ -185,14 +212,18 @@ def sync(
             repeat_unknown=repeat_unknown,
         )
         try:
-            # Words that a limit or a person holds back are not remembered: the next run would carry them out.
-            held_back = plan.exceeds_removal_limit or outcomes.is_stopping
-            if folded is not None and not held_back:
+            if folded is not None and (plan.exceeds_removal_limit or outcomes.is_stopping):
+                # Kept apart: what is remembered, the next run carries out unasked.
+                cause = "limit" if plan.exceeds_removal_limit else "person"
+                ledger.hold(shop.shop_id, run_id, folded.state, cause=cause)
+            elif folded is not None:
                 ledger.save_state(shop.shop_id, run_id, folded.state)
+                ledger.release_held(shop.shop_id, folded.state)
             delivery.carry_out()
         except Exception as error:
             # Not Postscript's doing (a full disk, say): the ledger must not say "running" for ever.
-            failed = replace(record, status=RunStatus.FAILED.value, error=type(error).__name__)
+            reason = str(error) if isinstance(error, ToolkitError) else type(error).__name__
+            failed = replace(record, status=RunStatus.FAILED.value, error=reason)
             ledger.save_run(failed)
             raise
     elif plan.exceeds_removal_limit:
@@ -209,6 +240,9 @@ def sync(
             **facts,
             "calls": postscript.calls,
             "stopped_by": outcomes.cause.value,
+            "events": {name: outcomes.events[state] for state, name in EVENT_STATES.items()},
+            "read_again": outcomes.reads_again,
+            "notes": [*_notes(outcomes, ledger.count_held(shop.shop_id), read_again=read_again)],
             "members": {} if folded is None else _count_members(folded),
         },
         finished_at=datetime.now(UTC).replace(tzinfo=None),
@@ -216,6 +250,16 @@ def sync(
     )
     ledger.save_run(record)
     return Run(record=record, plan=plan, events=events, changes=changed)
+
+
+def _notes(outcomes: Outcomes, held: Mapping[str, int], *, read_again: bool) -> Iterator[str]:
+    if outcomes.reads_again and not read_again:
+        yield "Others write to the same lists: from then on each subscriber was read again before its write."
+    for run_id, count in held.items():
+        yield (
+            f"{count} memberships of run {run_id} are held back; newer events replace them. "
+            'Run with held_changes "apply" or "discard" to decide about them.'
+        )
 
 
 def _check(plan: Plan, folded: Folded | None, changed: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import pandas as pd
@@ -21,6 +22,7 @@ from .wishes import plan_wishes
 
 UNDO_NOTE = "Custom events that the run posted, and texts that they started, cannot be unsent."
 """What an undo cannot do; recorded with every undo."""
+_REASONS = {"ENTERED": "UNDO_ADDED", "EXITED": "UNDO_REMOVED", "TRAIT_NEW_VALUE": "UNDO_SET"}
 _AT_ONCE = 1000
 """Ids in one statement."""
 
@@ -101,7 +103,10 @@ def plan_undo(
         _newer_words(ledger, record, subscribers),
         subscribers,
     )
-    return plan_wishes(wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share)
+    planned = plan_wishes(
+        wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
+    )
+    return replace(planned, changes=planned.changes.replace({"reason_code": _REASONS}))
 
 
 def undo_run(
@@ -181,6 +186,7 @@ def undo_run(
         postscript=postscript,
         ledger=ledger,
         dry_run=dry_run,
+        kind="undo",
         parameters={**_region_of(record), "undo_of": record.run_id, "note": UNDO_NOTE},
         on_progress=on_progress,
     )

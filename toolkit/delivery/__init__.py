@@ -18,10 +18,18 @@ from toolkit.statuses import get_reason
 
 from .journal import Journal
 from .outcomes import Cause, Outcomes
-from .transitions import Poster, transition_id
+from .transitions import Poster, planned_ids, transition_id
 from .writes import Writer
 
-__all__ = ["Cause", "Delivery", "Journal", "Outcomes", "removal_limit_sentence", "transition_id"]
+__all__ = [
+    "Cause",
+    "Delivery",
+    "Journal",
+    "Outcomes",
+    "planned_ids",
+    "removal_limit_sentence",
+    "transition_id",
+]
 
 
 def removal_limit_sentence(plan: Plan) -> str:

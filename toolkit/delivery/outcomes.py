@@ -25,6 +25,8 @@ CHECK_EVERY = 500
 """Items of a group after which the run makes sure again that the shop is still its own."""
 CANCELED = "The run was canceled; what was under way has finished, the rest is pending."
 
+_DONE = {"add": ChangeStatus.ADDED, "remove": ChangeStatus.REMOVED, "set": ChangeStatus.UPDATED}
+
 Item = TypeVar("Item")
 
 
@@ -110,6 +112,11 @@ class Outcomes:
                     self._counts[self._told[index][0]] -= 1
                 self._told[index] = (status.value, reason, message)
                 self._counts[status.value] += 1
+
+    def finish(self, index: int, reason: str = "") -> None:
+        """Say that a row was carried out, for the plan's reason unless there is another."""
+        planned = self._plan.changes
+        self.tell([index], _DONE[planned.at[index, "operation"]], reason or planned.at[index, "reason_code"])
 
     def fail(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,6 @@ from toolkit import wire
 from toolkit.errors import LostAnswerError, PostscriptError, RejectedError, ServerError
 from toolkit.lookup import Postscript
 from toolkit.runs import Transition
-from toolkit.statuses import ChangeStatus
 
 from .journal import Journal
 from .outcomes import Outcomes
@@ -27,9 +27,8 @@ def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: st
     """Return the custom event of one row of a plan's changes; what nobody said is said by the run."""
     subscriber_id, key = changes.at[index, "subscriber_id"], changes.at[index, "audience_key"]
     entered = changes.at[index, "operation"] == "add"
-    moment, audience_id = changes.at[index, "timestamp"], changes.at[index, "audience_id"]
-    message_id = changes.at[index, "message_id"]
-    when = moment.isoformat() if pd.notna(moment) else run_id if pd.isna(message_id) else str(message_id)
+    audience_id = changes.at[index, "audience_id"]
+    when = _when(changes.at[index, "timestamp"], changes.at[index, "message_id"], run_id)
     return Transition(
         external_id=transition_id(shop_id, subscriber_id, key, entered=entered, when=when),
         subscriber_id=subscriber_id,
@@ -37,6 +36,22 @@ def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: st
         audience_id=None if pd.isna(audience_id) else audience_id,
         entered=entered,
     )
+
+
+def planned_ids(changes: pd.DataFrame, shop_id: str, *, run_id: str) -> list[str]:
+    """Return the external ids of the custom events that a plan's changes lead to."""
+    rows = changes[changes["operation"].isin(["add", "remove"])]
+    columns = ("subscriber_id", "audience_key", "operation", "timestamp", "message_id")
+    return [
+        transition_id(shop_id, who, key, entered=operation == "add", when=_when(moment, message_id, run_id))
+        for who, key, operation, moment, message_id in zip(*(rows[name] for name in columns), strict=True)
+    ]
+
+
+def _when(moment: Any, message_id: Any, run_id: str) -> str:
+    if pd.notna(moment):
+        return str(moment.isoformat())
+    return run_id if pd.isna(message_id) else str(message_id)
 
 
 class _NotClaimedError(Exception):
@@ -124,13 +139,13 @@ class Poster:
         self._journal.mark_transitions([t.external_id for t in obsolete], "obsolete")
         self._outcomes.count_events("obsolete", len(obsolete))
         for transition in obsolete:
-            self._tell(transition, "EVENT_NOT_DUE")
+            self._finish(transition, "EVENT_NOT_DUE")
 
-    def _tell(self, transition: Transition, reason: str) -> None:
-        """Say of the row that its membership changed."""
+    def _finish(self, transition: Transition, reason: str = "") -> None:
+        """Say of the row, if this run has one, that its membership changed."""
         index = self._row_of.get(transition.external_id)
-        status = ChangeStatus.ADDED if transition.entered else ChangeStatus.REMOVED
-        self._outcomes.tell([] if index is None else [index], status, reason)
+        if index is not None:
+            self._outcomes.finish(index, reason)
 
     def _list_of(self, subscriber_id: str) -> tuple[str, ...] | None:
         """Return what a subscriber's list is now; None when there is no such subscriber."""
@@ -168,7 +183,7 @@ class Poster:
             # Claimed at the last moment: what only waits for its turn is still due if the process ends.
             answer = self._postscript.send(request, on_leaving=claim)
         except _NotClaimedError:
-            self._tell(transition, "EVENT_ALREADY_SENT")
+            self._finish(transition, "EVENT_ALREADY_SENT")
             return True
         except PostscriptError as error:
             state = {LostAnswerError: "unknown", RejectedError: "refused"}.get(type(error), "due")
@@ -191,6 +206,6 @@ class Poster:
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries
         )
         self._outcomes.count_events("sent")
-        self._tell(transition, "ENTERED" if transition.entered else "EXITED")
+        self._finish(transition)
         self._outcomes.advance()
         return True

@@ -246,8 +246,7 @@ class Writer:
                 self.due.setdefault(write.subscriber_id, []).append(transition)
             else:
                 is_closed = transition is not None and self._plan.custom_events == "transitions"
-                status, reason = done(transition)
-                self._outcomes.tell([index], status, "EVENT_ALREADY_SENT" if is_closed else reason)
+                self._outcomes.finish(index, "EVENT_ALREADY_SENT" if is_closed else "")
         self._outcomes.advance()
 
     def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
@@ -328,10 +327,3 @@ def _is_recent(updated_at: str) -> bool:
     """Tell whether that was only just now, so that a further change may show the same time."""
     moment = wire.parse_time(updated_at)
     return moment is not None and abs(datetime.now(UTC) - moment) < _ONE_MOMENT
-
-
-def done(transition: Transition | None) -> tuple[ChangeStatus, str]:
-    """Return the status and reason of a row that was carried out."""
-    if transition is None:
-        return ChangeStatus.UPDATED, "TRAIT_NEW_VALUE"
-    return (ChangeStatus.ADDED, "ENTERED") if transition.entered else (ChangeStatus.REMOVED, "EXITED")

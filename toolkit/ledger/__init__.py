@@ -6,17 +6,17 @@ SQLite in WAL mode by default, so that it can be read while a scheduled run writ
 from __future__ import annotations
 
 from .database import file_of
+from .held import HeldWords
 from .history import History
 from .journal import Journal
 from .mirrors import Mirrors
 from .schema import metadata, transitions
 from .traces import Traces
-from .words import Words
 
 __all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
-class Ledger(History, Words, Mirrors, Journal, Traces):
+class Ledger(History, HeldWords, Mirrors, Journal, Traces):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters

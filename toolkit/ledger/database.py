@@ -132,6 +132,9 @@ class Database:
             upsert(connection, locks, [{"shop_id": shop_id, "holder": holder, "since": now()}])
             connection.execute(sa.update(runs).where(dead).values(status="failed", error=died))
 
+    def check_lock(self, shop_id: str) -> None:
+        """Make sure that the shop is still locked for this ledger; LedgerError when it is not."""
+
     def _lock_beside(self, path: str) -> bool:
         """Take the lock of a file beside the ledger: SQLite's own, which goes when the process does."""
         connection = sqlite3.connect(path, timeout=0, check_same_thread=False)

@@ -44,12 +44,12 @@ class Journal(Database):
         rows = [{**vars(t), **about, "state": "planned"} for t in due]
 
         def work(connection: sa.Connection) -> int:
-            # One that was sent, or may have been, is not planned a second time.
+            # One that was sent, may have been, or is being sent, is not planned a second time.
             closed = sa.select(transitions.c.external_id).where(
                 transitions.c.external_id.in_([row["external_id"] for row in rows]),
-                transitions.c.state.in_(_CLOSED),
+                transitions.c.state.in_((*_CLOSED, "posting")),
             )
-            done = {*connection.scalars(closed)} if rows else set()
+            done = {*connection.scalars(closed.with_for_update())} if rows else set()
             upsert(connection, transitions, [row for row in rows if row["external_id"] not in done])
             return _start_call(connection, run_id, route, subscriber_id, before=before, after=after)
 
@@ -161,9 +161,6 @@ class Journal(Database):
             marked = marked.where(transitions.c.state.in_(_OPEN))
         marked = marked.values(state=state, changed_at=now())
         self._commit(lambda connection: connection.execute(marked))
-
-    def check_lock(self, shop_id: str) -> None:
-        """Make sure that the shop is still locked for this ledger; LedgerError when it is not."""
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call whose answer was never recorded that it will not be; return how many."""

@@ -145,6 +145,18 @@ replaced = sa.Table(
     sa.Column("word", sa.Text, nullable=False, comment="JSON: the row that got another value"),
 )
 
+held = sa.Table(
+    "held",
+    metadata,
+    sa.Column("shop_id", _name(), primary_key=True),
+    sa.Column("kind", _name(16), primary_key=True, comment="memberships, traits or people"),
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True, comment="of the audience or trait; for contacts the person"),
+    sa.Column("run_id", _name(64), nullable=False),
+    sa.Column("cause", _name(16), nullable=False, comment="failure, limit or person"),
+    sa.Column("word", sa.Text, nullable=False, comment="JSON: the row that is asked for"),
+)
+
 changes = sa.Table(
     "changes",
     metadata,

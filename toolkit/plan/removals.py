@@ -14,7 +14,7 @@ from .columns import NOBODY, encode, numbers, text, texts
 MIN_MEMBERSHIPS = 10
 """Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
 
-_STAYS = ("ALREADY_IN", "ENTERED")
+_STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def _of_dry_run(changes: Mapping[str, int]) -> Iterator[Step]:
 
 
 def _of_postscript(audit: Audit) -> Iterator[Step]:
-    if count := len(audit.unknown):
+    if count := audit.unconfirmed:
         text = (
             "Look the subscribers up in Postscript; toolkit.sync(…, repeat_unknown=True) posts them again, "
             "and who got one already may get a second text."
