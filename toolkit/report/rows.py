@@ -12,7 +12,7 @@ from toolkit import wire
 from toolkit.contacts import mask_table, mask_text
 from toolkit.plan import properties_of
 from toolkit.runs import LOOK_AT, Audit
-from toolkit.statuses import get_reason
+from toolkit.statuses import get_meaning
 
 ROW_HEADINGS = {
     "person": "Person",
@@ -53,7 +53,12 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
         {
             "about": [about(row) for row in rows[["audience_key", "trait_key", "trait_value"]].itertuples()],
             "status": rows["status"].str.replace("_", " "),
-            "reason": rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()}),
+            "reason": rows["reason_code"].map(
+                {
+                    c: f"{c}: {get_meaning(c, audit.record.kind)}"
+                    for c in rows["reason_code"].dropna().unique()
+                }
+            ),
             "http_status": _whole(written["status_code"]),
             "before": _shown_values(written["before"], rows["trait_key"]),
             "after": _shown_values(written["after"].where(is_kept, None), rows["trait_key"]),
@@ -121,10 +126,6 @@ def _cut(value: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _reason(code: str) -> str:
-    return f"{code}: {get_reason(code).meaning}"
-
-
 def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
     """Return the list, or the trait's value, that each row's write found or left."""
     # Many lists are alike: each text is read once.
@@ -156,6 +157,7 @@ def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
     name = rows["member"].map({True: wire.ENTERED, False: wire.EXITED})
     if audit.record.mode != "live":
         would = rows["operation"].isin(["add", "remove"]) & rows["status"].str.startswith("would")
+        would &= rows["reason_code"] != "CONTACT_MOVED"
         fires = audit.record.facts.get("custom_events", "transitions") == "transitions"
         return (name + ": would be posted").where(would & fires)
     posts = audit.calls[audit.calls["route"] == wire.EVENT_ROUTE]
