@@ -6,19 +6,24 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from stores import Store, deliver, word
+from stores import SHOP, Store, deliver, word
 
 from toolkit.audit import RUNS_SHOWN, audit
 from toolkit.errors import (
+    InvalidAuthenticationError,
     LostAnswerError,
     ReconciliationError,
     RejectedError,
     ServerError,
     UnknownRunError,
+    UnreachableError,
 )
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table
 from toolkit.plan import CHANGE_COLUMNS
 from toolkit.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, RunRecord
+from toolkit.statuses import get_meaning
+from toolkit.timeline.steps import outcome_steps
+from toolkit.undo import undo_run
 
 EVENTS = [
     word(1, "vip"),
@@ -197,6 +202,87 @@ def test_the_history_of_a_shop(ledger, store):
         ["live", "completed", 6, 2, 1, 1, 3, sum(live.record.facts["calls"].values())],
         ["dry_run", "completed", 6, 2, 1, 1, 0, sum(dry.record.facts["calls"].values())],
     ]
+
+
+def lists_only(request):
+    if request.method == "POST":
+        raise InvalidAuthenticationError("401", status_code=401)
+
+
+def lose_a_write(request):
+    if request.method == "PATCH" and request.path.endswith("s_2"):
+        raise UnreachableError("no answer")
+
+
+def lose_an_event(request):
+    if request.method == "POST" and request.body["subscriber_id"] == "s_1":
+        raise LostAnswerError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "first", "second"),
+    [
+        pytest.param(lists_only, None, (2, 1, 0, 0), (0, 0, 3, 3), id="stopped before the custom events"),
+        pytest.param(
+            None, lose_a_write, (2, 1, 1, 0), (0, 0, 2, 2), id="a write arrived, its answer did not"
+        ),
+        pytest.param(None, lose_an_event, (2, 1, 2, 0), (0, 0, 0, 0), id="the answer to an event was lost"),
+    ],
+)
+def test_what_one_run_began_and_another_finished_is_counted_once(ledger, store, before, after, first, second):
+    """Memberships count in the run that wrote them, custom events in the one that posted them."""
+    store.fault, store.lost = before or store.fault, after or store.lost
+    one = deliver(EVENTS, store, ledger)
+    store.fault = store.lost = lambda request: None
+    two = deliver(EVENTS, store, ledger)
+    history = audit(ledger).history.set_index("run_id")
+    shown = ["adds", "removes", "custom_events", "left_over"]
+    counted = [tuple(history.loc[run.record.run_id, shown]) for run in (one, two)]
+    assert counted == [first, second]
+    posted = audit(ledger).calls
+    assert int((posted["outcome"] == "ok").sum()) == second[2]
+    assert audit(ledger).deeds == dict(zip(shown, second, strict=True))
+
+
+def test_an_undo_is_called_one(ledger, store):
+    """In the record, the history, and what a person's steps say; an older ledger's undo as well."""
+    run = deliver(EVENTS, store, ledger)
+    undone = undo_run(ledger, run.record.run_id, store, shop=SHOP, dry_run=False)
+    found = audit(ledger)
+    assert (found.record.run_id, found.record.kind) == (undone.record.run_id, "undo")
+    assert found.history["kind"].tolist() == ["undo", "sync"]
+    traced = ledger.load_outcomes_of(SHOP.shop_id, ["user:u1"], [])
+    assert traced["kind"].tolist() == ["sync", "undo"]
+    steps = outcome_steps(traced)
+    assert steps["source"].str.partition(" ")[0].tolist() == ["Sync", "Undo"]
+    assert steps["meaning"].iat[1] == get_meaning("EXITED", "undo") != get_meaning("EXITED")
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({}, "sync"),
+        ({"kind": "repair"}, "repair"),
+        ({"parameters": {"undo_of": "r0"}}, "undo"),
+        ({"kind": "?"}, "sync"),
+    ],
+)
+def test_the_kind_of_a_run(facts, kind):
+    """As its facts say; a run without a kind is a sync unless it undid another."""
+    assert record(facts=facts, status="completed").kind == kind
+
+
+def test_obsolete_custom_events_are_listed(ledger, store):
+    """What was closed because it became untrue is listed beside what was not confirmed, and counted apart."""
+    store.fault = lists_only
+    deliver(EVENTS, store, ledger)
+    ids = [transition.external_id for transition in ledger.load_open_transitions(SHOP.shop_id)]
+    ledger.mark_transitions(ids[:2], "obsolete")
+    ledger.mark_transitions(ids[2:], "refused")
+    found = audit(ledger)
+    assert found.unknown["state"].tolist() == ["refused", "obsolete", "obsolete"]
+    assert found.summary()["unknown_custom_events"] == 1
+    assert found.summary()["obsolete_custom_events"] == 2
 
 
 def test_the_history_is_of_the_shop_and_has_an_end(ledger):

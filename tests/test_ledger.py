@@ -192,7 +192,7 @@ def test_opening_at_once_from_several_threads(url):
         opened = [*pool.map(lambda _: Ledger(url), range(6))]
     for ledger in opened:
         ledger.close()
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("0007",)]
+    assert len(rows(url, "SELECT version_num FROM alembic_version")) == 1
 
 
 def test_a_schema_half_made_is_not_kept(url, monkeypatch):

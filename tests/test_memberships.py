@@ -10,6 +10,7 @@ from toolkit.memberships import (
     PEOPLE_COLUMNS,
     TRAIT_COLUMNS,
     State,
+    check_occur,
     empty_table,
     fold,
 )
@@ -518,17 +519,23 @@ def test_choose_of_nothing():
     assert len(State.empty().choose().people) == 0
 
 
-@pytest.mark.parametrize(
-    ("state", "said"),
-    [(TWO_AUDIENCES, "There are: churn, vip."), (State.empty(), "There are: none.")],
-    ids=["some", "none"],
-)
-def test_choose_a_misspelt_audience(state, said):
-    """A key that does not occur is refused, naming it and those there are."""
+def test_choose_a_misspelt_audience():
+    """A key that does not occur is refused, naming it, those like it and those there are."""
     with pytest.raises(ParameterError, match="No event names the audience vpi") as caught:
-        state.choose(["vpi"])
-    assert said in str(caught.value)
+        TWO_AUDIENCES.choose(["vpi"])
+    assert "Did you mean vip? There are: churn, vip." in str(caught.value)
     assert isinstance(caught.value, ToolkitError)
+
+
+def test_choose_of_many_audiences():
+    """Of many audiences only some are named."""
+    with pytest.raises(ParameterError, match=r"the audience none\. There are: k00, .*, k19 and 10 more\."):
+        check_occur(["none"], [f"k{n:02}" for n in range(30)])
+
+
+def test_choose_where_there_is_no_audience():
+    """An empty archive knows no audience, so none can be misspelt."""
+    assert len(State.empty().choose(["vip"]).memberships) == 0
 
 
 # --- computed traits ----------------------------------------------------------------------------------------

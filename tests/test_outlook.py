@@ -163,6 +163,44 @@ def test_members_are_counted_to_the_last_step():
     ]
 
 
+def test_every_rate_has_one_definition():
+    """Rates are of the members who were looked up; one audience's are the same when it is chosen alone."""
+    shop = Shop({number: ["vip"] for number in (1, 3, 5)})
+    shop.people["s_3"]["subscriptions"] = {"promotional": {"can_send": False}}
+    shop.people["s_1"]["subscriptions"] = {"promotional": {"can_send": True}}
+    events = [
+        *EVENTS,
+        word(5, "churn"),
+        word(6, "churn"),
+        word(7, "churn", member=False),
+        word(8, "vip", phone=None),
+    ]
+    folded = fold(read_events(events).payloads())
+    whole = make_plan(folded, shop).changes
+    tables = {"all": reach_table(whole)}
+    for key in ("vip", "churn"):
+        contacts = check_contacts(folded.state.choose([key]).people)
+        changes = plan(folded.state, contacts, shop.table(), audience_keys=[key]).changes
+        tables[key] = reach_table(changes)
+        assert tables[key]["audience_key"].tolist() == [key]
+        assert drop_out_table(changes)["members"].iat[0] == tables[key]["members"].iat[0]
+    together = pd.concat([tables["vip"], tables["churn"]], ignore_index=True)
+    pd.testing.assert_frame_equal(tables["all"], together)
+    for row in tables["all"].itertuples():
+        mine = whole[(whole["audience_key"] == row.audience_key) & whole["member"].astype("bool")]
+        looked_up = mine[mine["reason_code"] != "NOT_LOOKED_UP"]
+        assert row.match_rate == round(looked_up["subscriber_id"].notna().sum() / len(looked_up), 4)
+        assert row.reach == round(looked_up["can_send"].fillna(False).sum() / len(looked_up), 4)
+
+
+def test_not_looked_up_is_not_waiting():
+    """A state of its own, which no reason of a subscriber who does not exist shares."""
+    found = outlook(state_of(EVENTS)).changes
+    unknown = found.loc[found["reason_code"] == "NOT_LOOKED_UP", "status"]
+    assert {*unknown} == {"not_looked_up"}
+    assert "waiting" not in {*found["status"]}
+
+
 def test_nothing_asked_for():
     """An archive without audiences gives tables without rows, and a first step of nobody."""
     found = outlook(state_of([]))

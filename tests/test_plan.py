@@ -542,6 +542,13 @@ def test_removal_share(words, share, limit, exceeds):
     assert found.exceeds_removal_limit is exceeds
 
 
+def test_an_audience_that_nobody_has():
+    """A key without a membership is refused with the nearest; an empty archive has none to get wrong."""
+    with pytest.raises(ParameterError, match=r"the audience vpi\. Did you mean vip\?"):
+        make_plan(ana(("vip", True)), [], audience_keys=["vpi"])
+    assert len(make_plan(State.empty(), [], audience_keys=["vpi"]).changes) == 0
+
+
 def crowd(**audiences):
     """Return a state and its subscribers; *audiences*: key → how many hold it, and how many leave."""
     words, people, subscribers = [], {}, []

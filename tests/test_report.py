@@ -32,7 +32,7 @@ from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE
 from toolkit.report.funnel import CHANGE_STEPS, EVENT_STEPS, funnel_table
 from toolkit.report.next_steps import next_steps
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
-from toolkit.runs import HISTORY_COLUMNS, Audit, Previous, RunRecord
+from toolkit.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, Audit, Previous, RunRecord
 from toolkit.statuses import REASONS, ChangeStatus, EventStatus
 from toolkit.wire import Subscriber
 
@@ -95,6 +95,7 @@ def history(*rows):
     columns = ["started_at", "mode", "status", "adds", "removes"]
     frame = pd.DataFrame(rows, columns=columns).reindex(columns=[*HISTORY_COLUMNS])
     frame["run_id"] = [f"run_{n}" for n in range(len(frame))]
+    frame["kind"] = "sync"
     return frame.fillna({name: 0 for name, kind in HISTORY_COLUMNS.items() if kind[-2:] == "64"}).astype(
         HISTORY_COLUMNS
     )
@@ -586,6 +587,63 @@ def test_custom_events_of_a_dry_run(wanted, said):
 def test_members_beside_those_of_the_run_before():
     """Members on the list: entered or already in; an audience of one run only counts none in the other."""
     assert sizes_beside(FULL).to_numpy().tolist() == [[ATTACK, 10, 0], ["gone", 0, 3], ["vip", 900, 57]]
+
+
+def test_what_was_not_chosen_is_not_shown():
+    """An audience that one of two runs left out has neither a row by audience nor a size to compare."""
+    one = totals(
+        ("change", "vip", "unchanged", "ALREADY_IN", 5), ("change", "old", "skipped", "NOT_CHOSEN", 9)
+    )
+    before = Previous(
+        record=RECORD, totals=totals(("change", "old", "added", "ENTERED", 9)), to_look_at=EMPTY.changes
+    )
+    assert change_table(one)["audience_key"].tolist() == ["vip"]
+    assert sizes_beside(replace(EMPTY, totals=one, previous=before)).to_numpy().tolist() == [["vip", 5, 0]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "banner", "sentence"),
+    [
+        ({}, "LIVE · completed", ""),
+        ({"parameters": {"undo_of": "run_7"}}, "LIVE · Undo · completed", "It undoes run run_7 ."),
+        ({"kind": "repair"}, "LIVE · Repair · completed", "brings subscribers who drifted back"),
+        ({"kind": "saved_plan"}, "LIVE · Saved plan · completed", "a plan that was saved earlier"),
+        ({"kind": "member_list"}, "LIVE · Member list · completed", "a list of members"),
+    ],
+)
+def test_what_a_run_carried_out_is_named(facts, banner, sentence):
+    """In the banner, and in the reasons of its rows: an undo removes people who are still in the audience."""
+    removed = change(status="removed", reason="EXITED", operation="remove", member=False)
+    record = replace(RECORD, facts=facts)
+    past = history((datetime(2026, 3, 1), "live", "completed", 0, 0)).assign(kind=record.kind)
+    one = replace(EMPTY, record=record, changes=change_frame(removed), history=past)
+    text = Page(render_report(one)).text
+    shown = "live" if record.kind == "sync" else f"live {record.kind.replace('_', ' ')}"
+    assert f"run_0 {shown} completed" in text
+    assert banner in text
+    assert sentence in text
+    assert ("The run that is undone added it" in text) is (record.kind == "undo")
+
+
+def test_obsolete_custom_events_are_explained():
+    """They are listed with what it means; only the others are something to do."""
+    rows = [("s_1", "vip", True, "e_1", "obsolete"), ("s_2", "vip", True, "e_2", "refused")]
+    unknown = pd.DataFrame(rows, columns=[*UNKNOWN_COLUMNS]).astype(UNKNOWN_COLUMNS)
+    one = replace(EMPTY, unknown=unknown)
+    text = Page(render_report(one)).text
+    assert "1 custom events became untrue before they could be posted" in text
+    assert "s_1 vip entered obsolete, never sent" in text
+    assert [step.count for step in next_steps(one)] == [1]
+    assert next_steps(replace(EMPTY, unknown=unknown.head(1)))[0].what == "Nothing to do"
+
+
+def test_what_earlier_runs_left_over_is_named():
+    """Lists count where they were written, custom events where they were posted."""
+    mine = history((datetime(2026, 3, 1, 12), "live", "completed", 178, 0))
+    mine = mine.assign(run_id=RECORD.run_id, custom_events=12, left_over=12)
+    text = Page(render_report(replace(EMPTY, history=mine))).text
+    assert "Added 178" in text
+    assert "12 custom events of earlier runs posted" in text
 
 
 def test_who_newly_needs_attention():

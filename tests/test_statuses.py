@@ -37,11 +37,12 @@ def test_words_for_events():
 
 
 def test_words_for_changes():
-    """Each change ends in one of thirteen words, or in what a dry run says for three of them."""
+    """Each change ends in one of thirteen words, or what a dry run says for three, an outlook for one."""
     assert {*ChangeStatus} == {
         *("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged"),
         *("waiting", "ambiguous"),
         *("no_usable_contact", "conflict", "rejected", "failed", "pending", "unknown", "skipped"),
+        "not_looked_up",
     }
 
 

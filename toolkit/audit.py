@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import pandas as pd
 
-from . import wire
 from .contacts import check_contacts
 from .drift import find_drift
 from .lookup import Postscript
@@ -52,6 +52,9 @@ class History(Protocol):
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes."""
 
+    def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
+        """Return run → adds, removes, custom events and those left over, by the journal."""
+
     def load_state(self, shop_id: str) -> State:
         """Return what earlier live runs of the shop asked for."""
 
@@ -62,7 +65,7 @@ class History(Protocol):
         """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
 
     def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
-        """Return the custom events whose answer was lost."""
+        """Return the custom events whose answer was lost, or that were refused."""
 
     def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
         """Return the custom events that were closed since then, and never sent."""
@@ -121,19 +124,24 @@ def audit(
 
 
 def _history(ledger: History, runs: Sequence[RunRecord]) -> pd.DataFrame:
-    rows = [_figures(run, sum_statuses(ledger.load_totals(run.run_id), "change")) for run in runs]
+    deeds = ledger.count_deeds([run.run_id for run in runs])
+    rows = [
+        _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), deeds[run.run_id])
+        for run in runs
+    ]
     return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
 
 
-def _figures(run: RunRecord, changes: Mapping[str, int]) -> dict[str, Any]:
-    calls = run.facts.get("calls", {})
+def _figures(run: RunRecord, changes: Mapping[str, int], deeds: Mapping[str, int]) -> dict[str, Any]:
     return {
         **{name: getattr(run, name) for name in HISTORY_COLUMNS if hasattr(run, name)},
-        "adds": changes.get("added", 0) + changes.get("would_add", 0),
-        "removes": changes.get("removed", 0) + changes.get("would_remove", 0),
+        # By the journal: a change of which only the custom event is outstanding is not "added" yet.
+        "adds": deeds["adds"] + changes.get("would_add", 0),
+        "removes": deeds["removes"] + changes.get("would_remove", 0),
         "waiting": changes.get("waiting", 0),
-        "custom_events": calls.get(wire.EVENT_ROUTE, 0),
-        "calls": sum(calls.values()),
+        "custom_events": deeds["custom_events"],
+        "left_over": deeds["left_over"],
+        "calls": sum(run.facts.get("calls", {}).values()),
     }
 
 

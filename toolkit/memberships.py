@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 
 import pandas as pd
 import pyarrow as pa
@@ -77,6 +78,8 @@ PEOPLE_COLUMNS = {
 
 _AHEAD = timedelta(days=1)
 """A time later than so long from now is a mistake, and no clock that is a little fast."""
+_NAMED = 20
+"""Audiences that are named where one is asked for that does not occur."""
 _ORDER = ["timestamp", "received_at", "message_id"]
 _NOT_OURS = {
     EventStatus.MALFORMED,
@@ -104,12 +107,21 @@ def key_list(audience_keys: Collection[str]) -> list[str]:
 
 
 def check_occur(audience_keys: Collection[str], known: Collection[str]) -> None:
-    """Raise ParameterError for a key that is not among the *known* ones."""
-    if absent := [key for key in audience_keys if key not in known]:
-        raise ParameterError(
-            f"No event names the audience {', '.join(absent)}. "
-            f"There are: {', '.join(sorted(known)) or 'none'}."
-        )
+    """Raise ParameterError for a key that is not among the *known* ones.
+
+    Where none is known there is nothing to choose from, and nothing to get wrong: an archive may be empty.
+    """
+    absent = [key for key in audience_keys if key not in known]
+    if not absent or not known:
+        return
+    near = dict.fromkeys(close for key in absent for close in get_close_matches(key, known))
+    listed = ", ".join(sorted(known)[:_NAMED])
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    raise ParameterError(
+        f"No event names the audience {', '.join(absent)}. "
+        + (f"Did you mean {' or '.join(near)}? " if near else "")
+        + f"There are: {listed}{more}."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from .mirror import Mirror
 from .plan import plan
 from .reading import read_subscribers
 from .runs import RunRecord
+from .statuses import ChangeStatus
 
 
 class Ledger(Protocol):
@@ -34,6 +35,9 @@ class Ledger(Protocol):
 
     def load_mirror(self, shop_id: str) -> Mirror:
         """Return the mirror of a shop; an empty one when it was never read."""
+
+    def load_reached(self, shop_id: str) -> pd.DataFrame:
+        """Return which subscribers live runs of the shop reached for each person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +102,10 @@ def outlook(
     'Who subscribes is not known: n'
     """
     shop_id, known = _find_shop(ledger, postscript)
-    mirror = Mirror.empty()
+    mirror, reached = Mirror.empty(), None
     if ledger is not None and shop_id:
         state, mirror = state.after(ledger.load_state(shop_id)), ledger.load_mirror(shop_id)
+        reached = ledger.load_reached(shop_id)
     read_at = mirror.read_at
     if corrections is not None:
         state, _ = correct(state, corrections, default_region=default_region)
@@ -116,7 +121,7 @@ def outlook(
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
     return Outlook(
         shop_id=shop_id,
-        changes=_changes(asked, contacts, mirror),
+        changes=_changes(asked, contacts, mirror, reached),
         contacts=contacts,
         mirror=mirror,
         sentence=" ".join(
@@ -137,11 +142,17 @@ def _find_shop(ledger: Ledger | None, postscript: Postscript | None) -> tuple[st
     return runs[0].shop_id, f"{runs[0].shop_name}{others}"
 
 
-def _changes(state: State, contacts: pd.DataFrame, mirror: Mirror) -> pd.DataFrame:
-    changes = plan(state, contacts, mirror.subscribers).changes
+def _changes(
+    state: State, contacts: pd.DataFrame, mirror: Mirror, reached: pd.DataFrame | None
+) -> pd.DataFrame:
+    changes = plan(state, contacts, mirror.subscribers, reached=reached).changes
     unasked = changes["person"].isin(mirror.find_unasked(contacts)["person"])
     not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
-    return changes.assign(reason_code=changes["reason_code"].mask(unasked & not_found, "NOT_LOOKED_UP"))
+    unknown = unasked & not_found
+    return changes.assign(
+        status=changes["status"].mask(unknown, ChangeStatus.NOT_LOOKED_UP.value),
+        reason_code=changes["reason_code"].mask(unknown, "NOT_LOOKED_UP"),
+    )
 
 
 def _as_of(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:

@@ -97,6 +97,7 @@ class SavedPlan:
         else:
             state = newest(folded.state, known)
             overruled = says_otherwise(self.plan.changes, folded.state, state)
+            overruled |= self._is_reached_again(subscribers, state.after(known))
             folded = replace(folded, state=state)
             contacts = check_contacts(state.choose().people, default_region=self.default_region)
         overruled |= self._is_somebody_else(subscribers, contacts)
@@ -117,6 +118,19 @@ class SavedPlan:
         is_there = is_there | ~changes["person"].isin(same).to_numpy()
         is_sent = (changes["operation"].notna() & changes["match_method"].notna()).to_numpy()
         return np.asarray(is_sent & is_there & moved)
+
+    def _is_reached_again(self, subscribers: pd.DataFrame, state: State) -> np.ndarray:
+        """Tell which rows would take an audience from a subscriber that another person is by now."""
+        changes = self.plan.changes
+        moved = (changes["reason_code"] == "CONTACT_MOVED").to_numpy()
+        if not moved.any():
+            return np.asarray(moved)
+        asked = state.choose(changes.loc[moved, "audience_key"].unique())
+        contacts = check_contacts(asked.people, default_region=self.default_region)
+        words = asked.memberships.merge(match_people(contacts, subscribers), on="person")
+        pair = ["subscriber_id", "audience_key"]
+        is_reached = pd.MultiIndex.from_frame(changes[pair]).isin(pd.MultiIndex.from_frame(words[pair]))
+        return np.asarray(moved & is_reached)
 
 
 def save_plan(

@@ -12,6 +12,16 @@ import pandas as pd
 from .memberships import empty_table
 from .statuses import NEEDS_ATTENTION, ChangeStatus
 
+RUN_KINDS = ("sync", "undo", "repair", "saved_plan", "member_list")
+"""What a run carries out."""
+
+
+def kind_of(facts: Mapping[str, Any]) -> str:
+    """Return which of RUN_KINDS the facts of a run name; those of an older ledger name only an undo."""
+    undoes = facts.get("parameters", {}).get("undo_of")
+    kind = facts.get("kind") or ("undo" if undoes else "sync")
+    return kind if kind in RUN_KINDS else "sync"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -31,8 +41,8 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """What the run carried out: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``."""
-        return str(self.facts.get("kind", "sync"))
+        """What the run carried out: one of RUN_KINDS."""
+        return kind_of(self.facts)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -90,8 +100,11 @@ UNKNOWN_COLUMNS = {
     "external_id": "str",
     "state": "str",
 }
-"""Custom events that were not confirmed: one row each. ``state`` is ``unknown``, which may have been sent,
-``refused``, which was not, or ``obsolete``, which was closed unsent because it was true no more."""
+"""Custom events that were not confirmed: one row each.
+
+``state`` is ``unknown``, which may have been sent, ``refused``, which was not, or ``obsolete``, which never
+will be: the list, or a newer change, contradicts it.
+"""
 
 
 LOOK_AT = frozenset({*NEEDS_ATTENTION, ChangeStatus.CONFLICT, ChangeStatus.AMBIGUOUS})
@@ -107,11 +120,17 @@ HISTORY_COLUMNS = {
     "removes": "int64",
     "waiting": "int64",
     "custom_events": "int64",
+    "left_over": "int64",
     "calls": "int64",
     "seconds": "float64",
+    "kind": "str",
 }
-"""The runs of a shop, the latest first: one row each. ``adds`` and ``removes`` are those of a dry run too;
-``custom_events`` were posted, repeats after a fault counted."""
+"""The runs of a shop, the latest first: one row each.
+
+``adds`` and ``removes`` are the memberships that the run's writes changed, as the journal has them, also
+where the run ended before their custom events; of a dry run those that it would. ``custom_events`` were
+posted and answered, ``left_over`` of them for changes of earlier runs. ``kind`` is one of RUN_KINDS.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +158,18 @@ class Audit:
     drift: pd.DataFrame | None
     """DRIFT_COLUMNS where Postscript differs today; None when it was not asked."""
     unknown: pd.DataFrame = field(default_factory=lambda: empty_table(UNKNOWN_COLUMNS))
-    """UNKNOWN_COLUMNS: the shop's custom events, of any run, whose answer was lost."""
+    """UNKNOWN_COLUMNS: the shop's custom events, of any run, that were not confirmed."""
     history: pd.DataFrame = field(default_factory=lambda: empty_table(HISTORY_COLUMNS))
     """HISTORY_COLUMNS: this run and those before it, of both modes."""
     previous: Previous | None = None
     """None when there was no run before."""
+
+    @property
+    def deeds(self) -> dict[str, int]:
+        """What the run itself did, or would: the numbers of its row in the history."""
+        mine = self.history[self.history["run_id"] == self.record.run_id]
+        names = ("adds", "removes", "custom_events", "left_over")
+        return {name: int(mine[name].sum()) for name in names}
 
     def statuses(self, kind: str) -> dict[str, int]:
         """Return status → count of the run's ``event`` or ``change`` totals, the most frequent first."""
@@ -162,6 +188,7 @@ class Audit:
             "change_statuses": self.statuses("change"),
             "drift": None if self.drift is None else len(self.drift),
             "unknown_custom_events": self.unconfirmed,
+            "obsolete_custom_events": len(self.unknown) - self.unconfirmed,
             "previous_run_id": self.previous.record.run_id if self.previous else "",
         }
 

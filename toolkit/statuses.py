@@ -46,6 +46,8 @@ class ChangeStatus(StrEnum):
     PENDING = "pending"
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
+    NOT_LOOKED_UP = "not_looked_up"
+    """In an outlook only: a run looks up all people that it decides about."""
 
 
 class RunStatus(StrEnum):
@@ -164,6 +166,11 @@ REASONS: Mapping[str, Reason] = _reasons(
         # Person × audience or trait
         ("ENTERED", "In the audience, and was not on the subscriber's list.", ""),
         ("EXITED", "Out of the audience, and was still on the subscriber's list.", ""),
+        (
+            "CONTACT_MOVED",
+            "The person is another subscriber by now, and no other person with this audience is this one.",
+            "",
+        ),
         ("ALREADY_IN", "In the audience, and already on the subscriber's list.", ""),
         ("ALREADY_OUT", "Out of the audience, and not on the subscriber's list.", ""),
         ("TRAIT_NEW_VALUE", "The subscriber's property had another value than the trait has, or none.", ""),
@@ -307,6 +314,21 @@ REASONS: Mapping[str, Reason] = _reasons(
 def get_reason(code: str) -> Reason:
     """Return the reason of that code; KeyError for a code nobody defined."""
     return REASONS[code]
+
+
+_MEANINGS = {
+    ("undo", "ENTERED"): "The run that is undone removed it, and it was still gone.",
+    ("undo", "EXITED"): "The run that is undone added it, and it was still on the subscriber's list.",
+    ("undo", "TRAIT_NEW_VALUE"): "The run that is undone set it, and it still had that value.",
+    ("repair", "ENTERED"): "In the audience, and it was missing on the subscriber's list.",
+    ("repair", "EXITED"): "On the subscriber's list, and nothing says that it should be.",
+}
+"""Kind of run and reason → what the reason means there."""
+
+
+def get_meaning(code: str, kind: str = "sync") -> str:
+    """Return what a reason means in a run of that kind: an undo removes people who are in the audience."""
+    return _MEANINGS.get((kind, code)) or get_reason(code).meaning
 
 
 def check_totals(received: int, totals: Mapping[str, int], *, of: str) -> None:

@@ -17,7 +17,7 @@ from .delivery import Cause, Delivery, Journal, Outcomes, planned_ids, removal_l
 from .errors import RunFailedError, ToolkitError
 from .lookup import Postscript, connect_shop
 from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
-from .plan import Plan
+from .plan import Plan, newly_reached, settled
 from .price import Price, planned_calls
 from .runs import RunRecord
 from .statuses import NEEDS_ATTENTION, RunStatus, check_totals
@@ -52,6 +52,9 @@ class Book(Journal, Protocol):
 
     def find_closed(self, external_ids: Sequence[str]) -> set[str]:
         """Return those of the custom events that are not posted again."""
+
+    def save_reached(self, shop_id: str, pairs: pd.DataFrame, *, left_in: str | None = None) -> None:
+        """Write which subscribers people reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +223,8 @@ def sync(
             elif folded is not None:
                 ledger.save_state(shop.shop_id, run_id, folded.state)
                 ledger.release_held(shop.shop_id, folded.state)
+                if plan.reached is not None:
+                    ledger.save_reached(shop.shop_id, newly_reached(plan.changes, plan.reached))
             delivery.carry_out()
         except Exception as error:
             # Not Postscript's doing (a full disk, say): the ledger must not say "running" for ever.
@@ -233,6 +238,8 @@ def sync(
     events = empty_table(PAYLOAD_COLUMNS) if folded is None else folded.events
     _check(plan, folded, changed)
     ledger.save_results(run_id, events, changed)
+    if not dry_run and len(plan.left):
+        ledger.save_reached(shop.shop_id, settled(plan.left, changed), left_in=run_id)
     record = replace(
         record,
         status=_run_status(outcomes, changed).value,
@@ -269,7 +276,9 @@ def _check(plan: Plan, folded: Folded | None, changed: pd.DataFrame) -> None:
     asked = len(plan.changes)
     if folded is not None:
         check_totals(folded.received, folded.statuses, of="events")
-        asked = len(folded.state.memberships) + len(folded.state.traits)
+        # Beside what the state asks for: subscribers who have audiences because of people who are others now.
+        moved = plan.changes["subscriber_id"].notna() & plan.changes["match_method"].isna()
+        asked = len(folded.state.memberships) + len(folded.state.traits) + int(moved.sum())
     check_totals(asked, count_statuses(changed), of="memberships and traits")
 
 

@@ -250,11 +250,12 @@ class Writer:
         self._outcomes.advance()
 
     def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
-        """Return row → custom event; a trait has none."""
+        """Return row → custom event; a trait has none, and where a contact moved the person has not left."""
         found = {
             index: transition_of(self._plan.changes, index, self._shop_id, run_id=self._run_id)
             for index in rows
             if self._plan.changes.at[index, "operation"] != "set"
+            and self._plan.changes.at[index, "reason_code"] != "CONTACT_MOVED"
         }
         self._outcomes.external_ids.update({index: t.external_id for index, t in found.items()})
         return found

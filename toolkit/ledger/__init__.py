@@ -10,13 +10,14 @@ from .held import HeldWords
 from .history import History
 from .journal import Journal
 from .mirrors import Mirrors
+from .reached import Reached
 from .schema import metadata, transitions
 from .traces import Traces
 
 __all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
-class Ledger(History, HeldWords, Mirrors, Journal, Traces):
+class Ledger(History, HeldWords, Mirrors, Reached, Journal, Traces):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters

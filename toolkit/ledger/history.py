@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
+from toolkit import wire
 from toolkit.errors import UnknownRunError
 from toolkit.plan import CHANGE_COLUMNS
 from toolkit.runs import RunRecord
 
 from .database import Database, upsert
 from .frames import insert, read_objects, records, typed
-from .schema import changes, runs, totals
+from .schema import calls, changes, runs, totals, transitions
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
 """Statuses that most rows of most runs have: counted in totals, not stored row by row."""
@@ -92,6 +94,33 @@ class History(Database):
             frame = read_objects(connection, sa.select(totals).where(totals.c.run_id == run_id))
         return frame.drop(columns="run_id").infer_objects()
 
+    def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
+        """Return run → ``adds``, ``removes``, ``custom_events`` and ``left_over``, by the journal.
+
+        A membership counts when the write of its list went well, or was found to have arrived although its
+        answer was lost. Custom events that are left over belong to changes of earlier runs.
+        """
+        went_well = calls.c.run_id.in_(run_ids) & (calls.c.outcome == "ok")
+        # Most lists are alike: each pair of texts is read once.
+        lists = (calls.c.run_id, calls.c.before, calls.c.after)
+        writes = sa.select(*lists, sa.func.count()).where(went_well, calls.c.route == wire.WRITE_ROUTE)
+        is_earlier = transitions.c.run_id != calls.c.run_id
+        events = (
+            sa.select(calls.c.run_id, sa.func.count(), sa.func.sum(sa.case((is_earlier, 1), else_=0)))
+            .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
+            .where(went_well, calls.c.route == wire.EVENT_ROUTE)
+        )
+        found: dict[str, Counter[str]] = {run_id: Counter() for run_id in run_ids}
+        with self._reading() as connection:
+            for run_id, before, after, count in connection.execute(writes.group_by(*lists)):
+                old, new = (_listed(text) for text in (before, after))
+                found[run_id] += Counter(adds=count * len(new - old), removes=count * len(old - new))
+            for run_id, entered in _arrived(connection, run_ids):
+                found[run_id]["adds" if entered else "removes"] += 1
+            for run_id, count, earlier in connection.execute(events.group_by(calls.c.run_id)):
+                found[run_id] += Counter(custom_events=count, left_over=int(earlier))
+        return found
+
     def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
         """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting.
 
@@ -105,6 +134,28 @@ class History(Database):
             frame = read_objects(connection, query)
         frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
         return typed(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
+
+
+def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tuple[str, bool]]:
+    """Yield run and direction of each change whose write was not answered well and was found to be made."""
+    outcome = sa.func.coalesce(calls.c.outcome, "")
+    is_lost = (outcome != "ok") & outcome.not_like("RejectedError%")
+    of_runs = calls.c.run_id.in_(run_ids) & (calls.c.route == wire.WRITE_ROUTE)
+    query = sa.select(calls.c.run_id, calls.c.subscriber_id).where(of_runs, is_lost)
+    lost = {tuple(row) for row in connection.execute(query)}
+    made = (transitions.c.run_id, transitions.c.subscriber_id, transitions.c.entered)
+    is_known = transitions.c.run_id.in_({run_id for run_id, _ in lost}) & (transitions.c.state != "planned")
+    for run_id, subscriber_id, entered in (
+        connection.execute(sa.select(*made).where(is_known)) if lost else ()
+    ):
+        if (run_id, subscriber_id) in lost:
+            yield run_id, entered
+
+
+def _listed(properties: str | None) -> set[str]:
+    """Return the audiences in a before-image; a write of traits alone has none on either side."""
+    held = json.loads(properties or "{}").get(wire.AUDIENCES_PROPERTY)
+    return {*held} if isinstance(held, list) else set()
 
 
 def _record(row: Mapping[Any, Any]) -> RunRecord:

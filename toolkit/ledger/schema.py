@@ -126,6 +126,15 @@ asked = sa.Table(
     sa.Column("contact", sa.Text, primary_key=True, comment="digits or email that was looked up"),
 )
 
+reached = sa.Table(
+    "reached",
+    metadata,
+    sa.Column("shop_id", _name(), primary_key=True),
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("subscriber_id", _name(), primary_key=True),
+    sa.Column("left_in", _name(64), comment="the run since which nothing of the person's is left there"),
+)
+
 locks = sa.Table(
     "locks",
     metadata,

@@ -13,7 +13,7 @@ from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMN
 
 from .database import Database, upsert
 from .frames import read_frame, records
-from .schema import memberships, people, replaced, runs, traits
+from .schema import memberships, people, reached, replaced, runs, traits
 
 _KINDS = (
     (memberships, MEMBERSHIP_COLUMNS, "audience_key", "member"),
@@ -66,6 +66,8 @@ class Words(Database):
                 connection.execute(sa.delete(table).where(mine))
                 upsert(connection, table, [row for row in rows if (row["person"], row[key]) in still])
                 count += len(ours)
+            again = sa.update(reached).where(reached.c.shop_id == shop_id, reached.c.left_in == run_id)
+            connection.execute(again.values(left_in=None))
         return count
 
     def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:

@@ -17,12 +17,13 @@ import pyarrow as pa
 from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
 from toolkit.frames import check_columns
-from toolkit.memberships import State, key_list
+from toolkit.memberships import State, check_occur, empty_table, key_list
 
 from .columns import TEXT, frame, spell, take, texts
 from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations
 from .lists import new_list
 from .matching import METHODS, SUBSCRIBER_COLUMNS, match_people, subscribers_table
+from .moving import REACHED_COLUMNS, newly_reached, settled
 from .reaching import Rows, reach
 from .removals import Removals, count_removals
 from .traits import read_values
@@ -31,13 +32,16 @@ from .writing import WRITE_COLUMNS, properties_of, writes_table
 __all__ = [
     "CHANGE_COLUMNS",
     "CUSTOM_EVENTS",
+    "REACHED_COLUMNS",
     "SUBSCRIBER_COLUMNS",
     "WRITE_COLUMNS",
     "Plan",
     "match_people",
     "new_list",
+    "newly_reached",
     "plan",
     "properties_of",
+    "settled",
     "subscribers_table",
 ]
 
@@ -63,6 +67,8 @@ CHANGE_COLUMNS = {
 }
 """A change frame: one row a person × audience, or a person × trait, which has no audience_key and member.
 
+A row that no person reaches names the subscriber as ``subscriber <id>`` and has no match_method.
+
 ``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
 """
 
@@ -85,6 +91,10 @@ class Plan:
     """Holds over all audiences, and for each one of which ten memberships or more are looked at."""
     looked_at_beside: Mapping[str, int] = field(default_factory=dict)
     """Audience → memberships looked at that have no row among the changes: a repair has such."""
+    reached: pd.DataFrame | None = field(default=None, repr=False)
+    """REACHED_COLUMNS that plan() was given."""
+    left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
+    """Those of them whose person is another subscriber now."""
 
     @cached_property
     def removals(self) -> Removals:
@@ -113,8 +123,11 @@ class Plan:
 
     @property
     def transitions(self) -> int:
-        """Custom events to post."""
-        return self.adds + self.removes if self.custom_events == "transitions" else 0
+        """Custom events to post: none where a contact moved, because the person has not left the audience."""
+        if self.custom_events != "transitions":
+            return 0
+        moved = self.changes["operation"].notna() & (self.changes["reason_code"] == "CONTACT_MOVED")
+        return self.adds + self.removes - int(moved.sum())
 
     @property
     def planned_calls(self) -> dict[str, int]:
@@ -137,6 +150,7 @@ def plan(
     max_removal_share: float = 0.5,
     skip_opted_out: bool = False,
     sync_mode: str = "mirror",
+    reached: pd.DataFrame | None = None,
 ) -> Plan:
     """Decide, for every person × audience and person × trait, what a sync would do.
 
@@ -160,18 +174,23 @@ def plan(
     sync_mode
         ``mirror`` adds and removes, ``add_only`` removes nobody, ``remove_only`` adds nobody and sets no
         trait; what the mode leaves out is ``skipped``.
+    reached
+        Subscribers that earlier live runs reached, `Ledger.load_reached`. A person who is another subscriber
+        now leaves no audience behind: the earlier subscriber has a row ``CONTACT_MOVED`` for each one that no
+        other person has a word on.
 
     Returns
     -------
     Plan
-        Changes in the order of the memberships, then of the traits; writes with a removal first. Nothing
-        asked gives no changes and no writes.
+        Changes in the order of the memberships, then of the traits, then of the contacts that moved; writes
+        with a removal first. Nothing asked gives no changes and no writes.
 
     Raises
     ------
     ParameterError
         A value of *custom_events*, *max_removal_share* or *sync_mode* that means nothing, or *subscribers*
-        were read without the traits' properties.
+        were read without the traits' properties; or one of *audience_keys* has no membership where others
+        have.
     """
     if custom_events not in CUSTOM_EVENTS:
         raise ParameterError(f'custom_events is "{custom_events}"; use "transitions" or "none".')
@@ -181,12 +200,14 @@ def plan(
         raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
-    rows = reach(state, contacts, subscribers)
+    chosen = frozenset(key_list(audience_keys))
+    rows = reach(state, contacts, subscribers, reached)
+    check_occur(chosen, rows.keys.to_pylist())
     values = read_values(rows)
     reason = decide(
         rows,
         values,
-        audience_keys=frozenset(key_list(audience_keys)),
+        audience_keys=chosen,
         skip_opted_out=skip_opted_out,
         sync_mode=sync_mode,
     )
@@ -197,6 +218,8 @@ def plan(
         subscribers=rows.held.frame,
         custom_events=custom_events,
         max_removal_share=max_removal_share,
+        reached=reached,
+        left=rows.left,
     )
 
 

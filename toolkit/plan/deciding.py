@@ -32,15 +32,20 @@ STATUS_OF_REASON = {
     "ALREADY_OUT": ChangeStatus.UNCHANGED,
     "ENTERED": ChangeStatus.WOULD_ADD,
     "EXITED": ChangeStatus.WOULD_REMOVE,
+    "CONTACT_MOVED": ChangeStatus.WOULD_REMOVE,
     "NOT_IN_SYNC_MODE": ChangeStatus.SKIPPED,
     "NOT_CHOSEN": ChangeStatus.SKIPPED,
     "OPTED_OUT": ChangeStatus.SKIPPED,
 }
-OPERATIONS = {"ENTERED": "add", "EXITED": "remove", "TRAIT_NEW_VALUE": "set"}
+OPERATIONS = {"ENTERED": "add", "EXITED": "remove", "CONTACT_MOVED": "remove", "TRAIT_NEW_VALUE": "set"}
 """What is sent, where something is."""
 OPERATION_NAMES = (None, "add", "remove", "set")
 REMOVE, SET = OPERATION_NAMES.index("remove"), OPERATION_NAMES.index("set")
-LEFT_OUT = {"mirror": (), "add_only": ("EXITED",), "remove_only": ("ENTERED", "TRAIT_NEW_VALUE")}
+LEFT_OUT = {
+    "mirror": (),
+    "add_only": ("EXITED", "CONTACT_MOVED"),
+    "remove_only": ("ENTERED", "TRAIT_NEW_VALUE"),
+}
 """Sync mode → what it does not send."""
 
 REASONS = tuple(STATUS_OF_REASON)
@@ -54,6 +59,7 @@ def decide(
     """Give each row its reason; the last that applies stands, from least to most particular."""
     held, subscriber = rows.held, rows.subscriber
     reason = _wish(rows, values)
+    reason[rows.is_moved] = CODE["CONTACT_MOVED"]
     reason[_is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
     full = (held.property_count >= wire.MAX_PROPERTIES) & ~held.has_property
     reason[full[subscriber] & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
@@ -102,7 +108,7 @@ def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
     """Give the rows that reach nobody the reason for that."""
     names = [code if code is None else CODE[code] for code in matching.REASONS]
     lacking = np.append(rows.matches.reason, matching.REASONS.index("NO_CONTACT"))[rows.contact]
-    is_lacking = lacking > 0
+    is_lacking = (lacking > 0) & ~rows.is_moved
     reason[is_lacking] = np.array([0, *names[1:]], np.int8)[lacking[is_lacking]]
 
 

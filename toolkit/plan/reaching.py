@@ -12,6 +12,7 @@ from toolkit.memberships import State
 
 from .columns import NOBODY, encode, no_texts, places, texts
 from .matching import Matches, match
+from .moving import find_left, moved_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,21 +45,36 @@ class Rows:
     member: np.ndarray
     """False for a trait, too."""
     contact: np.ndarray
-    """Place of each row's person among the contacts."""
+    """Place of each row's person among the contacts; -1 for a row that no person reaches."""
     matches: Matches
     subscriber: np.ndarray
     """Place of each row's subscriber in ``held``; -1, nobody, stands at its end."""
     held: Held
+    left: pd.DataFrame
+    """Rows of *reached* whose person is another subscriber now."""
+
+    @property
+    def is_moved(self) -> np.ndarray:
+        """Tell which rows are about a subscriber whose person is another by now."""
+        return np.asarray((self.contact == NOBODY) & (self.subscriber != NOBODY))
 
 
-def reach(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Rows:
-    """Lay each row that is asked beside whom it reaches."""
+def reach(
+    state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None = None
+) -> Rows:
+    """Lay each row beside the subscriber it reaches; last come the subscribers whose person has moved."""
     asked = lay_out(state)
-    key, keys = encode(texts(asked["audience_key"]))
-    trait, traits = encode(texts(asked["trait_key"]))
     contact = places(texts(asked["person"]), texts(contacts["person"]))
     matches = match(contacts, subscribers)
     found = np.append(matches.subscriber, NOBODY)[contact]
+    left = find_left(reached, contacts, matches, subscribers)
+    if len(left):
+        more, place = moved_rows(asked, found, left, subscribers)
+        asked = pd.concat([asked, more], ignore_index=True)
+        contact = np.append(contact, np.full(len(more), NOBODY))
+        found = np.append(found, place)
+    key, keys = encode(texts(asked["audience_key"]))
+    trait, traits = encode(texts(asked["trait_key"]))
     is_reached = np.zeros(len(subscribers) + 1, np.bool_)
     is_reached[found] = True
     is_reached[NOBODY] = False
@@ -73,6 +89,7 @@ def reach(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Ro
         matches=matches,
         subscriber=np.where(is_reached, np.cumsum(is_reached) - 1, NOBODY)[found],
         held=_held(subscribers, is_reached[:-1]),
+        left=left,
     )
 
 

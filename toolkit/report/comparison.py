@@ -46,6 +46,10 @@ def sizes_beside(audit: Audit) -> pd.DataFrame:
         return pd.DataFrame(columns=["audience_key", "now", "before"])
     both = {"now": _sizes(audit.totals), "before": _sizes(audit.previous.totals)}
     table = pd.DataFrame(both).fillna(0).astype("int64")
+    # Of an audience that one of the two runs did not look at, the sizes cannot be compared.
+    frames = pd.concat([audit.totals, audit.previous.totals])
+    unseen = frames.loc[frames["reason_code"] == "NOT_CHOSEN", "audience_key"].astype("str")
+    table = table[~table.index.isin(unseen)]
     return table.rename_axis("audience_key").reset_index()
 
 

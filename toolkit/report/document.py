@@ -27,7 +27,7 @@ from .next_steps import FILES, next_steps
 from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, row_log
 from .tables import change_table, reason_table
 from .timing import answer_times, calls_a_second, calls_by_kind, posted_events
-from .words import in_words, tone
+from .words import KINDS, in_words, tone
 
 ROWS_EMBEDDED = 10_000
 """Changes that can be searched in the report; all of them are in changes.csv and changes.parquet."""
@@ -86,6 +86,7 @@ def _values(audit: Audit) -> dict[str, Any]:
     script = _source("report.js")
     return {
         "record": audit.record,
+        "kind": KINDS[audit.record.kind],
         "live": audit.record.mode == "live",
         "facts": audit.record.facts,
         "style": _source("report.css"),
@@ -108,6 +109,8 @@ def _values(audit: Audit) -> dict[str, Any]:
 
 def _counts(audit: Audit) -> dict[str, Any]:
     return {
+        "added": max(audit.deeds["adds"], audit.statuses("change").get("added", 0)),
+        "removed": max(audit.deeds["removes"], audit.statuses("change").get("removed", 0)),
         "events": audit.statuses("event"),
         "changes": audit.statuses("change"),
         "audiences": _table(change_table(audit.totals)),
@@ -118,7 +121,7 @@ def _counts(audit: Audit) -> dict[str, Any]:
 
 def _rejections(audit: Audit) -> dict[str, Any]:
     told = reason_table(audit.totals[audit.totals["kind"] == "event"])
-    decided = reason_table(audit.totals[audit.totals["kind"] == "change"])
+    decided = reason_table(audit.totals[audit.totals["kind"] == "change"], kind=audit.record.kind)
     return {
         "event_reasons": [*told[told["status"] != EventStatus.COUNTED].itertuples()],
         "change_reasons": [*decided[~decided["status"].isin(_DELIVERED)].itertuples()],
@@ -144,12 +147,16 @@ def _row_values(audit: Audit) -> dict[str, Any]:
 
 def _custom_events(audit: Audit) -> dict[str, Any]:
     changes = audit.statuses("change")
+    is_moved = (audit.totals["reason_code"] == "CONTACT_MOVED") & (audit.totals["status"] == "would_remove")
     would = changes.get("would_add", 0) + changes.get("would_remove", 0)
+    would -= int(audit.totals.loc[is_moved, "count"].sum())
     return {
         "posted": posted_events(audit.calls),
         "would_post": would if audit.record.facts.get("custom_events") != "none" else 0,
+        "left_over": audit.deeds["left_over"],
         "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
         "unknown_count": len(audit.unknown),
+        "obsolete_count": len(audit.unknown) - audit.unconfirmed,
     }
 
 

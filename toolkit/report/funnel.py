@@ -24,7 +24,12 @@ EVENT_STEPS = {
     "Counted": (EventStatus.COUNTED,),
 }
 CHANGE_STEPS = {
-    "Unmatched": (ChangeStatus.WAITING, ChangeStatus.AMBIGUOUS, ChangeStatus.NO_USABLE_CONTACT),
+    "Unmatched": (
+        ChangeStatus.WAITING,
+        ChangeStatus.AMBIGUOUS,
+        ChangeStatus.NO_USABLE_CONTACT,
+        ChangeStatus.NOT_LOOKED_UP,
+    ),
     "Unchanged": (ChangeStatus.UNCHANGED,),
     "Skipped": (ChangeStatus.SKIPPED,),
     "Delivered": (ChangeStatus.ADDED, ChangeStatus.REMOVED, ChangeStatus.UPDATED),

@@ -23,7 +23,8 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     changes
-        `Outlook.changes`.
+        `Outlook.changes`, or `Plan.changes`. Audiences that were not chosen are left out: their members
+        were not looked up.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
         the next sync would do: ``would_add``, ``would_remove``. Members who were never looked up are left out
         of both shares. Where that is everybody who could be, all but ``members`` is null: not known.
     """
-    rows = changes[changes["audience_key"].notna()]
+    rows = changes[changes["audience_key"].notna() & (changes["reason_code"] != "NOT_CHOSEN")]
     member = rows["member"].astype("bool")
     counted = pd.DataFrame(
         {
@@ -74,7 +75,8 @@ def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
         Columns: ``step``, ``members``, ``share`` (0 to 1, of all), ``lost`` (since the step before), ``why``
         (text).
     """
-    members = changes[changes["member"].fillna(False).astype("bool")]
+    is_member = changes["member"].fillna(False).astype("bool")
+    members = changes[is_member & (changes["reason_code"] != "NOT_CHOSEN")]
     reasons = members["reason_code"].value_counts()
     left, rows = len(members), []
     for step, codes in STEPS.items():

@@ -14,7 +14,7 @@ from toolkit.contacts import mask_table, mask_text
 from toolkit.memberships import is_ahead
 from toolkit.plan import properties_of
 from toolkit.runs import LOOK_AT, Audit
-from toolkit.statuses import get_reason
+from toolkit.statuses import get_meaning
 
 ROW_HEADINGS = {
     "person": "Person",
@@ -70,10 +70,11 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
 
 
 def _reasons(audit: Audit, rows: pd.DataFrame) -> pd.Series:
-    reasons = rows["reason_code"].map({c: _reason(c) for c in rows["reason_code"].dropna().unique()})
+    codes = rows["reason_code"].dropna().unique()
+    reasons = rows["reason_code"].map({c: f"{c}: {get_meaning(c, audit.record.kind)}" for c in codes})
     ahead = is_ahead(rows["timestamp"], audit.record.started_at.replace(tzinfo=UTC))
-    said = " Decided by an event dated in the future: " + rows["timestamp"].dt.strftime("%Y-%m-%d") + "."
-    return reasons.mask(ahead, reasons.fillna("") + said)
+    note = " Decided by an event dated in the future: " + rows["timestamp"].dt.strftime("%Y-%m-%d") + "."
+    return reasons.mask(ahead, reasons.fillna("") + note)
 
 
 def to_look_at_first(changes: pd.DataFrame) -> pd.DataFrame:
@@ -130,10 +131,6 @@ def _cut(value: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _reason(code: str) -> str:
-    return f"{code}: {get_reason(code).meaning}"
-
-
 def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
     """Return the list, or the trait's value, that each row's write found or left."""
     # Many lists are alike: each text is read once.
@@ -165,6 +162,7 @@ def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
     name = rows["member"].map({True: wire.ENTERED, False: wire.EXITED})
     if audit.record.mode != "live":
         would = rows["operation"].isin(["add", "remove"]) & rows["status"].str.startswith("would")
+        would &= rows["reason_code"] != "CONTACT_MOVED"
         fires = audit.record.facts.get("custom_events", "transitions") == "transitions"
         return (name + ": would be posted").where(would & fires)
     posts = audit.calls[audit.calls["route"] == wire.EVENT_ROUTE]

@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 from toolkit.contacts import CONTACT_VERDICTS, mask_table, mask_text
 from toolkit.plan import Plan
 from toolkit.price import Price
-from toolkit.statuses import ChangeStatus, get_reason
+from toolkit.statuses import ChangeStatus, get_meaning, get_reason
 
 from .words import in_words
 
@@ -18,13 +18,15 @@ _CAPTION = "text-align: left; padding: 0.4em 0; font-weight: bold"
 _SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_both", "without_contact"}
 
 
-def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
+def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
     """Count statuses by reason, the most frequent first.
 
     Parameters
     ----------
     frame
         Columns ``status`` and ``reason_code``; ``count`` too where its rows are totals already.
+    kind
+        What the run carried out, `RunRecord.kind`: an undo has reasons of its own.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def reason_table(frame: pd.DataFrame) -> pd.DataFrame:
     reasons = [get_reason(code) if code else None for code in table["reason_code"]]
     return table.assign(
         share=(table["count"] / max(int(table["count"].sum()), 1)).round(4),
-        meaning=[r.meaning if r else "" for r in reasons],
+        meaning=[get_meaning(r.code, kind) if r else "" for r in reasons],
         what_to_do=[r.fix if r else "" for r in reasons],
     ).astype({"meaning": "str", "what_to_do": "str"})
 
@@ -149,9 +151,10 @@ def _highest_share(plan: Plan) -> str:
 def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
     """Lay the change totals out, one row an audience, one column a status, and ``total``.
 
-    With *key* ``trait_key``, one row a trait.
+    With *key* ``trait_key``, one row a trait. What was not chosen is left out: nothing is known of it.
     """
     changes = totals[(totals["kind"] == "change") & (totals[key] != "")]
+    changes = changes[changes["reason_code"] != "NOT_CHOSEN"]
     table = changes.pivot_table(index=key, columns="status", values="count", aggfunc="sum", fill_value=0)
     present = [status.value for status in ChangeStatus if status.value in table.columns]
     table = table.reindex(columns=present).astype("int64")

@@ -13,6 +13,26 @@ _TONES = {
 }
 
 
+KINDS = {
+    "sync": ("Sync", ""),
+    "undo": (
+        "Undo",
+        "This run takes back what another run wrote, where it still stands: what that run added is removed, "
+        "what it removed is added.",
+    ),
+    "repair": (
+        "Repair",
+        "This run brings subscribers who drifted back to what was asked for; it comes from no events.",
+    ),
+    "saved_plan": (
+        "Saved plan",
+        "This run carries out a plan that was saved earlier, as far as it still holds.",
+    ),
+    "member_list": ("Member list", "This run carries out a list of members: whoever is not listed leaves."),
+}
+"""Kind of run → its name, and what it does."""
+
+
 def in_words(name: str) -> str:
     """Return a column's or status's name as words.
 

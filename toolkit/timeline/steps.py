@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.explain.display import Display
-from toolkit.statuses import get_reason
+from toolkit.statuses import get_meaning
 from toolkit.wire import AUDIENCES_PROPERTY, ENTERED, EVENT_ROUTE, EXITED
 
 STEP_COLUMNS = {
@@ -66,14 +66,23 @@ def outcome_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
     return _steps(
         (
             row.started_at,
-            f"{'Sync' if row.mode == 'live' else 'Dry run'} {row.run_id}",
+            f"{_run(row)} {row.run_id}",
             SHOW.person(row.person),
             f"{row.operation or 'nothing on'} {SHOW.text(row.audience_key or row.trait_key)}",
             row.status,
-            " ".join(filter(None, (_meaning(row.reason_code), SHOW.text(row.status_message or "")))),
+            " ".join(
+                filter(None, (_meaning(row.reason_code, row.kind), SHOW.text(row.status_message or "")))
+            ),
         )
         for row in outcomes.itertuples()
     )
+
+
+def _run(row: Any) -> str:
+    name = str(row.kind).replace("_", " ").capitalize()
+    if row.mode == "live":
+        return name
+    return "Dry run" if row.kind == "sync" else f"{name}, dry run,"
 
 
 def call_steps(calls: pd.DataFrame) -> pd.DataFrame:
@@ -114,8 +123,8 @@ def _answer(row: Any) -> str:
     return code if row.outcome in (None, "ok") else f"{code}{SHOW.text(row.outcome, limit=_LONG)}"
 
 
-def _meaning(reason_code: Any) -> str:
-    return get_reason(reason_code).meaning if isinstance(reason_code, str) and reason_code else ""
+def _meaning(reason_code: Any, kind: str = "sync") -> str:
+    return get_meaning(reason_code, kind) if isinstance(reason_code, str) and reason_code else ""
 
 
 def standing_table(changes: pd.DataFrame) -> pd.DataFrame:
