@@ -72,8 +72,7 @@ def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) ->
     if offered and isinstance(value, tuple):
         known = tuple(dict.fromkeys([*value, *offered]))
         look["tooltip"] = "None chosen takes all; Ctrl and a click choose several"
-        shown = [(mask_text(key), key) for key in known]
-        return ipw.SelectMultiple(options=shown, value=value, rows=min(len(known), _ROWS), **look)
+        return ipw.SelectMultiple(options=known, value=value, rows=min(len(known), _ROWS), **look)
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     if offered:
         return ipw.Combobox(value=text, options=tuple(offered), continuous_update=False, **look)

@@ -74,12 +74,10 @@ def _is_phone(text: str, run: re.Match[str]) -> bool:
 def _is_written_so(written: str) -> bool:
     groups = re.findall(r"\d+", written)
     digits = sum(map(len, groups))
-    if digits > 15:  # several numbers in a row
-        parts = written.split()
-        return len(parts) > 1 and any(map(_is_written_so, parts))
-    if max(map(len, groups)) > 8:  # an id, if it is no number of a country
-        return can_be_dialled("".join(groups))
-    return len(groups) > 1 and digits > 6
+    if max(map(len, groups)) > 8:  # an id, if it is no number of a country, alone or with what follows
+        return can_be_dialled("".join(groups)) or any(map(can_be_dialled, groups))
+    # More than 15 are an id, or several numbers in a row.
+    return len(groups) > 1 and digits > 6 and (digits <= 15 or " " in written)
 
 
 def can_be_dialled(digits: str) -> bool:

@@ -117,7 +117,9 @@ def _said(members: pd.DataFrame) -> str:
     if members.empty:
         return "nobody entered or left"
     last = members.iloc[-1]
-    return f"on {members.index[-1]:%Y-%m-%d}, " + ", ".join(f"{key} {int(last[key]):,}" for key in members)
+    return f"on {members.index[-1]:%Y-%m-%d}, " + ", ".join(
+        f"{mask_text(key)} {int(last[key]):,}" for key in members
+    )
 
 
 def _short(key: str) -> str:
