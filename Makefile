@@ -12,7 +12,7 @@ help:
 	@echo "make lab        open JupyterLab, a sandbox beside it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long forms of the tests"
-	@echo "make chaos      kill a sync two hundred times"
+	@echo "make chaos      kill a sync two hundred times, and fifty times with PostgreSQL"
 	@echo "make bench      measure speed and memory"
 	@echo "make check      lint and type-check"
 
@@ -38,6 +38,7 @@ test-slow: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200
+	$(BIN)/python tests/test_chaos.py 50 postgresql
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
