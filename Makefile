@@ -16,15 +16,16 @@ endif
 QUICK := archive audit client drift events ledger memberships pacing parameters plan_file reading settings \
   snapshots_mirror sync timeline truth undo wire
 
-.PHONY: help demo test test-slow test-pythons chaos lab bench check format lock clean
+.PHONY: help demo test test-slow test-pythons simulate chaos lab bench check format lock clean
 
 help:
 	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
 	@echo "make lab        open JupyterLab, a sandbox beside it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long forms of the tests"
-	@echo "make test-pythons: run the quick half of the tests on each other Python"
-	@echo "make chaos      kill a sync two hundred times"
+	@echo "make test-pythons  run the quick half of the tests on each other Python"
+	@echo "make simulate   play ten thousand histories of simulated shops"
+	@echo "make chaos      kill a sync two hundred times, and fifty times with PostgreSQL"
 	@echo "make bench      measure speed and memory"
 	@echo "make check      lint and type-check"
 	@echo "make lock       write requirements.txt, with hashes, from constraints.txt"
@@ -60,8 +61,12 @@ test-pythons: $(READY)
 	  $$home/bin/python -m pytest -n $(WORKERS) --dist worksteal $(wildcard $(QUICK:%=tests/test_%.py)); \
 	done
 
+simulate: $(READY)
+	$(BIN)/python -m tests.simulation
+
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200
+	$(BIN)/python tests/test_chaos.py 50 postgresql
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

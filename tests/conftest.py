@@ -6,8 +6,8 @@ import atexit
 import gzip
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
+from servers import make_database, running_server
 from stores import new_ledger
 
 from toolkit.ledger import Ledger
@@ -67,11 +68,30 @@ def files_with(folder: Path, secret: str) -> list[Path]:
     ]
 
 
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, without its database."""
+    with running_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(server: str, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database."""
+    return make_database(
+        server, re.sub(r"\W", "_", f"{request.module.__name__}_{request.node.name}".lower())[-60:]
+    )
+
+
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger, in a file or, where the test asks for it, on a server."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
 RunNotebook = Callable[..., subprocess.CompletedProcess[str]]

@@ -1,7 +1,7 @@
 """One live sync of an archive, as a process that can be killed.
 
-``one_round.py BASE_URL LEDGER ARCHIVE [AUDIENCE_KEY ...]`` prints ``writing`` when the plan is made, a line
-for each call that went well, and the run's status.
+``one_round.py BASE_URL LEDGER_URL ARCHIVE [AUDIENCE_KEY ...]`` prints ``writing`` when the plan is made, a
+line for each call that went well, and the run's status.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 import toolkit
 
 
-def main(base_url: str, ledger_path: str, archive: str, *audience_keys: str) -> None:
+def main(base_url: str, ledger_url: str, archive: str, *audience_keys: str) -> None:
     """Do what the sync notebook does, without patience and at a pace that no shop would allow."""
     connection = toolkit.PostscriptClient(
         base_url,
@@ -21,7 +21,7 @@ def main(base_url: str, ledger_path: str, archive: str, *audience_keys: str) -> 
         timeout_seconds=(2.0, 0.5),
         sleep=lambda seconds: time.sleep(min(seconds, 0.02)),
     )
-    with connection as postscript, toolkit.Ledger(f"sqlite:///{ledger_path}") as ledger:
+    with connection as postscript, toolkit.Ledger(ledger_url) as ledger:
         shop = toolkit.connect_shop(postscript)
         ledger.lock_shop(shop.shop_id)
         remembered = ledger.load_state(shop.shop_id)

@@ -1,6 +1,7 @@
 """Killed again and again while everything goes wrong, a sync still ends in the truth.
 
-The long form, ``make chaos``, kills two hundred times; ``python tests/test_chaos.py 50`` kills fifty times.
+The long form, ``make chaos``, kills two hundred times with a ledger in a file;
+``python tests/test_chaos.py 50 postgresql`` kills fifty times with one on a server of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ARCHIVE, read_packed_lines
+from conftest import ARCHIVE, DATABASES, read_packed_lines
+from servers import make_database, running_server
 
 import toolkit
 from toolkit.sandbox import Fault, Sandbox
@@ -45,8 +48,8 @@ FAULTS = (
 class Chaos:
     """A shop, a ledger, and processes that do not live long."""
 
-    def __init__(self, sandbox: Sandbox, ledger: Path, *, audience_keys: Sequence[str], seed: int) -> None:
-        self.sandbox, self.ledger, self._keys = sandbox, ledger, audience_keys
+    def __init__(self, sandbox: Sandbox, ledger_url: str, *, audience_keys: Sequence[str], seed: int) -> None:
+        self.sandbox, self.ledger_url, self._keys = sandbox, ledger_url, audience_keys
         self.kills = self.runs = 0
         self._chance = random.Random(seed)
 
@@ -62,7 +65,7 @@ class Chaos:
 
     def _run(self, round_name: str, *, kill_within: float | None = None) -> bool:
         """Run one process; tell whether it was killed before it came to its end."""
-        command = [sys.executable, str(CHILD), self.sandbox.base_url, str(self.ledger)]
+        command = [sys.executable, str(CHILD), self.sandbox.base_url, self.ledger_url]
         self.runs += 1
         with subprocess.Popen(
             [*command, str(ARCHIVE / round_name), *self._keys],
@@ -99,7 +102,7 @@ class Chaos:
             (e["subscriber_id"], e["properties"]["Segment Audience Key"], e["type"])
             for e in self.sandbox.custom_events
         )
-        with toolkit.Ledger(f"sqlite:///{self.ledger}") as ledger:
+        with toolkit.Ledger(self.ledger_url) as ledger:
             unknown = Counter(
                 (t.subscriber_id, t.audience_key, ENTERED if t.entered else EXITED)
                 for t in ledger.load_unknown_transitions(SHOP)
@@ -129,13 +132,13 @@ def transitions_between(before: Lists, after: Lists) -> Counter[Transition]:
 
 
 def run_chaos(
-    folder: Path, truth: dict[str, Any], *, kills: int, seed: int, audience_keys: Sequence[str] = ()
+    ledger_url: str, truth: dict[str, Any], *, kills: int, seed: int, audience_keys: Sequence[str] = ()
 ) -> str:
     """Sync both rounds of the archive under faults and kills, and return the figures."""
     with Sandbox(
         read_packed_lines("subscribers"), rate=100_000, latency_seconds=(0.0, 0.02), seed=seed
     ) as sandbox:
-        chaos = Chaos(sandbox, folder / "ledger.db", audience_keys=audience_keys, seed=seed)
+        chaos = Chaos(sandbox, ledger_url, audience_keys=audience_keys, seed=seed)
         expected, unknown = Counter[Transition](), 0
         for name, share in (("round-1", kills - kills // 3), ("round-2", kills // 3)):
             if name == "round-2":
@@ -159,21 +162,24 @@ def run_chaos(
 
 
 @pytest.mark.slow
-def test_a_few_kills(truth, tmp_path):
+@pytest.mark.parametrize("ledger_url", DATABASES, indirect=True)
+def test_a_few_kills(truth, ledger_url):
     """Some processes die on the way; one audience and its custom events are the truth's in the end."""
-    report = run_chaos(tmp_path, truth, kills=3, seed=1, audience_keys=["lapsed_90_days"])
+    report = run_chaos(ledger_url, truth, kills=3, seed=1, audience_keys=["lapsed_90_days"])
     assert report.startswith("3 kills")
 
 
 @pytest.mark.slow
-def test_more_kills(truth, tmp_path):
+def test_more_kills(truth, ledger_url):
     """The same with twelve, and all audiences."""
-    assert run_chaos(tmp_path, truth, kills=12, seed=2).startswith("12 kills")
+    assert run_chaos(ledger_url, truth, kills=12, seed=2).startswith("12 kills")
 
 
 if __name__ == "__main__":
-    with (
-        gzip.open(ARCHIVE / "truth.json.gz", "rt", encoding="utf-8") as file,
-        tempfile.TemporaryDirectory() as place,
-    ):
-        print(run_chaos(Path(place), json.load(file), kills=int(sys.argv[1]), seed=7))
+    with ExitStack() as stack:
+        file = stack.enter_context(gzip.open(ARCHIVE / "truth.json.gz", "rt", encoding="utf-8"))
+        if sys.argv[2:] == ["postgresql"]:
+            place = make_database(stack.enter_context(running_server()), "chaos")
+        else:
+            place = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/ledger.db"
+        print(run_chaos(place, json.load(file), kills=int(sys.argv[1]), seed=7))

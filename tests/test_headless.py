@@ -391,9 +391,11 @@ def test_a_killed_kernel(runner):
 
 @pytest.mark.slow
 def test_a_cell_that_runs_out_of_time(runner):
-    """Exit code 7, and the kernel is gone."""
+    """Exit code 7, and the kernel is gone; what was executed is in a file for this user alone."""
     name = write_notebook(runner.folder, "import time; time.sleep(600)")
     assert runner(name, "--execution-timeout", "2")[0] == 7
+    runs = runner.folder / "output" / "runs"
+    assert {path.stat().st_mode & 0o777 for path in (runs, *runs.iterdir())} == {0o700, 0o600}
 
 
 def started(runner: Runner, sources: list[str]) -> subprocess.Popen[str]:

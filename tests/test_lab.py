@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from browser import keep_picture, open_browser
-from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, free_port, read_packed_lines
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, read_packed_lines
+from servers import free_port
 
 from toolkit.sandbox import Sandbox
 

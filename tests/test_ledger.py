@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -25,8 +28,10 @@ from alembic.migration import MigrationContext
 
 import toolkit
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
+from toolkit.headless import exit_code_of
 from toolkit.ledger import Ledger, metadata
 from toolkit.ledger.frames import read_frame
+from toolkit.ledger.locks import FileLock, lock_number
 from toolkit.memberships import (
     MEMBERSHIP_COLUMNS,
     PAYLOAD_COLUMNS,
@@ -38,6 +43,7 @@ from toolkit.memberships import (
 from toolkit.mirror import Mirror, Reading
 from toolkit.plan import CHANGE_COLUMNS, SUBSCRIBER_COLUMNS
 from toolkit.runs import Held, RunRecord, Transition
+from toolkit.settings import read_address
 
 SHOP = "shop_1"
 
@@ -218,6 +224,8 @@ def test_a_schema_half_made_is_not_kept(url, monkeypatch):
         "postgresql+nosuch://user:hunter2@db.example.test/x",
         "postgresql+psycopg://user:hunter2@127.0.0.1:1/x",
         "postgresql://user:hunter2@db.example.test:port/x",
+        "postgresql+psycopg://user:hunter@hunter2@127.0.0.1:1/x",
+        "postgresql+psycopg://127.0.0.1:1/x?user=hunter2&password=hunter2&application_name=hunter2",
         "hunter2",
     ],
 )
@@ -225,7 +233,7 @@ def test_an_address_that_leads_nowhere(bad):
     """The sentence says what to check, and never quotes a password."""
     with pytest.raises(LedgerError, match="Check ledger_url or TOOLKIT_LEDGER_URL") as caught:
         Ledger(bad)
-    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+    assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
@@ -244,7 +252,7 @@ def test_a_ledger_of_a_newer_toolkit(url):
     with connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    with pytest.raises(LedgerError, match="9999"):
+    with pytest.raises(LedgerError, match=r"newer version of the toolkit: its schema is 9999\. Upgrade"):
         Ledger(url)
     assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
 
@@ -295,6 +303,27 @@ def test_a_ledger_of_the_first_schema(url):
         assert pd.isna(calls["before"][1])
         ledger.save_results("r2", empty_table(PAYLOAD_COLUMNS), table(CHANGE_COLUMNS, [trait_change(1)]))
         assert ledger.load_changes("r2")["trait_key"].tolist() == ["orders"]
+
+
+@pytest.mark.parametrize(
+    ("url_", "shown", "passwords"),
+    [
+        ("sqlite:////home/a@b/ledger.db?timeout=5", "sqlite:////home/a@b/ledger.db", ()),
+        ("postgresql+psycopg://ana@db.test/x", "postgresql+psycopg://db.test/x", ()),
+        ("postgresql://ana:hush%2F1@db.test:5432/x", "postgresql://db.test:5432/x", ("hush%2F1", "hush/1")),
+        ("postgresql://db.test/x?user=ana&password=hu%26sh", "postgresql://db.test/x", ("hu%26sh", "hu&sh")),
+        ("postgresql://ana:hu@sh@db.test/x", "", ("hu@sh",)),
+        ("postgresql://ana:hu@s/h@db.test/x", "", ("hu@s/h",)),
+        ("postgresql://ana:hu?s@db.test/x", "", ("hu?s",)),
+        ("postgresql://db.test:1/x?sslpassword=a@b", "", ("1/x?sslpassword=a", "a@b")),
+        ("hush", "", ()),
+    ],
+)
+def test_what_of_an_address_may_be_shown(url_, shown, passwords):
+    """Scheme, host and database, and nothing where a password makes it uncertain what they are."""
+    address = read_address(url_)
+    assert (address.shown, {*address.passwords}) == (shown, {*passwords})
+    assert not passwords or "hu" not in address.scrub(f"no host for {url_}, {passwords[-1]}")
 
 
 def test_its_name_shows_no_password(ledger, url):
@@ -824,6 +853,134 @@ time.sleep(60)
         ledger.lock_shop("shop_1")
 
 
+def test_the_lock_is_let_go_when_the_call_that_took_it_ends(tmp_path):
+    """An earlier claim stays, also when the call fails; the sentence says what to close."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        close = rf"close the .* that is process {os.getpid()} on "
+        with pytest.raises(ShopLockedError, match=close), first.holding("shop_1"):
+            second.lock_shop("shop_1")
+        second.lock_shop("shop_1")
+        with second.holding("shop_1"):
+            pass
+        with pytest.raises(ShopLockedError), first.holding("shop_1"):
+            pass
+
+
+def test_a_lock_file_that_was_deleted_is_noticed(tmp_path):
+    """It is taken again while no other run has had the shop; once one had, nothing more is sent."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        with pytest.raises(ShopLockedError):
+            first.check_lock("shop_1")
+        first.lock_shop("shop_1")
+        (lock,) = tmp_path.glob("*.lock")
+        first.check_lock("shop_1")
+        lock.unlink()
+        first.check_lock("shop_1")
+        with pytest.raises(ShopLockedError):
+            second.lock_shop("shop_1")
+        lock.unlink()
+        with second.holding("shop_1"):
+            second.check_lock("shop_1")
+            with pytest.raises(ShopLockedError, match="Nothing more is sent"):
+                first.check_lock("shop_1")
+        with pytest.raises(ShopLockedError, match="Nothing more is sent"):
+            first.check_lock("shop_1")
+        second.lock_shop("shop_1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+@pytest.mark.parametrize(("mode", "ends"), [(0o644, "belongs to another user"), (0o666, "")])
+def test_a_lock_file_of_another_user(mode, ends):
+    """Who cannot write to it is refused in a sentence, and never shares the lock; who can, waits."""
+    code = (
+        "import os, sys, toolkit.ledger.locks as locks, pathlib\n"
+        "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+        "print(locks.FileLock(pathlib.Path(sys.argv[1]), 7).take())"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        ledger = Path(folder) / "ledger.db"
+        ledger.touch()
+        ledger.chmod(mode)
+        lock = FileLock(ledger, 7)
+        assert lock.take()
+        command = [sys.executable, "-c", code, str(ledger)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        lock.release()
+    assert (done.stdout, ends in done.stderr) == ("" if ends else "False\n", True)
+
+
+def test_a_lock_that_fails_is_not_another_run(tmp_path):
+    """Only a lock that is taken says so; a file that is no lock is another trouble."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        (tmp_path / f"ledger.db.{lock_number('shop_1'):x}.lock").mkdir()
+        with pytest.raises(LedgerError, match="cannot be opened") as raised:
+            ledger.lock_shop("shop_1")
+        assert not isinstance(raised.value, ShopLockedError)
+
+
+def _fill(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")
+
+
+def _keep(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    keeper = sqlite3.connect(path, isolation_level=None)
+    keeper.execute("BEGIN IMMEDIATE")
+    return keeper
+
+
+def _seal(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+
+
+def _drop(ledger, path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE calls")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what_to_do"),
+    [
+        (_fill, "the disk is full. Make room"),
+        (_keep, "Close what else has it open"),
+        (_seal, "Change its permissions"),
+        (_drop, "the database refused it .* Run again"),
+    ],
+)
+def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
+    """Every write ends in one sentence that says what to do, the exit code that of a ledger that failed."""
+    kept = spoil(ledger, url.removeprefix("sqlite:///"))
+    note = "x" * 10_000
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=what_to_do) as raised:
+            ledger.start_write("r1", SHOP, "s_1", route="PATCH", before=note, after=note, due=[])
+    assert exit_code_of(type(raised.value).__name__, {}, has_key=True, is_canceled=False) == 7
+    if kept is not None:
+        kept.close()
+
+
+def test_everything_a_ledger_makes_is_its_users_alone(tmp_path):
+    """Database, its journal and lock, and new folders; an older database keeps its mode, its lock has it."""
+    with Ledger(f"sqlite:///{tmp_path}/a/b/ledger.db") as ledger:
+        ledger.lock_shop("shop_1")
+        made = {path.name[-4:]: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
+        assert made == {"b": 0o700, "r.db": 0o600, "-wal": 0o600, "-shm": 0o600, "lock": 0o600, "rnal": 0o600}
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    path = tmp_path / "a" / "b" / "ledger.db"
+    path.chmod(0o664)
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.lock_shop("shop_2")
+        assert {stat.S_IMODE(p.stat().st_mode) for p in path.parent.glob("*[bml]")} == {0o664}
+        (lock,) = path.parent.glob(f"*{lock_number('shop_2'):x}.lock")
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o664
+
+
 def test_reading_leaves_the_connection_fit_for_writing(ledger):
     """PostgreSQL refuses to write many rows through a connection that streams: only the query does."""
     engine = sa.create_engine(ledger.name)
@@ -838,13 +995,15 @@ def test_a_write_that_fails_tells_no_contacts(ledger):
     """What the database complains about is said without the values that were to be written."""
     engine = sa.create_engine(ledger.name)
     with engine.begin() as connection:
-        full = "CREATE TRIGGER full BEFORE INSERT ON people BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-        connection.execute(sa.text(full))
+        picky = (
+            "CREATE TRIGGER picky BEFORE INSERT ON people BEGIN SELECT RAISE(ABORT, 'no ana@mail.test'); END"
+        )
+        connection.execute(sa.text(picky))
     engine.dispose()
     known = table(PEOPLE_COLUMNS, [{"person": "user:u1", "email": "ana@mail.test", "phone": "+12025550100"}])
-    with pytest.raises(sa.exc.DBAPIError, match="disk is full") as raised:
+    with pytest.raises(LedgerError, match=r"SQLITE_CONSTRAINT_TRIGGER.*Run again") as raised:
         ledger.save_state(SHOP, "run", State(memberships=memberships(word(1)), people=known))
-    assert "ana@mail.test" not in str(raised.value)
+    assert "mail.test" not in str(raised.value)
 
 
 # --- what anybody may ask it -------------------------------------------------------------------------------

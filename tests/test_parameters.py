@@ -247,3 +247,19 @@ def test_parameters_are_those_of_the_design():
         },
         "4_audit_report": {"run_id", "verify", "ledger_url", "output_dir"},
     }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://ana:hush1@db.test/x",
+        "postgresql+psycopg://ana:hu@sh1@db.test/x",
+        "postgresql+psycopg://db.test/x?user=ana&password=hush1",
+    ],
+)
+def test_a_ledger_url_with_a_password_is_refused(url):
+    """Parameters are saved in notebooks; the sentence says where it belongs, and repeats nothing of it."""
+    with pytest.raises(ParameterError, match="TOOLKIT_LEDGER_URL") as caught:
+        read("ledger_url", url)
+    assert "sh1" not in str(caught.value)
+    assert read("ledger_url", "postgresql://ana@db.test/x?sslmode=require").startswith("postgresql")

@@ -64,7 +64,7 @@ ALLOWED = {
     "snapshots": CORE | {"inputs"},
     "artefacts": {"contacts"},
     "plan_file": CORE | {"artefacts"},
-    "ledger": CORE,
+    "ledger": CORE | {"artefacts"},
     "pacing": {"errors"},
     "transport": set(),
     "client": CORE | {"pacing", "transport"},

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 import requests
 from browser import lacking
-from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, files_with, free_port
+from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, files_with
+from servers import free_port
 
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers

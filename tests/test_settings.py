@@ -76,3 +76,10 @@ def test_settings_are_a_value():
     """Settings cannot be changed after they were read."""
     with pytest.raises(AttributeError):
         load_settings(FULL).secret_key = "other"
+
+
+def test_the_secrets_are_what_must_stay_in_no_file():
+    """Key, token and the ledger's password; one that is the database's name too is found everywhere."""
+    assert load_settings(FULL).secrets == ("sk_secret", "sk_shop", "hunter2")
+    common = load_settings({"TOOLKIT_LEDGER_URL": "postgresql://postgres:postgres@127.0.0.1/postgres"})
+    assert common.secrets == ("", "")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -162,6 +163,11 @@ class Notes:
         self.told.append(("end_write", args, named))
         return frozenset(named["due"])
 
+    @contextmanager
+    def holding(self, shop_id):
+        self.told.append(("holding", (shop_id,), {}))
+        yield
+
     def save_run(self, run):
         self.runs[run.run_id] = run
 
@@ -303,7 +309,7 @@ def test_everything_is_noted_before_it_leaves():
     deliver([word(1, "vip"), word(2, "old", member=False)], store, notes)
     write, post = ["start_write", "PATCH", "end_write"], ["start_event", "POST", "end_event"]
     named = [name for name in notes.names() if name not in {"GET", "check_lock"}]
-    assert named[:10] == ["lock_shop", "save_state", "release_held", "close_calls", *write, *write]
+    assert named[:10] == ["holding", "save_state", "release_held", "close_calls", *write, *write]
     assert Counter(named[10:16]) == Counter([*post, *post])
     assert named[16:] == ["save_results"]
     assert all(named["tries"] == 1 for name, _args, named in order if name in {"end_write", "end_event"})

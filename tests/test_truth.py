@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import ARCHIVE, RunNotebook, read_packed_lines
+from conftest import ARCHIVE, DATABASES, RunNotebook, read_packed_lines
 
 import toolkit
 from toolkit.sandbox import Sandbox
@@ -32,9 +32,8 @@ def writes(journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in journal if entry["method"] != "GET"]
 
 
-def sync_round(sandbox: Sandbox, round_name: str, ledger: Path | str) -> toolkit.Run:
-    """Do what the sync notebook does, at a pace no shop would allow; *ledger* is a file or a URL."""
-    ledger_url = ledger if isinstance(ledger, str) else f"sqlite:///{ledger}"
+def sync_round(sandbox: Sandbox, round_name: str, ledger_url: str) -> toolkit.Run:
+    """Do what the sync notebook does, at a pace no shop would allow."""
     with (
         toolkit.PostscriptClient(sandbox.base_url, KEY, requests_per_second=2000) as postscript,
         toolkit.Ledger(ledger_url) as opened,
@@ -49,21 +48,21 @@ def sync_round(sandbox: Sandbox, round_name: str, ledger: Path | str) -> toolkit
         return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=opened, dry_run=False)
 
 
-def test_both_rounds_reach_the_truth_and_a_repeat_writes_nothing(truth, tmp_path):
+@pytest.mark.parametrize("ledger_url", DATABASES, indirect=True)
+def test_both_rounds_reach_the_truth_and_a_repeat_writes_nothing(truth, ledger_url):
     """Lists and custom events are exactly the truth's; the same archive again sends no write."""
-    ledger = tmp_path / "ledger.db"
     with Sandbox(read_packed_lines("subscribers"), rate=100_000) as sandbox:
-        sync_round(sandbox, "round-1", ledger)
+        sync_round(sandbox, "round-1", ledger_url)
         assert audiences_of(sandbox) == wanted(truth, "round-1")
         assert len(sandbox.custom_events) == truth["round-1"]["transitions"]
 
         before = len(sandbox.journal)
-        again = sync_round(sandbox, "round-1", ledger)
+        again = sync_round(sandbox, "round-1", ledger_url)
         assert writes(sandbox.journal[before:]) == []
         assert again.record.status == "completed"
 
         sandbox.add_subscribers(read_packed_lines("late_subscribers"))
-        sync_round(sandbox, "round-2", ledger)
+        sync_round(sandbox, "round-2", ledger_url)
         assert audiences_of(sandbox) == wanted(truth, "round-2")
         posted = len(sandbox.custom_events) - truth["round-1"]["transitions"]
         assert posted == truth["round-2"]["transitions"]

@@ -388,9 +388,20 @@ def test_refusals(ledger, store, tmp_path):
     run = deliver(MIXED, store, ledger)
     with pytest.raises(ParameterError, match=r"Acme Socks \(shop_1\).*Other Socks \(shop_2\)"):
         undo_run(ledger, run.record.run_id, store, shop=OTHER_SHOP)
+    ledger.lock_shop(SHOP.shop_id)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as another, pytest.raises(ShopLockedError):
         undo(another, run, store)
     assert store.lists() == AFTER
+
+
+def test_a_live_call_lets_go_of_the_shop(ledger, store, tmp_path):
+    """After a sync and an undo have returned, another process may write while this one lives on."""
+    run = deliver(MIXED, store, ledger)
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as another:
+        another.lock_shop(SHOP.shop_id)
+        another.close()
+        undo(ledger, run, store)
+        another.lock_shop(SHOP.shop_id)
 
 
 def test_nothing_is_undone_while_it_is_not_known_what_there_is(ledger, store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -54,13 +55,37 @@ def as_it_was(text: str) -> str:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside *path*, then move into place, so that no reader meets half a file."""
+    """Write beside *path*, then move into place, so that no reader meets half a file.
+
+    A new file is this user's alone; one that is replaced keeps its mode.
+    """
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
+        make_private(temporary, like=path)
         write(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_private(path: Path, *, like: Path | None = None) -> None:
+    """Make an empty file that only this user reads, or who may read *like*; one that exists stays."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    if like is not None and like.exists():
+        about = like.stat()
+        path.chmod(about.st_mode & 0o666)
+        with suppress(OSError):  # only an administrator gives a file away
+            os.chown(path, about.st_uid, about.st_gid)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, for this user alone; one that exists stays as it is."""
+    for place in (*reversed(folder.parents), folder):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
 
 
 def blocked_by(folder: Path) -> Path | None:

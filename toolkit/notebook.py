@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from IPython import get_ipython
 
-from .artefacts import blocked_by, csv_text, masked, write_whole
+from .artefacts import blocked_by, csv_text, make_folder, masked, write_whole
 from .client import PostscriptClient
 from .contacts import REGIONS, mask_all, mask_text
 from .errors import InputError, InputPathError, ParameterError, ToolkitError, UnknownRunError
@@ -294,7 +294,7 @@ class Job:
         }
 
     def _place(self, name: str) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         return self.folder / name
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from .contacts import check_region
 from .errors import ParameterError
+from .settings import read_address
 
 Reader = Callable[[str, Any], Any]
 
@@ -77,6 +78,16 @@ def _region(name: str, value: Any) -> str:
     return check_region(_text(name, value))
 
 
+def _ledger_url(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if read_address(text).passwords:
+        raise ParameterError(
+            f"{name} holds a password, and parameters are saved in the notebook. Put the whole URL into the "
+            f"environment variable TOOLKIT_LEDGER_URL, and leave {name} empty."
+        )
+    return text
+
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "custom_events": ("transitions", "none"),
     "held_changes": ("keep", "apply", "discard"),
@@ -98,7 +109,7 @@ _READERS: Mapping[str, Reader] = {
     "warn_unusable_share": _number(0, 1),
     "max_unusable_share": _number(0, 1),
     "corrections_path": _text,
-    "ledger_url": _text,
+    "ledger_url": _ledger_url,
     "run_id": _text,
     "verify": _flag,
     "look_up": _flag,

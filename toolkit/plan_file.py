@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from . import wire
-from .artefacts import csv_text, masked, write_whole
+from .artefacts import csv_text, make_folder, masked, write_whole
 from .contacts import check_contacts
 from .errors import FileFormatError, InputPathError, ParameterError
 from .memberships import MEMBERSHIP_COLUMNS, PAYLOAD_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, Folded, State
@@ -182,7 +182,7 @@ def save_plan(
         "planned_calls": plan.planned_calls,
         "sha256": {name: _digest(data) for name, data in members.items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, lambda temporary: _write_zip(temporary, about, members))
     return path
 
@@ -257,7 +257,6 @@ def _digest(data: bytes) -> str:
 
 
 def _write_zip(path: Path, about: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    path.touch(mode=0o600)  # before anything is in it
     listed = json.dumps(about, indent=2).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in {_ABOUT: listed, **members}.items():

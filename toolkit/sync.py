@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 from uuid import uuid4
 
 import pandas as pd
@@ -24,12 +27,13 @@ from .statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 EVENT_STATES = {"sent": "posted", "unknown": "unknown", "refused": "refused", "obsolete": "obsolete"}
 """State of a custom event → how the summary counts it."""
+P = ParamSpec("P")
 
 
 class Book(Journal, Protocol):
     """The ledger that sync() writes into."""
 
-    def lock_shop(self, shop_id: str) -> None:
+    def holding(self, shop_id: str) -> AbstractContextManager[None]:
         """Keep the shop for this run alone."""
 
     def save_run(self, run: RunRecord) -> None:
@@ -109,6 +113,21 @@ class Run:
             )
 
 
+def holding_the_shop(call: Callable[P, Run]) -> Callable[P, Run]:
+    """Keep the shop while a live call lasts; its arguments name ``shop``, ``ledger`` and ``dry_run``."""
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def held(*args: P.args, **named: P.kwargs) -> Run:
+        given = signature.bind(*args, **named).arguments
+        is_live = not given.get("dry_run", True)
+        with given["ledger"].holding(given["shop"].shop_id) if is_live else nullcontext():
+            return call(*args, **named)
+
+    return held
+
+
+@holding_the_shop
 def sync(
     plan: Plan,
     folded: Folded | None,
@@ -137,7 +156,7 @@ def sync(
     plan, folded
         What to do, and the events it comes from; None when it comes from none, as an undo does.
     shop, postscript, ledger
-        Where to, through what, and where it is remembered. A live run keeps the shop for itself.
+        Where to, through what, and where it is remembered. A live run keeps the shop until it returns.
     dry_run
         True sends no write and remembers no membership.
     canary
@@ -170,8 +189,6 @@ def sync(
     ReconciliationError
         The totals do not add up: a fault of the toolkit.
     """
-    if not dry_run:
-        ledger.lock_shop(shop.shop_id)
     started, clock = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
     outcomes = Outcomes(

@@ -17,7 +17,7 @@ from .mirror import Mirror
 from .opposites import Written, opposite_wishes, read_writes
 from .plan import Plan, match_people, subscribers_table
 from .runs import RunRecord, Transition
-from .sync import Book, Run, sync
+from .sync import Book, Run, holding_the_shop, sync
 from .wishes import plan_wishes
 
 UNDO_NOTE = "Custom events that the run posted, and texts that they started, cannot be unsent."
@@ -109,6 +109,7 @@ def plan_undo(
     return replace(planned, changes=planned.changes.replace({"reason_code": _REASONS}))
 
 
+@holding_the_shop
 def undo_run(
     ledger: Memory,
     run_id: str,
@@ -162,8 +163,6 @@ def undo_run(
             f"Run {record.run_id} wrote to the shop {record.shop_name} ({record.shop_id}); this key belongs "
             f"to {shop.name} ({shop.shop_id}). Use that shop's key."
         )
-    if not dry_run:
-        ledger.lock_shop(shop.shop_id)
     writes = read_writes(ledger.load_calls(record.run_id))
     planned = plan_undo(
         ledger,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from toolkit.artefacts import make_folder
 from toolkit.errors import InputError
 from toolkit.settings import load_settings
 
@@ -30,7 +31,7 @@ def run(options: Options) -> ExitCode:
     """Run a notebook, say how it ended, alert whom it concerns; return the exit code."""
     settings = load_settings()
     started = datetime.now(UTC)
-    forms = forms_of([settings.secret_key, settings.shop_token])
+    forms = forms_of(settings.secrets)
     try:
         order = prepare(options, started, settings.secret_key)
     except InputError as problem:
@@ -76,7 +77,7 @@ def _compare(order: Order, code: ExitCode, summary: Mapping[str, Any], size_chan
         members = {**dict.fromkeys(known, 0), **members}
     now = Standing(status=code.status, members=members)
     try:
-        order.standing.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(order.standing.parent)
         replace(now, members={**known, **members}).write(order.standing)
     except OSError as error:
         _tell(f"{order.standing} cannot be written ({type(error).__name__}): no recovery will be told.")
@@ -111,7 +112,7 @@ def _hide_leaks(paths: Iterable[Path], forms: Sequence[bytes]) -> str:
             continue
         if done:
             told.append(
-                f"{path} held the secret key or the shop token: {done}. Make a new key in Postscript."
+                f"{path} held the secret key, the shop token or the ledger's password: {done}. Replace it."
             )
         elif path.suffix == ".ipynb" and (cells := cells_with_contacts(path)):
             _tell(f"Warning: {path} shows contacts in clear text, in cell {', '.join(map(str, cells))}.")

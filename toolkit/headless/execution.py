@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from toolkit.artefacts import make_folder
+
 from .orders import Order
 
 _KERNEL_END_SECONDS = 60
@@ -82,8 +84,8 @@ def execute(order: Order, timeout: int | None) -> tuple[BaseException | None, bo
     error: BaseException | None = None
     with canceling.listening():
         try:
-            order.output.parent.mkdir(parents=True, exist_ok=True)
-            order.output.touch(exist_ok=False)
+            make_folder(order.output.parent)
+            order.output.touch(mode=0o600, exist_ok=False)
             papermill.execute_notebook(
                 source,
                 output,

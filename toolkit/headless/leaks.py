@@ -105,7 +105,6 @@ def _columns_hold(path: Path, forms: Sequence[bytes]) -> bool:
 
 
 def _rewrite(path: Path, target: Path, forms: Sequence[bytes]) -> None:
-    target.touch(mode=path.stat().st_mode & 0o777)
     overlap, kept = len(forms[0]) - 1, b""
     with path.open("rb") as file, target.open("wb") as written:
         while read := file.read(PIECE):

@@ -5,11 +5,11 @@ SQLite in WAL mode by default, so that it can be read while a scheduled run writ
 
 from __future__ import annotations
 
-from .database import file_of
 from .held import HeldWords
 from .history import History
 from .journal import Journal
 from .mirrors import Mirrors
+from .opening import file_of
 from .reached import Reached
 from .schema import metadata, transitions
 from .traces import Traces

@@ -11,7 +11,7 @@ from toolkit.mirror import Mirror, Reading
 from toolkit.plan import SUBSCRIBER_COLUMNS
 
 from .database import Database, now, upsert
-from .frames import ROWS_AT_ONCE, insert, read_frame, records
+from .frames import ROWS_AT_ONCE, read_frame, records
 from .schema import asked, doubted, mirrors, subscribers
 
 
@@ -59,6 +59,9 @@ class Mirrors(Database):
         mine = subscribers.c.shop_id == shop_id
         contacts_of = sa.select(asked.c.contact).where(asked.c.shop_id == shop_id)
         with self._writing() as connection:
+            if connection.dialect.name == "postgresql":
+                # One at a time, as SQLite has it: two that write the same rows would wait for each other.
+                connection.exec_driver_sql("LOCK TABLE subscribers IN SHARE ROW EXCLUSIVE MODE")
             if reading.replaces:
                 connection.execute(sa.delete(subscribers).where(mine))
             for ids in _some(reading.gone):
@@ -69,7 +72,7 @@ class Mirrors(Database):
                 connection.execute(sa.delete(asked).where(asked.c.shop_id == shop_id))
             known = frozenset(connection.scalars(contacts_of))
             for contacts in _some(sorted(mirror.asked - known)):
-                insert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
+                upsert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
             in_doubt = frozenset(
                 connection.scalars(sa.select(doubted.c.contact).where(doubted.c.shop_id == shop_id))
             )
