@@ -14,7 +14,7 @@ FAILED_ONCE: dict[int, str] = {}
 
 @pytest.mark.parametrize("first", SEEDS[::10])
 def test_what_must_hold_holds(first):
-    """Whatever answers, people and machines do, the shop comes to what Segment says; nothing is sent twice."""
+    """Whatever goes wrong, the shop comes to what Segment says, and nothing is sent twice."""
     wrong = {seed: found for seed in range(first, first + 10) if (found := play(seed).violations)}
     assert not wrong, f"python -m tests.simulation --seed {min(wrong)}"
 
