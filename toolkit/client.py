@@ -258,6 +258,8 @@ def _asked_pause(headers: Mapping[str, str]) -> float:
 
 
 def _is_worth_repeating(error: BaseException, request: wire.Request) -> bool:
+    if not request.repeatable and wire.may_be_applied(error):
+        return False
     if isinstance(error, RateLimitError):
         return True
     if isinstance(error, UnreachableError):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from .errors import RejectedError, ServerError
+from .errors import LostAnswerError, PostscriptError, RejectedError, ServerError
 
 AUDIENCES_PROPERTY = "Segment Audiences"
 ENTERED = "Segment_Audience_Entered"
@@ -233,6 +233,16 @@ def is_gone(error: Exception) -> bool:
     Only Postscript itself can know: a gateway's page with the same status code says nothing of a subscriber.
     """
     return isinstance(error, RejectedError) and error.from_postscript and error.status_code in {400, 404}
+
+
+def may_be_applied(error: BaseException) -> bool:
+    """Tell whether a request that was answered with this error may have been carried out all the same.
+
+    A refusal by Postscript itself, as JSON, says that it was not. A gateway's page says nothing of that.
+    """
+    if not isinstance(error, PostscriptError) or error.status_code is None:
+        return isinstance(error, LostAnswerError)
+    return isinstance(error, LostAnswerError) or not error.from_postscript
 
 
 def _is_record(row: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from toolkit import wire
 from toolkit.errors import InvalidAuthenticationError, LostAnswerError, PostscriptError, RejectedError
 from toolkit.lookup import WORKERS
 from toolkit.plan import Plan
@@ -124,21 +125,21 @@ class Outcomes:
         rows: Iterable[int],
         error: PostscriptError,
         *,
-        stops_when_refused: bool = False,
+        is_event: bool = False,
     ) -> None:
         """Say that these rows failed, and stop when everything else would fail too.
 
-        Refusals count towards that only when asked to: what is refused today is refused again in the next
-        run, which would never get beyond it.
+        Refusals count towards that only for custom events: a write that is refused today is refused again in
+        the next run, which would never get beyond it.
         """
-        if isinstance(error, LostAnswerError):
+        if isinstance(error, LostAnswerError) or (is_event and wire.may_be_applied(error)):
             self.tell(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
         elif isinstance(error, RejectedError):
             self.tell(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
         else:
             self.tell(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
         if not isinstance(error, LostAnswerError | RejectedError) or (
-            stops_when_refused and isinstance(error, RejectedError)
+            is_event and isinstance(error, RejectedError)
         ):
             with self._lock:
                 self._failed.add(subscriber_id)

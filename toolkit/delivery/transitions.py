@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit import wire
-from toolkit.errors import LostAnswerError, PostscriptError, RejectedError, ServerError
+from toolkit.errors import PostscriptError, RejectedError, ServerError
 from toolkit.lookup import Postscript
 from toolkit.runs import Transition
 
@@ -187,7 +187,9 @@ class Poster:
             self._finish(transition, "EVENT_ALREADY_SENT")
             return True
         except PostscriptError as error:
-            state = {LostAnswerError: "unknown", RejectedError: "refused"}.get(type(error), "due")
+            # Whatever a gateway's page says: it may have been carried out, and repeating could text twice.
+            refused = "refused" if isinstance(error, RejectedError) else "due"
+            state = "unknown" if wire.may_be_applied(error) else refused
             self._journal.end_event(
                 call,
                 transition,
@@ -201,7 +203,7 @@ class Poster:
             if index is None:
                 self._outcomes.leave_unresolved()
             # A refused one is closed, so that stopping does not hold the next run back.
-            self._outcomes.fail(transition.subscriber_id, rows, error, stops_when_refused=True)
+            self._outcomes.fail(transition.subscriber_id, rows, error, is_event=True)
             return state != "due"
         self._journal.end_event(
             call, transition, state="sent", outcome="ok", status_code=answer.status_code, tries=answer.tries
