@@ -263,8 +263,9 @@ def test_a_path_is_never_data_at_length(tmp_path_factory, above, names):
 
 def test_the_folder_of_temporary_files_is_no_data_either(tmp_path, monkeypatch):
     """An archive that is cut on disk is cut in a folder that may be called anything."""
-    (tmp_path / "status=x'[1]").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "status=x'[1]"))
+    folder = tmp_path / "it's[1]" / "status=malformed"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     path = write(tmp_path / "e.jsonl", lines(1, 2, 3) + b"\xef\xbb\xbf")
     frame = pd.concat(read_events(path).payloads_by_person(part_bytes=100))
     assert sorted(ids(frame)) == ["m1", "m2", "m3"]
