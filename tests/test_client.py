@@ -65,7 +65,7 @@ def answer(status=200, body='{"ok": true}', kind="application/json", **headers):
 
     def act(handler):
         content = body if isinstance(body, bytes) else body.encode()
-        handler.send_response(status)
+        handler.send_response_only(status)  # no Date but the given one
         for name, value in {"Content_Type": kind, "Content_Length": len(content), **headers}.items():
             handler.send_header(name.replace("_", "-"), str(value))
         handler.end_headers()
