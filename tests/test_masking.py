@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from toolkit.artefacts import as_it_was, csv_text, masked, without_formula
 from toolkit.contacts import mask_all, mask_table, mask_text
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
+from toolkit.notebook import show_masked
 from toolkit.report import bar_chart, styled_table
 
 EMAIL, DIGITS = "dana.lee+vip@mail.test", "4155550123"
@@ -141,6 +144,19 @@ def test_an_error_shows_no_contact(kind):
         assert "dana" not in text
         assert DIGITS not in text
         assert "does not exist" in text
+
+
+@pytest.mark.parametrize("error", ["KeyError", "ValueError", "toolkit.errors.ParameterError"])
+def test_the_traceback_of_any_error_is_masked(error, capsys, tmp_path):
+    """In a notebook another's error, which may quote data, shows no contact either."""
+    config = Config({"HistoryManager": {"enabled": False}})
+    shell = InteractiveShell(config=config, ipython_dir=str(tmp_path))
+    shell.set_custom_exc((Exception,), show_masked)
+    done = shell.run_cell(f"import toolkit.errors\nraise {error}('no ' + 'Dana'.lower() + '@mail.test')")
+    shown = capsys.readouterr().out
+    assert done.error_in_exec is not None
+    assert "d•••@mail.test" in shown
+    assert "dana@" not in shown
 
 
 # --- formulas ---------------------------------------------------------------------------------------------

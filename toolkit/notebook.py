@@ -368,7 +368,19 @@ def _watch(job: Job) -> None:
         earlier[0].close()
         shell.events.unregister("post_run_cell", earlier[1])
     shell._toolkit_job = (job, after_cell)
+    shell.set_custom_exc((Exception,), show_masked)
     shell.events.register("post_run_cell", after_cell)
+
+
+def show_masked(shell: Any, kind: type, error: Exception, frames: Any, tb_offset: Any = None) -> list[str]:
+    """Show an error as IPython does, contacts masked: another's message may quote data."""
+    if (render := getattr(error, "_render_traceback_", None)) is not None:
+        lines = render()
+    else:
+        lines = shell.InteractiveTB.structured_traceback(kind, error, frames, tb_offset=tb_offset)
+    shown: list[str] = mask_all(lines)
+    shell._showtraceback(kind, mask_text(str(error)), shown)
+    return shown
 
 
 def _without_nan(value: Any) -> Any:
