@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from stores import SHOP, Store, deliver, word
+from stores import SHOP, Store, deliver, email, phone, word
 
 from toolkit.audit import RUNS_SHOWN, audit
+from toolkit.contacts import check_contacts
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,
@@ -20,6 +21,7 @@ from toolkit.errors import (
 )
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table
 from toolkit.plan import CHANGE_COLUMNS
+from toolkit.reading import read_subscribers
 from toolkit.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, RunRecord
 from toolkit.statuses import get_meaning
 from toolkit.timeline.steps import outcome_steps
@@ -330,3 +332,15 @@ def test_the_first_run_has_none_before(ledger, store):
     assert audit(ledger).summary()["previous_run_id"] == ""
     deliver(EVENTS, store, ledger, dry_run=True)
     assert audit(ledger).previous is None
+
+
+def test_who_is_gone_leaves_the_mirror(ledger, store):
+    """An audit that reads everybody takes out of the mirror who is not there any more."""
+    deliver([word(1, "vip")], store, ledger)
+    found = read_subscribers(check_contacts(ledger.load_state(SHOP.shop_id).people), store, complete=True)
+    ledger.save_mirror(SHOP.shop_id, found)
+    del store.people["s_1"]
+    audit(ledger, postscript=store)
+    mirror = ledger.load_mirror(SHOP.shop_id)
+    assert "s_1" not in {*mirror.subscribers["subscriber_id"]}
+    assert mirror.doubted == {phone(1)[1:], email(1)}

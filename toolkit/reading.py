@@ -247,9 +247,11 @@ class _Reader:
         pages = first.total or 1
         size = len(first.rows) if pages > 1 else 0
         lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * max(size, 1))
-        estimates = {"listing": pages + 3 if pages > 1 else 2, "lookups": 2 + lookups}
+        estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
+        # A shop that ignores filters is left alone, also where its list is cheaper.
+        asking = calibrate(self.postscript, first.rows) if pages > 1 else wire.Asking()
         if not complete and first.total is not None and estimates["lookups"] < estimates["listing"]:
-            return self._by_lookups(first, size, estimates)
+            return self._by_lookups(first, asking, size, estimates)
         return self._by_listing(first, estimates, complete=complete)
 
     def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> Reading:
@@ -296,8 +298,7 @@ class _Reader:
             self._follow_up(rows)
         return scanned.is_whole
 
-    def _by_lookups(self, first: Page, size: int, estimates: dict[str, int]) -> Reading:
-        asking = calibrate(self.postscript, first.rows)
+    def _by_lookups(self, first: Page, asking: wire.Asking, size: int, estimates: dict[str, int]) -> Reading:
         found = look_up(self.contacts, self.postscript, asking=asking, sample=first.rows)
         return self._read_anew(
             subscribers_table(found.rows, trait_keys=self.trait_keys),
@@ -344,7 +345,7 @@ class _Reader:
     def _cost_anew(self, size: int) -> dict[str, int]:
         """Predict the calls for reading anew what the mirror has."""
         if self.before.is_complete:
-            return {"listing": 3 + ceil(len(self.before.subscribers) / max(size, 1))}
+            return {"listing": 4 + ceil(len(self.before.subscribers) / max(size, 1))}
         return {"lookups": 2 + self._cost_of_lookups(self.contacts, size=size)}
 
     def _cost_of_lookups(
