@@ -257,7 +257,7 @@ def test_an_undo_is_called_one(ledger, store):
     assert traced["kind"].tolist() == ["sync", "undo"]
     steps = outcome_steps(traced)
     assert steps["source"].str.partition(" ")[0].tolist() == ["Sync", "Undo"]
-    assert steps["meaning"].iat[1] == get_meaning("EXITED", "undo") != get_meaning("EXITED")
+    assert steps["meaning"].iat[1] == get_meaning("UNDO_REMOVED")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from stores import (
     SECOND,
@@ -138,7 +140,8 @@ def test_two_moves_and_the_way_back(begun, store):
     assert ends(run.changes) == {("s_1", "vip"): MOVED, ("s_3", "vip"): ("added", "ENTERED")}
     assert store.lists() == {"s_1": [], "s_2": [], "s_3": ["vip"]}
     back = sync_again([moves(1, at="2025-03-07T10:00:00Z")], store, begun)
-    assert ends(back.changes) == {("s_3", "vip"): MOVED, ("s_1", "vip"): ("added", "ENTERED")}
+    assert ends(back.changes) == {("s_3", "vip"): MOVED, ("s_1", "vip"): ("added", "EVENT_ALREADY_SENT")}
+    assert Counter(store.posted)["s_1", "vip", "Entered"] == 1
     assert left(begun) == ["s_1"]
 
 

@@ -584,6 +584,17 @@ def test_custom_events_of_a_dry_run(wanted, said):
     assert f"{3 if said else 'None'} would be posted" in text
 
 
+def test_whatever_put_an_audience_on_a_list_counts_there():
+    """An undo puts back, and an addition whose event was sent before is one as well."""
+    mine = totals(
+        ("change", "vip", "added", "UNDO_ADDED", 2),
+        ("change", "vip", "added", "EVENT_ALREADY_SENT", 3),
+        ("change", "vip", "removed", "EVENT_ALREADY_SENT", 9),
+    )
+    before = Previous(record=RECORD, totals=totals(), to_look_at=EMPTY.changes)
+    assert sizes_beside(replace(EMPTY, totals=mine, previous=before))["now"].tolist() == [5]
+
+
 def test_members_beside_those_of_the_run_before():
     """Members on the list: entered or already in; an audience of one run only counts none in the other."""
     assert sizes_beside(FULL).to_numpy().tolist() == [[ATTACK, 10, 0], ["gone", 0, 3], ["vip", 900, 57]]
@@ -612,7 +623,7 @@ def test_what_was_not_chosen_is_not_shown():
     ],
 )
 def test_what_a_run_carried_out_is_named(facts, banner, sentence):
-    """In the banner, and in the reasons of its rows: an undo removes people who are still in the audience."""
+    """In the banner, in the history, and in the reasons of its rows: a repair comes from no event."""
     removed = change(status="removed", reason="EXITED", operation="remove", member=False)
     record = replace(RECORD, facts=facts)
     past = history((datetime(2026, 3, 1), "live", "completed", 0, 0)).assign(kind=record.kind)
@@ -622,7 +633,7 @@ def test_what_a_run_carried_out_is_named(facts, banner, sentence):
     assert f"run_0 {shown} completed" in text
     assert banner in text
     assert sentence in text
-    assert ("The run that is undone added it" in text) is (record.kind == "undo")
+    assert ("nothing says that it should be" in text) is (record.kind == "repair")
 
 
 def test_obsolete_custom_events_are_explained():

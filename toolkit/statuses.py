@@ -317,9 +317,6 @@ def get_reason(code: str) -> Reason:
 
 
 _MEANINGS = {
-    ("undo", "ENTERED"): "The run that is undone removed it, and it was still gone.",
-    ("undo", "EXITED"): "The run that is undone added it, and it was still on the subscriber's list.",
-    ("undo", "TRAIT_NEW_VALUE"): "The run that is undone set it, and it still had that value.",
     ("repair", "ENTERED"): "In the audience, and it was missing on the subscriber's list.",
     ("repair", "EXITED"): "On the subscriber's list, and nothing says that it should be.",
 }
@@ -327,7 +324,7 @@ _MEANINGS = {
 
 
 def get_meaning(code: str, kind: str = "sync") -> str:
-    """Return what a reason means in a run of that kind: an undo removes people who are in the audience."""
+    """Return what a reason means in a run of that kind: a repair comes from no event."""
     return _MEANINGS.get((kind, code)) or get_reason(code).meaning
 
 

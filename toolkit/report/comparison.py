@@ -13,7 +13,7 @@ from toolkit.runs import Audit, RunRecord, sum_statuses
 from .rows import clipped, key_list
 from .words import in_words
 
-_LISTED = ("ENTERED", "ALREADY_IN")
+_LISTED = ("ENTERED", "ALREADY_IN", "EVENT_ALREADY_SENT", "UNDO_ADDED")
 """Reasons of a membership that stands on the subscriber's list after the run, or after a dry run would."""
 _DONE = ("added", "would_add", "unchanged")
 

@@ -26,7 +26,7 @@ def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
     frame
         Columns ``status`` and ``reason_code``; ``count`` too where its rows are totals already.
     kind
-        What the run carried out, `RunRecord.kind`: an undo has reasons of its own.
+        What the run carried out, `RunRecord.kind`: a repair has reasons of its own.
 
     Returns
     -------
