@@ -75,8 +75,8 @@ class Desk:
         self.process.watch(ledger)
 
         def lose_lock() -> None:
-            while ledger._held:
-                ledger._held.pop().close()
+            for hold in ledger._held.values():
+                hold.lock.release()
 
         self.process.lose_lock = lose_lock
         return ledger
