@@ -122,6 +122,7 @@ class Desk:
             custom_events=options.custom_events,
             max_removal_share=options.max_removal_share,
             sync_mode=options.sync_mode,
+            reached=ledger.load_reached(shop.shop_id),
         )
         left_over = len(ledger.load_open_transitions(shop.shop_id))
         outcome.facts |= {"left_over": left_over, "plan": plan}
@@ -175,7 +176,13 @@ class Desk:
                 folded, contacts, reading = self._read(
                     events, Options(dry_run=True), outcome, postscript, ledger, shop
                 )
-                plan = toolkit.plan(folded.state, contacts, reading.subscribers, max_removal_share=1.0)
+                plan = toolkit.plan(
+                    folded.state,
+                    contacts,
+                    reading.subscribers,
+                    max_removal_share=1.0,
+                    reached=ledger.load_reached(shop.shop_id),
+                )
                 toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
 
         return self.guarded(work)
@@ -194,7 +201,13 @@ class Desk:
                 remembered = ledger.load_state(shop.shop_id)
                 ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
                 outcome.run = toolkit.sync(
-                    ready.plan, ready.folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+                    ready.plan,
+                    ready.folded,
+                    shop=shop,
+                    postscript=postscript,
+                    ledger=ledger,
+                    dry_run=False,
+                    kind="saved_plan",
                 )
                 outcome.is_taken = True
 

@@ -281,6 +281,10 @@ class History:
                 self.memory.take(events, number)
             self.window = max(self.window, len(self.segment.events) if until is None else until)
             if outcome.run is not None:
+                # What leaves a subscriber with a contact that moved is not announced, by design.
+                moved = outcome.run.changes[outcome.run.changes["reason_code"] == "CONTACT_MOVED"]
+                moved = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
+                self.account.muddied |= {(self._own_id(who), key) for who, key in moved}
                 self.runs.append((number, outcome.run.record.run_id))
         else:
             self._shadow(events, number)
