@@ -208,7 +208,7 @@ def test_the_history_of_a_shop(ledger, store):
 
 def lists_only(request):
     if request.method == "POST":
-        raise InvalidAuthenticationError("401", status_code=401)
+        raise InvalidAuthenticationError("401", status_code=401, from_postscript=True)
 
 
 def lose_a_write(request):
