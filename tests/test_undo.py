@@ -307,7 +307,7 @@ def test_events_that_were_still_due_are_not_posted_any_more(ledger, store):
 
     def throttle(request):
         if request.method == "POST":
-            raise RateLimitError("429", status_code=429)
+            raise RateLimitError("429", status_code=429, from_postscript=True)
 
     store.fault = throttle
     run = deliver(MIXED, store, ledger)

@@ -83,7 +83,152 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return bool(missed)
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="a write's custom events are not in the ledger before it leaves",
+        file="delivery/writes.py",
+        old="            due=told,\n",
+        new="            due=(),\n",
+    ),
+    Mutant(
+        name="what was under way when the process died is posted again",
+        file="delivery/transitions.py",
+        old='if transition.state == "posting":',
+        new="if False:",
+    ),
+    Mutant(
+        name="what is left over is not compared with the list",
+        file="delivery/transitions.py",
+        old="found = None if listed is None else find_due(chain, is_in=key in listed)",
+        new="found = chain[-1]",
+    ),
+    Mutant(
+        name="a custom event is posted whoever claimed it",
+        file="ledger/journal.py",
+        old="mine = (transitions.c.external_id == transition.external_id) & transitions.c.state.in_(_OPEN)",
+        new="mine = transitions.c.external_id == transition.external_id",
+    ),
+    Mutant(
+        name="what was sent is planned again",
+        file="ledger/journal.py",
+        old='if row["external_id"] not in done]',
+        new="if True]",
+    ),
+    Mutant(
+        name="a custom event may repeat the last one",
+        file="ledger/journal.py",
+        old='state = "obsolete" if _is_repeat(connection, transition) else "posting"',
+        new='state = "posting"',
+    ),
+    Mutant(
+        name="a custom event whose answer was lost is repeated",
+        file="wire.py",
+        old="        repeatable=False,\n",
+        new="        repeatable=True,\n",
+    ),
+    Mutant(
+        name="the shop's lock is not checked",
+        file="ledger/database.py",
+        old="        if not is_ours:\n",
+        new="        if False:\n",
+    ),
+    Mutant(
+        name="a phone that moved leaves its earlier subscriber in the cache",
+        file="mirror.py",
+        old="before[~(again | moved)]",
+        new="before[~again]",
+    ),
+    Mutant(
+        name="changes are read from too late on",
+        file="reading.py",
+        old="newest - OVERLAP, self.before.page_size",
+        new="newest + OVERLAP, self.before.page_size",
+    ),
+    Mutant(
+        name="the oldest event decides",
+        file="memberships.py",
+        old='everything.drop_duplicates(["person", key], keep="last")',
+        new='everything.drop_duplicates(["person", key], keep="first")',
+    ),
+    Mutant(
+        name="the oldest contact counts",
+        file="memberships.py",
+        old='return everything.drop_duplicates("person", keep="last")',
+        new='return everything.drop_duplicates("person", keep="first")',
+    ),
+    Mutant(
+        name="of two people of one subscriber the older event decides",
+        file="plan/deciding.py",
+        old='duplicated(keep="last")',
+        new='duplicated(keep="first")',
+    ),
+    Mutant(
+        name="a list that is read again loses its other keys",
+        file="delivery/writes.py",
+        old="kept = [key for key in listed if key not in remove]",
+        new="kept: list[str] = []",
+    ),
+    Mutant(
+        name="a gateway's page means that a subscriber is gone",
+        file="wire.py",
+        old="error.from_postscript and error.status_code in {400, 404}",
+        new="error.status_code in {400, 404}",
+    ),
+    Mutant(
+        name="a live run does not remember what it was asked for",
+        file="sync.py",
+        old="                ledger.save_state(shop.shop_id, run_id, folded.state)\n",
+        new="",
+    ),
+    Mutant(
+        name="what the limit on removals stops is forgotten",
+        file="sync.py",
+        old="                ledger.hold(shop.shop_id, run_id, folded.state, cause=cause)\n",
+        new="                ledger.release_held(shop.shop_id, folded.state)\n",
+    ),
+    Mutant(
+        name="a re-entry has the id of the first entry",
+        file="delivery/transitions.py",
+        old='"in" if entered else "out", when]',
+        new='"in" if entered else "out"]',
+    ),
+    Mutant(
+        name="twice the pace",
+        file="pacing.py",
+        old="self._interval = 1 / requests_per_second",
+        new="self._interval = 0.5 / requests_per_second",
+    ),
+    Mutant(
+        name="failed writes do not count as errors",
+        file="statuses.py",
+        old="{ChangeStatus.REJECTED, ChangeStatus.FAILED, ChangeStatus.UNKNOWN, ChangeStatus.PENDING}",
+        new="{ChangeStatus.UNKNOWN}",
+    ),
+    Mutant(
+        name="an undo leaves its run's events in force",
+        file="undo.py",
+        old="        ledger.take_back(shop.shop_id, record.run_id)\n",
+        new="",
+    ),
+    Mutant(
+        name="a write without effect is believed",
+        file="delivery/writes.py",
+        old="        if after is not None and not is_kept(write, after):\n",
+        new="        if False:\n",
+    ),
+    Mutant(
+        name="the cache does not learn what was written",
+        file="delivery/writes.py",
+        old="held=write.held(self._shop_id, len(after.properties) if after else None),",
+        new="held=None,",
+    ),
+    Mutant(
+        name="a failed commit passes as done",
+        file="ledger/database.py",
+        old="                work.error = error\n",
+        new="                pass\n",
+    ),
+)
 
 
 if __name__ == "__main__":
