@@ -28,12 +28,12 @@ def test_the_same_final_state_under_every_profile(profile, truth, tmp_path):
     """Lists are the truth's, every transition is told once, and a repeat writes nothing."""
     people = read_packed_lines("subscribers")
     with Sandbox(people, knobs=PROFILES[profile].changed({"rate": 100_000})) as sandbox:
-        run = sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        run = sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert run.record.status == "completed", run.record.error
         assert audiences_of(sandbox) == wanted(truth, "round-1")
         assert len(told(sandbox)) == len({*told(sandbox)}) == truth["round-1"]["transitions"]
         before = len(sandbox.journal)
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert writes(sandbox.journal[before:]) == []
         assert not any(entry["violation"] for entry in sandbox.journal)
 
@@ -44,7 +44,7 @@ def test_replacing_stops_after_the_first_write(patch_bodies, tmp_path):
     people = read_packed_lines("subscribers")
     with Sandbox(people, rate=100_000, writes="replace", patch_bodies=patch_bodies) as sandbox:
         before = {i: s["properties"] for i, s in sandbox.subscribers.items()}
-        run = sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        run = sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert run.record.status == "failed"
         assert "put back" in run.record.error
         assert {i: s["properties"] for i, s in sandbox.subscribers.items()} == before
@@ -58,7 +58,7 @@ def test_an_ignored_filter_stops_before_the_first_write(tmp_path):
         Sandbox(read_packed_lines("subscribers"), rate=100_000, in_encoding="ignored") as sandbox,
         pytest.raises(IgnoredFilterError, match="ignore the filter"),
     ):
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
     assert writes(sandbox.journal) == []
 
 
@@ -83,11 +83,11 @@ def test_an_ignored_filter_stops_before_the_first_write(tmp_path):
 def test_the_same_final_state_under_every_knob(knobs, truth, tmp_path):
     """Each open question, answered the other way, leads to the same lists and custom events."""
     with Sandbox(read_packed_lines("subscribers"), rate=100_000, **knobs) as sandbox:
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert audiences_of(sandbox) == wanted(truth, "round-1")
         assert len(told(sandbox)) == truth["round-1"]["transitions"]
         before = len(sandbox.journal)
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert writes(sandbox.journal[before:]) == []
 
 
@@ -98,11 +98,11 @@ def test_others_at_work(kind, tmp_path):
     people = read_packed_lines("subscribers")[:400]
     route = "GET /subscribers" if kind == "shrink" else "PATCH /subscribers/{id}"
     with Sandbox(people, rate=100_000, faults=[Fault(kind=kind, route=route, every=10)]) as sandbox:
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         sandbox.set_faults([])
-        sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         before = len(sandbox.journal)
-        again = sync_round(sandbox, "round-1", tmp_path / "ledger.db")
+        again = sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert again.record.status == "completed"
         assert writes(sandbox.journal[before:]) == []
         assert len(told(sandbox)) == len({*told(sandbox)})

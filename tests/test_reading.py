@@ -604,11 +604,12 @@ def test_an_email_that_is_known_may_be_anothers_too():
     ],
     ids=["repeated", "plus", "comma", "comma and plus"],
 )
-def test_the_way_to_ask_is_found_out(knobs, found):
-    """Two people who are there are asked for in each way, until both come back."""
+@pytest.mark.parametrize("known", [5, 1], ids=["five known", "one known"])
+def test_the_way_to_ask_is_found_out(knobs, found, known):
+    """People who are there are asked for in each way until they come back; one of them is enough."""
     people = [person(n) for n in range(5)]
     with Shop(people, **knobs) as shop:
-        asking = calibrate(shop.client, [wire.parse_subscriber(p) for p in people])
+        asking = calibrate(shop.client, [wire.parse_subscriber(p) for p in people[:known]])
         assert asking == found
 
 
@@ -637,8 +638,10 @@ def test_one_who_has_left_meanwhile_makes_no_question_smaller():
 
 
 def test_nobody_to_try_with():
-    """Without a phone to try with, nothing is asked and the usual way is taken."""
+    """Without a phone to try with, the usual way is taken, or one by one where people are."""
     assert calibrate(None, []) == Asking()
+    without_phone = wire.parse_subscriber({"id": "s_1", "email": "cai@mail.test"})
+    assert calibrate(None, [without_phone]) == Asking(encoding="single", max_in=1)
 
 
 def test_a_shop_that_ignores_the_filter_is_left_alone():

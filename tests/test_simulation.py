@@ -8,7 +8,10 @@ from simulation.world import World
 
 SEEDS = range(100)
 """Played in every run of the tests."""
-FAILED_ONCE: dict[int, str] = {}
+FAILED_ONCE: dict[int, str] = {
+    34: "A shop that takes lists in another way, of which one phone was known: the others waited.",
+    56: "A shop whose first page shows no phone: it was asked in a way that it does not take.",
+}
 """Seed → what it found."""
 
 

@@ -326,7 +326,7 @@ def test_without_custom_events():
 def test_without_custom_events_nothing_old_is_posted_either(ledger):
     """Events that an earlier run left due wait until a run posts events again."""
     store = Store({1: []})
-    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip")], store, ledger)
     store.fault = lambda request: None
     deliver([word(1, "vip")], store, ledger, custom_events="none")
@@ -694,7 +694,9 @@ def test_a_lost_event_is_never_repeated(ledger):
 
 
 @pytest.mark.parametrize(
-    "error", [RateLimitError("429", status_code=429), UnreachableError("refused")], ids=["429", "unreachable"]
+    "error",
+    [RateLimitError("429", status_code=429, from_postscript=True), UnreachableError("refused")],
+    ids=["429", "unreachable"],
 )
 def test_an_event_that_did_not_leave_stays_due(ledger, error):
     """The next run posts it exactly once, under the same external id, and the one after posts nothing."""
@@ -729,7 +731,7 @@ def post_again(store, ledger):
 def test_a_refused_event_is_tried_again_only_on_request(ledger, status):
     """It is told as refused, listed with those of unknown fate, and posted when somebody asks for it."""
     store = Store({1: []})
-    store.fault = refuse("POST", RejectedError("no", status_code=status))
+    store.fault = refuse("POST", RejectedError("no", status_code=status, from_postscript=True))
     run = deliver([word(1, "vip")], store, ledger)
     assert ends(run)["s_1", "vip"] == ("rejected", "REJECTED_BY_POSTSCRIPT")
     assert run.record.status == "completed_with_errors"
@@ -773,7 +775,7 @@ def test_a_repeat_tells_nothing_that_is_not_so_any_more(ledger):
 def test_what_is_due_is_closed_when_a_silent_run_undoes_it(ledger):
     """A run without custom events removes who entered before: the entry is not told afterwards."""
     store = Store({1: [], 2: []})
-    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip"), word(2, "vip")], store, ledger)
     store.fault = lambda request: None
     exit_ = [word(1, "vip", member=False, at=SECOND)]
@@ -873,7 +875,7 @@ def test_an_entry_that_was_never_sent_and_its_exit_cancel_out(ledger):
     """Lists were written, no custom event was; everyone leaves: nothing is posted, and none disappears."""
     people = range(8)
     store = Store({n: [] for n in people})
-    store.fault = refuse("POST", InvalidAuthenticationError("401", status_code=401))
+    store.fault = refuse("POST", InvalidAuthenticationError("401", status_code=401, from_postscript=True))
     run = deliver([word(n, "vip") for n in people], store, ledger)
     assert run.change_statuses == {"failed": 8}
     store.fault = lambda request: None
@@ -901,7 +903,7 @@ def test_custom_events_alternate(ledger, unsent, then, posted):
     store = Store({1: []})
     deliver([word(1, "vip")], store, ledger)
     days = iter([SECOND, THIRD, FOURTH])
-    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     for member in unsent:
         deliver([word(1, "vip", member=member, at=next(days))], store, ledger)
     store.fault = lambda request: None
@@ -934,7 +936,7 @@ def test_an_event_that_is_left_over_is_checked_against_the_list(ledger, state, l
     if state == "planned":
         store.lost = refuse("PATCH", ServerError("500", status_code=500))
     else:
-        store.fault = refuse("POST", RateLimitError("429", status_code=429))
+        store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip")], store, ledger)
     assert states(ledger)["s_1", "vip"] == state
     store.fault = store.lost = lambda request: None
@@ -952,7 +954,7 @@ def test_an_event_that_is_left_over_is_checked_against_the_list(ledger, state, l
 def test_what_is_left_of_one_whose_write_fails_waits(ledger):
     """Their entry was never sent and their exit does not arrive: nothing is posted before it does."""
     store = Store({1: []})
-    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip")], store, ledger)
     store.fault = refuse("PATCH", ServerError("500", status_code=500))
     run = deliver(leave([1]), store, ledger)
@@ -1047,7 +1049,9 @@ def test_figures_of_custom_events_are_those_that_were_made(ledger):
     run = deliver([word(1, "vip")], store, ledger)
     assert (run.summary()["custom_events"], run.summary()["custom_events_posted"]) == (1, 1)
     store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = []
-    store.fault = refuse("POST", RejectedError("400", status_code=400), subscriber="s_2")
+    store.fault = refuse(
+        "POST", RejectedError("400", status_code=400, from_postscript=True), subscriber="s_2"
+    )
     for dry_run, refused in ((True, 0), (False, 1)):
         figures = deliver([word(1, "vip"), word(2, "vip")], store, ledger, dry_run=dry_run).summary()
         assert (figures["custom_events"], figures["custom_events_posted"]) == (1, 0)
@@ -1068,7 +1072,7 @@ def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
 def test_an_event_left_due_and_planned_again_is_posted_once(ledger):
     """Somebody cleared the list before the event was told: it is written again and told once."""
     store = Store({1: []})
-    store.fault = refuse("POST", RateLimitError("429", status_code=429))
+    store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip")], store, ledger)
     store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = []
     store.fault = lambda request: None
@@ -1138,7 +1142,9 @@ def test_a_key_revoked_on_the_way(ledger, method, after):
     def fault(request):
         passed[0] += request.method == method
         if (request.method == method or request.path.endswith("/me")) and passed[0] > after:
-            raise InvalidAuthenticationError("401: the key is not accepted", status_code=401)
+            raise InvalidAuthenticationError(
+                "401: the key is not accepted", status_code=401, from_postscript=True
+            )
 
     store.fault = fault
     run = deliver(events, store, ledger)
@@ -1187,7 +1193,7 @@ def test_single_failures_do_not_end_the_run(ledger):
     def fault(request):
         who = request.path.rpartition("/")[2]
         if request.method == "POST" or (request.method == "PATCH" and who not in {"s_1", "s_6"}):
-            raise RateLimitError("429", status_code=429)
+            raise RateLimitError("429", status_code=429, from_postscript=True)
 
     store.fault = fault
     events = [*(word(n, "old", member=False) for n in range(1, 6)), word(6, "vip")]

@@ -85,7 +85,7 @@ def calibrate(postscript: Postscript, sample: Sequence[wire.Subscriber]) -> wire
         The connection.
     sample
         Subscribers that were just read; two with different phones are enough. Beside a single one a number
-        that no subscriber has is asked for; with none nothing is asked.
+        that no subscriber has is asked for; without any phone people are asked for one by one.
 
     Raises
     ------
@@ -94,7 +94,8 @@ def calibrate(postscript: Postscript, sample: Sequence[wire.Subscriber]) -> wire
     """
     phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in sample)))][:2]
     if not phones:
-        return wire.Asking()
+        # Nothing to find out by: `__eq` is known to work, a list of values is not.
+        return wire.Asking(encoding="single", max_in=1) if sample else wire.Asking()
     for encoding, plus in product(("repeated", "comma"), (False, True)):
         asking = wire.Asking(encoding=encoding, plus=plus)
         if _come_back(phones, asking, postscript, beside=_NO_PHONE[len(phones) - 1 :]):

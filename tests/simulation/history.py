@@ -303,6 +303,8 @@ class History:
         self.figures.kills += isinstance(outcome.error, KilledError)
         said = f"{outcome.error}" if outcome.error is not None else outcome.run and outcome.run.record.error
         self.world.note(f"  = {outcome.status} {said or ''}")
+        if desk.process.busiest_second > 15:
+            self.violations.append("more than 15 calls left in a second")
         if not is_ours(outcome.error):
             self.violations.append(f"a raw error: {type(outcome.error).__name__}: {outcome.error}")
         text = f"{said} {outcome.facts.get('summary', '')}"
@@ -341,7 +343,6 @@ class History:
     def _settle(self) -> None:
         """Let two healthy runs come to their end, and compare with the truth."""
         self.broken = {}
-        first = len(self.shop.entries)
         for number in (1000, 1001):
             self.world.advance(86_400)
             self.world.note(f"healthy at {self.world.now():%d %b %H:%M}")
@@ -364,8 +365,6 @@ class History:
         known = Counter({(self._own_id(who), key): count for (who, key), count in closed.items()})
         self.violations += self.account.unlisted(known)
         self.violations += [f"after two healthy runs a custom event is open: {each}" for each in still_open]
-        if self.shop.busiest_second(first) > 15:
-            self.violations.append("more than 15 calls in a second")
 
     def _own_id(self, shown: str) -> str:
         return self.shop.shop.id_meant(shown, self.shop.knobs) or shown

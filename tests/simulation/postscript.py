@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -138,19 +137,6 @@ class Postscript:
 
     def lists(self) -> dict[str, list[str]]:
         return {record["id"]: listed(record) for record in self.shop}
-
-    def busiest_second(self, since: int) -> int:
-        """Return the most calls of one process that arrived within a second."""
-        times: dict[str, list[float]] = {}
-        for entry in self.entries[since:]:
-            times.setdefault(entry.process, []).append(entry.at)
-        return max(
-            (sum(t <= other < t + 1 for other in of_one) for of_one in times.values() for t in of_one),
-            default=0,
-        )
-
-    def counted(self, since: int) -> Counter[str]:
-        return Counter(entry.method for entry in self.entries[since:])
 
     # --- what others do -------------------------------------------------------------------------------
 

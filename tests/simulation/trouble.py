@@ -195,6 +195,8 @@ class Process:
     meanwhile: Callable[[], None] = lambda: None
     """What others do while a call is under way."""
     calls: int = 0
+    left_at: list[float] = field(default_factory=list)
+    """When each call left."""
     commits: int = 0
     is_dead: bool = False
     is_quiet: bool = True
@@ -202,6 +204,11 @@ class Process:
     troubles: Counter[str] = field(default_factory=Counter)
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
+
+    @property
+    def busiest_second(self) -> int:
+        """The most calls that left within a second."""
+        return max((sum(t <= other < t + 1 for other in self.left_at) for t in self.left_at), default=0)
 
     def check(self) -> None:
         """Raise KilledError when the process is not there any more."""
@@ -253,6 +260,7 @@ class Transport(requests.adapters.BaseAdapter):
         process, weather = self._process, self._process.weather
         process.check()
         process.calls += 1
+        process.left_at.append(self._world.seconds)
         number = process.calls
         path = (request.url or "").partition("/api/v2")[2]
         if number == weather.cancel_at_call:
