@@ -166,6 +166,11 @@ class Outcomes:
         except PostscriptError as error:
             self.stop(str(error), cause_of(error))
 
+    @property
+    def is_doubtful(self) -> bool:
+        """True while so many failed in a row that a further one is not worth many tries."""
+        return len(self._failed) >= FAILURES_IN_A_ROW
+
     def leave_unresolved(self, count: int = 1) -> None:
         """Count custom events of earlier runs that could not be confirmed."""
         with self._lock:

@@ -177,6 +177,9 @@ class Writer:
         due = self._transitions(write.rows)
         told = list(due.values()) if is_told else []
         request = wire.write_properties(write.subscriber_id, write.after)
+        if self._outcomes.is_doubtful:
+            # An outage of writes alone, perhaps: twenty more with all their tries would take half an hour.
+            request = replace(request, max_tries=2)
         call = self._journal.start_write(
             self._run_id,
             self._shop_id,
