@@ -20,6 +20,8 @@ from toolkit.statuses import ChangeStatus
 
 FAILURES_IN_A_ROW = 5
 """Subscribers whose calls fail one after the other before the run asks whether Postscript answers at all."""
+DOUBTFUL_FROM = 3
+"""Subscribers who fail in a row before each further one is tried twice only."""
 FAILURES_AT_MOST = 25
 """Subscribers whose calls fail one after the other before the run stops although Postscript answers."""
 CHECK_EVERY = 500
@@ -169,7 +171,7 @@ class Outcomes:
     @property
     def is_doubtful(self) -> bool:
         """True while so many failed in a row that a further one is not worth many tries."""
-        return len(self._failed) >= FAILURES_IN_A_ROW
+        return len(self._failed) >= DOUBTFUL_FROM
 
     def leave_unresolved(self, count: int = 1) -> None:
         """Count custom events of earlier runs that could not be confirmed."""
