@@ -225,9 +225,9 @@ def check_names(above, names):
     root = above / "logs"
     expected = []
     for number, name in enumerate(names):
-        told = event(number, timestamp="March 4") if number % 2 else event(number)
-        expected.append(told)
-        content = json.dumps(told).encode() + b"\n" + TORN
+        broken = event(number, timestamp="March 4") if number % 2 else event(number)
+        expected.append(broken)
+        content = json.dumps(broken).encode() + b"\n" + TORN
         packed = gzip.compress(content) if number % 3 else content
         write(root / names[number - 1] / f"{number}" / name, packed)
     columns = ["message_id", "person", "event_type", "membership", "timestamp", "received_at"]
@@ -334,16 +334,16 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, pattern, mode):
     write(tmp_path / "logs" / "day1" / "e.jsonl", lines(1))
     write(tmp_path / "logs" / "day2" / "e.jsonl", lines(2))
     (tmp_path / "logs" / "day2").chmod(mode)
-    said = as_no_one(tmp_path, f"logs{pattern}")
-    assert re.match("InputPathError: .*day2.*Permission denied", said)
+    shown = as_no_one(tmp_path, f"logs{pattern}")
+    assert re.match("InputPathError: .*day2.*Permission denied", shown)
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path):
     """So does one file without permission."""
     write(tmp_path / "logs" / "a.jsonl", lines(1))
     write(tmp_path / "logs" / "b.jsonl", lines(2)).chmod(0)
-    said = as_no_one(tmp_path, "logs")
-    assert re.match(r"InputPathError: b\.jsonl .*Permission denied", said)
+    shown = as_no_one(tmp_path, "logs")
+    assert re.match(r"InputPathError: b\.jsonl .*Permission denied", shown)
 
 
 def as_no_one(folder, path):
@@ -357,10 +357,10 @@ def as_no_one(folder, path):
             if os.getuid() == 0:
                 os.setuid(65534)
             os.chdir(folder)
-            said = f"nothing: {read_events(path)}"
+            shown = f"nothing: {read_events(path)}"
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent looks at it
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
+            shown = f"{type(error).__name__}: {error}"
+        os.write(writing, shown.encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(writing)
@@ -814,12 +814,12 @@ def test_a_frame_with_lists_from_parquet(tmp_path):
 
 def test_numpys_values_count_as_jsons(assorted):
     """Booleans, numbers and times as numpy and pandas have them mean what they mean in JSON, at any depth."""
-    told = event(1, timestamp=pd.Timestamp("2025-03-04T10:15Z"), userId=np.int64(7))
-    told["traits"] |= {"vip": np.bool_(False), "tags": np.array(["a"])}
+    call = event(1, timestamp=pd.Timestamp("2025-03-04T10:15Z"), userId=np.int64(7))
+    call["traits"] |= {"vip": np.bool_(False), "tags": np.array(["a"])}
     expected = read([event(1, member=False, userId=7)])
-    pd.testing.assert_frame_equal(read([told]), expected)
-    pd.testing.assert_frame_equal(read(pd.DataFrame([told])), expected)
-    assert read_events([told]).get_event()["traits"]["vip"] is False
+    pd.testing.assert_frame_equal(read([call]), expected)
+    pd.testing.assert_frame_equal(read(pd.DataFrame([call])), expected)
+    assert read_events([call]).get_event()["traits"]["vip"] is False
 
 
 @pytest.mark.parametrize("source", [event(1), b"e.jsonl", 5, None], ids=["event", "bytes", "number", "none"])

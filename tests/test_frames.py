@@ -15,7 +15,7 @@ CHECKED = check_contacts(NONE.assign(phone=None))
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "sentence"),
     [
         (lambda: toolkit.check_contacts(NONE), "people lacks the column phone"),
         (lambda: toolkit.fold(NONE), "payloads lacks the columns file, line"),
@@ -28,8 +28,8 @@ CHECKED = check_contacts(NONE.assign(phone=None))
     ],
     ids=["check_contacts", "fold", "plan", "subscribers", "read", "find", "mirror", "no frame"],
 )
-def test_a_missing_column_is_named(call, said):
+def test_a_missing_column_is_named(call, sentence):
     """The sentence has the table and what it lacks, and nothing that is in it."""
-    with pytest.raises(ParameterError, match=said) as caught:
+    with pytest.raises(ParameterError, match=sentence) as caught:
         call()
     assert "mail.test" not in str(caught.value)

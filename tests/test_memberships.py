@@ -144,7 +144,7 @@ DAY = 86_400
 
 @pytest.mark.parametrize(("second", "ahead"), [(0, 0), (DAY, 0), (DAY + 1, 1)])
 def test_a_word_dated_in_the_future_is_counted(second, ahead):
-    """A word more than a day ahead still decides, and is told apart; so it is when it is remembered."""
+    """A word more than a day ahead still decides and is counted; so it is when it is remembered."""
     rows = payloads(word(second, member=False, message_id="ahead"), word(0, message_id="today"))
     folded = fold(rows, now=at(0))
     assert folded.events["reason_code"][0] == ("DECIDED_AHEAD" if ahead else "DECIDED") or second == 0

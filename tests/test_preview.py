@@ -170,10 +170,15 @@ def test_mappings_that_disagree_by_parts(tmp_path):
 
 def test_a_preview_warns():
     """Events dated in the future are counted, and that overlaps are those of the largest audiences alone."""
-    told = {"type": "track", "event": "Audience Entered", "userId": "u1", "timestamp": "2999-01-01T00:00:00Z"}
+    given = {
+        "type": "track",
+        "event": "Audience Entered",
+        "userId": "u1",
+        "timestamp": "2999-01-01T00:00:00Z",
+    }
     events = [
         {
-            **told,
+            **given,
             "properties": {f"k{number}": True},
             "context": {
                 "personas": {

@@ -109,7 +109,7 @@ def test_a_page_of_the_list_is_another(sandbox, kind, page):
 
 @pytest.mark.parametrize("ids", ["text", "numeric"])
 def test_a_fault_hits_one_subscriber_only(sandbox, ids):
-    """In the path or as whom a custom event is for; others' requests are not even counted."""
+    """In the path or as the one a custom event is for; others' requests are not even counted."""
     sandbox.set_knobs(ids=ids)
     ana, ben = sandbox.shown_id("s_ana"), sandbox.shown_id("s_ben")
     sandbox.set_faults([Fault(kind="status", status=500, subscriber="s_ana", first=3)])

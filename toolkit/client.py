@@ -311,22 +311,22 @@ def _read(request: wire.Request, status_code: int, headers: Mapping[str, str], t
     if 200 <= status_code < 300:
         return wire.Answer(status_code=status_code, json=_json_of(request, status_code, headers, text))
     message, error_code = wire.error_message(text)
-    said = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
+    sentence = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
     is_ours = "json" in headers.get("Content-Type", "") and wire.is_json_object(text)
     facts: dict[str, Any] = {"status_code": status_code, "error_code": error_code, "from_postscript": is_ours}
     if status_code in {401, 403}:
-        raise InvalidAuthenticationError(f"{said}. {_KEY_HELP}", **facts)
+        raise InvalidAuthenticationError(f"{sentence}. {_KEY_HELP}", **facts)
     if status_code == 429:
-        raise RateLimitError(f"{said}. Postscript allows 15 requests a second.", **facts)
+        raise RateLimitError(f"{sentence}. Postscript allows 15 requests a second.", **facts)
     if status_code in wire.TRANSIENT:
         if not request.repeatable and status_code not in wire.REFUSED_UNREAD:
-            raise LostAnswerError(f"{said}: it may or may not have been carried out.", **facts)
-        raise ServerError(f"{said}. Run again later.", **facts)
+            raise LostAnswerError(f"{sentence}: it may or may not have been carried out.", **facts)
+        raise ServerError(f"{sentence}. Run again later.", **facts)
     if 300 <= status_code < 400:
-        said = f"{said}. Redirects are not followed: check POSTSCRIPT_BASE_URL."
+        sentence = f"{sentence}. Redirects are not followed: check POSTSCRIPT_BASE_URL."
     elif not is_ours:
-        said = f"{said}. Postscript's own answers are JSON: check POSTSCRIPT_BASE_URL."
-    raise RejectedError(said, **facts)
+        sentence = f"{sentence}. Postscript's own answers are JSON: check POSTSCRIPT_BASE_URL."
+    raise RejectedError(sentence, **facts)
 
 
 _KEY_HELP = (
@@ -351,8 +351,10 @@ def _json_of(request: wire.Request, status_code: int, headers: Mapping[str, str]
     is_announced = status_code == 204 or "Content-Length" in headers or "Transfer-Encoding" in headers
     if request.method != "GET" and not text.strip() and is_announced:
         return None
-    said = f"{request.route} answered {status_code} with something that is not JSON"
+    sentence = f"{request.route} answered {status_code} with something that is not JSON"
     if not request.repeatable:
-        raise LostAnswerError(f"{said}: it may or may not have been carried out.", status_code=status_code)
+        raise LostAnswerError(
+            f"{sentence}: it may or may not have been carried out.", status_code=status_code
+        )
     # 502, as a gateway's fault is: it is tried again.
-    raise ServerError(f"{said}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)
+    raise ServerError(f"{sentence}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)

@@ -31,7 +31,7 @@ def path_of(text: str, name: str = "") -> Path:
         pass  # it may be a pattern
     except RuntimeError:
         raise InputPathError(
-            f'{name}"{shown}" begins with a user whom this machine does not have. Write the whole path.'
+            f'{name}"{shown}" begins with a user that this machine does not have. Write the whole path.'
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no path holds such a letter"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import wire
 from .contacts import CONTACT_COLUMNS, fold_email, phone_digits
-from .errors import IgnoredFilterError, RejectedError
+from .errors import IgnoredFilterError, RejectedError, ServerError
 from .frames import check_columns
 from .plan import subscribers_table
 
@@ -62,6 +62,25 @@ def connect_shop(postscript: Postscript) -> wire.Shop:
         Postscript does not answer, or names no shop.
     """
     return wire.parse_shop(postscript.send(wire.ask_shop()))
+
+
+def find_subscriber(postscript: Postscript, subscriber_id: str) -> wire.Subscriber | None:
+    """Read one subscriber by id; None when Postscript itself answers that there is none.
+
+    Anything else that is not the subscriber raises PostscriptError: who is there is then unknown.
+    """
+    try:
+        answer = postscript.send(wire.get_subscriber(subscriber_id))
+    except RejectedError as error:
+        if wire.is_gone(error):
+            return None
+        raise
+    if (record := wire.parse_record(answer)) is None:
+        raise ServerError(
+            "The answer to a read of a subscriber holds no subscriber. Run again later.",
+            status_code=answer.status_code,
+        )
+    return record
 
 
 def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> Iterator[Result]:

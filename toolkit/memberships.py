@@ -206,8 +206,8 @@ class Folded:
     @property
     def ahead(self) -> int:
         """Memberships and traits decided by an event, of now or earlier, that is dated in the future."""
-        told = pd.concat([self.state.memberships["timestamp"], self.state.traits["timestamp"]])
-        return int(is_ahead(told, self.now).sum())
+        times = pd.concat([self.state.memberships["timestamp"], self.state.traits["timestamp"]])
+        return int(is_ahead(times, self.now).sum())
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from . import wire
 from .contacts import CONTACT_COLUMNS, fold_email
 from .errors import InvalidAuthenticationError, ParameterError, PostscriptError, ServerError
 from .frames import check_columns
-from .lookup import Found, Postscript, calibrate, in_parallel, look_up
+from .lookup import Found, Postscript, calibrate, find_subscriber, in_parallel, look_up
 from .mirror import Mirror, Reading, absent, renewed, without
 from .plan import subscribers_table
 from .scan import Page, Rows, read_page, scan
@@ -178,7 +178,7 @@ class _Reader:
         return (part == self.before.turn % parts) | phone.isin(doubted) | email.isin(doubted)
 
     def _check(self, due: pd.DataFrame, everybody: pd.DataFrame) -> _Checked:
-        """Look people up again; a subscriber whom that does not bring, and who is not there, is gone."""
+        """Look people up again; a subscriber that this does not find, and that is not there, is gone."""
         phones = {*due["phone_e164"].dropna().str.removeprefix("+")}
         emails = {*due["email_clean"].dropna()}
         if not phones and not emails:
@@ -204,13 +204,14 @@ class _Reader:
 
         def read(subscriber_id: str) -> wire.Subscriber | None:
             try:
-                return wire.parse_record(self.postscript.send(wire.get_subscriber(subscriber_id)))
+                found = find_subscriber(self.postscript, subscriber_id)
             except InvalidAuthenticationError:
                 raise
-            except PostscriptError as error:
-                if wire.is_gone(error):
-                    gone.add(subscriber_id)
+            except PostscriptError:
                 return None
+            if found is None:
+                gone.add(subscriber_id)
+            return found
 
         gone: set[str] = set()
         return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids], gone

@@ -117,7 +117,7 @@ class Scanned:
     """How a scan went."""
 
     is_whole: bool
-    """False when a page stayed empty, short or like another one: somebody may be missing."""
+    """False when a page stayed empty, short or like another one: a subscriber may be missing."""
     is_still: bool
     """True when the end of the list was the same before and after."""
     page_size: int
@@ -163,7 +163,7 @@ class _Listing:
         """Pages that were read before the one behind them."""
 
     def read_all(self, total: int | None) -> Scanned:
-        """Read every page of a list that is said to have *total*."""
+        """Read every page of a list that should have *total*."""
         total = self._find_end() if total is None else max(total, 1)
         if total == 1 and 1 in self.pages:
             self._read_on(1)

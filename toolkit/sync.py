@@ -163,7 +163,7 @@ def sync(
         So many subscribers are written one by one first, and read before and after; when one of them lost
         something, what it held is put back and the run stops.
     read_again
-        True reads every subscriber again before its write, one more call each: for shops where somebody else
+        True reads every subscriber again before its write, one more call each: for shops where another tool
         writes the same list meanwhile. It switches itself on when an answer shows that.
     repeat_unknown
         True posts custom events again whose answer an earlier run never got, and those that were refused, as

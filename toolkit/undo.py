@@ -10,8 +10,8 @@ import pandas as pd
 
 from . import wire
 from .contacts import check_contacts
-from .errors import ParameterError, RejectedError, ServerError
-from .lookup import Postscript, in_parallel
+from .errors import ParameterError
+from .lookup import Postscript, find_subscriber, in_parallel
 from .memberships import State
 from .mirror import Mirror
 from .opposites import Written, opposite_wishes, read_writes
@@ -240,18 +240,6 @@ def _read(writes: Sequence[Written], postscript: Postscript, trait_keys: list[st
     """Read the subscribers of the writes, each by its id; who is gone is left out."""
 
     def read(write: Written) -> wire.Subscriber | None:
-        try:
-            answer = postscript.send(wire.get_subscriber(write.subscriber_id))
-        except RejectedError as error:
-            if wire.is_gone(error):
-                return None
-            raise
-        record = wire.parse_record(answer)
-        if record is None:
-            raise ServerError(
-                "The answer to a read of a subscriber holds no subscriber. Nothing was undone; try later.",
-                status_code=answer.status_code,
-            )
-        return record
+        return find_subscriber(postscript, write.subscriber_id)
 
     return subscribers_table(filter(None, in_parallel(read, writes)), trait_keys=trait_keys)

@@ -240,9 +240,9 @@ def may_be_applied(error: BaseException) -> bool:
 
     A refusal by Postscript itself, as JSON, says that it was not. A gateway's page says nothing of that.
     """
-    if not isinstance(error, PostscriptError) or error.status_code is None:
-        return isinstance(error, LostAnswerError)
-    return isinstance(error, LostAnswerError) or not error.from_postscript
+    if isinstance(error, LostAnswerError):
+        return True
+    return isinstance(error, PostscriptError) and error.status_code is not None and not error.from_postscript
 
 
 def _is_record(row: Any) -> bool:

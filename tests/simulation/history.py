@@ -301,13 +301,15 @@ class History:
         self.figures.troubles += desk.process.troubles
         self.figures.statuses[outcome.status] += 1
         self.figures.kills += isinstance(outcome.error, KilledError)
-        said = f"{outcome.error}" if outcome.error is not None else outcome.run and outcome.run.record.error
-        self.world.note(f"  = {outcome.status} {said or ''}")
+        reported = (
+            f"{outcome.error}" if outcome.error is not None else outcome.run and outcome.run.record.error
+        )
+        self.world.note(f"  = {outcome.status} {reported or ''}")
         if desk.process.busiest_second > 15:
             self.violations.append("more than 15 calls left in a second")
         if not is_ours(outcome.error):
             self.violations.append(f"a raw error: {type(outcome.error).__name__}: {outcome.error}")
-        text = f"{said} {outcome.facts.get('summary', '')}"
+        text = f"{reported} {outcome.facts.get('summary', '')}"
         if re.search(r"@mail\.test|sk_simulated|1(202|312)555[0-9]{4}", text):
             self.violations.append(f"a contact or key in what a run reports: {text[:200]}")
 

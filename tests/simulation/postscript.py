@@ -79,7 +79,7 @@ class Postscript:
 
     # --- answering ------------------------------------------------------------------------------------
 
-    def call(self, request: requests.PreparedRequest, process: str) -> Reply:
+    def call(self, request: requests.PreparedRequest, process: str, *, ignores_filter: bool = False) -> Reply:
         """Carry a request out and return the answer; the entry of it is the last."""
         parts = urlsplit(request.url or "")
         query = decoded_query(parts.query.encode())
@@ -90,7 +90,7 @@ class Postscript:
             query=query,
             body=body,
             url_bytes=len(parts.path) + len(parts.query) + 1,
-            knobs=self.knobs,
+            knobs=self.knobs.changed({"in_encoding": "ignored"}) if ignores_filter else self.knobs,
         )
         entry = Entry(
             at=self.world.seconds,
@@ -141,7 +141,7 @@ class Postscript:
     # --- what others do -------------------------------------------------------------------------------
 
     def sign_up(self, *, phone: str | None, email: str | None, chance: random.Random) -> str:
-        """Let somebody subscribe; no phone twice in a shop."""
+        """Let a person subscribe; no phone twice in a shop."""
         taken = phone and self.shop.find_by_phone(phone)
         phone = None if taken else phone
         self.sign_ups += 1

@@ -14,7 +14,7 @@ AUDIENCES = ("vip", "lapsed_90d", "cart", "winback", "big_spender")
 
 @dataclass(kw_only=True)
 class Person:
-    """Somebody Segment knows."""
+    """A person Segment knows."""
 
     number: int
     has_user_id: bool
@@ -64,7 +64,7 @@ class Segment:
         return person
 
     def say(self, count: int) -> None:
-        """Let so many things be said of people and audiences."""
+        """Add so many events about people and audiences."""
         for _ in range(count):
             person = self.chance.choice(self.people)
             kind = self.chance.choices(

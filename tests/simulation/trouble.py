@@ -200,7 +200,7 @@ class Process:
     commits: int = 0
     is_dead: bool = False
     is_quiet: bool = True
-    """True when nobody else acts while it runs."""
+    """True when others do nothing while it runs."""
     troubles: Counter[str] = field(default_factory=Counter)
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
@@ -280,7 +280,8 @@ class Transport(requests.adapters.BaseAdapter):
         process.meanwhile()
         reply = None
         if trouble is None or trouble.is_applied:
-            reply = self._shop.call(request, process.name)
+            is_ignored = trouble is not None and trouble.kind == "ignored"
+            reply = self._shop.call(request, process.name, ignores_filter=is_ignored)
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
         self._travel()

@@ -93,7 +93,7 @@ class Delivery:
             self._write(writer, range(removals, len(self.plan.writes)))
             if not self.outcomes.is_stopping:
                 self.outcomes.check()
-                # While its write is still to come, nobody knows what its list will say.
+                # While its write is still to come, what its list will hold is unknown.
                 left_over = [t for t in left_over if t.subscriber_id not in writer.unsettled]
                 poster.post_all(left_over, writer.due.values())
         except LedgerError as error:

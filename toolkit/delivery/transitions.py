@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from toolkit import wire
-from toolkit.errors import PostscriptError, RejectedError, ServerError
-from toolkit.lookup import Postscript
+from toolkit.errors import PostscriptError, RejectedError
+from toolkit.lookup import Postscript, find_subscriber
 from toolkit.runs import Transition
 
 from .journal import Journal
@@ -150,15 +150,8 @@ class Poster:
 
     def _list_of(self, subscriber_id: str) -> tuple[str, ...] | None:
         """Return what a subscriber's list is now; None when there is no such subscriber."""
-        try:
-            answer = self._postscript.send(wire.get_subscriber(subscriber_id))
-        except RejectedError as error:
-            if wire.is_gone(error):
-                return None
-            raise
-        if (record := wire.parse_record(answer)) is None:
-            raise ServerError("The answer to a read of a subscriber holds no subscriber. Run again later.")
-        return wire.read_audiences(record.properties) or ()
+        record = find_subscriber(self._postscript, subscriber_id)
+        return None if record is None else wire.read_audiences(record.properties) or ()
 
     def _post(self, transition: Transition) -> bool:
         """Post one custom event; False when it stays due."""

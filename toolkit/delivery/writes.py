@@ -11,7 +11,7 @@ import pandas as pd
 
 from toolkit import wire
 from toolkit.errors import PostscriptError, RejectedError, ServerError
-from toolkit.lookup import Postscript
+from toolkit.lookup import Postscript, find_subscriber
 from toolkit.plan import Plan, properties_of
 from toolkit.runs import Transition
 from toolkit.statuses import ChangeStatus, get_reason
@@ -159,14 +159,13 @@ class Writer:
     def _is_gone(self, write: Write) -> bool:
         """Tell whether a refusal with 400 or 404 means that there is no such subscriber."""
         try:
-            self._postscript.send(wire.get_subscriber(write.subscriber_id))
-        except PostscriptError as error:
-            return wire.is_gone(error)
-        return False
+            return find_subscriber(self._postscript, write.subscriber_id) is None
+        except PostscriptError:
+            return False
 
     def _gone(self, write: Write) -> None:
-        said = get_reason("SUBSCRIBER_GONE").meaning
-        self._outcomes.tell(write.rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", said)
+        meaning = get_reason("SUBSCRIBER_GONE").meaning
+        self._outcomes.tell(write.rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", meaning)
         self._journal.forget_subscriber(self._shop_id, write.subscriber_id)
         # A shop does not lose several subscribers in a row between reading and writing.
         self._outcomes.suspect(write.subscriber_id)

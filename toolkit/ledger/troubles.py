@@ -46,7 +46,7 @@ def code_of(error: BaseException) -> str:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Tell whether somebody else has what SQLite wanted to lock."""
+    """Tell whether another connection has what SQLite wanted to lock."""
     return code_of(error).startswith("SQLITE_BUSY")
 
 

@@ -56,7 +56,7 @@ class Fault:
     """What the journal calls it; empty for its kind."""
 
     subscriber: str = ""
-    """Only requests that name the subscriber with this id, in the path or as whom a custom event is for."""
+    """Only requests about the subscriber with this id: in the path, or in a custom event."""
 
     # When; requests are counted from 1, those on the route and for the subscriber only.
     nth: tuple[int, ...] = ()

@@ -55,7 +55,7 @@ def subscriber_asked_for(shop: Shop, call: Call) -> str | None:
 
 
 def subscriber_named(shop: Shop, call: Call) -> str | None:
-    """Return the id of the subscriber that a call names, in its path or as whom a custom event is for."""
+    """Return the id of the subscriber that a call names, in its path or as the one a custom event is for."""
     found = _pattern(call)
     if found and found[0] == SUBSCRIBER:
         return shop.id_meant(found[1][0], call.knobs)

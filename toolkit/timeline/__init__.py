@@ -114,9 +114,9 @@ def explain_person(
         if more.persons <= read or len(more.persons) == MOST:
             break
         found = more  # somebody else leads to the same subscriber: their events are lacking
-    told = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
+    laid = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
     return Timeline(
         sentence=mask_text(say_who(meant, more, outlook)),
-        steps=mask_table(told.sort_values("at", kind="stable", na_position="first", ignore_index=True)),
+        steps=mask_table(laid.sort_values("at", kind="stable", na_position="first", ignore_index=True)),
         standing=mask_table(standing_table(outlook.changes[outlook.changes["person"].isin(more.persons)])),
     )
