@@ -11,7 +11,8 @@ import pandas as pd
 
 from .contacts import mask_emails, mask_phones
 from .errors import ParameterError
-from .memberships import State, empty_table, key_list
+from .frames import empty_table, typed
+from .memberships import State, key_list
 from .plan import Plan, plan
 from .plan.columns import texts
 from .statuses import ChangeStatus
@@ -148,7 +149,7 @@ def _drift(compared: _Comparison) -> pd.DataFrame:
     rest = rest.merge(reached[["subscriber_id", "person"]], how="left", on="subscriber_id")
     rest = rest.merge(_shown(compared.subscribers, rest["subscriber_id"]), how="left", on="subscriber_id")
     rest = rest.sort_values(["subscriber_id", "drift", "audience_key"], kind="stable")
-    parts = [part.reindex(columns=[*DRIFT_COLUMNS]).astype(DRIFT_COLUMNS) for part in (wrong, rest)]
+    parts = [typed(part, DRIFT_COLUMNS) for part in (wrong, rest)]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,10 +1,14 @@
-"""What a frame that an analyst hands in must have."""
+"""Frames of fixed columns and dtypes, and the last row of each group: what an analyst hands in is checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from .errors import ParameterError
 
@@ -18,3 +22,78 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> No
             f"{of} lacks the {'columns' if len(absent) > 1 else 'column'} {', '.join(absent)}. "
             "Add what is missing, or rename what is there."
         )
+
+
+def empty_table(columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return a frame of these columns and dtypes without rows."""
+    return _empty(tuple(columns.items())).copy(deep=False)
+
+
+@cache
+def _empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns})
+
+
+def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the frame with these columns, in this order, and these dtypes; one it lacks is null."""
+    if [*frame.columns] != [*columns]:
+        frame = frame.reindex(columns=[*columns])
+    wanted = _empty(tuple(columns.items())).dtypes
+    pairs = zip(columns, frame.dtypes, wanted, strict=True)
+    # astype() is dear even where there is nothing to do.
+    wrong = {name: columns[name] for name, dtype, right in pairs if dtype != right}
+    return frame.astype(wrong) if wrong else frame
+
+
+def to_arrow(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> pa.Table:
+    """Return the columns of a frame, all of them by default, as a table."""
+    return pa.table({name: pa.array(frame[name]) for name in (columns or frame.columns)})
+
+
+def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return a table as a frame, of these columns and dtypes where they are given."""
+    # Threads cost more than they bring where rows are few, and hardly help where they are many.
+    frame = table.to_pandas(use_threads=False, split_blocks=True)
+    return frame if columns is None else typed(frame, columns)
+
+
+def sorted_rows(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
+    """Return the rows in the order of *columns*, nulls first, and where they are equal as they were."""
+    # sort_values() would number all texts; here they are compared only where the columns before are equal.
+    keys = [(name, "ascending", "at_start") for name in columns]
+    rows: np.ndarray = np.asarray(pc.sort_indices(table, sort_keys=keys))
+    return rows
+
+
+def encode(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Return the number of each value, and the distinct values by number; null is one of them, the last."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = encoded.dictionary
+    codes = np.asarray(encoded.indices.fill_null(len(values)), np.int64)
+    return codes, pa.concat_arrays([values, pa.nulls(1, values.type)]) if column.null_count else values
+
+
+def number_rows(table: pa.Table) -> np.ndarray:
+    """Return a number for each row, from 0; rows that are alike have the same."""
+    numbers = np.zeros(len(table), np.int64)
+    for column in table.columns:
+        codes, values = encode(column)
+        numbers = pd.factorize(numbers * len(values) + codes)[0]
+    return numbers
+
+
+def last_rows(table: pa.Table, keys: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    """Return the row of each distinct *keys* that comes last in *order*, by the keys; a null key is a key."""
+    groups, rows = number_rows(table.select([*keys])), sorted_rows(table, order)
+    last = np.zeros(groups.max(initial=-1) + 1, np.int64)
+    last[groups[rows]] = rows  # of several the last one stays
+    ordered: np.ndarray = last[sorted_rows(table.select([*keys]).take(last), keys)]
+    return ordered
+
+
+def without(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of *after* that *before*, of the same columns, does not have."""
+    if before.empty or after.empty:
+        return after
+    numbers = number_rows(pa.concat_tables([to_arrow(before), to_arrow(after)]))
+    return after[~np.isin(numbers[len(before) :], numbers[: len(before)])]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from .errors import ParameterError
-from .frames import check_columns
+from .frames import check_columns, empty_table, encode, last_rows, sorted_rows, to_arrow, to_frame
 from .statuses import EventStatus, check_totals
 
 PAYLOAD_COLUMNS = {
@@ -81,6 +82,7 @@ _AHEAD = timedelta(days=1)
 _NAMED = 20
 """Audiences that are named where one is asked for that does not occur."""
 _ORDER = ["timestamp", "received_at", "message_id"]
+_SEEN = ("person", "email", "phone", *_ORDER, "email_at", "phone_at")
 _NOT_OURS = {
     EventStatus.MALFORMED,
     EventStatus.DUPLICATE,
@@ -89,11 +91,6 @@ _NOT_OURS = {
     EventStatus.NO_MATCHING_MAPPING,
 }
 """Events that were not meant for Postscript: neither their word nor their contacts are used."""
-
-
-def empty_table(columns: dict[str, str]) -> pd.DataFrame:
-    """Return a frame of these columns and dtypes without rows."""
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
 def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
@@ -150,6 +147,8 @@ class State:
 
         It is what fold() comes to that is given *before* as remembered.
         """
+        if before.memberships.empty and before.traits.empty and before.people.empty:
+            return self
         memberships, _ = _last_words(self.memberships, before.memberships, "audience_key")
         traits, _ = _last_words(self.traits, before.traits, "trait_key")
         people = _latest_contacts(self.people, before.people)
@@ -282,45 +281,53 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: dateti
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
     """Return the events in the order in which their words were given, the last one deciding."""
-    return _sorted(events, _ORDER)
+    return events.take(sorted_rows(to_arrow(events, _ORDER), _ORDER))
 
 
 def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, pd.Index]:
     """Return the words per person × *key* after *spoken*, and the index of the events that decided."""
+    if spoken.empty:
+        return before, spoken.index
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
-    mine = spoken[[*columns]].assign(position=spoken.index)
-    everything = pd.concat([before.assign(position=-1), mine], ignore_index=True)
-    # Equal on all three: the same message read again. Stable, so the one just read comes last.
-    everything = in_order(everything)
-    last = everything.drop_duplicates(["person", key], keep="last")
-    last = last.sort_values(["person", key], kind="stable")
-    deciding = pd.Index(last.loc[last["position"] >= 0, "position"])
-    return last.drop(columns="position").reset_index(drop=True).astype(columns), deciding
+    everything = _below(to_arrow(before, columns), to_arrow(spoken, columns))
+    # Equal on all three: the same message read again. The one just read comes last.
+    last = last_rows(everything, ["person", key], _ORDER)
+    deciding = last[last >= len(before)] - len(before)
+    return to_frame(everything.take(last), columns), spoken.index[deciding]
 
 
 def _latest_contacts(seen: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Return the people after *seen*, events or people, each contact the latest that was not empty."""
-    email = _latest(seen, before, "email")
-    phone = _latest(seen, before, "phone")
-    persons = pd.concat([before["person"], seen["person"]]).drop_duplicates().sort_values()
-    people = persons.to_frame().merge(email, on="person", how="left").merge(phone, on="person", how="left")
-    return people[[*PEOPLE_COLUMNS]].astype(PEOPLE_COLUMNS).reset_index(drop=True)
+    known, found = to_arrow(before), to_arrow(seen, [name for name in _SEEN if name in seen])
+    codes, persons = encode(_below(known.select(["person"]), found.select(["person"]))["person"])
+    by_name = np.asarray(pc.sort_indices(persons))
+    columns = {"person": persons.take(by_name)}
+    for contact in ("email", "phone"):
+        contacts = _contacts(found, known, contact)
+        rows = np.flatnonzero(contacts[contact].is_valid())
+        order = contacts.column_names[1:]
+        rows = rows[sorted_rows(contacts.take(rows), order)]
+        last = np.full(len(persons), -1)
+        last[codes[rows]] = rows  # of several the last one stays
+        chosen = last[by_name]
+        latest = contacts.take(pa.array(chosen, mask=chosen < 0))
+        columns |= {name: latest[name] for name in (contact, f"{contact}_at")}
+    return to_frame(pa.table(columns), PEOPLE_COLUMNS)
 
 
-def _latest(seen: pd.DataFrame, before: pd.DataFrame, contact: str) -> pd.DataFrame:
-    """Return the latest *contact* of each person; of two as late, that of *seen*."""
+def _contacts(seen: pa.Table, before: pa.Table, contact: str) -> pa.Table:
+    """Return contact, when it was seen, and what orders equal times; of two as late *seen* comes last."""
     at = f"{contact}_at"
-    told = seen.rename(columns={"timestamp": at})
-    order = [name for name in (at, *_ORDER) if name in told]
-    told = told.loc[told[contact].notna(), ["person", contact, *order]]
-    known = before.loc[before[contact].notna(), ["person", contact, at]]
-    everything = _sorted(pd.concat([known, told], ignore_index=True), order)
-    return everything.drop_duplicates("person", keep="last")[["person", contact, at]]
+    if "timestamp" in seen.column_names:
+        seen = seen.rename_columns({"timestamp": at})
+    order = [at, *(name for name in _ORDER if name in seen.column_names)]
+    return _below(before.select([contact, at]), seen.select([contact, *order]))
 
 
-def _sorted(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return the frame in the order of *columns*, nulls first, and where they are equal as it was."""
-    # sort_values() would number all texts; here they are compared only where the times before are equal.
-    values = pa.table({name: pa.array(frame[name]) for name in columns})
-    order = pc.sort_indices(values, sort_keys=[(name, "ascending", "at_start") for name in columns])
-    return frame.take(order.to_numpy())
+def _below(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Return one table below the other, with the columns of the second; what the first lacks is null."""
+    columns = {
+        name: first[name] if name in first.column_names else pa.nulls(len(first), second[name].type)
+        for name in second.column_names
+    }
+    return pa.concat_tables([pa.table(columns).cast(second.schema), second])

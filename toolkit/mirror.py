@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .memberships import empty_table
+from .frames import empty_table, typed
 from .plan import SUBSCRIBER_COLUMNS
 
 
@@ -111,7 +111,7 @@ def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tup
     again = _is_in(before["subscriber_id"], read["subscriber_id"])
     moved = ~again & _is_in(before["phone_digits"], read["phone_digits"].dropna())
     everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
-    return everybody.astype(SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
+    return typed(everybody, SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
 
 
 def without(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .memberships import empty_table, in_order
+from .frames import empty_table
+from .memberships import in_order
 
 MOVEMENT_COLUMNS = {
     "audience_key": "str",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from toolkit.frames import typed
+
 from . import wire
 from .destination.payloads import property_json
 from .errors import ParameterError
@@ -72,7 +74,7 @@ def recheck(
 def newest(state: State, remembered: State) -> State:
     """Return *state* with the newer words and contacts that are *remembered*, and no others."""
     payloads = pd.concat([*_as_payloads(state)], ignore_index=True)
-    payloads = payloads.reindex(columns=[*PAYLOAD_COLUMNS]).astype(PAYLOAD_COLUMNS)
+    payloads = typed(payloads, PAYLOAD_COLUMNS)
     ours = {
         name: getattr(remembered, name).merge(getattr(state, name)[["person", key]], on=["person", key])
         for name, key, _ in _KINDS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from .memberships import empty_table
+from .frames import empty_table
 from .statuses import NEEDS_ATTENTION, ChangeStatus
 
 RUN_KINDS = ("sync", "undo", "repair", "saved_plan", "member_list")

@@ -21,6 +21,7 @@ import pandas as pd
 
 from . import wire
 from .errors import RejectedError
+from .frames import typed
 from .lookup import WORKERS, Postscript, ignores_filter, in_parallel
 from .plan import SUBSCRIBER_COLUMNS, subscribers_table
 
@@ -85,7 +86,7 @@ class Rows:
         times = pd.to_datetime(frame["updated_at"], utc=True, format="ISO8601", errors="coerce")
         newest_last = times.sort_values(kind="stable", na_position="first").index
         kept = frame.loc[newest_last].drop_duplicates("subscriber_id", keep="last").sort_index()
-        return kept.reset_index(drop=True).astype(SUBSCRIBER_COLUMNS)
+        return typed(kept.reset_index(drop=True), SUBSCRIBER_COLUMNS)
 
     def _settle(self) -> None:
         if self._fresh or not self._frames:

@@ -18,8 +18,9 @@ import pandas as pd
 from . import wire
 from .delivery import Cause, Delivery, Journal, Outcomes, planned_ids, removal_limit_sentence
 from .errors import RunFailedError, ToolkitError
+from .frames import empty_table
 from .lookup import Postscript, connect_shop
-from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses, empty_table
+from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses
 from .plan import Plan, newly_reached, settled
 from .price import Price, planned_calls
 from .runs import RunRecord

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from .memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State, empty_table
+from .frames import empty_table, typed
+from .memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 from .plan import CHANGE_COLUMNS, Plan, plan
 
 WISH_COLUMNS = {
@@ -72,9 +73,9 @@ def _state_of(asked: pd.DataFrame) -> State:
     named = asked.assign(person=asked["subscriber_id"])
     in_or_out, traits = named[named["trait_key"].isna()], named[named["trait_key"].notna()]
     return State(
-        memberships=in_or_out.reindex(columns=[*MEMBERSHIP_COLUMNS]).astype(MEMBERSHIP_COLUMNS),
+        memberships=typed(in_or_out, MEMBERSHIP_COLUMNS),
         people=empty_table(PEOPLE_COLUMNS),
-        traits=traits.reindex(columns=[*TRAIT_COLUMNS]).astype(TRAIT_COLUMNS),
+        traits=typed(traits, TRAIT_COLUMNS),
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from .. import events
 from ..destination import Destination
+from ..frames import typed
 from ..memberships import PAYLOAD_COLUMNS
 from ..rows import ROW_COLUMNS, TORN_ROW, row_of
 from ..statuses import EventStatus
@@ -98,7 +99,7 @@ def payload_frame(
             frame.loc[mine, "line"] = lines[file]
         if file in damaged and len(mine):
             frame.loc[mine[-1], "reason_code"] = "FILE_DAMAGED"
-    return frame[[*PAYLOAD_COLUMNS]].astype(PAYLOAD_COLUMNS)
+    return typed(frame, PAYLOAD_COLUMNS)
 
 
 def in_order(table: pa.Table, *more: str) -> pa.Table:

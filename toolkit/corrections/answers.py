@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..artefacts import as_it_was
 from ..errors import FileFormatError, InputPathError, ParameterError
-from ..memberships import empty_table
+from ..frames import empty_table
 
 CORRECTION_COLUMNS = {
     "row": "int64",

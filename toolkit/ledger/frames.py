@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from toolkit.memberships import empty_table
+from toolkit.frames import empty_table, to_arrow, to_frame, typed
 
 ROWS_AT_ONCE = 20_000
 TIMES = ("timestamp", "received_at", "email_at", "phone_at")
@@ -21,14 +21,10 @@ _ARROW = {"str": pa.string(), "bool": pa.bool_(), "boolean": pa.bool_(), "int64"
 def records(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
     """Turn a frame into rows for the database, some at a time: times to microseconds, nulls to None."""
     for start in range(0, len(frame), ROWS_AT_ONCE):
-        part = frame.iloc[start : start + ROWS_AT_ONCE]
-        times = {
-            name: part[name].astype("int64").astype("Int64").mask(part[name].isna())
-            for name in TIMES
-            if name in part
-        }
-        plain = part.assign(**times).astype("object")
-        yield plain.where(plain.notna(), None).to_dict("records")
+        part = to_arrow(frame.iloc[start : start + ROWS_AT_ONCE])
+        cells = (part[name].cast(pa.int64()) if name in TIMES else part[name] for name in part.column_names)
+        rows = zip(*(column.to_pylist() for column in cells), strict=True)
+        yield [dict(zip(part.column_names, row, strict=True)) for row in rows]
 
 
 def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
@@ -44,9 +40,8 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mappin
         cells = zip(*rows, strict=True)
         parts.append(pa.table({n: _column(n, c, columns) for n, c in zip(names, cells, strict=True)}))
     if not parts:
-        return empty_table(dict(columns))
-    frame = pa.concat_tables(parts).to_pandas(split_blocks=True, self_destruct=True)
-    return frame.reindex(columns=[*columns]).astype(dict(columns))
+        return empty_table(columns)
+    return to_frame(pa.concat_tables(parts), columns)
 
 
 def read_objects(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:
@@ -55,14 +50,14 @@ def read_objects(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFra
     return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
 
 
-def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def to_dtypes(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Give a frame of objects the columns and dtypes it was written with."""
     times = {
         name: pd.to_datetime(frame[name].astype("Int64"), unit="us", utc=True)
         for name in TIMES
         if name in columns
     }
-    return frame.assign(**times)[[*columns]].astype(dict(columns))
+    return typed(frame.assign(**times), columns)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

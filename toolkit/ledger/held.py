@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State, empty_table
+from toolkit.frames import empty_table, without
+from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import upsert
-from .frames import records, typed
+from .frames import records, to_dtypes
 from .schema import held
-from .words import Words, _without
+from .words import Words
 
 _KINDS = {
     "memberships": (MEMBERSHIP_COLUMNS, "audience_key"),
@@ -34,14 +35,14 @@ class HeldWords(Words):
         *cause* is ``failure``, which the next run takes up by itself, or ``limit`` or ``person``, which wait.
         """
         known, before = self.load_state(shop_id), self.load_held(shop_id, chosen=True)
-        asked = State(**{name: _without(getattr(state, name), getattr(known, name)) for name in _KINDS})
+        asked = State(**{name: without(getattr(state, name), getattr(known, name)) for name in _KINDS})
         wanted = asked.after(before)
         with self._writing() as connection:
             for name in _KINDS:
                 theirs = getattr(before, name)
                 if cause != _FAILURE:
-                    theirs = _without(theirs, getattr(asked, name))
-                for rows in _rows(name, _without(getattr(wanted, name), theirs)):
+                    theirs = without(theirs, getattr(asked, name))
+                for rows in _rows(name, without(getattr(wanted, name), theirs)):
                     about = {"shop_id": shop_id, "run_id": run_id, "cause": cause}
                     upsert(connection, held, [{**about, **row} for row in rows])
 
@@ -59,8 +60,10 @@ class HeldWords(Words):
     def release_held(self, shop_id: str, state: State) -> None:
         """Let go of what was held and *state* has, or says otherwise by a newer word."""
         before = self.load_held(shop_id, chosen=True)
-        after = state.after(before)
-        left = {name: _without(getattr(after, name), getattr(state, name)) for name in _KINDS}
+        after = state.after(
+            State(**{name: without(getattr(before, name), getattr(state, name)) for name in _KINDS})
+        )
+        left = {name: without(getattr(after, name), getattr(state, name)) for name in _KINDS}
         persons = pd.concat([left["memberships"]["person"], left["traits"]["person"]])
         left["people"] = before.people[before.people["person"].isin(persons)]
         mine = held.c.shop_id == shop_id
@@ -70,7 +73,7 @@ class HeldWords(Words):
                 return
             named = [held.c[name] == sa.bindparam(f"_{name}") for name in ("kind", "person", "key")]
             for name in _KINDS:
-                for rows in _rows(name, _without(getattr(before, name), left[name])):
+                for rows in _rows(name, without(getattr(before, name), left[name])):
                     keys = [{f"_{n}": row[n] for n in ("kind", "person", "key")} for row in rows]
                     connection.execute(sa.delete(held).where(mine, *named), keys)
 
@@ -98,4 +101,4 @@ def _rows(kind: str, frame: pd.DataFrame) -> Iterator[list[dict[str, object]]]:
 
 
 def _frame(rows: list[Mapping[str, object]], columns: dict[str, str]) -> pd.DataFrame:
-    return typed(pd.DataFrame(rows, dtype="object"), columns) if rows else empty_table(columns)
+    return to_dtypes(pd.DataFrame(rows, dtype="object"), columns) if rows else empty_table(columns)

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from toolkit import wire
 from toolkit.errors import UnknownRunError
+from toolkit.frames import to_arrow
 from toolkit.plan import CHANGE_COLUMNS
 from toolkit.runs import RunRecord
 
 from .database import Database, upsert
-from .frames import insert, read_objects, records, typed
+from .frames import insert, read_objects, records, to_dtypes
 from .schema import calls, changes, runs, totals, transitions
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
@@ -83,8 +84,7 @@ class History(Database):
             for table in (totals, changes):
                 connection.execute(sa.delete(table).where(table.c.run_id == run_id))
             for kind, frame in (("event", events), ("change", changed)):
-                for counted in _count(run_id, kind, frame):
-                    insert(connection, totals, counted)
+                insert(connection, totals, [*_count(run_id, kind, frame)])
             for some in records(rows):
                 insert(connection, changes, some)
 
@@ -133,7 +133,7 @@ class History(Database):
         with self._reading() as connection:
             frame = read_objects(connection, query)
         frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
-        return typed(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
+        return to_dtypes(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
 
 
 def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tuple[str, bool]]:
@@ -174,7 +174,9 @@ def _up_to(run: RunRecord) -> sa.Select[Any]:
     )
 
 
-def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
+def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     keys = [*_KEYS, "status", "reason_code"]
-    counted = frame[keys].fillna("").value_counts(sort=False).rename("count").reset_index()
-    return records(counted.assign(run_id=run_id, kind=kind))
+    counted = to_arrow(frame, keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    for row in counted.to_pylist():
+        texts = {name: row[name] or "" for name in keys}
+        yield {**texts, "count": row["count_all"], "run_id": run_id, "kind": kind}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,7 @@ def open_engine(url: str, address: LedgerAddress) -> sa.Engine:
 
 
 def _migrate(engine: sa.Engine, name: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
+    config, scripts = _scripts()
     with engine.connect() as connection:
         # Looked at first: who only reads must not wait for a run that is writing.
         current = MigrationContext.configure(connection).get_current_revision()
@@ -79,6 +78,13 @@ def _migrate(engine: sa.Engine, name: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("migration"))))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@cache
+def _scripts() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config, ScriptDirectory.from_config(config)
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from toolkit.frames import without
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import Database, upsert
@@ -46,7 +47,7 @@ class Words(Database):
                     upsert(connection, table, rows)
                 for rows in records(other):
                     upsert(connection, replaced, [_kept(row, run_id, shop_id, key) for row in rows])
-            for rows in records(_without(state.people, known).assign(shop_id=shop_id)):
+            for rows in records(without(state.people, known).assign(shop_id=shop_id)):
                 upsert(connection, people, rows)
 
     def take_back(self, shop_id: str, run_id: str) -> int:
@@ -100,18 +101,17 @@ def _compared(
 
     A word that is only said again keeps the run that brought its value.
     """
-    both = now.merge(before, on=["person", key], how="left", suffixes=("", "_before"))
-    is_new = both["run_id"].isna()
-    changes = ~is_new & (both[value] != both[f"{value}_before"])
-    is_same = ~is_new & ~changes & (both["message_id"].fillna("") == both["message_id_before"].fillna(""))
-    same_time = both["timestamp"].fillna(pd.Timestamp(0, tz="UTC")) == both["timestamp_before"].fillna(
-        pd.Timestamp(0, tz="UTC")
-    )
-    brought = both["run_id"].where(~is_new & ~changes, run_id)
-    wanted = ~(is_same & same_time).to_numpy(dtype="bool")
-    new = now.assign(run_id=brought.to_numpy())[wanted]
-    other = both.loc[changes, ["person", key]].merge(before, on=["person", key])
-    return new, other
+    keys = ["person", key]
+    compared = [*keys, value, "message_id", "timestamp"]
+    new = now.loc[without(now[compared], before[compared]).index]
+    if new.empty:
+        return new, before.head(0)
+    both = new[[*keys, value]].merge(before, on=keys, how="left", suffixes=("", "_before"))
+    is_known = both["run_id"].notna()
+    changes = is_known & (both[value] != both[f"{value}_before"])
+    brought = both["run_id"].where(is_known & ~changes, run_id)
+    other = both.loc[changes, keys].merge(before, on=keys)
+    return new.assign(run_id=brought.to_numpy()), other
 
 
 def _kept(row: dict[str, Any], run_id: str, shop_id: str, key: str) -> dict[str, Any]:
@@ -126,11 +126,3 @@ def _kept(row: dict[str, Any], run_id: str, shop_id: str, key: str) -> dict[str,
         key: row[key],
         "word": json.dumps({**word, "shop_id": shop_id}),
     }
-
-
-def _without(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of *after* that *before* does not have, all columns compared."""
-    if before.empty:
-        return after
-    merged = after.merge(before, how="left", on=[*after.columns], indicator=True)
-    return after[(merged["_merge"] == "left_only").to_numpy()]

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns
-from toolkit.memberships import State, check_occur, empty_table, key_list
+from toolkit.frames import check_columns, empty_table
+from toolkit.memberships import State, check_occur, key_list
 
 from .columns import TEXT, frame, spell, take, texts
 from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations

@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from toolkit.frames import to_frame, typed
+
 TEXT = pa.large_string()
 NOBODY, SEVERAL = -1, -2
 _TENS = 10 ** np.arange(19)
@@ -59,8 +61,8 @@ def frame(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame
     """Return a frame of *dtypes*, in their order."""
     arrays = {name: column for name, column in columns.items() if isinstance(column, pa.Array)}
     # At once, and not copied: pandas takes Arrow's texts as they are.
-    held = {**columns, **dict(pa.table(arrays).to_pandas().items())}
-    return pd.DataFrame({name: held[name] for name in dtypes}).astype(dict(dtypes))
+    rest = {name: column for name, column in columns.items() if name not in arrays}
+    return typed(to_frame(pa.table(arrays)).assign(**rest), dtypes)
 
 
 def places(wanted: pa.Array, among: pa.Array) -> np.ndarray:

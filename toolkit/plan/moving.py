@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.memberships import empty_table
+from toolkit.frames import empty_table
 
 from .columns import NOBODY, numbers, places, take, texts
 from .matching import REASONS, Matches

@@ -9,7 +9,8 @@ import pandas as pd
 
 from toolkit.contacts import check_contacts, check_phone, fold_email
 from toolkit.destination import Destination
-from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
+from toolkit.frames import empty_table
+from toolkit.memberships import PAYLOAD_COLUMNS, fold
 from toolkit.outlook import Outlook
 from toolkit.preview import Payloads
 
