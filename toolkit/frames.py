@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.arrays import DatetimeArray
 
 from .errors import ParameterError
+
+ARROW = {"str": pa.string(), "bool": pa.bool_(), "boolean": pa.bool_(), "int64": pa.int64()}
+"""Dtype → Arrow's."""
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:
@@ -36,18 +41,25 @@ def _empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
 
 def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return the frame with these columns, in this order, and these dtypes; one it lacks is null."""
-    if [*frame.columns] != [*columns]:
+    if frame.columns.tolist() != [*columns]:
         frame = frame.reindex(columns=[*columns])
-    wanted = _empty(tuple(columns.items())).dtypes
-    pairs = zip(columns, frame.dtypes, wanted, strict=True)
-    # astype() is dear even where there is nothing to do.
-    wrong = {name: columns[name] for name, dtype, right in pairs if dtype != right}
-    return frame.astype(wrong) if wrong else frame
+    dtypes = zip(columns.items(), frame.dtypes.tolist(), strict=True)
+    # astype() of a whole frame is dear, even where there is nothing to do.
+    wrong = {name: frame[name].astype(wanted) for (name, wanted), dtype in dtypes if dtype.name != wanted}
+    return frame.assign(**wrong) if wrong else frame
 
 
 def to_arrow(frame: pd.DataFrame, columns: Iterable[str] | None = None) -> pa.Table:
     """Return the columns of a frame, all of them by default, as a table."""
-    return pa.table({name: pa.array(frame[name]) for name in (columns or frame.columns)})
+    return pa.table({name: _arrow(frame[name]) for name in (columns or frame.columns)})
+
+
+def _arrow(column: pd.Series) -> pa.Array | pa.ChunkedArray:
+    values = column.array
+    if isinstance(values, DatetimeArray) and str(values.tz) == "UTC":
+        # As they are: pa.array() would look the timezone up for each column.
+        return pa.array(values.asi8.view(f"M8[{values.unit}]")).cast(pa.timestamp(values.unit, "UTC"))
+    return pa.array(values)
 
 
 def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -57,12 +69,27 @@ def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.Da
     return frame if columns is None else typed(frame, columns)
 
 
+def from_values(values: Mapping[str, Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return lists of Python's values as a frame of these columns and dtypes."""
+    return to_frame(
+        pa.table({name: pa.array(values[name], ARROW[columns[name]]) for name in columns}), columns
+    )
+
+
 def sorted_rows(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
     """Return the rows in the order of *columns*, nulls first, and where they are equal as they were."""
     # sort_values() would number all texts; here they are compared only where the columns before are equal.
     keys = [(name, "ascending", "at_start") for name in columns]
     rows: np.ndarray = np.asarray(pc.sort_indices(table, sort_keys=keys))
     return rows
+
+
+def numbers(column: pa.Array | pa.ChunkedArray, *, null: int = -1) -> np.ndarray:
+    """Return a column of integers or booleans as NumPy's, with *null* where it has none."""
+    whole = column.fill_null(null) if column.null_count else column
+    if isinstance(whole, pa.ChunkedArray):
+        return np.asarray(whole)
+    return np.asarray(whole.to_numpy(zero_copy_only=False))
 
 
 def encode(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
@@ -91,9 +118,17 @@ def last_rows(table: pa.Table, keys: Sequence[str], order: Sequence[str]) -> np.
     return ordered
 
 
+def places_in(table: pa.Table, other: pa.Table) -> np.ndarray:
+    """Return of each row of *table* where *other*, of the same columns, has one like it; -1 for nowhere."""
+    numbers = number_rows(pa.concat_tables([other, table.cast(other.schema)]))
+    places = np.full(numbers.max(initial=-1) + 1, -1)
+    places[numbers[: len(other)]] = np.arange(len(other))
+    found: np.ndarray = places[numbers[len(other) :]]
+    return found
+
+
 def without(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of *after* that *before*, of the same columns, does not have."""
     if before.empty or after.empty:
         return after
-    numbers = number_rows(pa.concat_tables([to_arrow(before), to_arrow(after)]))
-    return after[~np.isin(numbers[len(before) :], numbers[: len(before)])]
+    return after[places_in(to_arrow(after), to_arrow(before)) < 0]

@@ -6,7 +6,7 @@ ones seen for the person, so an event without a contact still counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -17,7 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .errors import ParameterError
-from .frames import check_columns, empty_table, encode, last_rows, sorted_rows, to_arrow, to_frame
+from .frames import (
+    check_columns,
+    empty_table,
+    encode,
+    last_rows,
+    numbers,
+    sorted_rows,
+    to_arrow,
+    to_frame,
+)
 from .statuses import EventStatus, check_totals
 
 PAYLOAD_COLUMNS = {
@@ -82,7 +91,21 @@ _AHEAD = timedelta(days=1)
 _NAMED = 20
 """Audiences that are named where one is asked for that does not occur."""
 _ORDER = ["timestamp", "received_at", "message_id"]
-_SEEN = ("person", "email", "phone", *_ORDER, "email_at", "phone_at")
+_SEEN = ("person", "email", "phone", *_ORDER)
+_FOLDED = [
+    name for name in PAYLOAD_COLUMNS if name not in {"file", "line", "mapping", "event_type", "event_name"}
+]
+_FATES: dict[str, tuple[str | None, ...]] = {
+    "status": (
+        None,
+        EventStatus.NO_MEMBERSHIP_VALUE.value,
+        EventStatus.SUPERSEDED.value,
+        EventStatus.COUNTED.value,
+        EventStatus.COUNTED.value,
+    ),
+    "reason_code": (None, None, "NEWER_EVENT", "DECIDED", "DECIDED_AHEAD"),
+}
+"""What becomes of events: decided before, without a word, outdone, deciding, and deciding ahead of time."""
 _NOT_OURS = {
     EventStatus.MALFORMED,
     EventStatus.DUPLICATE,
@@ -95,7 +118,9 @@ _NOT_OURS = {
 
 def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
     """Return status → number of rows, the most frequent first; rows without a status are not counted."""
-    return {str(status): int(count) for status, count in frame["status"].value_counts().items()}
+    counted = pc.value_counts(pc.drop_null(pa.array(frame["status"].array))).to_pylist()
+    counted.sort(key=lambda each: -each["counts"])
+    return {str(each["values"]): each["counts"] for each in counted}
 
 
 def key_list(audience_keys: Collection[str]) -> list[str]:
@@ -149,9 +174,9 @@ class State:
         """
         if before.memberships.empty and before.traits.empty and before.people.empty:
             return self
-        memberships, _ = _last_words(self.memberships, before.memberships, "audience_key")
-        traits, _ = _last_words(self.traits, before.traits, "trait_key")
-        people = _latest_contacts(self.people, before.people)
+        memberships, _ = _last_words(to_arrow(self.memberships), before.memberships, "audience_key")
+        traits, _ = _last_words(to_arrow(self.traits), before.traits, "trait_key")
+        people = _latest_contacts(to_arrow(self.people), before.people)
         return State(memberships=memberships, people=people, traits=traits)
 
     def choose(self, audience_keys: Collection[str] = ()) -> State:
@@ -251,29 +276,25 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: dateti
     """
     check_columns(payloads, PAYLOAD_COLUMNS, of="payloads")
     before = remembered or State.empty()
-    events = payloads.reset_index(drop=True)  # two archives laid together repeat their index
-    ours = ~events["status"].isin([*_NOT_OURS])
-    words = events["status"].isna()
-
-    in_or_out = words & events["membership"].notna()
-    valued = words & events["trait_value"].notna()
-    spoken = in_or_out | valued
-    events.loc[words & ~spoken, "status"] = EventStatus.NO_MEMBERSHIP_VALUE.value
-    members = events[in_or_out].rename(columns={"membership": "member"}).astype({"member": "bool"})
+    events = to_arrow(payloads, _FOLDED)
+    undecided = numbers(events["status"].is_null())
+    in_or_out = undecided & numbers(events["membership"].is_valid())
+    valued = undecided & numbers(events["trait_value"].is_valid())
+    members = _spoken(events, in_or_out, MEMBERSHIP_COLUMNS, member="membership")
     memberships, decided = _last_words(members, before.memberships, "audience_key")
-    values = events[valued].rename(columns={"trait_value": "value"})
+    values = _spoken(events, valued, TRAIT_COLUMNS, value="trait_value")
     traits, set_by = _last_words(values, before.traits, "trait_key")
-    events.loc[spoken, "status"] = EventStatus.SUPERSEDED.value
-    events.loc[spoken, "reason_code"] = "NEWER_EVENT"
-    deciding = decided.append(set_by)
-    events.loc[deciding, "status"] = EventStatus.COUNTED.value
+    deciding = np.concatenate([np.flatnonzero(in_or_out)[decided], np.flatnonzero(valued)[set_by]])
+    fates = np.where(undecided, np.where(in_or_out | valued, 2, 1), 0)
     now = now or datetime.now(UTC)
-    events.loc[deciding, "reason_code"] = "DECIDED"
-    ahead = is_ahead(events.loc[deciding, "timestamp"], now)
-    events.loc[ahead.index[ahead], "reason_code"] = "DECIDED_AHEAD"
-    people = _latest_contacts(events[ours & events["person"].notna()], before.people)
-    events.index = payloads.index
+    fates[deciding] = np.where(is_ahead(payloads["timestamp"].iloc[deciding], now), 4, 3)
+    given = {name: _given(events[name], names, fates) for name, names in _FATES.items()}
+    ours = ~numbers(pc.is_in(events["status"], value_set=pa.array([*map(str, _NOT_OURS)])))
+    seen = events.select([*_SEEN]).filter(pa.array(ours & numbers(events["person"].is_valid())))
+    people = _latest_contacts(seen, before.people)
     state = State(memberships=memberships, people=people, traits=traits)
+    # As arrays: two archives laid together repeat their index.
+    events = payloads.assign(**{name: column.array for name, column in to_frame(pa.table(given)).items()})
     folded = Folded(events=events, state=state, now=now)
     check_totals(len(payloads), folded.statuses, of="events")
     return folded
@@ -284,26 +305,39 @@ def in_order(events: pd.DataFrame) -> pd.DataFrame:
     return events.take(sorted_rows(to_arrow(events, _ORDER), _ORDER))
 
 
-def _last_words(spoken: pd.DataFrame, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, pd.Index]:
-    """Return the words per person × *key* after *spoken*, and the index of the events that decided."""
-    if spoken.empty:
-        return before, spoken.index
+def _given(column: pa.ChunkedArray, names: tuple[str | None, ...], fates: np.ndarray) -> pa.Array:
+    """Return the name of each event's fate, and what the column has where it has none."""
+    return pc.coalesce(pa.array(names, column.type).take(pa.array(fates)), column)
+
+
+def _spoken(events: pa.Table, rows: np.ndarray, columns: Mapping[str, str], **renamed: str) -> pa.Table:
+    """Return the words in these rows of the events."""
+    table = pa.table({name: events[renamed.get(name, name)] for name in columns})
+    return table if rows.all() else table.filter(pa.array(rows))
+
+
+def _last_words(spoken: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the words per person × *key* after *spoken*, and which rows of it decided."""
+    if not len(spoken):
+        return before, np.empty(0, np.int64)
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
-    everything = _below(to_arrow(before, columns), to_arrow(spoken, columns))
+    everything = _below(to_arrow(before, columns), spoken)
     # Equal on all three: the same message read again. The one just read comes last.
     last = last_rows(everything, ["person", key], _ORDER)
-    deciding = last[last >= len(before)] - len(before)
-    return to_frame(everything.take(last), columns), spoken.index[deciding]
+    deciding: np.ndarray = last[last >= len(before)] - len(before)
+    return to_frame(everything.take(last), columns), deciding
 
 
-def _latest_contacts(seen: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+def _latest_contacts(seen: pa.Table, before: pd.DataFrame) -> pd.DataFrame:
     """Return the people after *seen*, events or people, each contact the latest that was not empty."""
-    known, found = to_arrow(before), to_arrow(seen, [name for name in _SEEN if name in seen])
-    codes, persons = encode(_below(known.select(["person"]), found.select(["person"]))["person"])
+    if not len(seen):
+        return before
+    known = to_arrow(before)
+    codes, persons = encode(_below(known.select(["person"]), seen.select(["person"]))["person"])
     by_name = np.asarray(pc.sort_indices(persons))
     columns = {"person": persons.take(by_name)}
     for contact in ("email", "phone"):
-        contacts = _contacts(found, known, contact)
+        contacts = _contacts(seen, known, contact)
         rows = np.flatnonzero(contacts[contact].is_valid())
         order = contacts.column_names[1:]
         rows = rows[sorted_rows(contacts.take(rows), order)]

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from .contacts import digits_of, fold_email
 from .errors import ParameterError
+from .frames import numbers
 from .memberships import Folded
 from .plan import Plan
-from .plan.columns import NOBODY, encode, find, numbers, texts
+from .plan.columns import NOBODY, encode, find, texts
 from .plan.lists import is_listed, names_of
 from .plan.times import by_time
 from .statuses import EventStatus

@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import pysqlite
 from urllib3 import HTTPResponse
 
 from toolkit.sandbox.replies import Reply
@@ -433,6 +434,17 @@ def _shown(body: Any) -> str:
 def shared_cache(engine: sa.Engine) -> None:
     """Let every ledger of the simulation reuse what SQLAlchemy compiled for the first."""
     engine._compiled_cache = _COMPILED
+    engine.dialect.__class__ = _Dialect
+
+
+class _Dialect(pysqlite.dialect):  # type: ignore[misc]
+    """SQLite's, of which any two are equal: what is compiled is kept by statement and dialect."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Dialect)
+
+    def __hash__(self) -> int:
+        return 1
 
 
 _COMPILED = sa.util.LRUCache(2000)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -229,12 +230,14 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
     """Insert rows, over those that have their key."""
     if not rows:
         return
+    connection.execute(_upsert_into(table, connection.dialect.name), [*rows])
+
+
+@cache
+def _upsert_into(table: sa.Table, dialect: str) -> sa.Insert:
     keys = [column.name for column in table.primary_key]
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(table)
+    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    if rest:
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
-    else:
-        statement = statement.on_conflict_do_nothing()
-    connection.execute(statement, [*rows])
+    if not rest:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest)

@@ -9,13 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from toolkit.frames import empty_table, to_arrow, to_frame, typed
+from toolkit.frames import ARROW, empty_table, to_arrow, to_frame, typed
 
 ROWS_AT_ONCE = 20_000
 TIMES = ("timestamp", "received_at", "email_at", "phone_at")
 """Columns that hold microseconds since 1970 UTC."""
-
-_ARROW = {"str": pa.string(), "bool": pa.bool_(), "boolean": pa.bool_(), "int64": pa.int64()}
 
 
 def records(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
@@ -69,4 +67,4 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 def _column(name: str, cells: Sequence[Any], columns: Mapping[str, str]) -> pa.Array:
     if name in TIMES:
         return pa.array(cells, type=pa.int64()).cast(pa.timestamp("us", "UTC"))
-    return pa.array(cells, type=_ARROW[columns[name]])
+    return pa.array(cells, type=ARROW[columns[name]])

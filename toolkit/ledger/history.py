@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from toolkit import wire
 from toolkit.errors import UnknownRunError
-from toolkit.frames import to_arrow
+from toolkit.frames import to_arrow, typed
 from toolkit.plan import CHANGE_COLUMNS
 from toolkit.runs import RunRecord
 
@@ -78,15 +78,19 @@ class History(Database):
     def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
         """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
         rows = changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)]
-        rows = rows.reindex(columns=[*CHANGE_COLUMNS]).assign(run_id=run_id)
-        rows = rows.fillna(dict.fromkeys(_KEYS, ""))[[*changes.columns.keys()]]
+        rows = typed(rows, CHANGE_COLUMNS)
         with self._writing() as connection:
             for table in (totals, changes):
                 connection.execute(sa.delete(table).where(table.c.run_id == run_id))
             for kind, frame in (("event", events), ("change", changed)):
                 insert(connection, totals, [*_count(run_id, kind, frame)])
             for some in records(rows):
-                insert(connection, changes, some)
+                keys = ({name: row[name] or "" for name in _KEYS} for row in some)
+                insert(
+                    connection,
+                    changes,
+                    [{**r, **k, "run_id": run_id} for r, k in zip(some, keys, strict=True)],
+                )
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.frames import without
+from toolkit.frames import places_in, to_arrow, without
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import Database, upsert
@@ -106,12 +107,12 @@ def _compared(
     new = now.loc[without(now[compared], before[compared]).index]
     if new.empty:
         return new, before.head(0)
-    both = new[[*keys, value]].merge(before, on=keys, how="left", suffixes=("", "_before"))
-    is_known = both["run_id"].notna()
-    changes = is_known & (both[value] != both[f"{value}_before"])
-    brought = both["run_id"].where(is_known & ~changes, run_id)
-    other = both.loc[changes, keys].merge(before, on=keys)
-    return new.assign(run_id=brought.to_numpy()), other
+    at = places_in(to_arrow(new, keys), to_arrow(before, keys))
+    earlier = before.iloc[at[at >= 0]]
+    is_other = earlier[value].to_numpy() != new.loc[at >= 0, value].to_numpy()
+    brought = np.full(len(new), run_id, object)
+    brought[at >= 0] = np.where(is_other, run_id, earlier["run_id"].to_numpy(object))
+    return new.assign(run_id=brought), earlier[is_other]
 
 
 def _kept(row: dict[str, Any], run_id: str, shop_id: str, key: str) -> dict[str, Any]:

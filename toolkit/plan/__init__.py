@@ -106,12 +106,12 @@ class Plan:
         """Planned removals ÷ memberships looked at (held now or wanted), 0 to 1."""
         return self.removals.share
 
-    @property
+    @cached_property
     def adds(self) -> int:
         """Memberships to add."""
         return int((self.changes["operation"] == "add").sum())
 
-    @property
+    @cached_property
     def removes(self) -> int:
         """Memberships to remove."""
         return int((self.changes["operation"] == "remove").sum())
@@ -121,7 +121,7 @@ class Plan:
         """Trait values to set."""
         return int((self.changes["operation"] == "set").sum())
 
-    @property
+    @cached_property
     def transitions(self) -> int:
         """Custom events to post: none where a contact moved, because the person has not left the audience."""
         if self.custom_events != "transitions":

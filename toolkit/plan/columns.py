@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import to_frame, typed
+from toolkit.frames import numbers, to_frame, typed
 
 TEXT = pa.large_string()
 NOBODY, SEVERAL = -1, -2
@@ -26,12 +26,6 @@ def texts(column: pd.Series) -> pa.Array:
     """Return a column of texts as one array."""
     found = pa.array(column, TEXT)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-
-
-def numbers(column: pa.Array, *, null: int = NOBODY) -> np.ndarray:
-    """Return an array of integers or booleans, with *null* where it has none."""
-    whole = column.fill_null(null) if column.null_count else column
-    return np.asarray(whole.to_numpy(zero_copy_only=False))
 
 
 def encode(column: pa.Array) -> tuple[np.ndarray, pa.Array]:

@@ -13,7 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .columns import NOBODY, TEXT, encode, numbers, text
+from toolkit.frames import numbers
+
+from .columns import NOBODY, TEXT, encode, text
 from .matching import json_text
 
 _BATCH = 1 << 16

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from toolkit import wire
 from toolkit.contacts import fold_email, phone_digits
 from toolkit.destination.payloads import property_json, property_value
+from toolkit.frames import from_values, numbers
 from toolkit.mapping import MISSING
 
-from .columns import NOBODY, SEVERAL, find, frame, numbers, spell, take, texts
+from .columns import NOBODY, SEVERAL, find, frame, spell, take, texts
 
 SUBSCRIBER_COLUMNS = {
     "subscriber_id": "str",
@@ -54,20 +55,18 @@ def subscribers_table(
 ) -> pd.DataFrame:
     """Lay subscribers out as a frame of SUBSCRIBER_COLUMNS, one row an id; its last reading stands."""
     rows = {s.subscriber_id: s for s in subscribers}
-    table = pd.DataFrame(
-        {
-            "subscriber_id": [*rows],
-            "phone_digits": [phone_digits(s.phone) or None for s in rows.values()],
-            "email_folded": [_held_email(s.email) for s in rows.values()],
-            "audiences": [_held_audiences(s.properties) for s in rows.values()],
-            "has_property": [wire.AUDIENCES_PROPERTY in s.properties for s in rows.values()],
-            "property_count": [len(s.properties) for s in rows.values()],
-            "properties": [_held_traits(s.properties, trait_keys) for s in rows.values()],
-            "can_send": [s.can_send for s in rows.values()],
-            "updated_at": [s.updated_at for s in rows.values()],
-        }
-    )
-    return table.astype(SUBSCRIBER_COLUMNS)
+    columns: dict[str, list[Any]] = {
+        "subscriber_id": [*rows],
+        "phone_digits": [phone_digits(s.phone) or None for s in rows.values()],
+        "email_folded": [_held_email(s.email) for s in rows.values()],
+        "audiences": [_held_audiences(s.properties) for s in rows.values()],
+        "has_property": [wire.AUDIENCES_PROPERTY in s.properties for s in rows.values()],
+        "property_count": [len(s.properties) for s in rows.values()],
+        "properties": [_held_traits(s.properties, trait_keys) for s in rows.values()],
+        "can_send": [s.can_send for s in rows.values()],
+        "updated_at": [s.updated_at for s in rows.values()],
+    }
+    return from_values(columns, SUBSCRIBER_COLUMNS)
 
 
 def _held_email(email: str) -> str | None:

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import empty_table
+from toolkit.frames import empty_table, numbers
 
-from .columns import NOBODY, numbers, places, take, texts
+from .columns import NOBODY, places, take, texts
 from .matching import REASONS, Matches
 
 REACHED_COLUMNS = {"person": "str", "subscriber_id": "str"}

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from .columns import NOBODY, encode, numbers, text, texts
+from toolkit.frames import numbers
+
+from .columns import NOBODY, encode, text, texts
 
 MIN_MEMBERSHIPS = 10
 """Memberships looked at from which an audience has a limit of its own: of five people one may leave."""

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from toolkit import wire
 from toolkit.errors import ParameterError
+from toolkit.frames import numbers
 
-from .columns import NOBODY, TEXT, encode, numbers, texts
+from .columns import NOBODY, TEXT, encode, texts
 from .reaching import Rows
 
 _RESERVED = wire.AUDIENCES_PROPERTY.casefold()

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit import wire
+from toolkit.frames import numbers
 
-from .columns import TEXT, frame, number, numbers, take, text
+from .columns import TEXT, frame, number, take, text
 from .deciding import REMOVE, SET
 from .lists import names_of, new_lists
 from .matching import json_text
