@@ -18,7 +18,7 @@ from toolkit.statuses import get_reason
 
 from .journal import Journal
 from .outcomes import Cause, Outcomes
-from .transitions import Poster, planned_ids, transition_id
+from .transitions import Poster, find_due, planned_ids, transition_id
 from .writes import Writer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Journal",
     "Outcomes",
+    "find_due",
     "planned_ids",
     "removal_limit_sentence",
     "transition_id",
@@ -86,7 +87,7 @@ class Delivery:
         try:
             self.journal.close_calls(self.shop_id)
             left_over: list[Transition] = []
-            if self.plan.custom_events == "transitions":
+            if self.plan.custom_events != "none":
                 left_over = poster.take_up(repeat_unknown=self.repeat_unknown)
             removals = int(self.plan.writes["has_removal"].sum())
             self._write(writer, range(removals))

@@ -38,10 +38,8 @@ def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: st
     )
 
 
-def planned_ids(changes: pd.DataFrame, shop_id: str, *, run_id: str) -> list[str]:
-    """Return the external ids of the custom events that a plan's changes lead to."""
-    rows = changes[changes["operation"].isin(["add", "remove"])]
-    rows = rows[rows["reason_code"] != "CONTACT_MOVED"]
+def planned_ids(rows: pd.DataFrame, shop_id: str, *, run_id: str) -> list[str]:
+    """Return the external ids of the custom events of these changes, `Plan.announced`."""
     columns = ("subscriber_id", "audience_key", "operation", "timestamp", "message_id")
     return [
         transition_id(shop_id, who, key, entered=operation == "add", when=_when(moment, message_id, run_id))
