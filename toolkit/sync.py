@@ -143,7 +143,7 @@ def sync(
     repeat_unknown: bool = False,
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
-    kind: str = "sync",
+    kind: str = "",
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
 ) -> Run:
@@ -173,7 +173,8 @@ def sync(
     price, parameters
         Recorded with the run, to compare with what happened.
     kind
-        What the plan is: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``. Recorded.
+        Recorded: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``; empty is what the
+        plan, or the events that it comes from, were made as.
     on_progress
         Told after each call how many of how many are done, and status → changes that ended so far.
     cancel
@@ -215,7 +216,7 @@ def sync(
     )
     facts = {
         **_facts(plan, postscript, calls, price, parameters),
-        "kind": kind,
+        "kind": kind or _kind_of(plan, folded),
         "custom_events_closed": len(closed),
     }
     record = RunRecord(
@@ -285,6 +286,10 @@ def sync(
     )
     ledger.save_run(record)
     return Run(record=record, plan=plan, events=events, changes=changed)
+
+
+def _kind_of(plan: Plan, folded: Folded | None) -> str:
+    return folded.kind if folded is not None and plan.kind == "sync" else plan.kind
 
 
 def _closed(plan: Plan, shop_id: str, ledger: Book, run_id: str) -> set[Pair]:

@@ -91,6 +91,8 @@ class Plan:
     """Holds over all audiences, and for each one of which ten memberships or more are looked at."""
     looked_at_beside: Mapping[str, int] = field(default_factory=dict)
     """Audience → memberships looked at that have no row among the changes: a repair has such."""
+    kind: str = "sync"
+    """What a run of it is, one of RUN_KINDS."""
     reached: pd.DataFrame | None = field(default=None, repr=False)
     """REACHED_COLUMNS that plan() was given."""
     left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
