@@ -193,9 +193,10 @@ class Writer:
             answer = self._postscript.send(request)
         except PostscriptError as error:
             # A failed write may have been carried out after all: its events stay planned.
+            outcome = f"{type(error).__name__}: {error}"
             self._journal.end_write(
                 call,
-                outcome=f"{type(error).__name__}: {error}",
+                outcome=f"{outcome} {wire.UNCLEAR}" if wire.may_be_applied(error) else outcome,
                 status_code=error.status_code,
                 tries=error.tries,
                 due=[],
