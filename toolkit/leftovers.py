@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from . import wire
-from .delivery import find_due
 from .plan import Plan, properties_of
 from .runs import Transition
 
@@ -51,6 +50,16 @@ def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] =
         posted += due is not None and not is_own
         dropped += mine is not None and not is_own
     return LeftOver(reads=len({t.subscriber_id for t in left}), posted=posted, dropped=dropped)
+
+
+def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:
+    """Return the one custom event of a subscriber and audience that is due; None when they cancel out.
+
+    *chain* are those that were never sent, the oldest first; *is_in* says what the list is now.
+    """
+    if chain[0].entered is not is_in:
+        return None  # as it was before the first of them
+    return next(transition for transition in reversed(chain) if transition.entered is is_in)
 
 
 def _own(plan: Plan, who: Collection[str], closed: Collection[Pair]) -> dict[Pair, bool]:

@@ -18,7 +18,7 @@ from toolkit.statuses import get_reason
 
 from .journal import Journal
 from .outcomes import Cause, Outcomes
-from .transitions import Poster, find_due, planned_ids, transition_id
+from .transitions import Poster, planned_ids, transition_id
 from .writes import Writer
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Delivery",
     "Journal",
     "Outcomes",
-    "find_due",
     "planned_ids",
     "removal_limit_sentence",
     "transition_id",

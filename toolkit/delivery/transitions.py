@@ -10,6 +10,7 @@ import pandas as pd
 
 from toolkit import wire
 from toolkit.errors import PostscriptError, RejectedError
+from toolkit.leftovers import find_due
 from toolkit.lookup import Postscript, find_subscriber
 from toolkit.runs import Transition
 
@@ -55,16 +56,6 @@ def _when(moment: Any, message_id: Any, run_id: str) -> str:
 
 class _NotClaimedError(Exception):
     """Another run has the custom event, or it is not due any more."""
-
-
-def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:
-    """Return the one custom event of a subscriber and audience that is due; None when they cancel out.
-
-    *chain* are those that were never sent, the oldest first; *is_in* says what the list is now.
-    """
-    if chain[0].entered is not is_in:
-        return None  # as it was before the first of them
-    return next(transition for transition in reversed(chain) if transition.entered is is_in)
 
 
 class Poster:
