@@ -14,7 +14,7 @@ from pathlib import Path
 from browser import lacking
 
 _USER = "postgres"
-"""Whom the server runs as where the tests run as root, which it refuses."""
+"""The user that the server runs as where the tests run as root, which it refuses."""
 
 
 def free_port() -> int:

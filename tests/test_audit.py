@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from html import unescape
 
 import pandas as pd
 import pytest
-from stores import SHOP, Store, deliver, email, phone, word
+from stores import SHOP, Store, deliver, email, fold_events, make_plan, phone, word
 
 from toolkit.audit import RUNS_SHOWN, audit
 from toolkit.contacts import check_contacts
+from toolkit.drift import plan_repair
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,
@@ -20,10 +22,14 @@ from toolkit.errors import (
     UnreachableError,
 )
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table
-from toolkit.plan import CHANGE_COLUMNS
+from toolkit.plan import CHANGE_COLUMNS, plan
+from toolkit.plan_file import load_plan, save_plan
 from toolkit.reading import read_subscribers
+from toolkit.report import reason_table, render_report
 from toolkit.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, RunRecord
+from toolkit.snapshots import mirror_snapshot, read_snapshot
 from toolkit.statuses import get_meaning
+from toolkit.sync import sync
 from toolkit.timeline.steps import outcome_steps
 from toolkit.undo import undo_run
 
@@ -258,6 +264,50 @@ def test_an_undo_is_called_one(ledger, store):
     steps = outcome_steps(traced)
     assert steps["source"].str.partition(" ")[0].tolist() == ["Sync", "Undo"]
     assert steps["meaning"].iat[1] == get_meaning("UNDO_REMOVED")
+
+
+def make_repair(ledger, store, _folder):
+    store.set_list(2, [])
+    state = ledger.load_state(SHOP.shop_id)
+    return plan_repair(state, check_contacts(state.people), store.table()), None
+
+
+def make_saved(ledger, store, folder):
+    folded = fold_events([word(1, "new")], ledger)
+    path = save_plan(folder / "a.plan", make_plan(folded, store), folded, shop=SHOP, default_region="US")
+    saved = load_plan(path).refresh(store.table(), shop=SHOP, remembered=ledger.load_state(SHOP.shop_id))
+    return saved.plan, saved.folded
+
+
+def make_list(ledger, store, _folder):
+    listed = pd.DataFrame({"phone": [phone(1), phone(3)]})
+    snapshot = read_snapshot(listed, audience_key="vip", taken_at="2025-03-06T10:00:00Z")
+    remembered = ledger.load_state(SHOP.shop_id)
+    folded, contacts = mirror_snapshot(snapshot, store.table(), remembered=remembered)
+    return plan(folded.state, contacts, store.table(), audience_keys=["vip"], max_removal_share=1.0), folded
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "meaning"),
+    [
+        (make_repair, "repair", "was missing on the subscriber's list"),
+        (make_saved, "saved_plan", get_meaning("ENTERED")),
+        (make_list, "member_list", "does not name the subscriber"),
+    ],
+)
+def test_a_run_is_called_what_its_plan_was_made_as(ledger, store, tmp_path, make, kind, meaning):
+    """In record, summary, history, reasons and report, without anything passed to sync()."""
+    deliver(EVENTS, store, ledger)
+    planned, folded = make(ledger, store, tmp_path)
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert run.record.status == "completed"
+    found = audit(ledger)
+    assert (found.record.kind, run.summary()["kind"]) == (kind, kind)
+    assert found.history["kind"].tolist() == [kind, "sync"]
+    assert meaning in " ".join(reason_table(found.changes, kind=kind)["meaning"])
+    text = unescape(render_report(found))
+    assert f"LIVE · {kind.replace('_', ' ').capitalize()} · completed" in text
+    assert meaning in text
 
 
 @pytest.mark.parametrize(

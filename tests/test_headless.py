@@ -152,6 +152,8 @@ def notebook_path(name: str = SYNC) -> str:
         (["--output", "runs/{when}.ipynb"], ["no field when"]),
         (["--output", "there.ipynb/x.ipynb"], ["cannot be written"]),
         (["--output", "runs/x.html"], ["cannot be written"]),
+        (["-p", "output_dir", "~nouser/x"], ["output_dir", "a user that this machine does not have"]),
+        (["--output", "~nouser/x.ipynb"], ["--output", "a user that this machine does not have"]),
         (["--execution-timeout", "long"], ["invalid int"]),
     ],
     ids=lambda words: words[-1][-16:],

@@ -82,6 +82,16 @@ def test_the_earlier_subscriber_loses_the_audience(begun, store, dry_run):
     assert again.change_statuses == {"unchanged": 1}
 
 
+def test_an_exit_is_posted_where_a_contact_moved_if_asked_for(begun, store):
+    """``transitions_and_moves`` plans, prices and posts it; nothing else does."""
+    store.sent.clear()
+    run = sync_again([moves(2)], store, begun, custom_events="transitions_and_moves")
+    assert run.record.status == "completed"
+    assert {*store.posted} == {("s_1", "vip", "Exited"), ("s_2", "vip", "Entered")}
+    assert run.summary()["custom_events"] == run.plan.transitions == 2
+    assert run.summary()["planned_calls"] == len(store.sent)
+
+
 def test_a_contact_that_moves_in_postscript(ledger, store):
     """Found by email first and by a new subscriber's phone later, the person is that one alone."""
     store.people["s_2"]["phone_number"] = phone(9)

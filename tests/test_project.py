@@ -41,6 +41,7 @@ CORE = {
     "plan",
     "mirror",
     "price",
+    "leftovers",
     "recheck",
     "wishes",
     "opposites",
@@ -73,7 +74,7 @@ ALLOWED = {
     "widgets": CORE,
     "notebook": CORE | {"artefacts", "client", "inputs", "ledger", "report", "sync", "timeline", "widgets"},
     "rehearsal": {"sandbox"},
-    "headless": CORE | {"artefacts"},
+    "headless": CORE | {"artefacts", "inputs"},
     "__main__": {"headless"},
 }
 HOMES = {

@@ -433,7 +433,7 @@ class Ascending(Moving):
 
 @pytest.mark.parametrize("after", range(1, 10))
 def test_the_order_of_the_answers_decides_nothing(after):
-    """A removal between two pages that are answered the wrong way round hides nobody."""
+    """A removal between two pages that are answered the wrong way round hides no subscriber."""
     shop = Ascending([person(n) for n in range(100)], after)
     reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
     assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}

@@ -1060,7 +1060,7 @@ def test_figures_of_custom_events_are_those_that_were_made(ledger):
 
 
 def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
-    """Between plan and write somebody made the property a text: a conflict, and nothing is written."""
+    """Between plan and write the property became a text: a conflict, and nothing is written."""
     store = Store({1: []})
     planned, folded = prepare([word(1, "vip")], store, ledger)
     store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = "vip"

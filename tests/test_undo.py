@@ -21,6 +21,7 @@ from stores import (
 from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
 from toolkit.errors import (
+    InvalidAuthenticationError,
     ParameterError,
     RateLimitError,
     RejectedError,
@@ -121,6 +122,26 @@ def test_what_has_moved_since(ledger, store, change, left):
     undo(ledger, run, store)
     held = {"would_remove": ["foreign"], "conflict": "vip", "unchanged": []}
     assert store.lists().get("s_1") == held.get(left[0])
+
+
+@pytest.mark.parametrize("kind", [RejectedError, RateLimitError, InvalidAuthenticationError])
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_a_write_that_a_gateway_refused(ledger, is_applied, kind):
+    """It may have been carried out: where it was, the undo takes it back, and else there is nothing to do."""
+    store = Store({1: []})
+
+    def refuse(request):
+        if request.method == "PATCH":
+            raise kind("403", status_code=403)
+
+    setattr(store, "lost" if is_applied else "fault", refuse)
+    run = deliver([word(1, "vip")], store, ledger)
+    store.lost = store.fault = lambda request: None
+    assert store.lists() == {"s_1": ["vip"] if is_applied else []}
+    undone = undo(ledger, run, store)
+    assert store.lists() == {"s_1": []}
+    ended = ("removed", "UNDO_REMOVED") if is_applied else ("unchanged", "ALREADY_OUT")
+    assert ends(undone.changes)["s_1", "vip"] == ended
 
 
 def test_another_persons_later_word_is_left_alone_too(ledger):

@@ -119,7 +119,8 @@ def plan_repair(
     )
     removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
     beside = compared.listed["audience_key"].value_counts().sub(removed, fill_value=0)
-    return replace(repair, looked_at_beside={str(key): int(count) for key, count in beside.items()})
+    looked_at = {str(key): int(count) for key, count in beside.items()}
+    return replace(repair, kind="repair", looked_at_beside=looked_at)
 
 
 class _Comparison:

@@ -226,6 +226,8 @@ class Folded:
     state: State
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     """What was the present when it was folded."""
+    kind: str = "sync"
+    """What a run of it is, one of RUN_KINDS."""
 
     @property
     def ahead(self) -> int:

@@ -208,7 +208,7 @@ class Job:
             raise ParameterError(
                 "A parameter has changed since the plan was made. Run the cells from Load on again."
             )
-        to_send = len(plan.writes) + plan.transitions + price.left_over
+        to_send = len(plan.writes) + price.calls["custom_events"]
         cancel, progress = Event(), Progress(to_send)
 
         def carry_out() -> Run:
@@ -347,10 +347,11 @@ def _drawn(movements: pd.DataFrame, since: date, until: date, title: str) -> tup
 
 def question(plan: Plan, price: Price, shop: Shop) -> str:
     """Return what a person is asked before a live run."""
+    own = price.calls["custom_events"] - price.left_over
     left_over = f" and {price.left_over:,} left over from earlier runs" if price.left_over else ""
     return (
         f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
-        f"{plan.transitions:,} custom events{left_over}, about {price.minutes:.1f} minutes."
+        f"{own:,} custom events{left_over}, about {price.minutes:.1f} minutes."
     )
 
 

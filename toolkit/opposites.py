@@ -23,7 +23,7 @@ from .wishes import WISH_COLUMNS
 
 _LIST = wire.AUDIENCES_PROPERTY
 _NOT_CARRIED_OUT = ("RejectedError", "InvalidAuthenticationError", "RateLimitError")
-"""How the outcome of a write begins that certainly changed nothing, if it was the only try."""
+"""How the outcome of the only try begins that changed nothing, unless it ends in UNCLEAR."""
 _UNKNOWN = "{}"
 """Stands for a value that no trait can be: a plan keeps no more of it."""
 _FROM_CHANGES = ["person", "audience_id", "email_masked", "phone_masked"]
@@ -48,8 +48,8 @@ def read_writes(calls: pd.DataFrame) -> list[Written]:
     for row in patches.to_dict("records"):
         who, outcome = str(row["subscriber_id"]), str(row["outcome"])
         # What follows the first that was taken only puts back what was lost by it.
-        changed_nothing = outcome.startswith(_NOT_CARRIED_OUT) and row["tries"] == 1
-        if who not in found and not changed_nothing:
+        is_refused = outcome.startswith(_NOT_CARRIED_OUT) and not outcome.endswith(wire.UNCLEAR)
+        if who not in found and not (is_refused and row["tries"] == 1):
             found[who] = _written(who, properties_of(row["before"]), properties_of(row["after"]))
     return [*found.values()]
 

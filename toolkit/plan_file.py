@@ -102,7 +102,7 @@ class SavedPlan:
             contacts = check_contacts(state.choose().people, default_region=self.default_region)
         overruled |= self._is_somebody_else(subscribers, contacts)
         checked = recheck(self.plan, subscribers, overruled=overruled)
-        return replace(self, plan=checked, folded=folded, contacts=contacts)
+        return replace(self, plan=replace(checked, kind="saved_plan"), folded=folded, contacts=contacts)
 
     def _is_somebody_else(self, subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
         """Tell of each change whether its person, looked up by contact, is another subscriber by now."""

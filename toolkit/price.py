@@ -6,7 +6,7 @@ or not anything changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 from .contacts import digits_of, fold_email
 from .errors import ParameterError
 from .frames import numbers
+from .leftovers import LeftOver, Pair, expect
 from .memberships import Folded
 from .plan import Plan
 from .plan.columns import NOBODY, encode, find, texts
 from .plan.lists import is_listed, names_of
 from .plan.times import by_time
+from .runs import Transition
 from .statuses import EventStatus
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)
@@ -41,7 +43,7 @@ class Price:
     """Reads, writes and custom events of the official action, an event at a time; None without events."""
     requests_per_second: float
     left_over: int = 0
-    """Custom events that earlier runs left due; they are among the calls."""
+    """Custom events that earlier runs left and this one posts; they are among the calls."""
 
     @property
     def minutes(self) -> float:
@@ -56,10 +58,26 @@ class Price:
         return sum(self.official.values()) / self.requests_per_second / 60
 
 
-def planned_calls(plan: Plan, *, reads: int, canary: int = 1, read_again: bool = False) -> dict[str, int]:
-    """Return the calls of a run by kind: reads, reads before a write, writes, custom events."""
-    again = _reads_again(plan, canary=canary, read_again=read_again)
-    return {"reads": reads, "reads_again": again, **plan.planned_calls}
+def planned_calls(
+    plan: Plan,
+    *,
+    reads: int,
+    canary: int = 1,
+    read_again: bool = False,
+    left_over: LeftOver | None = None,
+    closed: Collection[Pair] = (),
+) -> dict[str, int]:
+    """Return the calls of a run by kind: reads, reads before a write or custom event, writes, custom events.
+
+    *closed* are the plan's own custom events that are not posted again.
+    """
+    left = left_over or LeftOver()
+    return {
+        "reads": reads,
+        "reads_again": _reads_again(plan, canary=canary, read_again=read_again) + left.reads,
+        "writes": len(plan.writes),
+        "custom_events": plan.transitions - len(closed) - left.dropped + left.posted,
+    }
 
 
 def _reads_again(plan: Plan, *, canary: int, read_again: bool) -> int:
@@ -84,7 +102,7 @@ def price(
     reads: int = 0,
     canary: int = 1,
     read_again: bool = False,
-    left_over: int = 0,
+    left_over: Sequence[Transition] | int = 0,
 ) -> Price:
     """Count the calls of a plan, and those of Segment's own action on the same events.
 
@@ -101,8 +119,8 @@ def price(
     canary, read_again
         As sync() is given them.
     left_over
-        Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`: they are posted
-        too.
+        Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`. Counted are those
+        that will be posted, and the reads that come before them; a number is taken as it is.
 
     Returns
     -------
@@ -118,12 +136,13 @@ def price(
     """
     if not requests_per_second > 0:
         raise ParameterError(f"requests_per_second is {requests_per_second}; use a number above 0.")
-    if plan.custom_events != "transitions":
-        left_over = 0
-    calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
+    if isinstance(left_over, int):
+        left = LeftOver(posted=0 if plan.custom_events == "none" else left_over)
+    else:
+        left = expect(plan, left_over)
     return Price(
-        calls={**calls, "custom_events": calls["custom_events"] + left_over},
-        left_over=left_over,
+        calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again, left_over=left),
+        left_over=left.posted,
         official=_official(_accepted(folded.events, plan.changes), plan) if len(folded.events) else None,
         requests_per_second=requests_per_second,
     )

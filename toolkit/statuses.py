@@ -319,6 +319,7 @@ def get_reason(code: str) -> Reason:
 _MEANINGS = {
     ("repair", "ENTERED"): "In the audience, and it was missing on the subscriber's list.",
     ("repair", "EXITED"): "On the subscriber's list, and nothing says that it should be.",
+    ("member_list", "EXITED"): "The member list does not name the subscriber, or a newer event says out.",
 }
 """Kind of run and reason → what the reason means there."""
 

@@ -19,6 +19,7 @@ from . import wire
 from .delivery import Cause, Delivery, Journal, Outcomes, planned_ids, removal_limit_sentence
 from .errors import RunFailedError, ToolkitError
 from .frames import empty_table
+from .leftovers import Pair, expect
 from .lookup import Postscript, connect_shop
 from .memberships import PAYLOAD_COLUMNS, Folded, State, count_statuses
 from .plan import Plan, newly_reached, settled
@@ -142,7 +143,7 @@ def sync(
     repeat_unknown: bool = False,
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
-    kind: str = "sync",
+    kind: str = "",
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
 ) -> Run:
@@ -172,7 +173,8 @@ def sync(
     price, parameters
         Recorded with the run, to compare with what happened.
     kind
-        What the plan is: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``. Recorded.
+        Recorded: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``; empty is what the
+        plan, or the events that it comes from, were made as.
     on_progress
         Told after each call how many of how many are done, and status → changes that ended so far.
     cancel
@@ -200,15 +202,22 @@ def sync(
         check=lambda: ledger.check_lock(shop.shop_id),
     )
     reads = sum(postscript.calls.values())
-    calls = planned_calls(plan, reads=reads, canary=canary, read_again=read_again)
-    closed = 0
-    if plan.transitions:
-        closed = len(ledger.find_closed(planned_ids(plan.changes, shop.shop_id, run_id=run_id)))
-    calls["custom_events"] -= closed
+    closed = _closed(plan, shop.shop_id, ledger, run_id)
+    left = ledger.load_open_transitions(shop.shop_id)
+    if repeat_unknown:
+        left = [*ledger.load_unknown_transitions(shop.shop_id), *left]
+    calls = planned_calls(
+        plan,
+        reads=reads,
+        canary=canary,
+        read_again=read_again,
+        left_over=expect(plan, left, closed=closed),
+        closed=closed,
+    )
     facts = {
         **_facts(plan, postscript, calls, price, parameters),
-        "kind": kind,
-        "custom_events_closed": closed,
+        "kind": kind or _kind_of(plan, folded),
+        "custom_events_closed": len(closed),
     }
     record = RunRecord(
         run_id=run_id,
@@ -277,6 +286,19 @@ def sync(
     )
     ledger.save_run(record)
     return Run(record=record, plan=plan, events=events, changes=changed)
+
+
+def _kind_of(plan: Plan, folded: Folded | None) -> str:
+    return folded.kind if folded is not None and plan.kind == "sync" else plan.kind
+
+
+def _closed(plan: Plan, shop_id: str, ledger: Book, run_id: str) -> set[Pair]:
+    """Return subscriber and audience of the plan's custom events that are not posted again."""
+    rows = plan.announced
+    ids = planned_ids(rows, shop_id, run_id=run_id)
+    done = ledger.find_closed(ids)
+    pairs = zip(rows["subscriber_id"], rows["audience_key"], strict=True)
+    return {pair for external_id, pair in zip(ids, pairs, strict=True) if external_id in done}
 
 
 def _notes(outcomes: Outcomes, held: Mapping[str, int], *, read_again: bool) -> Iterator[str]:

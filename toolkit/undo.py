@@ -106,7 +106,7 @@ def plan_undo(
     planned = plan_wishes(
         wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
-    return replace(planned, changes=planned.changes.replace({"reason_code": _REASONS}))
+    return replace(planned, kind="undo", changes=planned.changes.replace({"reason_code": _REASONS}))
 
 
 @holding_the_shop
@@ -185,7 +185,6 @@ def undo_run(
         postscript=postscript,
         ledger=ledger,
         dry_run=dry_run,
-        kind="undo",
         parameters={**_region_of(record), "undo_of": record.run_id, "note": UNDO_NOTE},
         on_progress=on_progress,
     )

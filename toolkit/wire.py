@@ -235,6 +235,10 @@ def is_gone(error: Exception) -> bool:
     return isinstance(error, RejectedError) and error.from_postscript and error.status_code in {400, 404}
 
 
+UNCLEAR = "It may have been carried out all the same."
+"""How the outcome of a write ends whose refusal says nothing of that."""
+
+
 def may_be_applied(error: BaseException) -> bool:
     """Tell whether a request that was answered with this error may have been carried out all the same.
 

@@ -86,7 +86,7 @@ class Delivery:
         try:
             self.journal.close_calls(self.shop_id)
             left_over: list[Transition] = []
-            if self.plan.custom_events == "transitions":
+            if self.plan.custom_events != "none":
                 left_over = poster.take_up(repeat_unknown=self.repeat_unknown)
             removals = int(self.plan.writes["has_removal"].sum())
             self._write(writer, range(removals))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from toolkit import wire
 from toolkit.errors import PostscriptError, RejectedError
+from toolkit.leftovers import find_due
 from toolkit.lookup import Postscript, find_subscriber
 from toolkit.runs import Transition
 
@@ -38,10 +39,8 @@ def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: st
     )
 
 
-def planned_ids(changes: pd.DataFrame, shop_id: str, *, run_id: str) -> list[str]:
-    """Return the external ids of the custom events that a plan's changes lead to."""
-    rows = changes[changes["operation"].isin(["add", "remove"])]
-    rows = rows[rows["reason_code"] != "CONTACT_MOVED"]
+def planned_ids(rows: pd.DataFrame, shop_id: str, *, run_id: str) -> list[str]:
+    """Return the external ids of the custom events of these changes, `Plan.announced`."""
     columns = ("subscriber_id", "audience_key", "operation", "timestamp", "message_id")
     return [
         transition_id(shop_id, who, key, entered=operation == "add", when=_when(moment, message_id, run_id))
@@ -57,16 +56,6 @@ def _when(moment: Any, message_id: Any, run_id: str) -> str:
 
 class _NotClaimedError(Exception):
     """Another run has the custom event, or it is not due any more."""
-
-
-def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:
-    """Return the one custom event of a subscriber and audience that is due; None when they cancel out.
-
-    *chain* are those that were never sent, the oldest first; *is_in* says what the list is now.
-    """
-    if chain[0].entered is not is_in:
-        return None  # as it was before the first of them
-    return next(transition for transition in reversed(chain) if transition.entered is is_in)
 
 
 class Poster:

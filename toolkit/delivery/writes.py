@@ -172,7 +172,7 @@ class Writer:
 
     def _patch(self, write: Write, record: wire.Subscriber | None) -> PostscriptError | None:
         """Send the write; return the error when it failed."""
-        is_told = self._plan.custom_events == "transitions"
+        is_told = self._plan.custom_events != "none"
         due = self._transitions(write.rows)
         told = list(due.values()) if is_told else []
         request = wire.write_properties(write.subscriber_id, write.after)
@@ -193,9 +193,10 @@ class Writer:
             answer = self._postscript.send(request)
         except PostscriptError as error:
             # A failed write may have been carried out after all: its events stay planned.
+            outcome = f"{type(error).__name__}: {error}"
             self._journal.end_write(
                 call,
-                outcome=f"{type(error).__name__}: {error}",
+                outcome=f"{outcome} {wire.UNCLEAR}" if wire.may_be_applied(error) else outcome,
                 status_code=error.status_code,
                 tries=error.tries,
                 due=[],
@@ -247,17 +248,20 @@ class Writer:
                 self._outcomes.tell([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
             else:
-                is_closed = transition is not None and self._plan.custom_events == "transitions"
+                is_closed = transition is not None and self._plan.custom_events != "none"
                 self._outcomes.finish(index, "EVENT_ALREADY_SENT" if is_closed else "")
         self._outcomes.advance()
 
     def _transitions(self, rows: Sequence[int]) -> dict[int, Transition]:
-        """Return row → custom event; a trait has none, and where a contact moved the person has not left."""
+        """Return row → custom event; a trait has none, and a contact that moved has one only if asked for."""
         found = {
             index: transition_of(self._plan.changes, index, self._shop_id, run_id=self._run_id)
             for index in rows
             if self._plan.changes.at[index, "operation"] != "set"
-            and self._plan.changes.at[index, "reason_code"] != "CONTACT_MOVED"
+            and (
+                self._plan.custom_events == "transitions_and_moves"
+                or self._plan.changes.at[index, "reason_code"] != "CONTACT_MOVED"
+            )
         }
         self._outcomes.external_ids.update({index: t.external_id for index, t in found.items()})
         return found

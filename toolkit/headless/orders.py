@@ -13,6 +13,7 @@ from typing import Any
 
 from toolkit.artefacts import blocked_by
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
+from toolkit.inputs import path_of
 from toolkit.parameters import PARAMETERS, read_parameters
 
 OUTPUT = "{output_dir}/runs/{notebook}-{started}-{random}.ipynb"
@@ -81,7 +82,7 @@ def prepare(options: Options, started: datetime, secret: str = "") -> Order:
         problems = ["A parameter holds the secret key, and parameters are saved in the notebook. Remove it."]
     if problems:
         raise ParameterError(" ".join(problems))
-    output_dir = Path(str(values.get("output_dir") or ".").strip()).expanduser()
+    output_dir = path_of(str(values.get("output_dir") or ".").strip(), "output_dir ")
     return Order(
         source=source,
         notebook=notebook,
@@ -94,7 +95,7 @@ def prepare(options: Options, started: datetime, secret: str = "") -> Order:
 
 def _find_notebook(given: str) -> Path:
     name = f"{given}.ipynb" if given in PARAMETERS else given
-    for path in (Path(name).expanduser(), Path("notebooks") / name):
+    for path in (path_of(name), Path("notebooks") / name):
         if path.is_file():
             return path
     raise InputPathError(f"There is no notebook {given}. Give a path, or one of {', '.join(PARAMETERS)}.")
@@ -131,7 +132,7 @@ def _place(template: str, source: Path, notebook: str, started: datetime, output
     }
     if unknown := [name for name in re.findall(r"{(.*?)}", template) if name not in fields]:
         raise ParameterError(f"--output has no field {', '.join(unknown)}. It has {', '.join(fields)}.")
-    path = Path(re.sub(r"{(.*?)}", lambda found: fields[found[1]], template)).expanduser()
+    path = path_of(re.sub(r"{(.*?)}", lambda found: fields[found[1]], template), "--output ")
     if path.resolve() == source.resolve():
         raise ParameterError("--output is the notebook itself, which a run must not change. Name another.")
     if path.exists() or path.is_symlink():

@@ -72,7 +72,7 @@ A row that no person reaches names the subscriber as ``subscriber <id>`` and has
 ``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
 """
 
-CUSTOM_EVENTS = ("transitions", "none")
+CUSTOM_EVENTS = ("transitions", "none", "transitions_and_moves")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +86,13 @@ class Plan:
     subscribers: pd.DataFrame
     """SUBSCRIBER_COLUMNS, as they were read: those that some change reaches."""
     custom_events: str
-    """``transitions`` or ``none``."""
+    """One of CUSTOM_EVENTS."""
     max_removal_share: float
     """Holds over all audiences, and for each one of which ten memberships or more are looked at."""
     looked_at_beside: Mapping[str, int] = field(default_factory=dict)
     """Audience → memberships looked at that have no row among the changes: a repair has such."""
+    kind: str = "sync"
+    """What a run of it is, one of RUN_KINDS."""
     reached: pd.DataFrame | None = field(default=None, repr=False)
     """REACHED_COLUMNS that plan() was given."""
     left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
@@ -123,11 +125,18 @@ class Plan:
 
     @cached_property
     def transitions(self) -> int:
-        """Custom events to post: none where a contact moved, because the person has not left the audience."""
-        if self.custom_events != "transitions":
-            return 0
-        moved = self.changes["operation"].notna() & (self.changes["reason_code"] == "CONTACT_MOVED")
-        return self.adds + self.removes - int(moved.sum())
+        """Custom events to post."""
+        return len(self.announced)
+
+    @property
+    def announced(self) -> pd.DataFrame:
+        """The changes that have a custom event; where a contact moved, the person has not left."""
+        if self.custom_events == "none":
+            return self.changes.head(0)
+        is_posted = self.changes["operation"].isin(["add", "remove"])
+        if self.custom_events != "transitions_and_moves":
+            is_posted &= self.changes["reason_code"] != "CONTACT_MOVED"
+        return self.changes[is_posted]
 
     @property
     def planned_calls(self) -> dict[str, int]:
@@ -165,7 +174,8 @@ def plan(
     audience_keys
         Only these audiences, and no traits; empty takes all of both.
     custom_events
-        ``transitions`` posts one per real change, ``none`` posts none.
+        ``transitions`` posts one per real change, ``none`` posts none. ``transitions_and_moves`` also posts
+        an exit about an earlier subscriber who loses an audience because the person's contact moved.
     max_removal_share
         Share of the memberships looked at that may be removed, 0 to 1: over all, and of each audience of
         which ten or more are looked at.

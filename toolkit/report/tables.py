@@ -125,7 +125,7 @@ def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
         ("Expected removes", f"{plan.removes:,}"),
         *([("Total traits (person × trait)", f"{traits:,}")] if traits else []),
         *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
-        ("Expected custom events", f"{plan.transitions:,}"),
+        ("Expected custom events", f"{calls['custom_events'] - price.left_over:,}"),
         *([("Custom events left over from earlier runs", f"{price.left_over:,}")] if price.left_over else []),
         ("Subscribers to write", f"{len(plan.writes):,}"),
         ("Calls made to read", f"{calls['reads']:,}"),

@@ -73,7 +73,7 @@ def mirror_snapshot(
         traits=state.traits,
     )
     contacts = _with_more(contacts, _contacts_of(strangers, subscribers), ["person"])
-    return Folded(events=folded.events, state=state), contacts
+    return Folded(events=folded.events, state=state, kind="member_list"), contacts
 
 
 def _check_is_safe(snapshot: Snapshot) -> None:
