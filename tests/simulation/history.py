@@ -325,6 +325,12 @@ class History:
         return outcome
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
+        plan = outcome.facts.get("plan") if outcome.run is None else outcome.run.plan
+        if plan is not None:
+            # What leaves a subscriber with a contact that moved is not announced, by design.
+            moved = plan.changes[plan.changes["reason_code"] == "CONTACT_MOVED"]
+            pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
+            self.account.muddied |= {(self._own_id(who), key) for who, key in pairs}
         if outcome.is_taken:
             if outcome.is_held:
                 self.held += events
@@ -333,10 +339,6 @@ class History:
                 self.memory.take(events, number)
             self.window = max(self.window, len(self.segment.events) if until is None else until)
             if outcome.run is not None:
-                # What leaves a subscriber with a contact that moved is not announced, by design.
-                moved = outcome.run.changes[outcome.run.changes["reason_code"] == "CONTACT_MOVED"]
-                moved = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
-                self.account.muddied |= {(self._own_id(who), key) for who, key in moved}
                 self.runs.append((number, outcome.run.record.run_id))
         else:
             self._shadow(events, number)
