@@ -440,7 +440,7 @@ BAD_KNOBS = {
     "null for a number": ({"max_in": None}, "whole number from 1"),
     "no time at all": ({"window_seconds": 0}, "number from 0.001"),
     "a huge number": ({"rate": 10**40}, "whole number from 1"),
-    "a long lag": ({"read_lag_ms": 60_001}, "from 0 to 60000"),
+    "a long lag": ({"read_lag_ms": 3_600_001}, "from 0 to 3600000"),
     "a latency by another name": ({"latency_seconds": "slow"}, "latency_seconds must be"),
     "bounds the wrong way": ({"latency_seconds": [2, 1]}, "latency_seconds must be"),
     "a negative latency": ({"latency_seconds": -1}, "latency_seconds must be"),

@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import toolkit
 from toolkit.errors import ToolkitError
+from toolkit.headless.exit_codes import exit_code_of
 
 from .postscript import KEY
 from .trouble import Process, Transport, shared_cache
 from .world import KilledError
+
+PASSWORD = "ledger_pw_7c2e"
+TRAITS_TOO = {"mappings": [{"name": "Audiences"}, {"name": "Traits", "action": "syncTraits"}]}
 
 
 @dataclass(kw_only=True)
@@ -51,6 +57,19 @@ class Outcome:
             return str(self.run.record.status)
         return "killed" if isinstance(self.error, KilledError) else type(self.error).__name__
 
+    @property
+    def exit_code(self) -> int:
+        """What a scheduler gets to see."""
+        error, summary = self.error, {}
+        if self.run is not None:
+            summary = self.run.record.summary()
+            try:
+                self.run.raise_if_failed()
+            except ToolkitError as failed:
+                error = failed
+        name = "" if error is None else type(error).__name__
+        return int(exit_code_of(name, summary, has_key=True, is_canceled=False))
+
 
 @dataclass(kw_only=True)
 class Desk:
@@ -58,6 +77,7 @@ class Desk:
 
     process: Process
     ledger_path: Path
+    destination: toolkit.Destination | None = None
 
     def connect(self) -> toolkit.PostscriptClient:
         world = self.process.world
@@ -70,7 +90,7 @@ class Desk:
         )
 
     def open_ledger(self) -> toolkit.Ledger:
-        ledger = toolkit.Ledger(f"sqlite:///{self.ledger_path}")
+        ledger = toolkit.Ledger(f"sqlite:///file:{self.ledger_path}?uri=true&password={PASSWORD}")
         shared_cache(ledger._engine)
         self.process.watch(ledger)
 
@@ -151,17 +171,23 @@ class Desk:
         ledger: Any,
         shop: Any,
     ) -> Any:
-        payloads = toolkit.read_events([*events]).payloads()
+        payloads = toolkit.read_events([*events]).payloads(self.destination)
         held = ledger.load_held(shop.shop_id, chosen=options.held_changes == "apply")
         folded = toolkit.fold(payloads, remembered=held.after(ledger.load_state(shop.shop_id)))
         keys = [key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}]
-        contacts = toolkit.check_contacts(folded.state.choose(keys).people)
+        chosen = folded.state.choose(keys)
+        contacts = toolkit.check_contacts(chosen.people)
         if not options.dry_run:
             ledger.hold(shop.shop_id, "", folded.state, cause="failure")
             outcome.is_taken = True
         mirror = ledger.load_mirror(shop.shop_id)
         reading = toolkit.read_subscribers(
-            contacts, postscript, mirror=mirror, scope=options.scope, dry_run=options.dry_run
+            contacts,
+            postscript,
+            mirror=mirror,
+            trait_keys=chosen.trait_keys,
+            scope=options.scope,
+            dry_run=options.dry_run,
         )
         ledger.save_mirror(shop.shop_id, reading)
         self.process.world.note(f"  read by {reading.method} {' '.join(reading.notes)}")
@@ -196,7 +222,10 @@ class Desk:
                 ledger.lock_shop(shop.shop_id)
                 saved = toolkit.load_plan(path)
                 mirror = ledger.load_mirror(shop.shop_id)
-                reading = toolkit.read_subscribers(saved.contacts, postscript, mirror=mirror)
+                traits = saved.folded.state.trait_keys if saved.folded else ()
+                reading = toolkit.read_subscribers(
+                    saved.contacts, postscript, mirror=mirror, trait_keys=traits
+                )
                 ledger.save_mirror(shop.shop_id, reading)
                 remembered = ledger.load_state(shop.shop_id)
                 ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
@@ -223,6 +252,41 @@ class Desk:
 
         return self.guarded(work)
 
+    def sync_list(self, members: Sequence[dict[str, Any]], key: str, taken_at: str) -> Outcome:
+        """Bring Postscript to a complete list of an audience's members."""
+
+        def work(outcome: Outcome) -> None:
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                ledger.lock_shop(shop.shop_id)
+                snapshot = toolkit.read_snapshot(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
+                # With what an interrupted run left: an older word that the list contradicts must not stand.
+                remembered = ledger.load_held(shop.shop_id).after(ledger.load_state(shop.shop_id))
+                contacts = toolkit.check_contacts(remembered.people)
+                reading = toolkit.read_subscribers(contacts, postscript, complete=True)
+                folded, contacts = toolkit.mirror_snapshot(
+                    snapshot, reading.subscribers, remembered=remembered
+                )
+                plan = toolkit.plan(
+                    folded.state,
+                    contacts,
+                    reading.subscribers,
+                    audience_keys=snapshot.audience_keys,
+                    max_removal_share=1.0,
+                )
+                outcome.run = toolkit.sync(
+                    plan,
+                    folded,
+                    shop=shop,
+                    postscript=postscript,
+                    ledger=ledger,
+                    dry_run=False,
+                    kind="member_list",
+                )
+                outcome.is_taken = True
+
+        return self.guarded(work)
+
     def repair(self) -> Outcome:
         """Bring Postscript back to what the ledger remembers."""
 
@@ -233,7 +297,9 @@ class Desk:
                 state = ledger.load_state(shop.shop_id)
                 contacts = toolkit.check_contacts(state.people)
                 mirror = ledger.load_mirror(shop.shop_id)
-                reading = toolkit.read_subscribers(contacts, postscript, mirror=mirror, complete=True)
+                reading = toolkit.read_subscribers(
+                    contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, complete=True
+                )
                 ledger.save_mirror(shop.shop_id, reading)
                 plan = toolkit.plan_repair(state, contacts, reading.subscribers, max_removal_share=1.0)
                 outcome.run = toolkit.sync(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import random
 import re
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import toolkit
+import pandas as pd
 
-from .analyst import Desk, Options, Outcome, closed_events, is_ours
-from .model import Account, Memory
+import toolkit
+from toolkit.errors import ToolkitError
+
+from .analyst import TRAITS_TOO, Desk, Options, Outcome, closed_events, is_ours
+from .model import EXIT_CODES, Account, Memory
 from .postscript import Postscript, drawn_knobs
-from .segment import AUDIENCES, Segment
+from .segment import AUDIENCES, TRAITS, Segment, time_text
 from .trouble import Process, Weather, broken, calm, drawn_trouble, drawn_weather
 from .world import KilledError, World
 
 MEMORY = Path("/dev/shm")
+LEAK = re.compile(r"p[0-9]+(@|%40)mail\.test|sk_simulated|ledger_pw|1(202|312)555[0-9]{4}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +43,11 @@ class Step:
 def script_of(seed: int) -> list[Step]:
     """Draw what happens in the history of a seed."""
     chance = random.Random(f"{seed} script")
-    kinds = ("live", "live", "live", "dry", "two", "plan", "undo", "repair")
+    kinds = {"live": 16, "dry": 2, "two": 2, "plan": 2, "undo": 2, "repair": 1, "members": 2}
     steps = []
-    for _ in range(chance.choice((1, 2, 2, 3, 3, 4, 5))):
+    for _ in range(chance.choices((1, 2, 3, 5), (11, 6, 2, 1))[0]):
         steps += [kind for kind in ("people", "segment") if chance.random() < 0.8]
-        steps.append(chance.choices(kinds, (6, 6, 6, 2, 2, 2, 2, 1))[0])
+        steps += chance.choices([*kinds], [*kinds.values()])
     return [Step(kind=kind, seed=chance.getrandbits(32)) for kind in steps]
 
 
@@ -85,6 +92,10 @@ class History:
         )
         self.segment = Segment(world=self.world, chance=chance)
         self.segment.audiences = AUDIENCES[: chance.choice((1, 2, 3, 5))]
+        self.destination = with_traits() if chance.random() < 0.25 else None
+        self.segment.traits = TRAITS if self.destination else ()
+        self.hosts = (0, chance.choice((3600, -3600)) if chance.random() < 0.25 else 0)
+        """By how many seconds the clocks of the two machines are ahead."""
         self.memory = Memory()
         self.account = Account(shop=self.shop, memory=self.memory)
         self.figures = Figures()
@@ -99,6 +110,9 @@ class History:
         self.runs: list[tuple[int, str]] = []
         """Number and id of the live runs that came to an end."""
         self.broken: dict[str, Any] = {}
+        self.writes_files = chance.random() < 0.1
+        self.is_repeated = chance.random() < 0.25
+        """Whether a run follows on one that left nothing to do."""
         self.was_deceived = self.shop.rounded_to > 0 or not self.shop.knobs.bumps_updated_at
         for _ in range(chance.choices((5, 8, 12, 20, 36), (4, 4, 2, 1, 1))[0]):
             person = self.segment.meet()
@@ -125,7 +139,7 @@ class History:
         for _ in range(chance.randrange(1, 6)):
             self._one_of_the_people(chance)
 
-    def _one_of_the_people(self, chance: random.Random) -> None:
+    def _one_of_the_people(self, chance: random.Random) -> str:
         kind = chance.choices(
             ("sign_up", "stranger", "redact", "consent", "contact", "other"), (4, 1, 2, 1, 2, 4)
         )[0]
@@ -136,7 +150,7 @@ class History:
             case "stranger":
                 self.shop.sign_up(phone=self.segment.new_phone(), email=None, chance=chance)
             case _ if not people:
-                return
+                return "nothing"
             case "redact":
                 self.shop.redact(chance.choice(people))
             case "consent":
@@ -150,6 +164,7 @@ class History:
             case "other":
                 self.shop.edit_elsewhere(chance.choice(people), chance)
         self.world.note(f"  meanwhile: {kind}")
+        return kind
 
     def _segment(self, chance: random.Random, _number: int) -> None:
         if chance.random() < 0.3:
@@ -212,11 +227,15 @@ class History:
 
     def _undo(self, chance: random.Random, number: int) -> None:
         if not self.runs:
+            self._live(chance, number)
             return
         number, run_id = chance.choice(self.runs)
         desk = self._desk(f"undo{number}", drawn_weather(chance), chance)
         started = self.world.seconds
         pairs = self.memory.pairs_of(number)
+        # What a run brought that did not end may have been remembered by the run that is undone.
+        ended = {each for each, _ in self.runs}
+        self.memory.unsure |= {pair for pair, word in self.memory.words.items() if word.run not in ended}
         self.muddy_all()
         (task,) = self.world.run((lambda: desk.undo(run_id), desk.process))
         if task.result().run is not None:
@@ -234,6 +253,37 @@ class History:
         self._count(desk, task.result())
         self._look(announces=False, started=started)
 
+    def _members(self, chance: random.Random, number: int) -> None:
+        """Sync a complete list of an audience's members."""
+        key, taken = chance.choice(self.segment.audiences), time_text(self.world.now())
+        known = {
+            person: {kind: value for kind, (_, value) in found.items()}
+            for person, found in self.memory.contacts.items()
+        }
+        rows = self.segment.listing(known)
+        listed = {
+            f"user:{row['user_id']}" if row["user_id"] else f"anonymous:{row['anonymous_id']}": {
+                kind: text.lstrip("+").lower() for kind in ("phone", "email") if (text := row[kind])
+            }
+            for row in rows
+        }
+        desk = self._desk(f"run{number}", drawn_weather(chance, calls=20), chance)
+        started = self.world.seconds
+        self.was_deceived |= desk.process.weather.deceives
+        self.memory.know_list(key, listed)
+        self.memory.note_strangers(key, self.shop)
+        (task,) = self.world.run((lambda: desk.sync_list(rows, key, taken), desk.process))
+        outcome: Outcome = task.result()
+        if outcome.is_taken:
+            self.memory.take_list(key, taken, listed, number)
+        elif outcome.error is not None:
+            self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.words)}}
+        self.memory.note_strangers(key, self.shop)
+        self._take(outcome, [], number, until=self.window)
+        self._count(desk, outcome)
+        self._look(announces=True, started=started)
+        self._judge(desk, outcome, Options(audience_keys=(key,)), started)
+
     def muddy_all(self) -> None:
         """Leave the custom events of everything so far open: an undo or a repair changes lists in silence."""
         self.account.muddied |= {(who, key) for who in self.shop.people for key in self.segment.audiences}
@@ -249,11 +299,13 @@ class History:
 
         def meanwhile() -> None:
             if others.random() < busy:
-                self._one_of_the_people(others)
+                process.troubles[f"meanwhile {self._one_of_the_people(others)}"] += 1
 
         process = Process(world=self.world, name=name, weather=weather, shop=self.shop, meanwhile=meanwhile)
         process.is_quiet = busy == 0.0
-        return Desk(process=process, ledger_path=self.ledger)
+        process.ahead = timedelta(seconds=chance.choice(self.hosts))
+        process.troubles["clock an hour off"] += process.ahead != timedelta()
+        return Desk(process=process, ledger_path=self.ledger, destination=self.destination)
 
     def _run(self, number: int, weather: Weather, chance: random.Random, options: Options) -> Outcome:
         events = self.segment.events[self.window :]
@@ -273,6 +325,12 @@ class History:
         return outcome
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
+        plan = outcome.facts.get("plan") if outcome.run is None else outcome.run.plan
+        if plan is not None:
+            # What leaves a subscriber with a contact that moved is not announced, by design.
+            moved = plan.changes[plan.changes["reason_code"] == "CONTACT_MOVED"]
+            pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
+            self.account.muddied |= {(self._own_id(who), key) for who, key in pairs}
         if outcome.is_taken:
             if outcome.is_held:
                 self.held += events
@@ -281,10 +339,6 @@ class History:
                 self.memory.take(events, number)
             self.window = max(self.window, len(self.segment.events) if until is None else until)
             if outcome.run is not None:
-                # What leaves a subscriber with a contact that moved is not announced, by design.
-                moved = outcome.run.changes[outcome.run.changes["reason_code"] == "CONTACT_MOVED"]
-                moved = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
-                self.account.muddied |= {(self._own_id(who), key) for who, key in moved}
                 self.runs.append((number, outcome.run.record.run_id))
         else:
             self._shadow(events, number)
@@ -301,6 +355,7 @@ class History:
         self.figures.troubles += desk.process.troubles
         self.figures.statuses[outcome.status] += 1
         self.figures.kills += isinstance(outcome.error, KilledError)
+        self.violations += self._wrong_exit_code(desk, outcome)
         reported = (
             f"{outcome.error}" if outcome.error is not None else outcome.run and outcome.run.record.error
         )
@@ -310,8 +365,39 @@ class History:
         if not is_ours(outcome.error):
             self.violations.append(f"a raw error: {type(outcome.error).__name__}: {outcome.error}")
         text = f"{reported} {outcome.facts.get('summary', '')}"
-        if re.search(r"@mail\.test|sk_simulated|1(202|312)555[0-9]{4}", text):
+        if LEAK.search(text):
             self.violations.append(f"a contact or key in what a run reports: {text[:200]}")
+        if self.writes_files and not isinstance(outcome.error, KilledError):
+            self._write_files(outcome)
+            self.violations += leaks(self.folder)
+
+    def _wrong_exit_code(self, desk: Desk, outcome: Outcome) -> Iterator[str]:
+        """Yield the exit code where the README has another for how the run ended."""
+        has_ended = outcome.run is not None or isinstance(outcome.error, ToolkitError)
+        if not has_ended:
+            return
+        code, status = outcome.exit_code, outcome.status
+        if outcome.is_held and status == "failed":
+            status = "removal limit"
+        expected = {EXIT_CODES.get(status, 7)}
+        if status == "failed":
+            is_refused = any(name.startswith(("401", "403")) for name in desk.process.troubles)
+            expected |= ({4} if self.was_deceived or self.shop.foreign_edits else set()) | (
+                {5} if is_refused else set()
+            )
+        if code not in expected:
+            yield f"exit code {code} of a run that ended as {status}, not {expected}"
+
+    def _write_files(self, outcome: Outcome) -> None:
+        """Leave what the notebook leaves."""
+        given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(self.folder / "output")}
+        job = toolkit.begin("4_audit_report", given)
+        if outcome.error is not None:
+            job.note_start()
+            job.note_failure(outcome.error)
+        if outcome.run is not None:
+            job.write_run(outcome.run)
+            job.write_table("changes.csv", outcome.run.changes)
 
     def _look(self, *, announces: bool, started: float) -> None:
         found = self.account.look(announces=announces, started=started, is_deceived=self.was_deceived)
@@ -326,6 +412,8 @@ class History:
         if whole and status == "completed":
             wrong = self.account.wrong_lists(options.audience_keys, stable_since=started)
             self.violations += [f"a run says completed, and {each}" for each in wrong]
+        if "summary" not in outcome.facts:
+            return
         if whole and weather.is_calm and self.broken and status != "canceled" and outcome.is_taken:
             wrong = self.account.wrong_lists(options.audience_keys, but=self.broken, stable_since=started)
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
@@ -343,30 +431,42 @@ class History:
             self.violations.append(f"a calm run ended as {outcome.status}: {outcome.run.record.error}")
 
     def _settle(self) -> None:
-        """Let two healthy runs come to their end, and compare with the truth."""
+        """Let healthy runs come to their end: one, and another where something is left to do."""
         self.broken = {}
-        for number in (1000, 1001):
-            self.world.advance(86_400)
-            self.world.note(f"healthy at {self.world.now():%d %b %H:%M}")
-            self.was_deceived = self.was_deceived and number == 1000
-            quiet = random.Random(number)
-            events = self.segment.events[self.window :]
-            desk = self._desk(f"run{number}", calm(), quiet)
-            desk.process.meanwhile = lambda: None
-            started = self.world.seconds
-            options = Options(held_changes="apply")
-            (task,) = self.world.run((lambda d=desk, e=events, o=options: d.sync(e, o), desk.process))
-            self.memory.take(self.held, number)
-            self._take(task.result(), events, number)
-            self._count(desk, task.result())
-            self._look(announces=True, started=started)
-            if task.result().status not in {"completed", "completed_with_errors"}:
-                self.violations.append(f"a healthy run ended as {task.result().status}")
-        self.violations += [f"after two healthy runs {each}" for each in self.account.wrong_lists()]
+        self._healthy(1000)
+        self.was_deceived = False
+        if self._unsettled():
+            self._healthy(1001)
+            self.violations += [f"after two healthy runs {each}" for each in self._unsettled()]
+        elif self.is_repeated:
+            first = len(self.shop.entries)
+            self._healthy(1001)
+            written = [f"{e.method} {e.path}" for e in self.shop.entries[first:] if e.method != "GET"]
+            self.violations += [f"a repeated run wrote: {each}" for each in written]
+
+    def _healthy(self, number: int) -> None:
+        """Make a run that nothing troubles."""
+        self.world.advance(86_400)
+        self.world.note(f"healthy at {self.world.now():%d %b %H:%M}")
+        events = self.segment.events[self.window :]
+        desk = self._desk(f"run{number}", calm(), random.Random(number))
+        desk.process.meanwhile = lambda: None
+        started = self.world.seconds
+        options = Options(held_changes="apply")
+        (task,) = self.world.run((lambda: desk.sync(events, options), desk.process))
+        self.memory.take(self.held, number)
+        self._take(task.result(), events, number)
+        self._count(desk, task.result())
+        self._look(announces=True, started=started)
+        if task.result().status not in {"completed", "completed_with_errors"}:
+            self.violations.append(f"a healthy run ended as {task.result().status}")
+
+    def _unsettled(self) -> list[str]:
+        """Return what is not as it must be in the end."""
         closed, still_open = closed_events(self.ledger)
         known = Counter({(self._own_id(who), key): count for (who, key), count in closed.items()})
-        self.violations += self.account.unlisted(known)
-        self.violations += [f"after two healthy runs a custom event is open: {each}" for each in still_open]
+        due = [f"a custom event is open: {each}" for each in still_open]
+        return [*self.account.wrong_lists(), *self.account.unlisted(known), *due]
 
     def _own_id(self, shown: str) -> str:
         return self.shop.shop.id_meant(shown, self.shop.knobs) or shown
@@ -375,6 +475,7 @@ class History:
 def play(seed: int, script: list[Step] | None = None) -> Result:
     """Play the history of a seed, or a part of its script."""
     folder = Path(tempfile.mkdtemp(prefix="sim-", dir=MEMORY if MEMORY.is_dir() else None))
+    gc.disable()
     try:
         world = World(seed)
         with world.played():
@@ -382,6 +483,8 @@ def play(seed: int, script: list[Step] | None = None) -> Result:
             history.play(script_of(seed) if script is None else script)
         return Result(violations=history.violations, trace=world.trace, figures=history.figures)
     finally:
+        gc.enable()
+        gc.collect(0)  # all that this history left is young
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -412,6 +515,25 @@ def shortest(seed: int, first: Result) -> tuple[list[int], Result]:
 def _kind(violations: list[str]) -> str:
     """Return what a violation is about, names left out."""
     return " ".join(word for word in violations[0].split() if word.isalpha())[:60] if violations else ""
+
+
+def leaks(folder: Path) -> Iterator[str]:
+    """Yield the files, neither ledger nor plan, that hold a contact, the key or the ledger's password."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(("ledger.db", "saved.plan")):
+            is_table = path.suffix == ".parquet"
+            text = str(pd.read_parquet(path).to_dict("list")) if is_table else path.read_text("utf-8")
+            if found := LEAK.search(text):
+                yield f"{path.name} holds {text[max(found.start() - 60, 0) : found.end()]}"
+
+
+@cache
+def with_traits() -> toolkit.Destination:
+    """Return a destination that takes computed traits too."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "destination.json"
+        path.write_text(json.dumps(TRAITS_TOO))
+        return toolkit.Destination.from_file(path)
 
 
 @cache

@@ -5,13 +5,28 @@ Nothing here imports the toolkit. Violations are sentences; no violation is an e
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .postscript import FOREIGN, Entry, Postscript, listed
+from .postscript import FOREIGN, LIST, Entry, Postscript, listed
+from .segment import TRAITS
 
+EXIT_CODES = {
+    "completed": 0,
+    "completed_with_errors": 3,
+    "canceled": 130,
+    "removal limit": 4,
+    "IgnoredFilterError": 4,
+    "InvalidAuthenticationError": 5,
+    "ShopLockedError": 6,
+    "ParameterError": 2,
+}
+"""How a run ended → its exit code by the README; everything else is 7."""
+TRAIT = "trait "
+"""Before the name of a trait where the words on traits and audiences lie together."""
 Order = tuple[str, str, str]
 Pair = tuple[str, str]
 """A subscriber, or a person, and an audience."""
@@ -22,7 +37,8 @@ class Word:
     """The latest statement about one person and one audience."""
 
     order: Order
-    member: bool
+    member: bool | str
+    """Whether a member; the JSON text of a trait's value."""
     run: int
     """Number of the run that brought this value."""
     before: Word | None = None
@@ -36,13 +52,15 @@ class Memory:
     words: dict[Pair, Word] = field(default_factory=dict)
     contacts: dict[str, dict[str, tuple[Order, str]]] = field(default_factory=dict)
     ever_contacts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    ever_words: dict[Pair, set[bool]] = field(default_factory=lambda: defaultdict(set))
+    ever_words: dict[Pair, set[bool | str]] = field(default_factory=lambda: defaultdict(set))
     unsure: set[Pair] = field(default_factory=set)
-    """Person and audience of which an interrupted undo leaves open whether the word stands."""
+    """Person and audience of which an interrupted run leaves open whether the word stands."""
+    strangers: set[Pair] = field(default_factory=set)
+    """Contact and audience of subscribers whom a member list found to be reached by no person."""
 
     def take(self, events: Iterable[dict[str, Any]], run: int) -> None:
         """Take in what an archive says: the latest by timestamp, arrival and id decides."""
-        latest: dict[Pair, tuple[Order, bool]] = {}
+        latest: dict[Pair, tuple[Order, bool | str]] = {}
         for event in events:
             order = (event["timestamp"], event["receivedAt"], event["messageId"])
             person = f"user:{event['userId']}" if "userId" in event else f"anonymous:{event['anonymousId']}"
@@ -50,20 +68,49 @@ class Memory:
             for kind in ("phone", "email"):
                 if traits.get(kind):
                     self._learn(person, kind, order, traits[kind].lstrip("+").lower())
-            key = event.get("context", {}).get("personas", {}).get("computation_key")
+            about = event.get("context", {}).get("personas", {})
+            key = about.get("computation_key")
             member = (event.get("properties") or traits).get(key) if key else None
-            if isinstance(member, bool) and key:
+            if about.get("computation_class") == "computed_trait":
+                key, member = f"{TRAIT}{key}", json.dumps(member)
+            if isinstance(member, bool | str) and key:
                 self.ever_words[person, key].add(member)
                 if (person, key) not in latest or order >= latest[person, key][0]:
                     latest[person, key] = (order, member)
         for pair, (order, member) in latest.items():
-            known = self.words.get(pair)
-            if known is None or order > known.order:
-                is_same = known is not None and known.member == member
-                if is_same and known is not None:
-                    self.words[pair] = Word(order=order, member=member, run=known.run, before=known.before)
-                else:
-                    self.words[pair] = Word(order=order, member=member, run=run, before=known)
+            self._say(pair, order, member, run)
+
+    def _say(self, pair: Pair, order: Order, member: bool | str, run: int) -> None:
+        known = self.words.get(pair)
+        if known is None or order > known.order:
+            if known is not None and known.member == member:
+                self.words[pair] = Word(order=order, member=member, run=known.run, before=known.before)
+            else:
+                self.words[pair] = Word(order=order, member=member, run=run, before=known)
+
+    def take_list(self, key: str, taken: str, listed: dict[str, dict[str, str]], run: int) -> None:
+        """Take in a complete member list: who is listed is in, whose word is older and not listed is out."""
+        self.know_list(key, listed)
+        for person, contacts in listed.items():
+            for kind, value in contacts.items():
+                self._learn(person, kind, (taken, taken, "list"), value)
+            self._say((person, key), (taken, taken, "list"), member=True, run=run)
+        for (person, about), word in [*self.words.items()]:
+            if about == key and word.member and person not in listed:
+                self._say((person, key), (taken, "", ""), member=False, run=run)
+
+    def know_list(self, key: str, listed: dict[str, dict[str, str]]) -> None:
+        """Know of a member list that a run may have acted on."""
+        for person, contacts in listed.items():
+            self.ever_words[person, key].add(True)
+            self.ever_contacts[person] |= {*contacts.values()}
+
+    def note_strangers(self, key: str, shop: Postscript) -> None:
+        """Note who is on an audience's list and reached by no person with a word on it."""
+        reached = {self.reached_by(person, shop) for person, about in self.words if about == key}
+        for who, held in shop.lists().items():
+            if key in held and who not in reached:
+                self.strangers |= {(contact, key) for contact in shop.contacts_of[who]}
 
     def _learn(self, person: str, kind: str, order: Order, value: str) -> None:
         self.ever_contacts[person].add(value)
@@ -91,16 +138,20 @@ class Memory:
         found = found or [r["id"] for r in shop.shop if email and (r.get("email") or "").lower() == email]
         return found[0] if len(found) == 1 else None
 
-    def wanted(self, shop: Postscript, keys: Collection[str] = ()) -> dict[Pair, bool]:
-        """Return subscriber × audience → member, of all that some person reaches; the newest word decides."""
+    def wanted(self, shop: Postscript, keys: Collection[str] = ()) -> dict[Pair, bool | str]:
+        """Return subscriber × audience or trait → what it is, of all that some person reaches.
+
+        The newest word decides.
+        """
         people = {person: self.reached_by(person, shop) for person, _ in self.words}
-        found: dict[Pair, tuple[Order, bool]] = {}
+        found: dict[Pair, tuple[Order, bool | str]] = {}
         unsure: set[Pair] = set()
         for (person, key), word in self.words.items():
             who = people[person]
             if who is None or (keys and key not in keys):
                 continue
-            if (person, key) in self.unsure:
+            is_stranger = any((contact, key) in self.strangers for contact in shop.contacts_of[who])
+            if is_stranger or (person, key) in self.unsure:
                 unsure.add((who, key))
             if (who, key) not in found or word.order > found[who, key][0]:
                 found[who, key] = (word.order, word.member)
@@ -124,6 +175,7 @@ class Account:
     due: Counter[Pair] = field(default_factory=Counter)
     """Changes made by runs that announce theirs."""
     posted: Counter[Pair] = field(default_factory=Counter)
+    last_posted: dict[Pair, bool] = field(default_factory=dict)
     muddied: set[Pair] = field(default_factory=set)
     """Subscriber and audience whose custom events an undo or a repeat leaves open."""
 
@@ -154,14 +206,16 @@ class Account:
             self.open[who, key].append(entered)
             if announces:
                 self.due[who, key] += 1
-        others = {
-            n: v for n, v in (entry.before or {}).get("properties", {}).items() if n != "Segment Audiences"
-        }
-        kept = {
-            n: v for n, v in (entry.after or {}).get("properties", {}).items() if n != "Segment Audiences"
-        }
-        if others != kept:
-            yield f"properties of {who} changed from {others} to {kept}"
+        yield from self._properties_written(entry)
+
+    def _properties_written(self, entry: Entry) -> Iterator[str]:
+        who = str(entry.subscriber)
+        old, new = ({**(record or {}).get("properties", {})} for record in (entry.before, entry.after))
+        for name in sorted({*old, *new} - {LIST}):
+            was, now, key = old.get(name), new.get(name), TRAIT + name
+            near = self.memory.people_near(who, key, self.shop) if name in TRAITS else []
+            if was != now and not any(json.dumps(now) in self.memory.ever_words[p, key] for p in near):
+                yield f"property {name} of {who} changed from {was} to {now}, which no event asks for"
 
     def _posted(self, entry: Entry) -> Iterator[str]:
         who = entry.subscriber
@@ -175,6 +229,9 @@ class Account:
         name = f"{'entered' if entered else 'exited'} {key} for {who}"
         if (key in listed(entry.before)) != entered:
             yield f"custom event {name} contradicts the list"
+        if self.last_posted.get(pair) == entered:
+            yield f"custom event {name} twice in a row"
+        self.last_posted[pair] = entered
         if entered not in self.open[pair]:
             yield f"custom event {name} without a change, or twice"
             return
@@ -199,5 +256,9 @@ class Account:
         for (who, key), member in sorted(self.memory.wanted(self.shop, keys).items()):
             if who in but or (stable_since is not None and self.shop.changed_at[who] >= stable_since):
                 continue
-            if (key in lists[who]) != member:
+            if isinstance(member, str):
+                held = (self.shop.record(who) or {})["properties"].get(key.removeprefix(TRAIT))
+                if json.dumps(held) != member:
+                    yield f"{key} of {who} is {json.dumps(held)}, not {member}"
+            elif (key in lists[who]) != member:
                 yield f"{who} {'lacks' if member else 'still has'} {key}"

@@ -27,6 +27,8 @@ KEY = "sk_simulated_7f3a"
 LIST = "Segment Audiences"
 FOREIGN = ("other_tool", "loyalty_gold")
 """Keys of another tool in the same list."""
+WRONG = {"ignored": {"in_encoding": "ignored"}, "stale": {"read_lag_ms": 600_000}}
+"""Troubles in which the shop itself answers another question."""
 
 
 @dataclass(kw_only=True)
@@ -79,7 +81,7 @@ class Postscript:
 
     # --- answering ------------------------------------------------------------------------------------
 
-    def call(self, request: requests.PreparedRequest, process: str, *, ignores_filter: bool = False) -> Reply:
+    def call(self, request: requests.PreparedRequest, process: str, trouble: str = "") -> Reply:
         """Carry a request out and return the answer; the entry of it is the last."""
         parts = urlsplit(request.url or "")
         query = decoded_query(parts.query.encode())
@@ -90,7 +92,7 @@ class Postscript:
             query=query,
             body=body,
             url_bytes=len(parts.path) + len(parts.query) + 1,
-            knobs=self.knobs.changed({"in_encoding": "ignored"}) if ignores_filter else self.knobs,
+            knobs=self.knobs.changed(WRONG.get(trouble, {})),
         )
         entry = Entry(
             at=self.world.seconds,

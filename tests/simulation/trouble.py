@@ -12,6 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import requests
@@ -29,7 +30,16 @@ STATUSES = (301, 302, 307, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503
 HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 NO_ANSWER = ("reset_before", "reset_after", "refused", "timeout", "timeout_after")
 GARBLED = ("truncated", "content_type", "empty", "dripping")
-DECEPTIONS = ("page_empty", "page_short", "page_repeated", "pages_lie", "partial", "no_effect", "ignored")
+DECEPTIONS = (
+    "page_empty",
+    "page_short",
+    "page_repeated",
+    "pages_lie",
+    "partial",
+    "no_effect",
+    "ignored",
+    "stale",
+)
 """Answers that look right and are not."""
 APPLIED = frozenset({"reset_after", "timeout_after", *GARBLED})
 LATENCY_SECONDS = (0.05, 0.4)
@@ -42,8 +52,19 @@ KINDS = {
     "disk full": 2,
     "cancel": 2,
     "lock lost": 1,
+    "connection lost": 1,
+    "database restarted": 1,
 }
 """What the weather of a run can bring, and how often beside the others."""
+MOMENTS = {
+    "kill at a call": "kill_at_call",
+    "kill at a commit": "kill_at_commit",
+    "cancel": "cancel_at_call",
+    "lock lost": "lose_lock_at_call",
+    "connection lost": "lose_connection_at_commit",
+    "database restarted": "restart_at_call",
+}
+"""What happens at one call or commit → the field of the weather that says at which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +115,8 @@ class Weather:
     """From which commit of the ledger on, and how many, the disk is full."""
     cancel_at_call: int = 0
     lose_lock_at_call: int = 0
+    lose_connection_at_commit: int = 0
+    restart_at_call: int = 0
 
     def on(self, number: int, request: requests.PreparedRequest, subscriber: str | None) -> Trouble | None:
         """Return what happens to the call with that number."""
@@ -127,16 +150,10 @@ def _worsen(weather: Weather, chance: random.Random, calls: int) -> None:
         case "deception":
             weather.deceives = True
             weather.rules.append(_deception(chance, weather.names))
-        case "kill at a call":
-            weather.kill_at_call = at
-        case "kill at a commit":
-            weather.kill_at_commit = at
         case "disk full":
             weather.refuse_commits = (at, chance.choice((1, 3, 1000)))
-        case "cancel":
-            weather.cancel_at_call = at
-        case "lock lost":
-            weather.lose_lock_at_call = at
+        case _:
+            setattr(weather, MOMENTS[kind], at)
 
 
 def broken(subscriber: str, trouble: Trouble) -> Rule:
@@ -170,6 +187,11 @@ def _deception(chance: random.Random, names: list[str]) -> Rule:
     kind = chance.choice(DECEPTIONS)
     names.append(kind)
     share = chance.choice((0.2, 0.5, 1.0))
+    if kind == "stale":
+        stale = Trouble(kind=kind, is_applied=True)
+        return lambda _number, request, _about: (
+            stale if request.method == "GET" and chance.random() < share else None
+        )
     method = "PATCH" if kind == "no_effect" else "GET"
 
     def rule(_number: int, request: requests.PreparedRequest, _about: str | None) -> Trouble | None:
@@ -205,6 +227,9 @@ class Process:
     troubles: Counter[str] = field(default_factory=Counter)
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
+    ahead: timedelta = timedelta()
+    """How far the clock of its machine is ahead of the world's."""
+    connections: set[sqlite3.Connection] = field(default_factory=set)
 
     @property
     def busiest_second(self) -> int:
@@ -218,13 +243,16 @@ class Process:
 
     def die(self, where: str) -> None:
         self.is_dead = True
-        self.troubles["kill"] += 1
+        self.troubles["killed at a " + where.split()[1]] += 1
         self.world.note(f"  {self.name}: killed {where}")
         raise KilledError
 
     def watch(self, ledger: Any) -> None:
         """Let this process's commits be counted, refused, and be the moment of its end."""
         dialect = ledger._engine.dialect
+        if self.weather.restart_at_call:
+            ledger._engine.pool._pre_ping = True  # as it is for a database that can be restarted
+            sa.event.listen(ledger._engine, "checkout", lambda opened, *_: self.connections.add(opened))
         commit = dialect.do_commit
         first, count = self.weather.refuse_commits
 
@@ -238,11 +266,25 @@ class Process:
                 self.troubles["disk full"] += 1
                 self.world.note(f"  {self.name}: commit {self.commits} refused")
                 raise sqlite3.OperationalError("database or disk is full")
+            if self.commits == self.weather.lose_connection_at_commit:
+                self.troubles["connection lost"] += 1
+                if self.commits % 2:
+                    commit(connection)
+                self.world.note(f"  {self.name}: connection lost at commit {self.commits}")
+                connection.dbapi_connection.close()
+                raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
             commit(connection)
             if is_last:
                 self.die(f"after commit {self.commits}")
 
         dialect.do_commit = do_commit
+
+    def restart_database(self) -> None:
+        """End every session of the database, and with it the lock."""
+        self.troubles["database restarted"] += 1
+        while self.connections:
+            self.connections.pop().close()
+        self.lose_lock()
 
 
 class Transport(requests.adapters.BaseAdapter):
@@ -270,6 +312,8 @@ class Transport(requests.adapters.BaseAdapter):
         if number == weather.lose_lock_at_call:
             process.troubles["lock lost"] += 1
             process.lose_lock()
+        if number == weather.restart_at_call:
+            process.restart_database()
         if number == weather.kill_at_call and number % 3 == 0:
             process.die(f"before call {number}")
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
@@ -281,8 +325,7 @@ class Transport(requests.adapters.BaseAdapter):
         process.meanwhile()
         reply = None
         if trouble is None or trouble.is_applied:
-            is_ignored = trouble is not None and trouble.kind == "ignored"
-            reply = self._shop.call(request, process.name, ignores_filter=is_ignored)
+            reply = self._shop.call(request, process.name, trouble.kind if trouble else "")
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
         self._travel()

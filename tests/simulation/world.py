@@ -15,6 +15,7 @@ import greenlet
 import time_machine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+NONE = timedelta()
 
 
 class KilledError(BaseException):
@@ -72,6 +73,7 @@ class Scheduler:
         self._tasks: list[Task] = []
         self._current: Task | None = None
         self._hub = greenlet.getcurrent()
+        self.on_switch: Callable[[], None] = lambda: None
 
     @property
     def process(self) -> Any:
@@ -104,6 +106,7 @@ class Scheduler:
                 raise RuntimeError("Every task waits for another.")
             self._current = self._chance.choice(ready)
             self._current.until = None
+            self.on_switch()
             self._current.let.switch()
             self._current = None
 
@@ -168,6 +171,8 @@ class World:
         self.trace: list[str] = []
         self.seconds = 0.0
         self._traveller: Any = None
+        self._ahead = NONE
+        self.scheduler.on_switch = self._change_host
 
     def note(self, line: str) -> None:
         """Add a line to the history's trace."""
@@ -182,8 +187,14 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.seconds += max(0.0, seconds)
+        self._ahead = getattr(self.scheduler.process, "ahead", NONE)
         if self._traveller is not None:
-            self._traveller.move_to(self.now())
+            self._traveller.move_to(self.now() + self._ahead)
+
+    def _change_host(self) -> None:
+        """Show the clock of the machine that works now."""
+        if getattr(self.scheduler.process, "ahead", NONE) != self._ahead:
+            self.advance(0)
 
     def run(self, *works: tuple[Callable[[], Any], Any]) -> list[Task]:
         """Run each work in its process, all at once, to their ends."""

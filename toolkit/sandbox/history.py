@@ -6,7 +6,7 @@ from collections import deque
 from datetime import datetime, timedelta
 from typing import Any
 
-_KEPT = timedelta(seconds=61)
+_KEPT = timedelta(seconds=3601)
 """A little more than the longest lag that can be set."""
 
 

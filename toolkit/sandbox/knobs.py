@@ -107,7 +107,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "page_size": (1, 1_000_000),
     "max_in": (1, 1_000_000),
     "max_url_bytes": (64, 60_000),
-    "read_lag_ms": (0, 60_000),
+    "read_lag_ms": (0, 3_600_000),
 }
 
 
