@@ -5,6 +5,9 @@ READY := .venv/ready
 # One more than there are processors: some tests wait for a browser or a pace.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
+# Every worker and every process of a test reads what the first one compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifdef CI
 # Nothing but what requirements.txt knows by its hash.
 INSTALL = -r requirements.txt --require-hashes && \

@@ -3,6 +3,7 @@ import string
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit.contacts import (
     CONTACT_VERDICTS,
@@ -38,7 +39,7 @@ def some_email(chance):
 # --- phones ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@every(
     "raw",
     [
         "4155550100",
@@ -133,7 +134,7 @@ def test_phones_that_cannot_be_used(raw, code):
     assert (verdict.code, verdict.value) == (code, None)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100))
 def test_dressing_up_a_phone_changes_nothing(seed):
     """Separators, prefix, float tail and extension do not change the number; judging it again neither."""
     chance = random.Random(seed)
@@ -148,7 +149,7 @@ def test_dressing_up_a_phone_changes_nothing(seed):
     assert check_phone(verdict.value, "GB") == verdict
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100))
 def test_any_text_gets_a_known_verdict(seed):
     """Whatever text comes in, the verdict is one we can explain, and only ok has a value, which is stable."""
     chance = random.Random(seed)
@@ -163,7 +164,7 @@ def test_any_text_gets_a_known_verdict(seed):
         assert verdict.value is None or again(verdict.value) == verdict
 
 
-@pytest.mark.parametrize("seed", range(50))
+@every("seed", range(50))
 def test_phone_digits_are_ascii_and_stay_put(seed):
     """Whatever comes in, only 0-9 comes out, and doing it again changes nothing."""
     chance = random.Random(seed)
@@ -230,8 +231,8 @@ def test_emails_that_cannot_be_used(raw, code):
 # --- masks -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("email", "shown"),
+@every(
+    "email, shown",
     [
         ("ana@mail.test", "a•••@mail.test"),
         (" ana@mail.test ", "a•••@mail.test"),
@@ -339,7 +340,7 @@ def test_masked_person(person, shown):
         assert masked == shown
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100))
 def test_masks_show_no_contact(seed):
     """A masked email or phone shows one letter or two digits of what it hides, never more."""
     chance = random.Random(seed)

@@ -10,6 +10,7 @@ import pandas as pd
 import phonenumbers
 import pyarrow as pa
 import pytest
+from tables import every
 
 from toolkit.contacts import Verdict, check_contacts, check_email, check_phone
 from toolkit.contacts.emails import judge_emails
@@ -287,8 +288,8 @@ def test_reserved_domains_are_the_librarys(monkeypatch):
 # --- what is judged by the column --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("raw", "region"),
+@every(
+    "raw, region",
     [
         ("4155550100", "US"),
         ("(415) 555-0100", "US"),

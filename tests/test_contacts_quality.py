@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit import check_contacts, domain_table, shared_table
 from toolkit.contacts.quality import USUAL_DOMAINS
@@ -49,9 +50,7 @@ def test_one_slip_is_suspected(domain, suggestion):
     assert domain_table(judged([f"a@{domain}"])).to_numpy().tolist() == [[domain, suggestion, 1]]
 
 
-@pytest.mark.parametrize(
-    "domain", [*sorted(USUAL_DOMAINS), "shop.test", "gmails.org", "g.com", "mail.example.com"]
-)
+@every("domain", [*sorted(USUAL_DOMAINS), "shop.test", "gmails.org", "g.com", "mail.example.com"])
 def test_usual_and_other_domains_are_not(domain):
     """ymail.com is a letter from gmail.com, and a provider of its own; two slips are no slip."""
     assert domain_table(judged([f"a@{domain}"])).empty

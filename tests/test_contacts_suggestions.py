@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import every
 
 from toolkit import check_contacts, count_usable, fix_table
 from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_text
@@ -14,8 +15,8 @@ from toolkit.errors import ParameterError, RunFailedError
 from toolkit.headless.leaks import CONTACT
 
 
-@pytest.mark.parametrize(
-    ("raw", "value"),
+@every(
+    "raw, value",
     [
         ("ana@gmail,com", "ana@gmail.com"),
         ("ana@mail.co,uk", "ana@mail.co.uk"),
@@ -55,7 +56,7 @@ def test_an_email_that_was_meant(raw, value):
     assert 0 < len(found.why) < 80
 
 
-@pytest.mark.parametrize(
+@every(
     "raw",
     [
         *("", "n/a", "ana", "@gmail.com", "ana@", "ana@home", "ana@.com", "a@b" * 200),
@@ -71,7 +72,6 @@ def test_an_email_that_was_meant(raw, value):
         ),
         *("ana@mail.test", "ana@gmail.com", "ana@ymail.com"),
     ],
-    ids=lambda raw: raw[:30],
 )
 def test_emails_that_are_fine_or_nobody_can_tell(raw):
     """Of two addresses, or of a space that may be a dot, nothing is guessed."""
@@ -104,7 +104,7 @@ def test_a_phone_that_was_meant(raw, region, value, why):
     assert (found.value, found.why) == (value, why)
 
 
-@pytest.mark.parametrize(
+@every(
     "raw",
     [
         *("", "n/a", "12345", "5550123", "555-0123", "1" * 60, "1" * 300, "x" * 100_000),
@@ -112,7 +112,6 @@ def test_a_phone_that_was_meant(raw, region, value, why):
         *("415-555-0123 / 415-555-0199", "14155550123 14155550199", "+1 415 555 01234"),
         *("4155550123", "+14155550123", "1-800-FLOWERS"),
     ],
-    ids=lambda raw: raw[:30],
 )
 def test_phones_that_are_fine_or_nobody_can_tell(raw):
     """Digits that are lost stay lost, and of two numbers none is taken."""

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from toolkit.destination import (
     DEFAULT_TRIGGER,
@@ -66,7 +67,7 @@ EVENTS = [
 SETTINGS = [case for case in vectors("trigger_mapping_settings.jsonl") if "quirk" not in case]
 
 
-@pytest.mark.parametrize("case", EVENTS, ids=lambda case: case["id"])
+@every("case", EVENTS)
 def test_event_vector(case):
     """Segment's payload, field by field; where it reports an error, a status of ours and the same fields."""
     answer = DEFAULT.payload(case["event"])
@@ -83,7 +84,7 @@ def as_stored(settings):
         yield trigger, fields, check_mapping(fields)
 
 
-@pytest.mark.parametrize("case", SETTINGS, ids=lambda case: case["id"])
+@every("case", SETTINGS)
 def test_settings_vector(case):
     """Custom triggers and fields give what they give at Segment; what it only finds late is found at once."""
     expect, secret = case["expect"], case["settings"].get("secret_key")
@@ -392,8 +393,8 @@ def test_traits_of_a_track_event():
     assert TRAITS.payload(event).value == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("value", "held"),
+@every(
+    "value, held",
     [
         ("", ""),
         ("2025-03-04T10:00:00Z", "2025-03-04T10:00:00Z"),
@@ -453,7 +454,7 @@ def random_json(chance, depth=0):
     )
 
 
-@pytest.mark.parametrize("seed", range(200))
+@every("seed", range(200), quick=60)
 def test_whatever_comes(seed):
     """Any JSON has an answer, made of texts and JSON that can be written down."""
     chance = random.Random(seed)

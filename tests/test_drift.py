@@ -6,9 +6,9 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import FIRST, SECOND, SHOP, Store, email, ends, new_ledger, phone
+from tables import examples
 
 from toolkit.contacts import check_contacts
 from toolkit.drift import DRIFT_COLUMNS, DRIFT_KINDS, find_drift, plan_repair
@@ -307,8 +307,7 @@ LISTS = st.dictionaries(st.integers(1, 6), st.lists(KEYS, max_size=4), max_size=
 WORDS = st.dictionaries(st.tuples(st.integers(1, 5), st.sampled_from("abc")), st.booleans(), max_size=10)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
-@given(lists=LISTS, words=WORDS)
+@examples(8, 40, lists=LISTS, words=WORDS)
 def test_what_is_mended_has_not_drifted(lists, words):
     """For any lists and words: carried out, a repair of everything leaves exactly the members listed."""
     state = state_of([(n, k, m) for (n, k), m in words.items()])

@@ -3,6 +3,7 @@ import math
 import random
 
 import pytest
+from tables import every
 
 from toolkit import events
 from toolkit.events import (
@@ -42,8 +43,8 @@ def test_person(event, email, phone, expected):
     assert person_of(event, email, phone) == expected
 
 
-@pytest.mark.parametrize(
-    ("integrations", "delivered"),
+@every(
+    "integrations, delivered",
     [
         ({}, True),
         (None, True),
@@ -171,8 +172,8 @@ def test_dedupe_hash_survives(depth):
 _MOMENT = 1_741_083_300_000_000  # 2025-03-04T10:15:00Z
 
 
-@pytest.mark.parametrize(
-    ("timestamp", "expected"),
+@every(
+    "timestamp, expected",
     [
         ("2025-03-04T10:15:00.000Z", _MOMENT),
         ("2025-03-04T10:15:00Z", _MOMENT),
@@ -269,7 +270,7 @@ def random_json(chance, depth=0):
     return chance.choice(kinds)
 
 
-@pytest.mark.parametrize("seed", range(200))
+@every("seed", range(200))
 def test_nothing_raises(seed):
     """Whatever is in an event, there is an answer, and a copy of it has the same key."""
     chance = random.Random(seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_events import some_destination, some_event
+from tables import every
 
 from toolkit.archive import read_events
 from toolkit.destination import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping, Destination, Discard, Payload
@@ -71,7 +72,7 @@ def made_destination(chance):
             continue
 
 
-@pytest.mark.parametrize("seed", range(60))
+@every("seed", range(60), quick=15)
 def test_agrees_with_payloads_and_rows(seed):
     """Statuses, reasons, mappings in effect and filled fields are those of the payloads."""
     chance = random.Random(seed)
@@ -329,8 +330,8 @@ def test_values_are_shown_short(value, shown):
 # --- what Segment's action does -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "change", "event"),
+@every(
+    "value, change, event",
     [
         (True, "add", "Entered"),
         (1, "add", "Entered"),
@@ -371,7 +372,6 @@ def test_values_are_shown_short(value, shown):
         ([{}], "none", "Entered"),
         ([0, 0], "none", "Entered"),
     ],
-    ids=repr,
 )
 def test_membership_in_javascript(value, change, event):
     """== decides on the list, truth on the custom event, whatever the value."""
@@ -427,7 +427,7 @@ def test_vectors_are_all_there():
     assert len(WITH_CALLS) == 178
 
 
-@pytest.mark.parametrize("case", WITH_CALLS, ids=lambda case: case["id"])
+@every("case", WITH_CALLS)
 def test_official_calls(case):
     """The steps, carried out, make the very requests that Segment's action was seen to make."""
     made = DEFAULT.payload(case["event"])

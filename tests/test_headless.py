@@ -18,6 +18,7 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import BUDGET_FOLDER, NOTEBOOKS, PROJECT, files_with
+from tables import every
 
 from toolkit import headless
 from toolkit.__main__ import command_parser, given_parameters, main
@@ -37,8 +38,8 @@ LIVE = ("-p", "dry_run", "False")
 # --- exit codes -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("error", "summary", "code"),
+@every(
+    "error, summary, code",
     [
         ("", {}, 0),
         ("", {"status": "failed"}, 0),  # an audit of a failed run has itself gone well

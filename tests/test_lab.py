@@ -185,6 +185,7 @@ def ask_around(page, notebook: str) -> None:
         page.get_by_text("audience_keys is now ('vip_customers',)").wait_for()
 
 
+@pytest.mark.slow
 def test_every_notebook_runs_from_top_to_bottom(lab, tmp_path):
     """Opened, run and operated by a person, one after the other, no cell ends in an error."""
     with open_browser() as browser:

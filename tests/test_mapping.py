@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.mapping import MISSING, Mapping, check_mapping, kind_of, number_text
@@ -69,7 +70,7 @@ CASES = cases_in("mapping.jsonl")
 MORE_CASES = cases_in("mapping_more.jsonl")
 
 
-@pytest.mark.parametrize("case", [*CASES, *MORE_CASES], ids=lambda case: case["id"])
+@every("case", [*CASES, *MORE_CASES])
 def test_vector(case):
     """Segment's result, or an error where it has one; where ours differs, it is the one we chose."""
     wanted = DIFFERS[case["id"]] if case["id"] in DIFFERS else expected_of(case)
@@ -88,8 +89,8 @@ _EMAIL_OR = {"exists": {"@path": "$.a"}, "then": {"@path": "$.a"}, "else": {"@pa
 _FILLED_OR = {"blank": {"@path": "$.a"}, "then": {"@path": "$.a"}, "else": {"@path": "$.b"}}
 
 
-@pytest.mark.parametrize(
-    ("directive", "event", "expected"),
+@every(
+    "directive, event, expected",
     [
         ({"@path": "$.a"}, {}, MISSING),
         ({"@path": "$.a"}, {"a": None}, None),
@@ -206,8 +207,8 @@ def test_number_text(number, text):
     assert number_text(number) == text
 
 
-@pytest.mark.parametrize(
-    ("mapping", "pointer", "message"),
+@every(
+    "mapping, pointer, message",
     [
         ({"a": {"@nope": 1}}, "/a/@nope", "not a directive; there are @arrayPath"),
         (
@@ -440,7 +441,7 @@ def _has_missing(value):
     return any(map(_has_missing, value)) if isinstance(value, list) else value is MISSING
 
 
-@pytest.mark.parametrize("seed", range(200))
+@every("seed", range(200))
 def test_whatever_comes(seed):
     """A mapping gives JSON or MISSING or a MappingError, and changes no event."""
     chance = random.Random(seed)

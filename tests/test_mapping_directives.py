@@ -2,6 +2,7 @@ import itertools
 import math
 
 import pytest
+from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.mapping import MISSING, Mapping, check_mapping
@@ -49,8 +50,8 @@ def _transform(apply, mapping):
 _V = {"@path": "$.v"}
 
 
-@pytest.mark.parametrize(
-    ("directive", "event", "expected"),
+@every(
+    "directive, event, expected",
     [
         (_replace("-", ""), {"v": "1-2-3"}, "123"),
         (_replace("-", "", **{"global": False}), {"v": "1-2-3"}, "12-3"),

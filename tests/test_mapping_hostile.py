@@ -1,4 +1,5 @@
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -6,6 +7,7 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.mapping import MISSING, Mapping, check_mapping
@@ -65,8 +67,7 @@ DIRECTIVES = {
 }
 
 
-@pytest.mark.parametrize("key", EVENT)
-@pytest.mark.parametrize("directive", DIRECTIVES)
+@every("directive, key", itertools.product(DIRECTIVES, EVENT))
 def test_huge_events(directive, key):
     """Depth, length and width of an event lead to a value or a documented error, never to another one."""
     mapping = Mapping({"out": DIRECTIVES[directive]({"@path": key})})

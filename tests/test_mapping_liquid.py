@@ -3,6 +3,7 @@ import itertools
 import math
 
 import pytest
+from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.mapping import Mapping, check_mapping
@@ -25,8 +26,8 @@ def render(template, event=None):
     return Mapping({"@liquid": template}).resolve(EVENT if event is None else event)
 
 
-@pytest.mark.parametrize(
-    ("template", "expected"),
+@every(
+    "template, expected",
     [
         ("plain", "plain"),
         ("", ""),
@@ -200,7 +201,7 @@ def test_disabled_tags(tag):
     assert f"turned the tag {tag} off" in str(problem)
 
 
-@pytest.mark.parametrize("name", sorted(DISABLED_FILTERS))
+@every("name", sorted(DISABLED_FILTERS))
 def test_disabled_filters(name):
     """A filter that Segment has turned off fails where it is met, and there only."""
     mapping = Mapping({"@liquid": f"{{% if on %}}{{{{ 1 | {name} }}}}{{% endif %}}"})
@@ -209,7 +210,7 @@ def test_disabled_filters(name):
         mapping.resolve({"on": True})
 
 
-@pytest.mark.parametrize(
+@every(
     "template",
     [
         "{{ }}",
@@ -311,7 +312,7 @@ ODD_VALUES = [
 ODD_ARGUMENTS = ["", "v", "v, v", "l", "o", "nil", "-1", "0.5, 2", "'x', v", "a: v", "empty, nope"]
 
 
-@pytest.mark.parametrize("name", sorted(FILTERS))
+@every("name", sorted(FILTERS))
 def test_filters_take_anything(name):
     """Every filter gives a text, or says why not, for every kind of value and argument."""
     outputs = "".join(f"{{{{ v | {name}: {arguments} }}}}" for arguments in ODD_ARGUMENTS)

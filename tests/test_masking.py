@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import string
 from urllib.parse import quote
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
+from tables import every
 from traitlets.config import Config
 
 from toolkit.artefacts import as_it_was, csv_text, masked, without_formula
@@ -70,8 +72,7 @@ def digits_in(text: str) -> str:
     return "".join(letter for letter in text.partition("~")[0] if letter.isdecimal())
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("contact", [*EMAILS, *PHONES])
+@every("contact, place", itertools.product([*EMAILS, *PHONES], PLACES))
 def test_no_spelling_of_a_contact_is_shown(contact, place):
     """Wherever it stands, one letter or two digits of it are left; what is masked stays as it is."""
     shown = mask_text(place.format(contact))
@@ -81,8 +82,7 @@ def test_no_spelling_of_a_contact_is_shown(contact, place):
     assert mask_text(shown) == shown
 
 
-@pytest.mark.parametrize("place", ["{}", "user:{}", "Person {}, found"])
-@pytest.mark.parametrize("name", IDS)
+@every("name, place", itertools.product(IDS, ["{}", "user:{}", "Person {}, found"]))
 def test_an_id_stays_readable(name, place):
     """Ids of words and digits, times, hashes, order numbers and amounts are no contact."""
     if place == "user:{}" and "@" in name:
@@ -165,9 +165,7 @@ FORMULAS = ["=cmd()", "+1", "-x", "@a", "\t=x", "\r=x", "\n=x", "＝x", "＋1", 
 INSIDE = ["vip;=cmd()", "vip\t@x", "a\n=x", "a;'=x", "a; =x", "a;;+x", 'a";=x', "a;\t=x"]
 
 
-@pytest.mark.parametrize("text", [*FORMULAS, *INSIDE])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("dtype", ["str", "object"])
+@every("text, delimiter, dtype", itertools.product([*FORMULAS, *INSIDE], ",;\t", ["str", "object"]))
 def test_no_cell_is_a_formula_in_any_locale(text, delimiter, dtype):
     """However a spreadsheet splits the lines, no cell is a formula; read back, it is as it was."""
     written = csv_text(pd.DataFrame({"a": ["x"], "b": [text], text: ["y"]}, dtype=dtype))

@@ -2,6 +2,7 @@ import random
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit.errors import ParameterError, ToolkitError
 from toolkit.memberships import (
@@ -314,7 +315,7 @@ def test_fold_again_gives_the_same_state():
     assert once.statuses == again.statuses
 
 
-@pytest.mark.parametrize("seed", range(20))
+@every("seed", range(20), quick=8)
 def test_what_is_remembered_may_be_laid_under_a_state(seed):
     """State.after() comes to what fold() does that is given the earlier state, ties and nulls included."""
     chance = random.Random(seed)
@@ -613,7 +614,7 @@ def test_choosing_audiences_leaves_traits_and_their_people_out():
     assert {**chosen.traits.dtypes.astype("str")} == TRAIT_COLUMNS
 
 
-@pytest.mark.parametrize("seed", range(20))
+@every("seed", range(20))
 def test_folding_traits_in_any_order_and_in_parts(seed):
     """Shuffled, repeated, and split over two runs: the same values."""
     chance = random.Random(seed)

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
 from toolkit.movements import (
@@ -59,7 +60,7 @@ def by_hand(rows):
     return moves, changes, held
 
 
-@pytest.mark.parametrize("seed", range(30))
+@every("seed", range(30), quick=10)
 def test_as_by_hand(seed):
     """Movements by day, people who flap and the overlap are those of a plain loop over the words."""
     rows = some_words(seed)

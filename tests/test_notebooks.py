@@ -16,8 +16,9 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import NOTEBOOKS, PROJECT, RunNotebook, files_with
+from test_masking_notebooks import run_cells
 
-from toolkit.errors import ParameterError
+from toolkit.errors import ParameterError, SettingsError
 from toolkit.ledger import Ledger
 from toolkit.memberships import PAYLOAD_COLUMNS, empty_table, fold
 from toolkit.notebook import begin, question
@@ -118,7 +119,12 @@ def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebo
             id="not an archive",
             marks=pytest.mark.slow,
         ),
-        pytest.param({"dry_runn": "False"}, "has no parameter dry_runn", id="unknown parameter"),
+        pytest.param(
+            {"dry_runn": "False"},
+            "has no parameter dry_runn",
+            id="unknown parameter",
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag", marks=pytest.mark.slow),
         pytest.param(
             {"requests_per_second": "fast"}, "give a number", id="bad number", marks=pytest.mark.slow
@@ -152,11 +158,22 @@ def test_bad_input_says_what_to_do_and_writes_nothing(run_notebook, sandbox, tmp
     assert not (tmp_path / "output" / "3_sync_audiences").exists()
 
 
-def test_without_a_key_the_sentence_says_where_to_find_one(run_notebook, sandbox, tmp_path):
+@pytest.mark.slow
+def test_without_a_key_papermill_fails_with_the_sentence(run_notebook, sandbox, tmp_path):
     """No key: nothing is asked of Postscript and nothing is left behind."""
     done = run_notebook("3_sync_audiences", POSTSCRIPT_BASE_URL=sandbox.base_url)
     assert done.returncode != 0
     assert "POSTSCRIPT_SECRET_KEY is not set" in done.stderr
+    assert sandbox.journal == []
+    assert not (tmp_path / "output").exists()
+
+
+def test_without_a_key_the_sentence_says_where_to_find_one(sandbox, tmp_path, monkeypatch):
+    """The cells themselves: nothing is asked of Postscript and nothing is left behind."""
+    monkeypatch.setenv("POSTSCRIPT_BASE_URL", sandbox.base_url)
+    monkeypatch.delenv("POSTSCRIPT_SECRET_KEY", raising=False)
+    with pytest.raises(SettingsError, match="POSTSCRIPT_SECRET_KEY is not set"):
+        run_cells("3_sync_audiences", {"output_dir": str(tmp_path / "output")})
     assert sandbox.journal == []
     assert not (tmp_path / "output").exists()
 

@@ -3,6 +3,7 @@ import random
 from contextlib import nullcontext
 
 import pytest
+from tables import every
 
 from toolkit.errors import InputError, ParameterError
 from toolkit.parameters import PARAMETERS, check_injected, read_parameters
@@ -107,8 +108,8 @@ def test_what_text_stands_for(name, value, expected):
     assert type(found) is type(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
+@every(
+    "name, value",
     [
         *((name, None) for name in GOOD),
         *(("dry_run", value) for value in ("", "maybe", "None", 2, -1, 1.0, [])),
@@ -128,7 +129,6 @@ def test_what_text_stands_for(name, value, expected):
         *(("events_path", value) for value in (True, [], {}, b"x")),
         ("verify", "perhaps"),
     ],
-    ids=lambda value: f"{value!r}"[:24],
 )
 def test_bad_values(name, value):
     """A value that cannot be used is refused by name, and what was given is shown."""
@@ -161,7 +161,7 @@ def test_every_bad_value_is_named_at_once():
     assert "events_path" not in said
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100))
 def test_numbers_stay_in_bounds(seed):
     """Whatever number is given, as a number or as text, it comes back unchanged or is refused."""
     chance = random.Random(seed)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
@@ -780,7 +781,7 @@ def naive_plan(state, subscribers, keys, *, skip):
     return reasons, {i: tuple(held) for i, held in after.items()}
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100), quick=25)
 def test_plan_agrees_with_plain_python(seed):
     """On any state and list, the plan decides what loops over plain values decide, and changes no input."""
     chance = random.Random(seed)

@@ -4,7 +4,7 @@ import json
 import random
 
 import pandas as pd
-import pytest
+from tables import every
 
 from toolkit.contacts import check_contacts
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State, empty_table
@@ -220,7 +220,7 @@ def as_held(before):
     return {name: {} if isinstance(held, dict | float) else held for name, held in before.items()}
 
 
-@pytest.mark.parametrize("seed", range(250))
+@every("seed", range(250), quick=50)
 def test_plan_agrees_with_plain_loops(seed):
     """On any shop, plan() gives the reasons, the writes and the subscribers that plain loops give."""
     chance = random.Random(seed)

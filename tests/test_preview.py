@@ -92,7 +92,11 @@ def check_sample(found, state):
     assert not found.sample.duplicated(["audience_key", "person"]).any()
 
 
-@pytest.mark.parametrize("keys", [(), ("key_1", "key_2"), "key_1"], ids=["all", "two", "one"])
+@pytest.mark.parametrize(
+    "keys",
+    [(), pytest.param(("key_1", "key_2"), marks=pytest.mark.slow), "key_1"],
+    ids=["all", "two", "one"],
+)
 def test_parts_come_to_the_whole(archive, destination, keys):
     """Audiences, traits, people and totals are those that folding the whole archive gives."""
     folded = fold(archive.payloads(destination))
@@ -137,12 +141,13 @@ def test_who_goes_in_and_out_is_counted(tmp_path):
     assert found.movements[["entered", "left"]].sum().tolist() == [3, 1]
 
 
-def test_mappings_that_disagree_by_parts(tmp_path):
+@pytest.mark.parametrize("count", [5_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_mappings_that_disagree_by_parts(tmp_path, count):
     """What the later mapping makes of an event has the last word in every part, too."""
     (tmp_path / "destination.json").write_text(json.dumps(TWO_WORDS))
     destination = Destination.from_file(tmp_path / "destination.json")
     events = []
-    for number in range(20_000):
+    for number in range(count):
         key, phone = f"key_{number % 3}", f"+1415555{number % 1000:04}"
         made = event(number) | {"messageId": f"m{number}", "userId": f"u{number % 4999}"}
         made["context"] = {

@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 import pytest
+from tables import every
 
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
@@ -217,7 +218,7 @@ def plain_official(events, subscribers):
     return reads, writes, posts
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100), quick=25)
 def test_the_official_action_step_by_step(seed):
     """Counting by the column gives what doing it event by event gives."""
     chance = random.Random(seed)

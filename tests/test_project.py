@@ -13,6 +13,7 @@ import make_sample
 import pytest
 import yaml
 from conftest import NOTEBOOKS, PROJECT
+from tables import every
 
 import toolkit
 from toolkit.parameters import PARAMETERS
@@ -132,7 +133,7 @@ def imports_of(path: Path) -> tuple[set[str], set[str]]:
     return ours, others
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v.name if isinstance(v, Path) else v)
+@every("module, path", modules())
 def test_imports_point_one_way(module, path):
     """A module imports only what its place allows; the face, __init__, may import all."""
     if module == "__init__":

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from asking import ANA, API, BEN, CAI, ask
+from tables import every
 
 from toolkit.sandbox import Knobs, Sandbox
 from toolkit.sandbox.limiter import Limiter
@@ -189,7 +190,7 @@ def test_no_window_of_the_journal_holds_more_than_fifteen():
     assert max(sum(start <= at < start + 0.3 for at in accepted) for start in accepted) == 15
 
 
-@pytest.mark.parametrize("seed", range(50))
+@every("seed", range(50))
 def test_the_limiter_keeps_its_promise_at_any_rhythm(seed):
     """Whatever the times, no window holds too many, and a request with room before it is never refused."""
     chance = random.Random(seed)

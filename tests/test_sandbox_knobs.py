@@ -9,6 +9,7 @@ from dataclasses import asdict
 import pytest
 import requests
 from asking import ANA, API, BEN, CAI, OLD, ask, listed, patch
+from tables import every
 
 from toolkit.sandbox import PROFILES, Knobs, Sandbox
 from toolkit.sandbox.latency import draw_latency
@@ -127,7 +128,7 @@ def test_reads_lag_and_writes_do_not(sandbox):
     assert listed(sandbox, "?updated_at__lte=2025-01-01") == []
 
 
-@pytest.mark.parametrize("seed", range(20))
+@every("seed", range(20), quick=8)
 def test_a_lagging_list_is_the_list_of_then(seed):
     """After any mix of changes, every query gives what it gave before them."""
     chance = random.Random(seed)
@@ -357,7 +358,7 @@ def test_a_bucket_takes_its_own_pace_for_ever(rate):
         assert limiter.admit("shop", knobs).accepted
 
 
-@pytest.mark.parametrize("seed", range(20))
+@every("seed", range(20))
 def test_what_the_hostile_limit_accepts_every_limit_accepts(seed):
     """A client that is never refused by the strictest one is refused by none."""
     chance = random.Random(seed)

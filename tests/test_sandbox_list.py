@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from asking import ANA, API, BEN, CAI, ask, listed
+from tables import every
 
 from toolkit.sandbox import Knobs, Sandbox
 from toolkit.sandbox.listing import parse_list_query
@@ -150,7 +151,7 @@ def test_pages_cover_everybody_once():
     assert [each for page in pages for each in page] == [person["id"] for person in oldest_first]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@every("seed", range(30))
 def test_the_indexes_find_what_a_scan_finds(seed):
     """After any mix of changes, each query gives what its filters say of every subscriber one by one."""
     chance = random.Random(seed)

@@ -7,6 +7,7 @@ import random
 
 import pandas as pd
 import pytest
+from tables import every
 
 import toolkit
 from toolkit import wire
@@ -349,7 +350,7 @@ def test_lists_that_are_none_are_left_alone():
 # --- the whole ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(30))
+@every("seed", range(30), quick=5)
 def test_lists_are_the_snapshot_whatever_was_before(seed):
     """Random people, memories and lists: afterwards a subscriber is in exactly if a member has its phone."""
     chance = random.Random(seed)

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tables import every
 
 import toolkit
 from toolkit.errors import ReconciliationError
@@ -56,7 +57,7 @@ def test_what_needs_attention():
     assert {*NEEDS_ATTENTION} == {"rejected", "failed", "unknown", "pending"}
 
 
-@pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
+@every("reason", REASONS.values())
 def test_reasons(reason):
     """Each reason is one sentence for people, and what to do is a sentence or nothing."""
     assert re.fullmatch(r"[A-Z][A-Z_]+[A-Z]", reason.code)
@@ -65,7 +66,7 @@ def test_reasons(reason):
     assert get_reason(reason.code) is reason
 
 
-@pytest.mark.parametrize("code", REASONS)
+@every("code", REASONS)
 def test_reasons_are_used(code):
     """Each reason is given by some module; a word nobody says is not kept."""
     assert any(f'"{code}"' in path.read_text("utf-8") for path in SOURCES)

@@ -1351,7 +1351,7 @@ def crash_after(steps, ledger):
     return store, crashed, again.record.status
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))])
 def test_a_crash_anywhere_is_taken_up(new_ledger, part):
     """Wherever a run dies, the next one mends every list, and tells each transition once or as unknown."""
     steps = part

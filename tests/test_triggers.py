@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.triggers import And, Comparison, Function, Not, Or, Trigger
@@ -39,7 +40,7 @@ def _outcome(text, event):
         return "refused"
 
 
-@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case["id"])
+@every("case", PLAIN)
 def test_vector(case):
     """What Segment reads without a slip is read the same here, and refused where it refuses."""
     official = "refused" if isinstance(case["expect"], dict) else case["expect"]
@@ -66,8 +67,8 @@ _VALUES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("condition", "row"),
+@every(
+    "condition, row",
     [
         # in the order of _VALUES
         ('properties.x = "5"', "TFFFFFFF"),
@@ -272,8 +273,8 @@ def test_a_pattern_made_to_backtrack_does_not():
     assert not trigger.matches({"event": "a" * 200_000})
 
 
-@pytest.mark.parametrize(
-    ("text", "position", "message"),
+@every(
+    "text, position, message",
     [
         ("", 0, "starts with a field, not the end"),
         ("type", 4, "Expected one of = != <"),
@@ -425,7 +426,7 @@ def _position_of_error(text):
         return error.position
 
 
-@pytest.mark.parametrize("seed", range(200))
+@every("seed", range(200))
 def test_whatever_comes(seed):
     """Any text is a trigger or a TriggerError within the text; any trigger answers any event."""
     chance = random.Random(seed)

@@ -2,6 +2,7 @@ import contextlib
 import re
 
 import pytest
+from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.triggers import Trigger, lint_trigger
@@ -115,9 +116,7 @@ def _told(text):
     return " ".join(f"{lint.position} {lint.code}" for lint in lint_trigger(text))
 
 
-@pytest.mark.parametrize(
-    ("text", "told", "corrected"), CASES, ids=lambda value: value[:40] if isinstance(value, str) else None
-)
+@every("text, told, corrected", CASES)
 def test_lints(text, told, corrected):
     """Each slip is named at its place, with the whole text as it should be where Segment has words for it."""
     assert _told(text) == told
@@ -132,7 +131,7 @@ def test_every_code_has_a_case():
         assert re.fullmatch(r"[A-Z'].{30,}[^.]", sentence)
 
 
-@pytest.mark.parametrize("corrected", sorted({case[2] for case in CASES} - {""}))
+@every("corrected", sorted({case[2] for case in CASES} - {""}))
 def test_corrected_texts_are_read_alike(corrected):
     """Both dialects read a corrected text to the same meaning, and there is nothing more to tell."""
     strict, official = Trigger(corrected), Trigger(corrected, dialect="official")

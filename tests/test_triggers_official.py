@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.triggers import And, Comparison, Function, Never, Not, Or, Trigger
@@ -24,7 +25,7 @@ def official(text):
     return Trigger(text, dialect="official")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+@every("case", CASES)
 def test_vector(case):
     """Segment's own answer, slips included; a text it cannot use matches nothing and says why."""
     trigger = official(case["fql"])
@@ -64,8 +65,8 @@ def check(name, text, path="event", *, negated=False):
     return Function(name=name, path=tuple(path.split(".")), text=text, negated=negated)
 
 
-@pytest.mark.parametrize(
-    ("text", "tree"),
+@every(
+    "text, tree",
     [
         # joining
         ('event = "A" or event = "B" and event = "C"', And(parts=(A, B, C))),
@@ -149,8 +150,8 @@ def test_reading(text, tree):
     assert trigger.tree == tree
 
 
-@pytest.mark.parametrize(
-    ("text", "message", "position"),
+@every(
+    "text, message, position",
     [
         ("", "nothing here", 0),
         ("  \n", "nothing here", 0),
@@ -179,7 +180,6 @@ def test_reading(text, tree):
         (f'event = "{"A" * 100_000}"', "100,000 characters", 8),
         (f"traits.{'a' * 100_000} = 5", "100,000 characters", 7),
     ],
-    ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
 def test_unusable(text, message, position):
     """What Segment cannot use is no exception: it matches nothing, and the place is named."""
@@ -249,8 +249,8 @@ def test_built_ins_of_javascript():
     assert official('toString = event = "x" and type = "a"').matches({"type": "a"})
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
+@every(
+    "text, number",
     [
         ("", 0),
         (" \t\n\v\f\r\u00a0\ufeff\u2028 7 ", 7),

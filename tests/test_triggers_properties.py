@@ -1,7 +1,7 @@
 import contextlib
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import examples
 
 from toolkit.errors import TriggerError
 from toolkit.triggers import And, Comparison, Function, Never, Not, Or, Trigger, lint_trigger, write_trigger
@@ -9,8 +9,6 @@ from toolkit.triggers.canonical import canonical, settled, settled_leaves
 from toolkit.triggers.evaluate import predicate
 from toolkit.triggers.explain import explain
 from toolkit.triggers.write import condition_text
-
-quick = settings(derandomize=True, deadline=None, max_examples=150)
 
 texts = st.sampled_from(
     ["", "A", "AB", "xA", "5", "null", "true", "eos", "'A'", 'a"b', "a\\b", "é🎉", "\ud83d"]
@@ -148,8 +146,7 @@ def strictly(text):
     return None
 
 
-@quick
-@given(anything, events)
+@examples(50, 150, anything, events)
 def test_both_dialects_come_back(text, event):
     """Any text is a trigger or a TriggerError within the text; officially, always a trigger."""
     official = Trigger(text, dialect="official")
@@ -161,8 +158,7 @@ def test_both_dialects_come_back(text, event):
     assert strict is None or strict.matches(event) in (True, False)
 
 
-@settings(quick, max_examples=250)
-@given(anything, events)
+@examples(60, 250, anything, events)
 def test_no_lint_means_same_answers(text, event):
     """Where the linter is silent, both dialects read the text and give the same answer to any event."""
     lints = lint_trigger(text)
@@ -175,8 +171,7 @@ def test_no_lint_means_same_answers(text, event):
         assert canonical(strict.tree) != canonical(official.tree)
 
 
-@settings(quick, max_examples=250)
-@given(anything, events)
+@examples(60, 250, anything, events)
 def test_corrected_texts_mean_what_was_written(text, event):
     """A corrected text has no lints, and means to Segment what the written one means strictly."""
     for corrected in {lint.corrected for lint in lint_trigger(text)} - {""}:
@@ -186,8 +181,7 @@ def test_corrected_texts_mean_what_was_written(text, event):
             assert Trigger(corrected, dialect="official").matches(event) is strict.matches(event)
 
 
-@settings(quick, max_examples=250)
-@given(trees, events)
+@examples(60, 250, trees, events)
 def test_written_trees_read_back(tree, event):
     """Segment reads what is written to a tree of the same meaning, or nothing is written."""
     with contextlib.suppress(TriggerError):
@@ -208,8 +202,7 @@ sayable = st.builds(
 )
 
 
-@quick
-@given(st.lists(st.lists(sayable, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
+@examples(50, 150, st.lists(st.lists(sayable, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
 def test_lists_of_groups_come_back_the_same(groups, all_of):
     """One level of parentheses is written as it stands, and read back to the very same tree."""
     outer, inner = (And, Or) if all_of else (Or, And)
@@ -218,8 +211,7 @@ def test_lists_of_groups_come_back_the_same(groups, all_of):
         assert canonical(Trigger(write_trigger(tree), dialect=dialect).tree) == canonical(tree)
 
 
-@quick
-@given(trees, events)
+@examples(50, 150, trees, events)
 def test_canonical_form_keeps_the_meaning(tree, event):
     """Moving negations in and taking patterns apart changes no answer, and doing it again changes nothing."""
     plain = canonical(tree)
@@ -227,8 +219,7 @@ def test_canonical_form_keeps_the_meaning(tree, event):
     assert canonical(plain) == plain
 
 
-@quick
-@given(trees, events, st.randoms(use_true_random=False))
+@examples(50, 150, trees, events, st.randoms(use_true_random=False))
 def test_only_what_decided_matters(tree, event, chance):
     """Whatever the other conditions had been, the outcome would be the same."""
     found = explain(tree, event)

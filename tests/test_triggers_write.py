@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.triggers import (
@@ -34,8 +35,8 @@ def call(name, text, *, negated=False):
 X, Y = call("contains", "x"), call("contains", "y")
 
 
-@pytest.mark.parametrize(
-    ("tree", "text"),
+@every(
+    "tree, text",
     [
         (A, 'event = "A"'),
         (on("properties.x", "=", 5.0), "properties.x = 5"),
@@ -79,7 +80,7 @@ def test_written(tree, text):
     assert canonical(Trigger(text, dialect="official").tree) == canonical(Trigger(text).tree)
 
 
-@pytest.mark.parametrize(
+@every(
     "tree",
     [
         Never(),
@@ -110,7 +111,6 @@ def test_written(tree, text):
         on("event", "=", "A" * 100_000),
         Or(parts=(And(parts=(X, Y)),) * 40),
     ],
-    ids=lambda tree: repr(tree)[:60],
 )
 def test_what_cannot_be_said(tree):
     """Segment has no words for it: an error that says so, and no text that means something else."""

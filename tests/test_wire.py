@@ -3,6 +3,7 @@ import random
 import string
 
 import pytest
+from tables import every
 
 from toolkit.errors import ServerError
 from toolkit.wire import (
@@ -465,7 +466,7 @@ def test_error_message_never_raises(text):
     assert code is None
 
 
-@pytest.mark.parametrize("seed", range(100))
+@every("seed", range(100))
 def test_no_contact_in_any_error(seed):
     """However a server wraps a person's email and phone, neither comes out, and nothing is raised."""
     chance = random.Random(seed)
