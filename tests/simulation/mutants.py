@@ -71,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--known", action="store_true", help="play only the seed that is known to find each")
     parser.add_argument("--histories", type=int, default=MOST)
     parser.add_argument("--only", default="", help="mutants whose name holds this text")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     given = parser.parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if given.only in mutant.name]
     missed = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(given.processes) as pool:
         hunts = pool.map(lambda m: hunt(m, histories=given.histories, only_known=given.known), chosen)
         for mutant, seed, what in hunts:
             missed += seed is None
@@ -146,15 +147,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="the oldest event decides",
-        file="memberships.py",
-        old='everything.drop_duplicates(["person", key], keep="last")',
-        new='everything.drop_duplicates(["person", key], keep="first")',
+        file="frames.py",
+        old="last[groups[rows]] = rows",
+        new="last[groups[rows[::-1]]] = rows[::-1]",
     ),
     Mutant(
         name="the oldest contact counts",
         file="memberships.py",
-        old='return everything.drop_duplicates("person", keep="last")',
-        new='return everything.drop_duplicates("person", keep="first")',
+        old="last[codes[rows]] = rows",
+        new="last[codes[rows[::-1]]] = rows[::-1]",
     ),
     Mutant(
         name="of two people of one subscriber the older event decides",
@@ -227,6 +228,60 @@ MUTANTS: tuple[Mutant, ...] = (
         file="ledger/database.py",
         old="                work.error = error\n",
         new="                pass\n",
+    ),
+    Mutant(
+        name="one phone shows that a shop takes lists of values",
+        file="lookup.py",
+        old="beside=_NO_PHONE[len(phones) - 1 :]",
+        new="beside=()",
+    ),
+    Mutant(
+        name="a shop that shows no phone is asked with lists of values",
+        file="lookup.py",
+        old='return wire.Asking(encoding="single", max_in=1) if sample else wire.Asking()',
+        new="return wire.Asking()",
+    ),
+    Mutant(
+        name="a lookup that is answered in part is believed",
+        file="lookup.py",
+        old="return len(expected) > 1 and any(",
+        new="return False and any(",
+    ),
+    Mutant(
+        name="a gateway's 404 is taken for an empty page",
+        file="scan.py",
+        old="error.status_code == 404 and error.from_postscript",
+        new="error.status_code == 404",
+    ),
+    Mutant(
+        name="a page that is not full is believed",
+        file="scan.py",
+        old="(number < end and len(self.pages.get(number, ())) < self.size)",
+        new="False",
+    ),
+    Mutant(
+        name="who was deleted is not looked up again",
+        file="reading.py",
+        old="return (part == self.before.turn % parts) | phone.isin(doubted)",
+        new="return phone.isin(doubted)",
+    ),
+    Mutant(
+        name="one broken record stops the others",
+        file="delivery/outcomes.py",
+        old="            self._probe()\n",
+        new='            raise PostscriptError("down")\n',
+    ),
+    Mutant(
+        name="a contact that moved leaves the earlier subscriber as it is",
+        file="plan/moving.py",
+        old="    if reached is None or reached.empty:\n",
+        new="    if True:\n",
+    ),
+    Mutant(
+        name="who was taken for gone is not looked up again",
+        file="ledger/mirrors.py",
+        old="            upsert(connection, doubted, rows)\n",
+        new="",
     ),
 )
 
