@@ -301,8 +301,8 @@ def test_a_run_that_was_killed_is_undone_by_its_journal(ledger, store):
 @pytest.mark.parametrize(
     ("error", "tries", "planned"),
     [
-        (RejectedError("400", status_code=422), 1, 0),
-        (RejectedError("400", status_code=422), 2, 1),
+        (RejectedError("400", status_code=422, from_postscript=True), 1, 0),
+        (RejectedError("400", status_code=422, from_postscript=True), 2, 1),
         (ServerError("503", status_code=503), 1, 1),
     ],
     ids=["refused", "refused at the second try", "perhaps arrived"],
