@@ -425,7 +425,7 @@ class History:
         made, planned = sum(summary["calls"].values()), summary["planned_calls"]
         # An answer without a body must be followed by a read, which no plan foresees.
         silent = outcome.run.plan.writes.shape[0] if self.shop.knobs.patch_bodies == "empty" else 0
-        if not outcome.facts["left_over"] and not planned <= made <= planned + silent:
+        if not planned <= made <= planned + silent:
             self.violations.append(f"{planned} calls planned, {made} made: {summary['calls']}")
         if outcome.status not in {"completed", "completed_with_errors"}:
             self.violations.append(f"a calm run ended as {outcome.status}: {outcome.run.record.error}")
