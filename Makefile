@@ -19,7 +19,7 @@ endif
 QUICK := archive audit client drift events ledger memberships pacing parameters plan_file reading settings \
   snapshots_mirror sync timeline truth undo wire
 
-.PHONY: help demo test test-slow test-pythons simulate chaos lab bench check format lock clean
+.PHONY: help demo test test-slow test-pythons simulate mutants chaos lab bench check format lock clean
 
 help:
 	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-slow  run the long forms of the tests"
 	@echo "make test-pythons  run the quick half of the tests on each other Python"
 	@echo "make simulate   play ten thousand histories of simulated shops"
+	@echo "make mutants    plant faults that the simulation must find, each with the history that finds it"
 	@echo "make chaos      kill a sync two hundred times, and fifty times with PostgreSQL"
 	@echo "make bench      measure speed and memory"
 	@echo "make check      lint and type-check"
@@ -66,6 +67,9 @@ test-pythons: $(READY)
 
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation
+
+mutants: $(READY)
+	$(BIN)/python -m tests.simulation.mutants --known
 
 chaos: $(READY)
 	$(BIN)/python tests/test_chaos.py 200

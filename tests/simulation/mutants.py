@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="mutants whose name holds this text")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     given = parser.parse_args(arguments)
-    chosen = [mutant for mutant in MUTANTS if given.only in mutant.name]
+    chosen = [m for m in MUTANTS if given.only in m.name and not (given.known and m.seed is None)]
     missed = 0
     with ThreadPoolExecutor(given.processes) as pool:
         hunts = pool.map(lambda m: hunt(m, histories=given.histories, only_known=given.known), chosen)
@@ -87,18 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a write's custom events are not in the ledger before it leaves",
+        seed=0,
         file="delivery/writes.py",
         old="            due=told,\n",
         new="            due=(),\n",
     ),
     Mutant(
         name="what was under way when the process died is posted again",
+        seed=8,
         file="delivery/transitions.py",
         old='if transition.state == "posting":',
         new="if False:",
     ),
     Mutant(
         name="what is left over is not compared with the list",
+        seed=60,
         file="delivery/transitions.py",
         old="found = None if listed is None else find_due(chain, is_in=key in listed)",
         new="found = chain[-1]",
@@ -231,12 +234,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="one phone shows that a shop takes lists of values",
+        seed=15,
         file="lookup.py",
         old="beside=_NO_PHONE[len(phones) - 1 :]",
         new="beside=()",
     ),
     Mutant(
         name="a shop that shows no phone is asked with lists of values",
+        seed=15,
         file="lookup.py",
         old='return wire.Asking(encoding="single", max_in=1) if sample else wire.Asking()',
         new="return wire.Asking()",
