@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import toolkit
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
+from toolkit.frames import last_rows, places_in
 from toolkit.memberships import State
 
 NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
@@ -33,3 +35,10 @@ def test_a_missing_column_is_named(call, sentence):
     with pytest.raises(ParameterError, match=sentence) as caught:
         call()
     assert "mail.test" not in str(caught.value)
+
+
+def test_a_table_without_rows_has_no_last_ones():
+    """Where nothing is, nothing is last, and nothing is found."""
+    nothing = pa.table({"person": pa.array([], pa.string()), "at": pa.array([], pa.int64())})
+    assert last_rows(nothing, ["person"], ["at"]).tolist() == []
+    assert places_in(nothing, nothing).tolist() == []

@@ -19,6 +19,7 @@ from toolkit.plan import (
     properties_of,
     subscribers_table,
 )
+from toolkit.plan.matching import json_text
 from toolkit.recheck import recheck
 from toolkit.wire import AUDIENCES_PROPERTY, Subscriber
 
@@ -912,3 +913,13 @@ def test_values_of_a_megabyte_and_ten_thousand_traits():
     found = plan_traits(state, [subscriber(phone=PHONE)])
     assert count_statuses(found.changes) == {"conflict": 10_001 - 50, "would_update": 50}
     assert len(writes(found)[0]["after"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("Zoë 😀", '"Zoë 😀"'), (["é", "\ud83d"], '["\\u00e9","\\ud83d"]')],
+    ids=["whole", "half"],
+)
+def test_a_value_is_kept_as_it_is_written(value, text):
+    """Letters stay letters in the text of a value, unless half a character is among them."""
+    assert json_text(value) == text

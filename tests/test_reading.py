@@ -329,6 +329,16 @@ def test_a_phone_belongs_to_one_subscriber():
 # --- a list that moves ------------------------------------------------------------------------------------
 
 
+def test_that_most_are_deleted_is_noticed(ledger):
+    """Where a lookup finds less than half of those who were there, each of the others is looked for by id."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        read_and_save(contacts_of(range(20)), shop, ledger, complete=True)
+        shop.redact(*(f"s_{n}" for n in range(15)))
+        assert ids(read_and_save(contacts_of(range(20)), shop, ledger)) == sorted(
+            f"s_{n}" for n in range(15, 160)
+        )
+
+
 class Moving:
     """A shop whose list changes between two pages, in whatever way a function changes it."""
 
@@ -343,7 +353,8 @@ class Moving:
         return {}
 
     def asked_for(self, query):
-        return [value for name, value in query if name.endswith(("__in", "__eq"))]
+        kinds = {True: ("email__in", "email__eq"), False: ("phone_number__in", "phone_number__eq")}
+        return [value for name, value in query if name in kinds["@" in value]]
 
     def cut(self, rows):
         return rows
@@ -613,6 +624,30 @@ def test_the_way_to_ask_is_found_out(knobs, found, known):
         assert asking == found
 
 
+@pytest.mark.parametrize(
+    "asking", [Asking(plus=True), Asking(encoding="comma"), Asking(encoding="single", max_in=1)]
+)
+def test_a_way_to_ask_that_is_refused_is_not_taken(asking):
+    """A refusal finds nobody, so the next way is tried."""
+    shop = RefusingWays(asking)
+    assert calibrate(shop, [wire.parse_subscriber(person(n)) for n in range(2)]) == asking
+
+
+class RefusingWays:
+    """A shop that takes one way to ask and answers the others with 400."""
+
+    def __init__(self, asking):
+        self.asking, self.rows = asking, [person(n) for n in range(2)]
+
+    def send(self, request):
+        digits = [phone(n).lstrip("+") for n in range(2)]
+        some = digits[:1] if self.asking.encoding == "single" else digits
+        if request != wire.find_by_phone(some, asking=self.asking):
+            raise RejectedError("400", status_code=400)
+        rows = self.rows[: len(some)]
+        return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+
+
 @pytest.mark.parametrize("most", [10, 30, 60])
 @pytest.mark.parametrize("kind", ["values", "last values", "rows"])
 def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
@@ -622,6 +657,14 @@ def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
     assert reading.method == "lookups"
     assert ids(reading) == sorted(f"s_{n}" for n in range(0, 1000, 7))
     assert len(shop.asked) < 60
+
+
+def test_a_question_about_emails_that_is_answered_in_part_is_noticed():
+    """The emails of subscribers who are there go along with a question about emails, as their proof."""
+    shop = Cutting([person(n) for n in range(1000)], "values", 30)
+    sample = [wire.parse_subscriber(person(n)) for n in range(900, 1000)]
+    found = look_up(contacts_of(range(45), emails=True), shop, sample=sample)
+    assert len({row.subscriber_id for row in found.rows}) == 45
 
 
 def test_one_who_has_left_meanwhile_makes_no_question_smaller():

@@ -1069,6 +1069,19 @@ def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
     assert (store.writes, store.lists()) == ([], {"s_1": "vip"})
 
 
+def test_a_write_after_reading_again_is_noted_as_it_is(ledger):
+    """The journal has the list that was read, and only what was still lacking is written and posted."""
+    store = Store({1: []})
+    planned, folded = prepare([word(1, "vip"), word(1, "new")], store, ledger)
+    store.people["s_1"]["properties"][AUDIENCES_PROPERTY] = ["vip", "theirs"]
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert ends(run) == {("s_1", "new"): ("added", "ENTERED"), ("s_1", "vip"): ("unchanged", "ALREADY_IN")}
+    assert store.posted == [("s_1", "new", "Entered")]
+    call = ledger.load_calls(run.record.run_id).iloc[0]
+    assert call["before"] == '{"Segment Audiences":["vip","theirs"]}'
+    assert call["after"] == '{"Segment Audiences":["vip","theirs","new"]}'
+
+
 def test_an_event_left_due_and_planned_again_is_posted_once(ledger):
     """Somebody cleared the list before the event was told: it is written again and told once."""
     store = Store({1: []})
