@@ -12,6 +12,7 @@ from toolkit.memberships import (
     TRAIT_COLUMNS,
     State,
     check_occur,
+    count_statuses,
     empty_table,
     fold,
 )
@@ -512,7 +513,16 @@ def test_choose(keys, chosen, persons):
     state = TWO_AUDIENCES.choose(keys)
     assert {*members(state)} == chosen
     assert state.people["person"].tolist() == persons
+    for name, frame in vars(state).items():
+        assert [*frame.columns] == [*getattr(TWO_AUDIENCES, name).columns]
+        assert [*frame.index] == [*range(len(frame))]
     assert len(TWO_AUDIENCES.people) == 3
+
+
+def test_statuses_are_counted_the_most_frequent_first():
+    """Rows without a status do not count."""
+    frame = pd.DataFrame({"status": ["malformed", "counted", None, None, None, "counted"]})
+    assert [*count_statuses(frame).items()] == [("counted", 2), ("malformed", 1)]
 
 
 def test_choose_of_nothing():

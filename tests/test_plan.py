@@ -20,6 +20,7 @@ from toolkit.plan import (
     subscribers_table,
 )
 from toolkit.plan.matching import json_text
+from toolkit.plan.removals import count_removals
 from toolkit.recheck import recheck
 from toolkit.wire import AUDIENCES_PROPERTY, Subscriber
 
@@ -579,6 +580,14 @@ def test_the_limit_holds_for_each_audience(audiences, limit, most, exceeds):
     assert (found.removals.audience_key, found.removals.audience_share) == most
     assert found.exceeds_removal_limit is exceeds
     assert recheck(found, found.subscribers).removals == found.removals
+
+
+def test_memberships_of_other_audiences_count_in_the_whole():
+    """What was looked at beside the changes counts in the share, also where its audience has no change."""
+    changes = make_plan(*crowd(a=(12, 6))).changes
+    assert count_removals(changes, {"a": 4}).share == 6 / 16
+    assert count_removals(changes, {"b": 12}).share == 6 / 24
+    assert count_removals(changes, {}).audience_removes == 6
 
 
 def test_price():

@@ -100,6 +100,7 @@ def test_a_shop_of_one_page_is_read_in_one_call():
         assert reading.method == "listing"
         assert reading.mirror.is_complete
         assert len(shop.asked()) == 2 == reading.estimates["listing"]
+        assert reading.estimates["lookups"] == 2 + 5
 
 
 def test_many_people_of_a_small_shop_are_read_by_listing():
@@ -213,9 +214,11 @@ def test_many_changes_are_read_to_the_end(ledger):
         read_and_save(contacts_of(range(400)), shop, ledger, complete=True)
         for n in range(0, 400, 2):
             shop.client.send(wire.write_properties(f"s_{n}", {"Segment Audiences": ["new"]}))
+        shop.asked()
         reading = read_and_save(contacts_of(range(400)), shop, ledger)
         assert reading.method == "changes"
         assert Counter(reading.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
+        assert len(shop.asked()) <= reading.estimates["changes"] == 8
 
 
 def test_a_full_refresh_on_request(ledger):
@@ -418,6 +421,29 @@ def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
     shop = Moving([person(n) for n in range(100)], change)
     reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
     assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
+
+
+class Undated(Moving):
+    """A shop whose list does not say when anybody changed."""
+
+    def show(self, number, rows, total):
+        return [{name: value for name, value in row.items() if name != "updated_at"} for row in rows], total
+
+
+def test_a_list_without_times_is_read():
+    """Everybody is there, and the next reading has no moment to go on from."""
+    shop = Undated([person(n) for n in range(30)], lambda *_: None)
+    reading = read_subscribers(contacts_of(range(30)), shop, complete=True)
+    assert len(reading.subscribers) == 30
+    assert (reading.method, reading.mirror.newest) == ("listing", "")
+
+
+def test_traits_that_were_read_are_remembered(ledger):
+    """The mirror says which properties it has, after a list and after changes alike."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        for method in ("listing", "changes", "changes"):
+            reading = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
+            assert (reading.method, [*reading.mirror.trait_keys]) == (method, ["city"])
 
 
 class Ascending(Moving):

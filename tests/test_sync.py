@@ -1069,6 +1069,15 @@ def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
     assert (store.writes, store.lists()) == ([], {"s_1": "vip"})
 
 
+@pytest.mark.parametrize("canary", [1, 3])
+def test_as_many_are_read_again_as_are_asked_for(canary):
+    """That the first write lost nothing makes the canary no smaller."""
+    store = Store({n: [] for n in range(5)})
+    planned, folded = prepare([word(n, "vip") for n in range(5)], store, Notes())
+    sync(planned, folded, shop=SHOP, postscript=store, ledger=Notes(), dry_run=False, canary=canary)
+    assert len([r for r in store.sent if r.method == "GET" and not r.query]) == canary
+
+
 def test_a_write_after_reading_again_is_noted_as_it_is(ledger):
     """The journal has the list that was read, and only what was still lacking is written and posted."""
     store = Store({1: []})
