@@ -526,11 +526,25 @@ class Silent(Store):
 
 def test_an_empty_answer_to_a_write_says_nothing():
     """Segment's own tests answer writes with nothing; that is no reason to stop."""
-    store = Silent({1: [], 2: []})
-    assert deliver([word(1, "vip"), word(2, "vip")], store, Notes()).change_statuses == {"added": 2}
-    assert store.lists() == {"s_1": ["vip"], "s_2": ["vip"]}
-    # The first write is read again, because its answer said nothing.
-    assert [r.method for r in store.sent][1:5] == ["GET", "PATCH", "GET", "PATCH"]
+    store = Silent({1: [], 2: [], 3: []})
+    run = deliver([word(n, "vip") for n in (1, 2, 3)], store, Notes())
+    assert run.change_statuses == {"added": 3}
+    assert store.lists() == {"s_1": ["vip"], "s_2": ["vip"], "s_3": ["vip"]}
+    # The first write is read again, because its answer said nothing; that it lost nothing is then known.
+    assert [r.method for r in store.sent][1:6] == ["GET", "PATCH", "GET", "PATCH", "PATCH"]
+
+
+class SilentReplacing(Silent, Replacing):
+    """A Postscript that replaces all properties, and answers with nothing."""
+
+
+def test_a_property_that_is_lost_in_silence_stops_the_run(ledger):
+    """Reading again after the first write shows it; what the subscriber held is put back."""
+    store = SilentReplacing({n: ["old"] for n in range(3)})
+    before = copy.deepcopy(store.people)
+    run = deliver([word(n, "vip") for n in range(3)], store, ledger)
+    assert (len(store.writes), store.people) == (2, before)
+    assert run.summary()["stopped_by"] == "guard"
 
 
 # --- trouble with single requests -------------------------------------------------------------------------
