@@ -11,6 +11,7 @@ from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import last_rows, places_in
 from toolkit.memberships import State
+from toolkit.plan.columns import places
 
 NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
 CHECKED = check_contacts(NONE.assign(phone=None))
@@ -42,3 +43,9 @@ def test_a_table_without_rows_has_no_last_ones():
     nothing = pa.table({"person": pa.array([], pa.string()), "at": pa.array([], pa.int64())})
     assert last_rows(nothing, ["person"], ["at"]).tolist() == []
     assert places_in(nothing, nothing).tolist() == []
+
+
+def test_a_null_beside_a_text_is_not_that_text():
+    """Equal neighbours are looked up once; where there is no text there is no place."""
+    wanted = pa.array(["b", None, None, "b", "a", "a", None])
+    assert places(wanted, pa.array(["a", "b"])).tolist() == [1, -1, -1, 1, 0, 0, -1]
