@@ -83,9 +83,10 @@ def test_numbers_among_values(value, is_shown):
     "piece",
     ["1 ", "1-", "+", "((", "1234567a-", "2026-11-02", "1-2-3 a", "(1234567.-a ", "~", "1.1.1.1.1.1.b "],
 )
-def test_a_megabyte_of_a_name(piece):
+@pytest.mark.parametrize("length", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_name_without_end(piece, length):
     """Hostile names are judged in the time of their length: done at all is the test."""
-    name = f"user:{piece * (1_000_000 // len(piece))}a"
+    name = f"user:{piece * (length // len(piece))}a"
     assert mask_text(mask_text(name)) == mask_text(name)
 
 
