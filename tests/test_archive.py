@@ -272,6 +272,14 @@ def test_the_folder_of_temporary_files_is_no_data_either(tmp_path, monkeypatch):
     assert frame["status"].isna().sum() == 3
 
 
+def test_an_archive_of_blank_lines_holds_nothing(tmp_path):
+    """No line is an event, and none is torn: cut into parts, too, it comes to nothing."""
+    path = write(tmp_path / "e.jsonl", b"\n" * 1000)
+    (frame,) = read_events(path).payloads_by_person(part_bytes=100)
+    assert frame.empty
+    assert [*frame] == [*PAYLOAD_COLUMNS]
+
+
 @pytest.mark.parametrize("path", ["logs", "logs/../logs/e.jsonl", "./logs//e.jsonl", "l*"])
 def test_relative_paths(tmp_path, monkeypatch, path):
     """Paths are read from where the notebook runs."""

@@ -21,6 +21,7 @@ from .files import Readable, check_kind, find_files, make_readable, numbered_lin
 from .parts import Parts
 from .reading import Reader, read_lines
 from .tables import (
+    ROW_SCHEMA,
     Rows,
     first_rows,
     in_order,
@@ -127,7 +128,7 @@ class Archive:
             parts = Parts(scratch / "parts", count)
             read_lines(parts.write, readable.paths, destination, memory_limit=PARTS_MEMORY, scratch=scratch)
             self._check(parts.rows, parts.torn)
-            for table in parts.tables():
+            for table in parts.tables() if parts.rows else [ROW_SCHEMA.empty_table()]:
                 yield payload_frame(table, names=self._names(), lines={}, damaged=readable.damaged)
 
     def get_event(self, message_id: str = "") -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Parts:
             odd = self._write_settled(reader, group)
             if odd != 0:
                 self._write_odd(reader, group, (position + 1) * _ODD_FROM, odd)
+        if not any(self._folder.iterdir()):
+            return  # every line is blank
         rows = self._all_rows()
         torn = f"count(*) FILTER (status = '{EventStatus.MALFORMED}')"
         (self.rows, self.torn) = connection.execute(f"SELECT count(*), {torn} FROM {rows}").fetchone() or (
