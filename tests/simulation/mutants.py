@@ -126,6 +126,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a custom event whose answer was lost is repeated",
+        seed=1,
         file="wire.py",
         old="        repeatable=False,\n",
         new="        repeatable=True,\n",
@@ -150,24 +151,28 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="the oldest event decides",
+        seed=0,
         file="frames.py",
         old="last[groups[rows]] = rows",
         new="last[groups[rows[::-1]]] = rows[::-1]",
     ),
     Mutant(
         name="the oldest contact counts",
+        seed=0,
         file="memberships.py",
         old="last[codes[rows]] = rows",
         new="last[codes[rows[::-1]]] = rows[::-1]",
     ),
     Mutant(
         name="of two people of one subscriber the older event decides",
+        seed=2,
         file="plan/deciding.py",
         old='duplicated(keep="last")',
         new='duplicated(keep="first")',
     ),
     Mutant(
         name="a list that is read again loses its other keys",
+        seed=1,
         file="delivery/writes.py",
         old="kept = [key for key in listed if key not in remove]",
         new="kept: list[str] = []",
@@ -180,6 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a live run does not remember what it was asked for",
+        seed=2,
         file="sync.py",
         old="                ledger.save_state(shop.shop_id, run_id, folded.state)\n",
         new="",
@@ -198,18 +204,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="twice the pace",
+        seed=7,
         file="pacing.py",
         old="self._interval = 1 / requests_per_second",
         new="self._interval = 0.5 / requests_per_second",
     ),
     Mutant(
         name="failed writes do not count as errors",
+        seed=17,
         file="statuses.py",
         old="{ChangeStatus.REJECTED, ChangeStatus.FAILED, ChangeStatus.UNKNOWN, ChangeStatus.PENDING}",
         new="{ChangeStatus.UNKNOWN}",
     ),
     Mutant(
         name="an undo leaves its run's events in force",
+        seed=31,
         file="undo.py",
         old="        ledger.take_back(shop.shop_id, record.run_id)\n",
         new="",
@@ -272,6 +281,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="one broken record stops the others",
+        seed=25,
         file="delivery/outcomes.py",
         old="            self._probe()\n",
         new='            raise PostscriptError("down")\n',
