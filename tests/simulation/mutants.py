@@ -275,6 +275,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="who was deleted is not looked up again",
+        seed=60,
         file="reading.py",
         old="return (part == self.before.turn % parts) | phone.isin(doubted)",
         new="return phone.isin(doubted)",
