@@ -14,8 +14,14 @@ from pandas.arrays import DatetimeArray
 
 from .errors import ParameterError
 
-ARROW = {"str": pa.string(), "bool": pa.bool_(), "boolean": pa.bool_(), "int64": pa.int64()}
-"""Dtype → Arrow's."""
+_ARROW = {
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "boolean": pa.bool_(),
+    "int64": pa.int64(),
+    "datetime64[us, UTC]": pa.timestamp("us", "UTC"),
+}
+"""Dtype → Arrow's type; times may be given as microseconds since 1970."""
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:
@@ -69,11 +75,9 @@ def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.Da
     return frame if columns is None else typed(frame, columns)
 
 
-def from_values(values: Mapping[str, Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return lists of Python's values as a frame of these columns and dtypes."""
-    return to_frame(
-        pa.table({name: pa.array(values[name], ARROW[columns[name]]) for name in columns}), columns
-    )
+def to_table(values: Mapping[str, Sequence[Any]], columns: Mapping[str, str]) -> pa.Table:
+    """Return lists of Python's values as a table, of types that suit these columns and dtypes."""
+    return pa.table({name: pa.array(column, _ARROW[columns[name]]) for name, column in values.items()})
 
 
 def sorted_rows(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
@@ -87,26 +91,23 @@ def sorted_rows(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
 def numbers(column: pa.Array | pa.ChunkedArray, *, null: int = -1) -> np.ndarray:
     """Return a column of integers or booleans as NumPy's, with *null* where it has none."""
     whole = column.fill_null(null) if column.null_count else column
-    if isinstance(whole, pa.ChunkedArray):
-        return np.asarray(whole)
     return np.asarray(whole.to_numpy(zero_copy_only=False))
 
 
-def encode(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """Return the number of each value, and the distinct values by number; null is one of them, the last."""
-    encoded = column.combine_chunks().dictionary_encode()
-    values = encoded.dictionary
-    codes = np.asarray(encoded.indices.fill_null(len(values)), np.int64)
-    return codes, pa.concat_arrays([values, pa.nulls(1, values.type)]) if column.null_count else values
+def encode(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Return the number of each value, -1 for null, and the distinct values by number."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = whole.dictionary_encode()
+    return numbers(encoded.indices).astype(np.int64), encoded.dictionary
 
 
 def number_rows(table: pa.Table) -> np.ndarray:
     """Return a number for each row, from 0; rows that are alike have the same."""
-    numbers = np.zeros(len(table), np.int64)
+    found = np.zeros(len(table), np.int64)
     for column in table.columns:
         codes, values = encode(column)
-        numbers = pd.factorize(numbers * len(values) + codes)[0]
-    return numbers
+        found = pd.factorize(found * (len(values) + 1) + codes)[0]
+    return found
 
 
 def last_rows(table: pa.Table, keys: Sequence[str], order: Sequence[str]) -> np.ndarray:
@@ -120,10 +121,10 @@ def last_rows(table: pa.Table, keys: Sequence[str], order: Sequence[str]) -> np.
 
 def places_in(table: pa.Table, other: pa.Table) -> np.ndarray:
     """Return of each row of *table* where *other*, of the same columns, has one like it; -1 for nowhere."""
-    numbers = number_rows(pa.concat_tables([other, table.cast(other.schema)]))
-    places = np.full(numbers.max(initial=-1) + 1, -1)
-    places[numbers[: len(other)]] = np.arange(len(other))
-    found: np.ndarray = places[numbers[len(other) :]]
+    rows = number_rows(pa.concat_tables([other, table.cast(other.schema)]))
+    places = np.full(rows.max(initial=-1) + 1, -1)
+    places[rows[: len(other)]] = np.arange(len(other))
+    found: np.ndarray = places[rows[len(other) :]]
     return found
 
 

@@ -24,20 +24,20 @@ class LeftOver:
     posted: int = 0
     """Those that will be posted; the list contradicts the others, or they cancel out."""
     dropped: int = 0
-    """The plan's own custom events that are not posted because of them."""
+    """The plan's own custom events that are not posted, because of them or because they were before."""
 
 
 def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] = ()) -> LeftOver:
-    """Return what *left* comes to in a run of the plan; *closed* are the plan's own that are not posted."""
+    """Return what *left* comes to in a run of the plan; *closed* are its own that were posted."""
     left = [t for t in left if t.state != "posting"]  # that one may have been posted: it is not repeated
     if plan.custom_events == "none" or not left:
-        return LeftOver()
-    own = _own(plan, {t.subscriber_id for t in left}, closed)
-    lists = _lists_after(plan, {t.subscriber_id for t in left})
+        return LeftOver(dropped=len(closed))
+    who_left = {t.subscriber_id for t in left}
+    own, lists = _own(plan, who_left, closed), _lists_after(plan, who_left)
     chains: dict[Pair, list[Transition]] = {}
     for transition in left:
         chains.setdefault((transition.subscriber_id, transition.audience_key), []).append(transition)
-    posted = dropped = 0
+    posted, dropped = 0, len(closed)
     for (who, key), chain in chains.items():
         unsent = [t for t in chain if t.state in ("planned", "due")]
         is_in = key in lists[who] if who in lists else _as_left(chain)
@@ -49,7 +49,7 @@ def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] =
         is_own = due is not None and due.external_id == ""
         posted += due is not None and not is_own
         dropped += mine is not None and not is_own
-    return LeftOver(reads=len({t.subscriber_id for t in left}), posted=posted, dropped=dropped)
+    return LeftOver(reads=len(who_left), posted=posted, dropped=dropped)
 
 
 def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:

@@ -6,7 +6,7 @@ or not anything changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from .contacts import digits_of, fold_email
 from .errors import ParameterError
-from .frames import numbers
-from .leftovers import LeftOver, Pair, expect
+from .frames import encode, numbers
+from .leftovers import LeftOver, expect
 from .memberships import Folded
 from .plan import Plan
-from .plan.columns import NOBODY, encode, find, texts
+from .plan.columns import NONE, find, texts
 from .plan.lists import is_listed, names_of
 from .plan.times import by_time
 from .runs import Transition
@@ -65,18 +65,14 @@ def planned_calls(
     canary: int = 1,
     read_again: bool = False,
     left_over: LeftOver | None = None,
-    closed: Collection[Pair] = (),
 ) -> dict[str, int]:
-    """Return the calls of a run by kind: reads, reads before a write or custom event, writes, custom events.
-
-    *closed* are the plan's own custom events that are not posted again.
-    """
+    """Return the calls by kind: reads, reads before a write or custom event, writes, custom events."""
     left = left_over or LeftOver()
     return {
         "reads": reads,
         "reads_again": _reads_again(plan, canary=canary, read_again=read_again) + left.reads,
         "writes": len(plan.writes),
-        "custom_events": plan.transitions - len(closed) - left.dropped + left.posted,
+        "custom_events": plan.transitions - left.dropped + left.posted,
     }
 
 
@@ -163,7 +159,7 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     reads, subscriber = _look_up(events, plan.subscribers)
     lists, list_texts = encode(texts(plan.subscribers["audiences"]))
     key, keys = encode(texts(events["audience_key"]))
-    is_found = np.append(lists, NOBODY)[subscriber] != NOBODY  # what is no list stops the action
+    is_found = np.append(lists, NONE)[subscriber] != NONE  # what is no list stops the action
     said = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
     said = said[by_time(events.take(said))]
     subscriber, key = subscriber[said], key[said]
@@ -180,7 +176,7 @@ def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.n
     phone = _digits(texts(events["phone"]))
     email = _folded(texts(events["email"]))
     found = find(phone, texts(subscribers["phone_digits"]), single=False)
-    asks = np.flatnonzero((found == NOBODY) & numbers(email.is_valid()))
+    asks = np.flatnonzero((found == NONE) & numbers(email.is_valid()))
     found[asks] = find(email.take(pa.array(asks)), texts(subscribers["email_folded"]), single=False)
     return len(phone) - phone.null_count + len(asks), found
 

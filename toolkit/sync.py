@@ -143,7 +143,6 @@ def sync(
     repeat_unknown: bool = False,
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
-    kind: str = "",
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
 ) -> Run:
@@ -172,9 +171,6 @@ def sync(
         far as the list still agrees; people whose answer was lost may get a second text.
     price, parameters
         Recorded with the run, to compare with what happened.
-    kind
-        Recorded: ``sync``, ``undo``, ``repair``, ``saved_plan`` or ``member_list``; empty is what the
-        plan, or the events that it comes from, were made as.
     on_progress
         Told after each call how many of how many are done, and status → changes that ended so far.
     cancel
@@ -212,11 +208,10 @@ def sync(
         canary=canary,
         read_again=read_again,
         left_over=expect(plan, left, closed=closed),
-        closed=closed,
     )
     facts = {
         **_facts(plan, postscript, calls, price, parameters),
-        "kind": kind or _kind_of(plan, folded),
+        "kind": _kind_of(plan, folded),
         "custom_events_closed": len(closed),
     }
     record = RunRecord(
@@ -289,6 +284,7 @@ def sync(
 
 
 def _kind_of(plan: Plan, folded: Folded | None) -> str:
+    """Return what the plan, or the events that it comes from, were made as; one of RUN_KINDS."""
     return folded.kind if folded is not None and plan.kind == "sync" else plan.kind
 
 

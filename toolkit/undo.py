@@ -237,8 +237,5 @@ def _trait_keys(ledger: Memory, shop: wire.Shop, writes: Sequence[Written]) -> l
 
 def _read(writes: Sequence[Written], postscript: Postscript, trait_keys: list[str]) -> pd.DataFrame:
     """Read the subscribers of the writes, each by its id; who is gone is left out."""
-
-    def read(write: Written) -> wire.Subscriber | None:
-        return find_subscriber(postscript, write.subscriber_id)
-
-    return subscribers_table(filter(None, in_parallel(read, writes)), trait_keys=trait_keys)
+    found = in_parallel(lambda write: find_subscriber(postscript, write.subscriber_id), writes)
+    return subscribers_table(filter(None, found), trait_keys=trait_keys)

@@ -89,7 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a write's custom events are not in the ledger before it leaves",
         seed=0,
         file="delivery/writes.py",
-        old="            due=told,\n",
+        old="            due=posted,\n",
         new="            due=(),\n",
     ),
     Mutant(

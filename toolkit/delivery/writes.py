@@ -172,9 +172,9 @@ class Writer:
 
     def _patch(self, write: Write, record: wire.Subscriber | None) -> PostscriptError | None:
         """Send the write; return the error when it failed."""
-        is_told = self._plan.custom_events != "none"
+        is_posted = self._plan.custom_events != "none"
         due = self._transitions(write.rows)
-        told = list(due.values()) if is_told else []
+        posted = list(due.values()) if is_posted else []
         request = wire.write_properties(write.subscriber_id, write.after)
         if self._outcomes.is_doubtful:
             # An outage of writes alone, perhaps: twenty more with all their tries would take half an hour.
@@ -186,9 +186,9 @@ class Writer:
             route=request.route,
             before=json_text(write.before),
             after=json_text(write.after),
-            due=told,
+            due=posted,
         )
-        ids = [transition.external_id for transition in told]
+        ids = [transition.external_id for transition in posted]
         try:
             answer = self._postscript.send(request)
         except PostscriptError as error:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from toolkit.frames import ARROW, empty_table, to_arrow, to_frame, typed
+from toolkit.frames import empty_table, to_arrow, to_frame, to_table
 
 ROWS_AT_ONCE = 20_000
 TIMES = ("timestamp", "received_at", "email_at", "phone_at")
@@ -30,13 +30,13 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mappin
 
     A column that the frame has and the query has not is null.
     """
-    parts = []
     # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
     result = connection.execute(query, execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE})
     names = [*result.keys()]
-    for rows in result.partitions():
-        cells = zip(*rows, strict=True)
-        parts.append(pa.table({n: _column(n, c, columns) for n, c in zip(names, cells, strict=True)}))
+    parts = [
+        to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)
+        for rows in result.partitions()
+    ]
     if not parts:
         return empty_table(columns)
     return to_frame(pa.concat_tables(parts), columns)
@@ -48,23 +48,7 @@ def read_objects(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFra
     return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
 
 
-def to_dtypes(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Give a frame of objects the columns and dtypes it was written with."""
-    times = {
-        name: pd.to_datetime(frame[name].astype("Int64"), unit="us", utc=True)
-        for name in TIMES
-        if name in columns
-    }
-    return typed(frame.assign(**times), columns)
-
-
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; none is fine."""
     if rows:
         connection.execute(sa.insert(table), [*rows])
-
-
-def _column(name: str, cells: Sequence[Any], columns: Mapping[str, str]) -> pa.Array:
-    if name in TIMES:
-        return pa.array(cells, type=pa.int64()).cast(pa.timestamp("us", "UTC"))
-    return pa.array(cells, type=ARROW[columns[name]])

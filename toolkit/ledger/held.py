@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.frames import empty_table, without
+from toolkit.frames import to_frame, to_table, without
 from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import upsert
-from .frames import records, to_dtypes
+from .frames import records
 from .schema import held
 from .words import Words
 
@@ -35,7 +36,7 @@ class HeldWords(Words):
         *cause* is ``failure``, which the next run takes up by itself, or ``limit`` or ``person``, which wait.
         """
         known, before = self.load_state(shop_id), self.load_held(shop_id, chosen=True)
-        asked = State(**{name: without(getattr(state, name), getattr(known, name)) for name in _KINDS})
+        asked = _rest(state, known)
         wanted = asked.after(before)
         with self._writing() as connection:
             for name in _KINDS:
@@ -60,12 +61,9 @@ class HeldWords(Words):
     def release_held(self, shop_id: str, state: State) -> None:
         """Let go of what was held and *state* has, or says otherwise by a newer word."""
         before = self.load_held(shop_id, chosen=True)
-        after = state.after(
-            State(**{name: without(getattr(before, name), getattr(state, name)) for name in _KINDS})
-        )
-        left = {name: without(getattr(after, name), getattr(state, name)) for name in _KINDS}
-        persons = pd.concat([left["memberships"]["person"], left["traits"]["person"]])
-        left["people"] = before.people[before.people["person"].isin(persons)]
+        left = _rest(state.after(_rest(before, state)), state)
+        persons = pd.concat([left.memberships["person"], left.traits["person"]])
+        left = replace(left, people=before.people[before.people["person"].isin(persons)])
         mine = held.c.shop_id == shop_id
         with self._writing() as connection:
             if persons.empty:
@@ -73,7 +71,7 @@ class HeldWords(Words):
                 return
             named = [held.c[name] == sa.bindparam(f"_{name}") for name in ("kind", "person", "key")]
             for name in _KINDS:
-                for rows in _rows(name, without(getattr(before, name), left[name])):
+                for rows in _rows(name, without(getattr(before, name), getattr(left, name))):
                     keys = [{f"_{n}": row[n] for n in ("kind", "person", "key")} for row in rows]
                     connection.execute(sa.delete(held).where(mine, *named), keys)
 
@@ -101,4 +99,9 @@ def _rows(kind: str, frame: pd.DataFrame) -> Iterator[list[dict[str, object]]]:
 
 
 def _frame(rows: list[Mapping[str, object]], columns: dict[str, str]) -> pd.DataFrame:
-    return to_dtypes(pd.DataFrame(rows, dtype="object"), columns) if rows else empty_table(columns)
+    return to_frame(to_table({name: [row[name] for row in rows] for name in columns}, columns), columns)
+
+
+def _rest(state: State, other: State) -> State:
+    """Return what *state* has and *other* has not."""
+    return State(**{name: without(getattr(state, name), getattr(other, name)) for name in _KINDS})

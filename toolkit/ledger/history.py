@@ -17,7 +17,7 @@ from toolkit.plan import CHANGE_COLUMNS
 from toolkit.runs import RunRecord
 
 from .database import Database, upsert
-from .frames import insert, read_objects, records, to_dtypes
+from .frames import insert, read_frame, read_objects, records
 from .schema import calls, changes, runs, totals, transitions
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
@@ -85,12 +85,8 @@ class History(Database):
             for kind, frame in (("event", events), ("change", changed)):
                 insert(connection, totals, [*_count(run_id, kind, frame)])
             for some in records(rows):
-                keys = ({name: row[name] or "" for name in _KEYS} for row in some)
-                insert(
-                    connection,
-                    changes,
-                    [{**r, **k, "run_id": run_id} for r, k in zip(some, keys, strict=True)],
-                )
+                whole = [{**row, **{k: row[k] or "" for k in _KEYS}, "run_id": run_id} for row in some]
+                insert(connection, changes, whole)
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
@@ -130,14 +126,14 @@ class History(Database):
 
         With *statuses* only those that ended so.
         """
-        query = sa.select(changes).where(changes.c.run_id == run_id)
+        query = sa.select(*(changes.c[name] for name in CHANGE_COLUMNS)).where(changes.c.run_id == run_id)
         if statuses:
             query = query.where(changes.c.status.in_([*map(str, sorted(statuses))]))
         query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
         with self._reading() as connection:
-            frame = read_objects(connection, query)
+            frame = read_frame(connection, query, CHANGE_COLUMNS)
         frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
-        return to_dtypes(frame.reindex(columns=[*CHANGE_COLUMNS]), CHANGE_COLUMNS)
+        return frame
 
 
 def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tuple[str, bool]]:

@@ -59,7 +59,7 @@ def open_engine(url: str, address: LedgerAddress) -> sa.Engine:
 
 
 def _migrate(engine: sa.Engine, name: str) -> None:
-    config, scripts = _scripts()
+    scripts = _scripts()
     with engine.connect() as connection:
         # Looked at first: who only reads must not wait for a run that is writing.
         current = MigrationContext.configure(connection).get_current_revision()
@@ -76,15 +76,20 @@ def _migrate(engine: sa.Engine, name: str) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none before DDL
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("migration"))))
+        config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-@cache
-def _scripts() -> tuple[Config, ScriptDirectory]:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
-    return config, ScriptDirectory.from_config(config)
+    return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:

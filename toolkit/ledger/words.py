@@ -104,7 +104,7 @@ def _compared(
     """
     keys = ["person", key]
     compared = [*keys, value, "message_id", "timestamp"]
-    new = now.loc[without(now[compared], before[compared]).index]
+    new = now[places_in(to_arrow(now, compared), to_arrow(before, compared)) < 0]
     if new.empty:
         return new, before.head(0)
     at = places_in(to_arrow(new, keys), to_arrow(before, keys))

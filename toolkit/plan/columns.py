@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import numbers, to_frame, typed
+from toolkit.frames import encode, numbers, to_frame, typed
 
 TEXT = pa.large_string()
-NOBODY, SEVERAL = -1, -2
+NONE, SEVERAL = -1, -2
 _TENS = 10 ** np.arange(19)
 
 
@@ -26,12 +26,6 @@ def texts(column: pd.Series) -> pa.Array:
     """Return a column of texts as one array."""
     found = pa.array(column, TEXT)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-
-
-def encode(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Return the number of each text, -1 for null, and the distinct texts by number."""
-    encoded = column.dictionary_encode()
-    return numbers(encoded.indices).astype(np.int64), encoded.dictionary
 
 
 def spell(codes: np.ndarray, names: tuple[str | None, ...]) -> pa.Array:
@@ -86,18 +80,18 @@ def number(places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find(wanted: pa.Array, held: pa.Array, *, single: bool) -> np.ndarray:
-    """Return the place of each text in *held*, NOBODY when there is none.
+    """Return the place of each text in *held*, NONE when there is none.
 
     When there are more it is the first, or SEVERAL where a *single* one is asked for.
     """
     asked, given = (np.flatnonzero(numbers(column.is_valid())) for column in (wanted, held))
     codes = _numbered(held.drop_null(), wanted.drop_null())
     of_held, of_wanted = codes[: len(given)], codes[len(given) :]
-    place = np.full(codes.max(initial=-1) + 1, NOBODY)
+    place = np.full(codes.max(initial=-1) + 1, NONE)
     place[of_held[::-1]] = given[::-1]
     if single:
         place[np.bincount(of_held, minlength=len(place)) > 1] = SEVERAL
-    found = np.full(len(wanted), NOBODY)
+    found = np.full(len(wanted), NONE)
     found[asked] = place[of_wanted]
     return found
 

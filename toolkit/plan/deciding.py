@@ -11,7 +11,7 @@ from toolkit import wire
 from toolkit.statuses import ChangeStatus
 
 from . import matching
-from .columns import NOBODY
+from .columns import NONE
 from .lists import is_listed, names_of
 from .reaching import Rows
 from .times import by_time
@@ -63,8 +63,8 @@ def decide(
     reason[_is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
     full = (held.property_count >= wire.MAX_PROPERTIES) & ~held.has_property
     reason[full[subscriber] & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
-    is_membership = rows.trait == NOBODY
-    reason[is_membership & (held.lists == NOBODY)[subscriber]] = CODE["PROPERTY_NOT_A_LIST"]
+    is_membership = rows.trait == NONE
+    reason[is_membership & (held.lists == NONE)[subscriber]] = CODE["PROPERTY_NOT_A_LIST"]
     if skip_opted_out:
         reason[held.opted_out[subscriber] & _is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
     reason[_overruled(rows)] = CODE["SAME_SUBSCRIBER"]
@@ -114,11 +114,11 @@ def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
 
 def _overruled(rows: Rows) -> np.ndarray:
     """Return the rows whose subscriber × audience or trait is decided by another person's newer word."""
-    reached = np.flatnonzero(rows.subscriber != NOBODY)
+    reached = np.flatnonzero(rows.subscriber != NONE)
     several = np.bincount(rows.subscriber[reached], minlength=1) > 1
     reached = reached[several[rows.subscriber[reached]]]  # mostly none, or few
     width = len(rows.keys) + len(rows.traits)
-    about = np.where(rows.key[reached] != NOBODY, rows.key[reached], rows.trait[reached] + len(rows.keys))
+    about = np.where(rows.key[reached] != NONE, rows.key[reached], rows.trait[reached] + len(rows.keys))
     pair = rows.subscriber[reached] * width + about
     again = pd.Series(pair).duplicated(keep=False).to_numpy()
     reached, pair = reached[again], pair[again]

@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import numbers
+from toolkit.frames import encode, numbers
 
-from .columns import NOBODY, TEXT, encode, text
+from .columns import NONE, TEXT, text
 from .matching import json_text
 
 _BATCH = 1 << 16
@@ -44,7 +44,7 @@ def is_listed(lists: np.ndarray, list_texts: pa.Array, keys: np.ndarray, names: 
         owner, held = _take_apart(list_texts.slice(start, _BATCH))
         key = numbers(pc.index_in(held, value_set=names)).astype(np.int64)
         found.append((owner[key >= 0] + start) * len(names) + key[key >= 0])
-    known = (lists != NOBODY) & (keys != NOBODY)
+    known = (lists != NONE) & (keys != NONE)
     return np.asarray(known & np.isin(lists * len(names) + keys, np.concatenate(found)))
 
 

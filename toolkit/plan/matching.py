@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from toolkit import wire
 from toolkit.contacts import fold_email, phone_digits
 from toolkit.destination.payloads import property_json, property_value
-from toolkit.frames import from_values, numbers
+from toolkit.frames import numbers, to_frame, to_table
 from toolkit.mapping import MISSING
 
-from .columns import NOBODY, SEVERAL, find, frame, spell, take, texts
+from .columns import NONE, SEVERAL, find, frame, spell, take, texts
 
 SUBSCRIBER_COLUMNS = {
     "subscriber_id": "str",
@@ -66,7 +66,7 @@ def subscribers_table(
         "can_send": [s.can_send for s in rows.values()],
         "updated_at": [s.updated_at for s in rows.values()],
     }
-    return from_values(columns, SUBSCRIBER_COLUMNS)
+    return to_frame(to_table(columns, SUBSCRIBER_COLUMNS), SUBSCRIBER_COLUMNS)
 
 
 def _held_email(email: str) -> str | None:
@@ -112,16 +112,16 @@ def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
     phone, email = texts(contacts["phone_e164"]), texts(contacts["email_clean"])
     found = find(_without_plus(phone), texts(subscribers["phone_digits"]), single=True)
     method = np.ones(len(found), np.int8)
-    rest = np.flatnonzero(found == NOBODY)
+    rest = np.flatnonzero(found == NONE)
     if len(rest):
         found[rest] = find(take(email, rest), texts(subscribers["email_folded"]), single=True)
         method[rest] = METHODS.index("email")
-    reason = np.select([found == NOBODY, found == SEVERAL], [1, 2], 0).astype(np.int8)
+    reason = np.select([found == NONE, found == SEVERAL], [1, 2], 0).astype(np.int8)
     absent = rest[~numbers(pc.or_(take(phone, rest).is_valid(), take(email, rest).is_valid()))]
     given = contacts["phone"].notna().to_numpy()[absent] | contacts["email"].notna().to_numpy()[absent]
     reason[absent] = np.where(given, REASONS.index("CONTACT_INVALID"), REASONS.index("NO_CONTACT"))
     method[reason > 0] = 0
-    return Matches(subscriber=np.where(reason > 0, NOBODY, found), method=method, reason=reason)
+    return Matches(subscriber=np.where(reason > 0, NONE, found), method=method, reason=reason)
 
 
 def _without_plus(phones: pa.Array) -> pa.Array:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from toolkit.frames import empty_table, numbers
 
-from .columns import NOBODY, places, take, texts
+from .columns import NONE, places, take, texts
 from .matching import REASONS, Matches
 
 REACHED_COLUMNS = {"person": "str", "subscriber_id": "str"}
@@ -37,7 +37,7 @@ def find_left(
         return empty_table(_LEFT_COLUMNS)
     contact = places(texts(reached["person"]), texts(contacts["person"]))
     ids = texts(subscribers["subscriber_id"])
-    now = take(ids, np.append(matches.subscriber, NOBODY)[contact])
+    now = take(ids, np.append(matches.subscriber, NONE)[contact])
     left = reached[numbers(pc.not_equal(now, texts(reached["subscriber_id"])), null=False).astype(np.bool_)]
     if left.empty:
         return empty_table(_LEFT_COLUMNS)

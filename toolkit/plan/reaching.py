@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from toolkit.frames import encode
 from toolkit.memberships import State
 
-from .columns import NOBODY, encode, no_texts, places, texts
+from .columns import NONE, no_texts, places, texts
 from .matching import Matches, match
 from .moving import find_left, moved_rows
 
@@ -56,7 +57,7 @@ class Rows:
     @property
     def is_moved(self) -> np.ndarray:
         """Tell which rows are about a subscriber whose person is another by now."""
-        return np.asarray((self.contact == NOBODY) & (self.subscriber != NOBODY))
+        return np.asarray((self.contact == NONE) & (self.subscriber != NONE))
 
 
 def reach(
@@ -66,18 +67,18 @@ def reach(
     asked = lay_out(state)
     contact = places(texts(asked["person"]), texts(contacts["person"]))
     matches = match(contacts, subscribers)
-    found = np.append(matches.subscriber, NOBODY)[contact]
+    found = np.append(matches.subscriber, NONE)[contact]
     left = find_left(reached, contacts, matches, subscribers)
     if len(left):
         more, place = moved_rows(asked, found, left, subscribers)
         asked = pd.concat([asked, more], ignore_index=True)
-        contact = np.append(contact, np.full(len(more), NOBODY))
+        contact = np.append(contact, np.full(len(more), NONE))
         found = np.append(found, place)
     key, keys = encode(texts(asked["audience_key"]))
     trait, traits = encode(texts(asked["trait_key"]))
     is_reached = np.zeros(len(subscribers) + 1, np.bool_)
     is_reached[found] = True
-    is_reached[NOBODY] = False
+    is_reached[NONE] = False
     return Rows(
         asked=asked,
         key=key,
@@ -87,7 +88,7 @@ def reach(
         member=asked["member"].fillna(value=False).to_numpy(np.bool_),
         contact=contact,
         matches=matches,
-        subscriber=np.where(is_reached, np.cumsum(is_reached) - 1, NOBODY)[found],
+        subscriber=np.where(is_reached, np.cumsum(is_reached) - 1, NONE)[found],
         held=_held(subscribers, is_reached[:-1]),
         left=left,
     )
@@ -108,7 +109,7 @@ def _held(subscribers: pd.DataFrame, is_reached: np.ndarray) -> Held:
     return Held(
         frame=reached.reset_index(drop=True),
         ids=texts(reached["subscriber_id"]),
-        lists=np.append(lists, NOBODY),
+        lists=np.append(lists, NONE),
         list_texts=list_texts,
         has_property=np.append(reached["has_property"].to_numpy(np.bool_), True),
         property_count=np.append(reached["property_count"].to_numpy(), 0),

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from toolkit.frames import numbers
+from toolkit.frames import encode, numbers
 
-from .columns import NOBODY, encode, text, texts
+from .columns import NONE, text, texts
 
 MIN_MEMBERSHIPS = 10
 """Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
@@ -38,7 +38,7 @@ def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals
     codes, keys = encode(texts(changes["audience_key"]))
     is_removal = numbers(pc.equal(texts(changes["operation"]), text("remove")), null=False).astype(np.bool_)
     stays = numbers(pc.is_in(texts(changes["reason_code"]), value_set=texts(pd.Series(_STAYS))))
-    is_known = codes != NOBODY
+    is_known = codes != NONE
     removed = np.bincount(codes[is_known & is_removal], minlength=len(keys))
     looked_at = removed + np.bincount(codes[is_known & ~is_removal & stays], minlength=len(keys))
     looked_at = looked_at + np.array([beside.get(key, 0) for key in keys.to_pylist()], np.int64)

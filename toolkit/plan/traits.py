@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from toolkit import wire
 from toolkit.errors import ParameterError
-from toolkit.frames import numbers
+from toolkit.frames import encode, numbers
 
-from .columns import NOBODY, TEXT, encode, texts
+from .columns import NONE, TEXT, texts
 from .reaching import Rows
 
 _RESERVED = wire.AUDIENCES_PROPERTY.casefold()
@@ -44,15 +44,15 @@ class Values:
 
 def read_values(rows: Rows) -> Values:
     """Read what is held of the traits that are asked for; each text once."""
-    asked = np.flatnonzero(rows.trait != NOBODY)
+    asked = np.flatnonzero(rows.trait != NONE)
     subscriber, trait = rows.subscriber[asked], rows.trait[asked]
     codes, held_texts = encode(rows.held.properties)
-    codes = np.append(codes, NOBODY)[subscriber]
+    codes = np.append(codes, NONE)[subscriber]
     pairs, questions = pd.factorize(codes * len(rows.traits) + trait)
     order = np.argsort(questions)
     places, names = np.divmod(questions[order], max(len(rows.traits), 1))
     parsed: dict[str, str | None] = {}
-    last = NOBODY
+    last = NONE
     found: list[str | None] = [None] * len(questions)
     known = np.zeros(len(questions), np.bool_)
     keys, names = rows.traits.to_pylist(), names.tolist()
