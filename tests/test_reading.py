@@ -654,7 +654,7 @@ def test_the_way_to_ask_is_found_out(knobs, found, known):
     "asking", [Asking(plus=True), Asking(encoding="comma"), Asking(encoding="single", max_in=1)]
 )
 def test_a_way_to_ask_that_is_refused_is_not_taken(asking):
-    """A refusal finds nobody, so the next way is tried."""
+    """A refusal finds no subscriber, so the next way is tried."""
     shop = RefusingWays(asking)
     assert calibrate(shop, [wire.parse_subscriber(person(n)) for n in range(2)]) == asking
 

@@ -530,7 +530,7 @@ def test_an_empty_answer_to_a_write_says_nothing():
     run = deliver([word(n, "vip") for n in (1, 2, 3)], store, Notes())
     assert run.change_statuses == {"added": 3}
     assert store.lists() == {"s_1": ["vip"], "s_2": ["vip"], "s_3": ["vip"]}
-    # The first write is read again, because its answer said nothing; that it lost nothing is then known.
+    # The first write is read again, because its answer was empty; that it lost nothing is then known.
     assert [r.method for r in store.sent][1:6] == ["GET", "PATCH", "GET", "PATCH", "PATCH"]
 
 

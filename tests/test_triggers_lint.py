@@ -116,10 +116,10 @@ def _told(text):
     return " ".join(f"{lint.position} {lint.code}" for lint in lint_trigger(text))
 
 
-@every("text, told, corrected", CASES)
-def test_lints(text, told, corrected):
+@every("text, reported, corrected", CASES)
+def test_lints(text, reported, corrected):
     """Each slip is named at its place, with the whole text as it should be where Segment has words for it."""
-    assert _told(text) == told
+    assert _told(text) == reported
     assert {lint.corrected for lint in lint_trigger(text)} <= {corrected}
 
 

@@ -101,11 +101,15 @@ class Desk:
         self.process.lose_lock = lose_lock
         return ledger
 
-    def guarded(self, work: Callable[[Outcome], None]) -> Outcome:
-        """Do the work; whatever ends it is its outcome."""
+    def guarded(self, work: Callable[[Outcome, Any, Any, Any], None], *, is_live: bool = True) -> Outcome:
+        """Do the work, with the shop kept where it *is_live*; whatever ends it is its outcome."""
         outcome = Outcome()
         try:
-            work(outcome)
+            with self.connect() as postscript, self.open_ledger() as ledger:
+                shop = toolkit.connect_shop(postscript)
+                if is_live:
+                    ledger.lock_shop(shop.shop_id)
+                work(outcome, postscript, ledger, shop)
         except BaseException as error:
             outcome.error = error
         return outcome
@@ -113,14 +117,10 @@ class Desk:
     def sync(self, events: Sequence[dict[str, Any]], options: Options) -> Outcome:
         """Run notebook 3."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                if not options.dry_run:
-                    ledger.lock_shop(shop.shop_id)
-                self._sync(events, options, outcome, postscript, ledger, shop)
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            self._sync(events, options, outcome, postscript, ledger, shop)
 
-        return self.guarded(work)
+        return self.guarded(work, is_live=not options.dry_run)
 
     def _sync(
         self,
@@ -196,115 +196,86 @@ class Desk:
     def save_plan(self, events: Sequence[dict[str, Any]], path: Path) -> Outcome:
         """Plan, and keep the plan in a file."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                folded, contacts, reading = self._read(
-                    events, Options(dry_run=True), outcome, postscript, ledger, shop
-                )
-                plan = toolkit.plan(
-                    folded.state,
-                    contacts,
-                    reading.subscribers,
-                    max_removal_share=1.0,
-                    reached=ledger.load_reached(shop.shop_id),
-                )
-                toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            folded, contacts, reading = self._read(
+                events, Options(dry_run=True), outcome, postscript, ledger, shop
+            )
+            plan = toolkit.plan(
+                folded.state,
+                contacts,
+                reading.subscribers,
+                max_removal_share=1.0,
+                reached=ledger.load_reached(shop.shop_id),
+            )
+            toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
 
-        return self.guarded(work)
+        return self.guarded(work, is_live=False)
 
     def execute_plan(self, path: Path) -> Outcome:
         """Carry a saved plan out, as far as it still holds."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                ledger.lock_shop(shop.shop_id)
-                saved = toolkit.load_plan(path)
-                mirror = ledger.load_mirror(shop.shop_id)
-                traits = saved.folded.state.trait_keys if saved.folded else ()
-                reading = toolkit.read_subscribers(
-                    saved.contacts, postscript, mirror=mirror, trait_keys=traits
-                )
-                ledger.save_mirror(shop.shop_id, reading)
-                remembered = ledger.load_state(shop.shop_id)
-                ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
-                outcome.run = toolkit.sync(
-                    ready.plan,
-                    ready.folded,
-                    shop=shop,
-                    postscript=postscript,
-                    ledger=ledger,
-                    dry_run=False,
-                    kind="saved_plan",
-                )
-                outcome.is_taken = True
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            saved = toolkit.load_plan(path)
+            mirror = ledger.load_mirror(shop.shop_id)
+            traits = saved.folded.state.trait_keys if saved.folded else ()
+            reading = toolkit.read_subscribers(saved.contacts, postscript, mirror=mirror, trait_keys=traits)
+            ledger.save_mirror(shop.shop_id, reading)
+            remembered = ledger.load_state(shop.shop_id)
+            ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
+            outcome.run = toolkit.sync(
+                ready.plan, ready.folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+            )
+            outcome.is_taken = True
 
         return self.guarded(work)
 
     def undo(self, run_id: str) -> Outcome:
         """Take a run back."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                outcome.run = toolkit.undo_run(ledger, run_id, postscript, shop=shop, dry_run=False)
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            outcome.run = toolkit.undo_run(ledger, run_id, postscript, shop=shop, dry_run=False)
 
-        return self.guarded(work)
+        return self.guarded(work, is_live=False)
 
     def sync_list(self, members: Sequence[dict[str, Any]], key: str, taken_at: str) -> Outcome:
         """Bring Postscript to a complete list of an audience's members."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                ledger.lock_shop(shop.shop_id)
-                snapshot = toolkit.read_snapshot(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
-                # With what an interrupted run left: an older word that the list contradicts must not stand.
-                remembered = ledger.load_held(shop.shop_id).after(ledger.load_state(shop.shop_id))
-                contacts = toolkit.check_contacts(remembered.people)
-                reading = toolkit.read_subscribers(contacts, postscript, complete=True)
-                folded, contacts = toolkit.mirror_snapshot(
-                    snapshot, reading.subscribers, remembered=remembered
-                )
-                plan = toolkit.plan(
-                    folded.state,
-                    contacts,
-                    reading.subscribers,
-                    audience_keys=snapshot.audience_keys,
-                    max_removal_share=1.0,
-                )
-                outcome.run = toolkit.sync(
-                    plan,
-                    folded,
-                    shop=shop,
-                    postscript=postscript,
-                    ledger=ledger,
-                    dry_run=False,
-                    kind="member_list",
-                )
-                outcome.is_taken = True
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            snapshot = toolkit.read_snapshot(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
+            # With what an interrupted run left: an older word that the list contradicts must not stand.
+            remembered = ledger.load_held(shop.shop_id).after(ledger.load_state(shop.shop_id))
+            contacts = toolkit.check_contacts(remembered.people)
+            reading = toolkit.read_subscribers(contacts, postscript, complete=True)
+            folded, contacts = toolkit.mirror_snapshot(snapshot, reading.subscribers, remembered=remembered)
+            plan = toolkit.plan(
+                folded.state,
+                contacts,
+                reading.subscribers,
+                audience_keys=snapshot.audience_keys,
+                max_removal_share=1.0,
+            )
+            outcome.run = toolkit.sync(
+                plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+            )
+            outcome.is_taken = True
 
         return self.guarded(work)
 
     def repair(self) -> Outcome:
         """Bring Postscript back to what the ledger remembers."""
 
-        def work(outcome: Outcome) -> None:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
-                ledger.lock_shop(shop.shop_id)
-                state = ledger.load_state(shop.shop_id)
-                contacts = toolkit.check_contacts(state.people)
-                mirror = ledger.load_mirror(shop.shop_id)
-                reading = toolkit.read_subscribers(
-                    contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, complete=True
-                )
-                ledger.save_mirror(shop.shop_id, reading)
-                plan = toolkit.plan_repair(state, contacts, reading.subscribers, max_removal_share=1.0)
-                outcome.run = toolkit.sync(
-                    plan, None, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
-                )
+        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+            state = ledger.load_state(shop.shop_id)
+            contacts = toolkit.check_contacts(state.people)
+            mirror = ledger.load_mirror(shop.shop_id)
+            reading = toolkit.read_subscribers(
+                contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, complete=True
+            )
+            ledger.save_mirror(shop.shop_id, reading)
+            plan = toolkit.plan_repair(state, contacts, reading.subscribers, max_removal_share=1.0)
+            outcome.run = toolkit.sync(
+                plan, None, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
+            )
 
         return self.guarded(work)
 

@@ -56,7 +56,7 @@ class Memory:
     unsure: set[Pair] = field(default_factory=set)
     """Person and audience of which an interrupted run leaves open whether the word stands."""
     strangers: set[Pair] = field(default_factory=set)
-    """Contact and audience of subscribers whom a member list found to be reached by no person."""
+    """Contact and audience of subscribers that no person of a member list reaches."""
 
     def take(self, events: Iterable[dict[str, Any]], run: int) -> None:
         """Take in what an archive says: the latest by timestamp, arrival and id decides."""
