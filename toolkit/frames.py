@@ -64,8 +64,8 @@ def _arrow(column: pd.Series) -> pa.Array | pa.ChunkedArray:
     values = column.array
     if isinstance(values, DatetimeArray) and str(values.tz) == "UTC":
         # As they are: pa.array() would look the timezone up for each column.
-        return pa.array(values.asi8.view(f"M8[{values.unit}]")).cast(pa.timestamp(values.unit, "UTC"))
-    return pa.array(values)
+        return pa.array(values.asi8.view(f"M8[{values.unit}]")).view(pa.timestamp(values.unit, "UTC"))
+    return pa.array(np.asarray(values) if values.dtype == bool else values)
 
 
 def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -162,6 +162,11 @@ class State:
         """Keys of the traits, sorted: the properties to read of each subscriber."""
         return tuple(sorted(self.traits["trait_key"].unique()))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing and knows no one."""
+        return self.memberships.empty and self.traits.empty and self.people.empty
+
     @classmethod
     def empty(cls) -> State:
         """Return a state that asks for nothing."""
@@ -172,7 +177,7 @@ class State:
 
         It is what fold() comes to that is given *before* as remembered.
         """
-        if before.memberships.empty and before.traits.empty and before.people.empty:
+        if before.is_empty:
             return self
         memberships, _ = _last_words(to_arrow(self.memberships), before.memberships, "audience_key")
         traits, _ = _last_words(to_arrow(self.traits), before.traits, "trait_key")

@@ -112,6 +112,7 @@ class Desk:
                 work(outcome, postscript, ledger, shop)
         except BaseException as error:
             outcome.error = error
+        self.process.has_ended = True
         return outcome
 
     def sync(self, events: Sequence[dict[str, Any]], options: Options) -> Outcome:

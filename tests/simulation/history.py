@@ -43,7 +43,7 @@ class Step:
 def script_of(seed: int) -> list[Step]:
     """Draw what happens in the history of a seed."""
     chance = random.Random(f"{seed} script")
-    kinds = {"live": 16, "dry": 2, "two": 2, "plan": 2, "undo": 2, "repair": 1, "members": 2}
+    kinds = {"live": 16, "dry": 2, "two": 3, "plan": 2, "undo": 2, "repair": 1, "members": 2}
     steps = []
     for _ in range(chance.choices((1, 2, 3, 5), (11, 6, 2, 1))[0]):
         steps += [kind for kind in ("people", "segment") if chance.random() < 0.8]
@@ -160,7 +160,11 @@ class History:
                 if chance.random() < 0.5:
                     self.shop.edit(chance.choice(people), email=self.segment.new_email())
                 else:
-                    self.shop.edit(chance.choice(people), phone_number=f"+{self.segment.new_phone()}")
+                    who = chance.choice(people)
+                    left = (self.shop.record(who) or {}).get("phone_number")
+                    self.shop.edit(who, phone_number=f"+{self.segment.new_phone()}")
+                    if left and chance.random() < 0.5:
+                        self.shop.sign_up(phone=left.lstrip("+"), email=None, chance=chance)
             case "other":
                 self.shop.edit_elsewhere(chance.choice(people), chance)
         self.world.note(f"  meanwhile: {kind}")
@@ -186,7 +190,7 @@ class History:
             canary=chance.choice((0, 1, 1, 1, 5)),
             read_again=chance.random() < 0.15,
             scope="full" if chance.random() < 0.1 else "incremental",
-            max_removal_share=0.4 if chance.random() < 0.1 else 1.0,
+            max_removal_share=0.4 if chance.random() < 0.25 else 1.0,
         )
         weather = drawn_weather(chance, calls=10 + 3 * len(self.shop.people))
         self._run(number, weather, chance, options)
@@ -197,10 +201,17 @@ class History:
     def _two(self, chance: random.Random, number: int) -> None:
         events = self.segment.events[self.window :]
         desks = [self._desk(f"run{number}{side}", drawn_weather(chance), chance) for side in "ab"]
-        started = self.world.seconds
+        started, first, until = self.world.seconds, desks[0].process, None
+        if chance.random() < 0.7:
+            first.weather.lose_lock_at_call = 2 + chance.randrange(4 + 2 * len(self.shop.people))
+
+            def until() -> bool:
+                return bool(first.troubles["lock lost"]) or first.has_ended
+
         for desk in desks:
             self.was_deceived |= desk.process.weather.deceives
-        tasks = self.world.run(*((lambda d=desk: d.sync(events, Options()), desk.process) for desk in desks))
+        works = [(lambda d=desk: d.sync(events, Options()), desk.process) for desk in desks]
+        tasks = self.world.run(*works, until=until)
         for desk, task in zip(desks, tasks, strict=True):
             self._take(task.result(), events, number)
             self._count(desk, task.result())

@@ -26,7 +26,8 @@ from toolkit.sandbox.strict_json import dump_json
 from .postscript import Postscript, pages_of
 from .world import KilledError, World
 
-STATUSES = (301, 302, 307, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504)
+STATUSES = (301, 302, 307, 400, 401, 403, 404, 404, 404, 404, 409, 413, 422, 429, 500, 502, 503, 504)
+"""404 more often than others: it can mean that a subscriber is gone, and mostly does not."""
 HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 NO_ANSWER = ("reset_before", "reset_after", "refused", "timeout", "timeout_after")
 GARBLED = ("truncated", "content_type", "empty", "dripping")
@@ -222,6 +223,7 @@ class Process:
     """When each call left."""
     commits: int = 0
     is_dead: bool = False
+    has_ended: bool = False
     is_quiet: bool = True
     """True when others do nothing while it runs."""
     troubles: Counter[str] = field(default_factory=Counter)

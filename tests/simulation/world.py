@@ -196,9 +196,12 @@ class World:
         if getattr(self.scheduler.process, "ahead", NONE) != self._ahead:
             self.advance(0)
 
-    def run(self, *works: tuple[Callable[[], Any], Any]) -> list[Task]:
-        """Run each work in its process, all at once, to their ends."""
+    def run(
+        self, *works: tuple[Callable[[], Any], Any], until: Callable[[], bool] | None = None
+    ) -> list[Task]:
+        """Run each work in its process, to their ends, all at once; the last begins when *until* holds."""
         tasks = [self.scheduler.spawn(work, process=process) for work, process in works]
+        tasks[-1].until = until
         self.scheduler.run(*tasks)
         return tasks
 

@@ -35,8 +35,10 @@ class HeldWords(Words):
 
         *cause* is ``failure``, which the next run takes up by itself, or ``limit`` or ``person``, which wait.
         """
-        known, before = self.load_state(shop_id), self.load_held(shop_id, chosen=True)
-        asked = _rest(state, known)
+        asked = _rest(state, self.load_state(shop_id))
+        if asked.is_empty:
+            return
+        before = self.load_held(shop_id, chosen=True)
         wanted = asked.after(before)
         with self._writing() as connection:
             for name in _KINDS:
@@ -61,14 +63,16 @@ class HeldWords(Words):
     def release_held(self, shop_id: str, state: State) -> None:
         """Let go of what was held and *state* has, or says otherwise by a newer word."""
         before = self.load_held(shop_id, chosen=True)
-        left = _rest(state.after(_rest(before, state)), state)
+        left = _rest(before, state)
+        if not left.is_empty:
+            left = _rest(state.after(left), state)
         persons = pd.concat([left.memberships["person"], left.traits["person"]])
-        left = replace(left, people=before.people[before.people["person"].isin(persons)])
         mine = held.c.shop_id == shop_id
         with self._writing() as connection:
             if persons.empty:
                 connection.execute(sa.delete(held).where(mine))
                 return
+            left = replace(left, people=before.people[before.people["person"].isin(persons)])
             named = [held.c[name] == sa.bindparam(f"_{name}") for name in ("kind", "person", "key")]
             for name in _KINDS:
                 for rows in _rows(name, without(getattr(before, name), getattr(left, name))):

@@ -20,6 +20,9 @@ _OPEN = ("planned", "due")
 _CLOSED = ("sent", "unknown", "refused")
 """States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
 _MAY_HAVE_LEFT = ("sent", "unknown", "posting")
+# Made once: to build a statement takes as long as to carry it out.
+_ITS_CALL = sa.update(calls).where(calls.c.call_id == sa.bindparam("its"))
+_ITS_EVENT = sa.update(transitions).where(transitions.c.external_id == sa.bindparam("its"))
 
 
 class Journal(Database):
@@ -195,11 +198,7 @@ def _is_repeat(connection: sa.Connection, transition: Transition) -> bool:
 
 
 def _mark(connection: sa.Connection, external_id: str, state: str) -> None:
-    connection.execute(
-        sa.update(transitions)
-        .where(transitions.c.external_id == external_id)
-        .values(state=state, changed_at=now())
-    )
+    connection.execute(_ITS_EVENT, {"its": external_id, "state": state, "changed_at": now()})
 
 
 def _mirror(connection: sa.Connection, held: Held) -> None:
@@ -216,7 +215,7 @@ def _start_call(
     connection: sa.Connection, run_id: str, route: str, subscriber_id: str, **rest: str | None
 ) -> int:
     row = {"run_id": run_id, "route": route, "subscriber_id": subscriber_id, "started_at": now(), **rest}
-    key = connection.execute(sa.insert(calls).values(**row)).inserted_primary_key
+    key = connection.execute(sa.insert(calls), row).inserted_primary_key
     return int(key[0]) if key else 0
 
 
@@ -224,4 +223,4 @@ def _end_call(
     connection: sa.Connection, call_id: int, outcome: str, status_code: int | None, tries: int
 ) -> None:
     values = {"finished_at": now(), "outcome": outcome, "status_code": status_code, "tries": tries}
-    connection.execute(sa.update(calls).where(calls.c.call_id == call_id).values(**values))
+    connection.execute(_ITS_CALL, {"its": call_id, **values})
