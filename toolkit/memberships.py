@@ -165,7 +165,7 @@ class State:
     @property
     def is_empty(self) -> bool:
         """Whether it asks for nothing and knows no one."""
-        return self.memberships.empty and self.traits.empty and self.people.empty
+        return not (len(self.memberships) or len(self.traits) or len(self.people))
 
     @classmethod
     def empty(cls) -> State:
