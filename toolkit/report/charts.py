@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from toolkit.contacts import mask_text
 
 from .words import in_words, tone
@@ -37,6 +33,11 @@ class Chart:
 @contextmanager
 def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
     """Yield axes to draw on; what was drawn is then written to *picture* as PNG. *height* is in inches."""
+    # Imported here: it takes as long as the rest of the toolkit, and most processes draw nothing.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
     with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
         figure = Figure(figsize=(7.6, height), layout="constrained")
