@@ -70,6 +70,8 @@ def _arrow(column: pd.Series) -> pa.Array | pa.ChunkedArray:
 
 def to_frame(table: pa.Table, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return a table as a frame, of these columns and dtypes where they are given."""
+    if columns is not None and not len(table):
+        return empty_table(columns)
     # Threads cost more than they bring where rows are few, and hardly help where they are many.
     frame = table.to_pandas(use_threads=False, split_blocks=True)
     return frame if columns is None else typed(frame, columns)

@@ -78,12 +78,15 @@ class Desk:
     process: Process
     ledger_path: Path
     destination: toolkit.Destination | None = None
+    pace: float = 14.0
+    """Calls a second."""
 
     def connect(self) -> toolkit.PostscriptClient:
         world = self.process.world
         return toolkit.PostscriptClient(
             "http://127.0.0.1:9",
             KEY,
+            requests_per_second=self.pace,
             clock=world.monotonic,
             sleep=world.advance,
             transport=Transport(self.process),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from .trouble import Process, Weather, broken, calm, drawn_trouble, drawn_weathe
 from .world import KilledError, World
 
 MEMORY = Path("/dev/shm")
+LOSSES = ("lock lost", "connection lost", "database restarted")
+"""Troubles by which a run can lose the shop to another."""
 LEAK = re.compile(r"p[0-9]+(@|%40)mail\.test|sk_simulated|ledger_pw|1(202|312)555[0-9]{4}")
 
 
@@ -203,7 +206,9 @@ class History:
         desks = [self._desk(f"run{number}{side}", drawn_weather(chance), chance) for side in "ab"]
         started, first, until = self.world.seconds, desks[0].process, None
         if chance.random() < 0.7:
-            first.weather.lose_lock_at_call = 2 + chance.randrange(4 + 2 * len(self.shop.people))
+            # The first is slow: it is still at work when the second, which gets the shop, is.
+            desks[0].pace = chance.choice((0.5, 2, 14))
+            first.weather.lose_lock_at_call = 2 + chance.randrange(4 + 3 * len(self.shop.people))
 
             def until() -> bool:
                 return bool(first.troubles["lock lost"]) or first.has_ended
@@ -215,7 +220,16 @@ class History:
         for desk, task in zip(desks, tasks, strict=True):
             self._take(task.result(), events, number)
             self._count(desk, task.result())
+        if not any(desk.process.troubles[name] for desk in desks for name in LOSSES):
+            self.violations += self._both_wrote(desks, started)
         self._look(announces=True, started=started)
+
+    def _both_wrote(self, desks: list[Desk], started: float) -> Iterator[str]:
+        """Yield that two runs wrote within the same time, if they did."""
+        written = [e for e in self.shop.entries if e.at >= started and e.method != "GET"]
+        turns = [each for each, _ in groupby(e.process for e in written)]
+        if len(turns) > len({*turns}):
+            yield f"{' and '.join(desk.process.name for desk in desks)} wrote at the same time"
 
     def _plan(self, chance: random.Random, number: int) -> None:
         path, events = self.folder / "saved.plan", self.segment.events[self.window :]
