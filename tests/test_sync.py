@@ -1226,6 +1226,24 @@ def test_postscript_down(ledger):
     assert run.change_statuses["pending"] == 98 - len(tried)
 
 
+def test_what_fails_in_a_row_is_tried_less():
+    """After three failures each further write is tried twice; after each five the shop is asked for once."""
+    store = Store({n: [] for n in range(99)})
+    planned, folded = prepare([word(n, "vip") for n in range(99)], store, Notes())
+    tried = []
+
+    def fault(request):
+        tried.append((request.method, request.path == "/api/v2/me", request.max_tries))
+        if request.method == "PATCH":
+            raise UnreachableError("no answer")
+
+    store.fault = fault
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=Notes(), dry_run=False, canary=99)
+    assert run.summary()["stopped_by"] == "transport"
+    assert [most for method, _, most in tried if method == "PATCH"] == [8] * 3 + [2] * 22
+    assert sum(is_probe for _, is_probe, _ in tried) == 4
+
+
 def test_single_failures_do_not_end_the_run(ledger):
     """Four failures, a success, two more failures: those are single subscribers, Postscript is not down."""
     store = Store({n: ["old"] for n in range(1, 6)} | {6: []})
