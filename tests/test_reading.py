@@ -102,6 +102,12 @@ def test_a_shop_of_one_page_is_read_in_one_call():
         assert reading.mirror.is_complete
         assert len(shop.asked()) == 2 == reading.estimates["listing"]
         assert reading.estimates["lookups"] == 2 + 5
+        both = contacts_of(range(500)).assign(
+            email_clean=lambda frame: frame["person"].where(frame.index < 150)
+        )
+        mixed = pd.concat([both, contacts_of(range(500, 600), emails=True)], ignore_index=True)
+        # A hundred by email alone, and by email too the 150 whose phones will find hardly anybody.
+        assert read_subscribers(mixed, shop.client).estimates["lookups"] == 2 + 5 + 3
 
 
 def test_many_people_of_a_small_shop_are_read_by_listing():
@@ -174,7 +180,8 @@ def test_a_mirror_is_renewed_by_few_calls(ledger):
         shop.asked()
         again = read_and_save(people, shop, ledger)
         assert again.method == "changes"
-        assert len(shop.asked()) == 3  # what changed, and two pages of some people
+        # What changed, and two pages of some people.
+        assert len(shop.asked()) == 3 == again.estimates["changes"]
         assert ids(again) == ids(first)
         shop.sandbox.add_subscribers([newcomer(350)])
         late = read_and_save(people, shop, ledger)
@@ -477,6 +484,7 @@ def test_traits_that_were_read_are_remembered(ledger):
         for method in ("listing", "changes", "changes"):
             reading = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
             assert (reading.method, [*reading.mirror.trait_keys]) == (method, ["city"])
+            assert reading.subscribers["properties"].notna().all()
 
 
 class Ascending(Moving):
@@ -616,6 +624,25 @@ HUNDRED = Mirror(
     is_complete=True,
     page_size=10,
 )
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "can"),
+    [
+        ({}, {"complete": True}, True),
+        ({"newest": ""}, {"complete": False}, False),
+        ({"page_size": 0}, {"complete": False}, False),
+        ({"page_size": 0, "is_complete": False}, {"complete": False}, True),
+        ({"is_complete": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True, "dry_run": True}, True),
+        ({}, {"complete": True, "trait_keys": ["city"]}, False),
+        ({"trait_keys": ("city",)}, {"complete": True, "trait_keys": ["city"]}, True),
+    ],
+)
+def test_which_mirrors_can_be_renewed(fields, asked, can):
+    """One that is dated, longer than a page, and has all the properties and people that are asked for."""
+    assert replace(HUNDRED, **fields).can_be_renewed(**{"trait_keys": (), **asked}) is can
 
 
 def test_what_is_looked_up_stands_over_what_was_listed_before():
@@ -814,13 +841,14 @@ class Refusing:
     """A shop that refuses one value; *then* is its answer to the plainest question."""
 
     def __init__(self, status=400, then=400):
-        self.status, self.then, self.refusals = status, then, 0
+        self.status, self.then, self.refusals, self.taken = status, then, 0, 0
 
     def send(self, request, *, on_leaving=None):
         if any(value == phone(3)[1:] for _, value in request.query):
             self.refusals += 1
             status = self.then if "phone_number__eq" in dict(request.query) else self.status
             raise RejectedError(str(status), status_code=status)
+        self.taken += 1
         values = [value for name, value in request.query if name.startswith("phone_number")]
         rows = [{"id": value, "phone_number": value} for value in values]
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
@@ -829,6 +857,8 @@ class Refusing:
 def test_one_refused_contact_spares_the_others():
     """The one that is refused alone is not known about, and is asked for again next time."""
     found = look_up(contacts_of(range(10)), Refusing())
+    assert look_up(contacts_of(range(500)), other := Refusing()).refused == found.refused
+    assert other.taken <= 12, "the other four hundred are not asked for in fewer at once"
     assert found.refused == {phone(3)[1:]}
     assert phone(3)[1:] not in found.asked
     assert {row.subscriber_id for row in found.rows} == {phone(n)[1:] for n in range(10) if n != 3}
