@@ -505,6 +505,7 @@ TWO_AUDIENCES = fold(
     [
         ((), {("user:1", "vip"), ("user:2", "churn")}, ["user:1", "user:2"]),
         (["vip"], {("user:1", "vip")}, ["user:1"]),
+        (["churn"], {("user:2", "churn")}, ["user:2"]),
         (["churn", "vip"], {("user:1", "vip"), ("user:2", "churn")}, ["user:1", "user:2"]),
     ],
 )

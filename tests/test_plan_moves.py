@@ -125,6 +125,17 @@ def test_where_nothing_is_taken_away(begun, store, events, change):
     assert "subscriber s_1" not in {*found.changes["person"]}
 
 
+@pytest.mark.parametrize("contact", [{"phone": "", "email": "twin@mail.test"}, {"phone": phone(9)}])
+def test_what_neither_has_makes_nobody_the_same(begun, store, contact):
+    """Somebody who may be several, and lacks a contact, is not whoever lacks it there, too."""
+    store.people["s_1"].update(phone_number=None, email=None)
+    for who in ("s_3", "s_4"):
+        twin = {"phone_number": contact["phone"] or None, "email": contact.get("email")}
+        store.people[who] = {**store.people["s_3"], "id": who, **twin}
+    found = plan_again([moves(2), word(3, "old", **contact)], store, begun)
+    assert {"AMBIGUOUS_MATCH", "CONTACT_MOVED"} <= {*found.changes["reason_code"]}
+
+
 def test_what_a_mode_or_a_choice_leaves_out_is_left_for_later(begun, store):
     """add_only takes nothing away, one audience only its own; the next whole run does the rest."""
     store.set_list(1, ["vip", "old"])

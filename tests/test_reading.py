@@ -14,11 +14,12 @@ from toolkit import wire
 from toolkit.client import PostscriptClient
 from toolkit.contacts import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
-from toolkit.lookup import calibrate, look_up
+from toolkit.lookup import calibrate, find_subscriber, look_up
 from toolkit.mirror import Mirror, renewed
 from toolkit.plan import subscribers_table
 from toolkit.reading import TURNS, read_subscribers
 from toolkit.sandbox import Sandbox
+from toolkit.scan import Page, Rows
 from toolkit.wire import Answer, Asking
 
 SHOP = "shop_sandbox"
@@ -101,6 +102,12 @@ def test_a_shop_of_one_page_is_read_in_one_call():
         assert reading.mirror.is_complete
         assert len(shop.asked()) == 2 == reading.estimates["listing"]
         assert reading.estimates["lookups"] == 2 + 5
+        both = contacts_of(range(500)).assign(
+            email_clean=lambda frame: frame["person"].where(frame.index < 150)
+        )
+        mixed = pd.concat([both, contacts_of(range(500, 600), emails=True)], ignore_index=True)
+        # A hundred by email alone, and by email too the 150 whose phones will find hardly anybody.
+        assert read_subscribers(mixed, shop.client).estimates["lookups"] == 2 + 5 + 3
 
 
 def test_many_people_of_a_small_shop_are_read_by_listing():
@@ -173,7 +180,8 @@ def test_a_mirror_is_renewed_by_few_calls(ledger):
         shop.asked()
         again = read_and_save(people, shop, ledger)
         assert again.method == "changes"
-        assert len(shop.asked()) == 3  # what changed, and two pages of some people
+        # What changed, and two pages of some people.
+        assert len(shop.asked()) == 3 == again.estimates["changes"]
         assert ids(again) == ids(first)
         shop.sandbox.add_subscribers([newcomer(350)])
         late = read_and_save(people, shop, ledger)
@@ -423,6 +431,38 @@ def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
     assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
 
 
+@pytest.mark.parametrize("at", range(3, 14))
+def test_nobody_is_lost_where_two_stretches_meet(at, monkeypatch):
+    """A page that was read before the one behind it is read again when somebody was removed."""
+    monkeypatch.setattr("toolkit.scan.WORKERS", 2)
+    monkeypatch.setattr("toolkit.scan.in_parallel", lambda act, items: [*map(act, [*items][::-1])][::-1])
+    shop = Moving(
+        [person(n) for n in range(100)], lambda shop, call: call == at and shop.people.pop("s_0", None)
+    )
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+
+
+def test_of_two_readings_the_later_state_stands():
+    """Whoever was on two pages is held as updated last, else as read last."""
+    later, other = person(2, updated_at="2026-03-01T00:00:00Z"), person(3, properties={"x": 1})
+    read = [Rows(()), Rows(())]
+    for rows, shown in zip(read, [[person(1), later, person(3)], [other, person(2)]], strict=True):
+        rows.add(Page(rows=[wire.parse_subscriber(row) for row in shown], total=2))
+    read[0].add_all(read[1])
+    held = read[0].table().set_index("subscriber_id")
+    assert held["updated_at"].to_dict() == {row["id"]: row["updated_at"] for row in (person(1), later, other)}
+    assert held["property_count"]["s_3"] == 1
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 15, 20, 21])
+def test_a_list_of_any_length_is_read_whole(size):
+    """Of one page or two, full or not: everybody is there, in few calls."""
+    shop = Moving([person(n) for n in range(size)], lambda *_: None)
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert (reading.mirror.is_complete, len(reading.subscribers)) == (True, size)
+
+
 class Undated(Moving):
     """A shop whose list does not say when anybody changed."""
 
@@ -444,6 +484,7 @@ def test_traits_that_were_read_are_remembered(ledger):
         for method in ("listing", "changes", "changes"):
             reading = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
             assert (reading.method, [*reading.mirror.trait_keys]) == (method, ["city"])
+            assert reading.subscribers["properties"].notna().all()
 
 
 class Ascending(Moving):
@@ -510,6 +551,8 @@ def test_a_page_that_is_wrong_once_loses_nobody(kind, number, size):
     assert reading.mirror.is_complete
     assert ids(reading) == sorted(f"s_{n}" for n in range(size))
     assert len(shop.asked) <= 40
+    again = read_subscribers(contacts_of([]), shop, mirror=reading.mirror, dry_run=True)
+    assert (again.method, ids(again)) == ("changes", ids(reading))
 
 
 @pytest.mark.parametrize("kind", ["empty", "short", "repeated"])
@@ -575,15 +618,57 @@ def test_who_signs_up_or_changes_meanwhile_is_seen(at):
     assert held["property_count"]["s_3"] == 1
 
 
+HUNDRED = Mirror(
+    subscribers=subscribers_table(wire.parse_subscriber(person(n)) for n in range(100)),
+    newest="2026-02-01T00:00:00+00:00",
+    is_complete=True,
+    page_size=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "can"),
+    [
+        ({}, {"complete": True}, True),
+        ({"newest": ""}, {"complete": False}, False),
+        ({"page_size": 0}, {"complete": False}, False),
+        ({"page_size": 0, "is_complete": False}, {"complete": False}, True),
+        ({"is_complete": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True, "dry_run": True}, True),
+        ({}, {"complete": True, "trait_keys": ["city"]}, False),
+        ({"trait_keys": ("city",)}, {"complete": True, "trait_keys": ["city"]}, True),
+    ],
+)
+def test_which_mirrors_can_be_renewed(fields, asked, can):
+    """One that is dated, longer than a page, and has all the properties and people that are asked for."""
+    assert replace(HUNDRED, **fields).can_be_renewed(**{"trait_keys": (), **asked}) is can
+
+
+def test_what_is_looked_up_stands_over_what_was_listed_before():
+    """Somebody who changes between the two is held as looked up."""
+
+    def change(shop, call):
+        if call == 2:
+            shop.people["s_7"]["properties"] = {"x": 1}
+
+    shop = Moving([person(7, updated_at="2026-02-01T00:01:00Z")], change)
+    reading = read_subscribers(contacts_of([7], emails=True), shop, mirror=HUNDRED)
+    assert [*shop.asked[1]] == ["email__in", "sort", "page"]
+    assert reading.subscribers.set_index("subscriber_id")["property_count"]["s_7"] == 1
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"subscriber": None}])
+def test_an_answer_without_a_subscriber_takes_nobody_for_gone(body):
+    """Who is there is unknown then."""
+    shop = SimpleNamespace(send=lambda request: Answer(status_code=200, json=body))
+    with pytest.raises(ServerError, match="holds no subscriber"):
+        find_subscriber(shop, "s_1")
+
+
 @pytest.mark.parametrize("at", range(1, 7))
 def test_changes_that_go_on_while_they_are_read(at):
     """Somebody who changes again moves to the end; nobody else is lost, and the last state is seen."""
-    mirror = Mirror(
-        subscribers=subscribers_table(wire.parse_subscriber(person(n)) for n in range(100)),
-        newest="2026-02-01T00:00:00+00:00",
-        is_complete=True,
-        page_size=10,
-    )
     changed = [person(n, updated_at=f"2026-02-01T00:{n:02}:00Z", properties={"x": 1}) for n in range(50)]
 
     def change(shop, call):
@@ -595,7 +680,7 @@ def test_changes_that_go_on_while_they_are_read(at):
             }
 
     shop = Moving([*changed, *(person(n) for n in range(50, 100))], change)
-    reading = read_subscribers(contacts_of(range(100)), shop, mirror=mirror)
+    reading = read_subscribers(contacts_of(range(100)), shop, mirror=HUNDRED)
     counts = reading.subscribers.set_index("subscriber_id")["property_count"]
     assert counts.drop("s_0").tolist().count(1) == 49
     assert counts["s_0"] == 2
@@ -756,13 +841,14 @@ class Refusing:
     """A shop that refuses one value; *then* is its answer to the plainest question."""
 
     def __init__(self, status=400, then=400):
-        self.status, self.then, self.refusals = status, then, 0
+        self.status, self.then, self.refusals, self.taken = status, then, 0, 0
 
     def send(self, request, *, on_leaving=None):
         if any(value == phone(3)[1:] for _, value in request.query):
             self.refusals += 1
             status = self.then if "phone_number__eq" in dict(request.query) else self.status
             raise RejectedError(str(status), status_code=status)
+        self.taken += 1
         values = [value for name, value in request.query if name.startswith("phone_number")]
         rows = [{"id": value, "phone_number": value} for value in values]
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
@@ -771,6 +857,8 @@ class Refusing:
 def test_one_refused_contact_spares_the_others():
     """The one that is refused alone is not known about, and is asked for again next time."""
     found = look_up(contacts_of(range(10)), Refusing())
+    assert look_up(contacts_of(range(500)), other := Refusing()).refused == found.refused
+    assert other.taken <= 12, "the other four hundred are not asked for in fewer at once"
     assert found.refused == {phone(3)[1:]}
     assert phone(3)[1:] not in found.asked
     assert {row.subscriber_id for row in found.rows} == {phone(n)[1:] for n in range(10) if n != 3}

@@ -547,6 +547,42 @@ def test_a_property_that_is_lost_in_silence_stops_the_run(ledger):
     assert run.summary()["stopped_by"] == "guard"
 
 
+def test_a_property_that_a_later_write_loses_stops_the_run():
+    """Whoever is not read before the write is compared by number; it is left as it is."""
+    store = Store({n: [] for n in range(9)}, others=2)
+    store.lost = lambda request: (
+        request in store.writes[2:] and store.people[request.path.rpartition("/")[2]]["properties"].pop("p0")
+    )
+    run = deliver([word(n, "vip") for n in range(9)], store, Notes())
+    assert run.summary()["stopped_by"] == "guard"
+    assert "What it held was not put back." in run.record.error
+
+
+def test_a_later_write_without_effect_is_a_conflict(ledger):
+    """It is noted as that, its event is not posted, and the others are served."""
+    store = Store({n: [] for n in range(3)})
+    store.lost = lambda request: (
+        request in store.writes[2:]
+        and store.people[request.path.rpartition("/")[2]].update(properties={"p0": 0, AUDIENCES_PROPERTY: []})
+    )
+    run = deliver([word(n, "vip") for n in range(3)], store, ledger)
+    assert Counter(ends(run).values()) == {("added", "ENTERED"): 2, ("conflict", "WRITE_NOT_KEPT"): 1}
+    assert Counter(ledger.load_calls(run.record.run_id)["outcome"])["WriteNotKept"] == 1
+    assert len(store.posted) == 2
+
+
+def test_what_cannot_be_put_back_is_left_to_the_next_run(ledger):
+    """The run says so, the journal has both calls with their ends, and the custom event stays planned."""
+    store = Replacing({1: ["old"]}, others=2)
+    refused = refuse("PATCH", ServerError("500", status_code=500))
+    store.fault = lambda request: refused(request) if store.writes else None
+    run = deliver([word(1, "vip")], store, ledger)
+    assert "What it held was not put back." in run.record.error
+    calls = ledger.load_calls(run.record.run_id)
+    assert [outcome.partition(":")[0] for outcome in calls["outcome"]] == ["PropertiesLost", "ServerError"]
+    assert states(ledger) == {("s_1", "vip"): "planned"}
+
+
 # --- trouble with single requests -------------------------------------------------------------------------
 
 
@@ -1226,6 +1262,24 @@ def test_postscript_down(ledger):
     assert run.change_statuses["pending"] == 98 - len(tried)
 
 
+def test_what_fails_in_a_row_is_tried_less():
+    """After three failures each further write is tried twice; after each five the shop is asked for once."""
+    store = Store({n: [] for n in range(99)})
+    planned, folded = prepare([word(n, "vip") for n in range(99)], store, Notes())
+    tried = []
+
+    def fault(request):
+        tried.append((request.method, request.path == "/api/v2/me", request.max_tries))
+        if request.method == "PATCH":
+            raise UnreachableError("no answer")
+
+    store.fault = fault
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=Notes(), dry_run=False, canary=99)
+    assert run.summary()["stopped_by"] == "transport"
+    assert [most for method, _, most in tried if method == "PATCH"] == [8] * 3 + [2] * 22
+    assert sum(is_probe for _, is_probe, _ in tried) == 4
+
+
 def test_single_failures_do_not_end_the_run(ledger):
     """Four failures, a success, two more failures: those are single subscribers, Postscript is not down."""
     store = Store({n: ["old"] for n in range(1, 6)} | {6: []})
@@ -1536,6 +1590,7 @@ def test_rows_of_a_looser_comparison_are_ignored():
     """A row that the question may have meant is passed over when it is not what was asked for."""
     rows = [
         {"id": "other", "phone_number": phone(1)[2:], "email": "x@mail.test"},
+        {"id": "local", "phone_number": phone(1)[-7:], "email": None},
         {"id": "mine", "phone_number": "+1 (202) 555-0101", "email": None},
     ]
     found = find_subscribers(contacts_of([phone(1)]), Directory(lambda values, page: rows))

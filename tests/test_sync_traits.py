@@ -16,6 +16,7 @@ from toolkit.destination import Destination
 from toolkit.errors import ParameterError
 from toolkit.lookup import connect_shop, find_subscribers
 from toolkit.memberships import fold
+from toolkit.mirror import Mirror, Reading
 from toolkit.plan import plan
 from toolkit.price import price
 from toolkit.report import change_table, plan_table, render_report
@@ -82,6 +83,8 @@ class Deliver:
             state = folded.state.choose(audience_keys)
             contacts = check_contacts(state.people)
             found = find_subscribers(contacts, postscript, trait_keys=state.trait_keys)
+            reading = Reading(mirror=Mirror(subscribers=found), read=found, replaces=True, method="lookups")
+            self.ledger.save_mirror(shop.shop_id, reading)
             planned = plan(
                 folded.state, contacts, found, audience_keys=audience_keys, max_removal_share=1, **options
             )
@@ -164,12 +167,14 @@ def test_traits_and_audiences_are_one_write(deliver):
 
 
 @starting_with(*PEOPLE)
-def test_a_changed_trait_is_one_write(deliver):
+def test_a_changed_trait_is_one_write(deliver, ledger):
     """The newest word per person and trait is written, alone; an older one changes nothing."""
     deliver(EVENTS)
     before = len(deliver.written)
     deliver([computed(1, "orders", 13, at=SECOND), computed(2, "orders", 2, at="2025-03-01T00:00:00Z")])
     assert deliver.written[before:] == [{"orders": 13}]
+    held = ledger.load_mirror("shop_sandbox").subscribers.set_index("subscriber_id")["properties"]
+    assert json.loads(held["s_1"]) == {"last_item": '"Sock, red"', "orders": "13", "sizes": None}
     assert deliver.properties(1)["last_item"] == "Sock, red"
     assert deliver([]).change_statuses == {"unchanged": 5, "waiting": 1}
 

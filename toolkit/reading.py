@@ -247,7 +247,7 @@ class _Reader:
         first = read_page(self.postscript, sort="updated_at__desc")
         pages = first.total or 1
         size = len(first.rows) if pages > 1 else 0
-        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * max(size, 1))
+        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
         estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
         # A shop that ignores filters is left alone, also where its list is cheaper.
         asking = calibrate(self.postscript, first.rows) if pages > 1 else wire.Asking()
@@ -346,7 +346,7 @@ class _Reader:
     def _cost_anew(self, size: int) -> dict[str, int]:
         """Predict the calls for reading anew what the mirror has."""
         if self.before.is_complete:
-            return {"listing": 4 + ceil(len(self.before.subscribers) / max(size, 1))}
+            return {"listing": 4 + ceil(len(self.before.subscribers) / size)}
         return {"lookups": 2 + self._cost_of_lookups(self.contacts, size=size)}
 
     def _cost_of_lookups(

@@ -55,11 +55,11 @@ class Delivery:
     postscript: Postscript
     journal: Journal
     outcomes: Outcomes
-    canary: int = 1
+    canary: int
     """Subscribers who are written one by one first, each read before and after."""
-    read_again: bool = False
+    read_again: bool
     """True reads every subscriber again before its write: somebody else writes to the same list."""
-    repeat_unknown: bool = False
+    repeat_unknown: bool
     """True posts custom events again that were not confirmed."""
 
     def carry_out(self) -> None:
