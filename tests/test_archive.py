@@ -280,6 +280,17 @@ def test_an_archive_of_blank_lines_holds_nothing(tmp_path):
     assert [*frame] == [*PAYLOAD_COLUMNS]
 
 
+@pytest.mark.slow
+def test_a_line_that_memory_does_not_hold(tmp_path, monkeypatch):
+    """However it is read, the sentence says what to look for."""
+    monkeypatch.setattr("toolkit.archive.archive.PARTS_MEMORY", "150MB")
+    monkeypatch.setattr("toolkit.archive.archive.WHOLE_MEMORY", "150MB")
+    archive = read_events(write(tmp_path / "e.gz", gzip.compress(bytes(60 << 20), 1)))
+    for act in (archive.payloads, lambda: [*archive.payloads_by_person()]):
+        with pytest.raises(FileFormatError, match="look for a file without newlines"):
+            act()
+
+
 @pytest.mark.parametrize("path", ["logs", "logs/../logs/e.jsonl", "./logs//e.jsonl", "l*"])
 def test_relative_paths(tmp_path, monkeypatch, path):
     """Paths are read from where the notebook runs."""

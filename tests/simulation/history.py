@@ -221,15 +221,15 @@ class History:
             self._take(task.result(), events, number)
             self._count(desk, task.result())
         if not any(desk.process.troubles[name] for desk in desks for name in LOSSES):
-            self.violations += self._both_wrote(desks, started)
+            self.violations += self._both_at_work(desks, started)
         self._look(announces=True, started=started)
 
-    def _both_wrote(self, desks: list[Desk], started: float) -> Iterator[str]:
-        """Yield that two runs wrote within the same time, if they did."""
-        written = [e for e in self.shop.entries if e.at >= started and e.method != "GET"]
-        turns = [each for each, _ in groupby(e.process for e in written)]
+    def _both_at_work(self, desks: list[Desk], started: float) -> Iterator[str]:
+        """Yield that two runs had the shop at the same time, if they had."""
+        made = [e for e in self.shop.entries if e.at >= started and not e.path.endswith("/me")]
+        turns = [each for each, _ in groupby(e.process for e in made)]
         if len(turns) > len({*turns}):
-            yield f"{' and '.join(desk.process.name for desk in desks)} wrote at the same time"
+            yield f"{' and '.join(desk.process.name for desk in desks)} had the shop at the same time"
 
     def _plan(self, chance: random.Random, number: int) -> None:
         path, events = self.folder / "saved.plan", self.segment.events[self.window :]

@@ -119,7 +119,8 @@ class Reader:
         self.connection.close()
         if isinstance(error, duckdb.Error):
             said = str(error)
-            if "maximum_object_size" in said:
+            is_long = self._line_bytes > LINE_BYTES[0]  # two such lines a thread may not fit into memory
+            if "maximum_object_size" in said or (is_long and isinstance(error, duckdb.OutOfMemoryException)):
                 raise _LineTooLongError(said) from None
             raise FileFormatError(f"The archive cannot be read: {said.splitlines()[0][:200]}") from None
 
@@ -249,8 +250,8 @@ def read_lines(
         except _LineTooLongError:
             continue
     raise FileFormatError(
-        f"A line of the archive is longer than {LINE_BYTES[-1] >> 20} MB, so it holds no Segment calls. "
-        "Look for a file without newlines, and remove it."
+        f"A line of the archive is longer than {LINE_BYTES[-1] >> 20} MB, or than memory allows. "
+        "Segment's calls have 32 KB each: look for a file without newlines, and remove it."
     )
 
 
