@@ -92,7 +92,7 @@ class Postscript:
             query=query,
             body=body,
             url_bytes=len(parts.path) + len(parts.query) + 1,
-            knobs=self.knobs.changed(WRONG.get(trouble, {})),
+            knobs=self.knobs.changed(WRONG[trouble]) if trouble in WRONG else self.knobs,
         )
         entry = Entry(
             at=self.world.seconds,

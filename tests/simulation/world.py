@@ -186,10 +186,13 @@ class World:
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
+        ahead = getattr(self.scheduler.process, "ahead", NONE)
+        if seconds <= 0 and ahead == self._ahead:
+            return
         self.seconds += max(0.0, seconds)
-        self._ahead = getattr(self.scheduler.process, "ahead", NONE)
+        self._ahead = ahead
         if self._traveller is not None:
-            self._traveller.move_to(self.now() + self._ahead)
+            self._traveller.move_to((self.now() + ahead).timestamp())
 
     def _change_host(self) -> None:
         """Show the clock of the machine that works now."""

@@ -128,7 +128,7 @@ class Plan:
         """Custom events to post."""
         return len(self.announced)
 
-    @property
+    @cached_property
     def announced(self) -> pd.DataFrame:
         """The changes that have a custom event; where a contact moved, the person has not left."""
         if self.custom_events == "none":
