@@ -193,7 +193,7 @@ class History:
             canary=chance.choice((0, 1, 1, 1, 5)),
             read_again=chance.random() < 0.15,
             scope="full" if chance.random() < 0.1 else "incremental",
-            max_removal_share=0.4 if chance.random() < 0.25 else 1.0,
+            max_removal_share=0.1 if chance.random() < 0.25 else 1.0,
         )
         weather = drawn_weather(chance, calls=10 + 3 * len(self.shop.people))
         self._run(number, weather, chance, options)
