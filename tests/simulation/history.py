@@ -213,8 +213,6 @@ class History:
             def until() -> bool:
                 return bool(first.troubles["lock lost"]) or first.has_ended
 
-        for desk in desks:
-            self.was_deceived |= desk.process.weather.deceives
         works = [(lambda d=desk: d.sync(events, Options()), desk.process) for desk in desks]
         tasks = self.world.run(*works, until=until)
         for desk, task in zip(desks, tasks, strict=True):
@@ -294,7 +292,6 @@ class History:
         }
         desk = self._desk(f"run{number}", drawn_weather(chance, calls=20), chance)
         started = self.world.seconds
-        self.was_deceived |= desk.process.weather.deceives
         self.memory.know_list(key, listed)
         self.memory.note_strangers(key, self.shop)
         (task,) = self.world.run((lambda: desk.sync_list(rows, key, taken), desk.process))
@@ -317,6 +314,7 @@ class History:
 
     def _desk(self, name: str, weather: Weather, chance: random.Random) -> Desk:
         """Return a process with its weather, and others who act meanwhile."""
+        self.was_deceived |= weather.deceives
         for who, trouble in self.broken.items():
             weather.rules.append(broken(who, trouble))
         busy = chance.choice((0.0, 0.0, 0.01, 0.05))
@@ -336,7 +334,6 @@ class History:
         events = self.segment.events[self.window :]
         desk = self._desk(f"run{number}", weather, chance)
         started, first = self.world.seconds, len(self.shop.entries)
-        self.was_deceived |= weather.deceives
         self.world.note(f"  {options} weather: {weather.names}")
         (task,) = self.world.run((lambda: desk.sync(events, options), desk.process))
         outcome: Outcome = task.result()
