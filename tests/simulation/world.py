@@ -15,6 +15,12 @@ import greenlet
 import time_machine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SMALL_SCALE = {
+    "toolkit.wire.MAX_IN": 2,
+    "toolkit.reading._PART": 3,
+    "toolkit.delivery.outcomes.CHECK_EVERY": 2,
+}
+"""Limits of the toolkit that are divided, so that a few people take as many calls and checks as thousands."""
 NONE = timedelta()
 
 
@@ -168,6 +174,7 @@ class World:
     def __init__(self, seed: int | str) -> None:
         self.chance = random.Random(f"{seed} world")
         self.scheduler = Scheduler(random.Random(f"{seed} order"))
+        self._is_small = random.Random(f"{seed} scale").random() < 0.5
         self.trace: list[str] = []
         self.seconds = 0.0
         self._traveller: Any = None
@@ -226,6 +233,8 @@ class World:
             mock.patch("toolkit.delivery.outcomes.wait", wait),
             mock.patch("toolkit.sync.uuid4", drawn_id),
         )
+        scale = SMALL_SCALE if self._is_small else {}
+        patches = (*patches, *(mock.patch(name, value) for name, value in scale.items()))
         try:
             with time_machine.travel(self.now(), tick=False) as self._traveller:
                 for patch in patches:
