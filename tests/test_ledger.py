@@ -732,7 +732,9 @@ def test_marking(ledger):
     """Transitions can be set to a state, several at once or none; obsolete closes only open ones."""
     begin_write(ledger, *(transition(n) for n in range(5)))
     ledger.mark_transitions(["x0", "x1"], "unknown")
+    since = now()
     ledger.mark_transitions(["x1", "x2"], "obsolete")
+    assert [t.external_id for t in ledger.load_obsolete_transitions(SHOP, since)] == ["x2"]
     ledger.mark_transitions(["x3"], "due")
     ledger.mark_transitions([], "due")
     assert open_states(ledger) == {"x3": "due", "x4": "planned"}

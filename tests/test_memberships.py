@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 from tables import every
 
-from toolkit.errors import ParameterError, ToolkitError
+from toolkit.errors import ParameterError, ReconciliationError, ToolkitError
 from toolkit.memberships import (
+    _FATES,
     MEMBERSHIP_COLUMNS,
     PAYLOAD_COLUMNS,
     PEOPLE_COLUMNS,
@@ -224,6 +225,13 @@ def test_membership_that_is_not_boolean_still_lends_its_contact():
     """Saying neither in nor out does not make an event's email worthless."""
     folded = fold(payloads(word(1), word(5, message_id="n", member=None, email="ana@mail.test")))
     assert contacts(folded.state) == {"user:1": ("ana@mail.test", None)}
+
+
+def test_an_event_without_a_status_raises(monkeypatch):
+    """That every event has one is checked, not taken for granted."""
+    monkeypatch.setitem(_FATES, "status", (None,) * len(_FATES["status"]))
+    with pytest.raises(ReconciliationError):
+        fold(payloads(word()))
 
 
 def test_event_without_person():

@@ -286,8 +286,9 @@ def test_who_was_wrongly_taken_for_gone_is_found_again(ledger, complete):
         assert not ledger.load_mirror(SHOP).doubted
 
 
-def test_a_read_that_is_refused_takes_nobody_for_gone(ledger):
-    """Only Postscript's own answer about that subscriber counts."""
+@pytest.mark.parametrize("other", [None, {"id": "s_else", "phone_number": phone(3)}])
+def test_a_read_that_is_refused_takes_nobody_for_gone(ledger, other):
+    """Only Postscript's own answer about that subscriber counts, not one about another."""
     with Shop([person(n) for n in range(160)]) as shop:
         read_and_save(contacts_of(range(40)), shop, ledger, complete=True)
         mirror = ledger.load_mirror(SHOP)
@@ -295,13 +296,16 @@ def test_a_read_that_is_refused_takes_nobody_for_gone(ledger):
 
         def in_part(request):
             if request.path.endswith("s_3"):
+                if other:
+                    return Answer(status_code=200, json=other)
                 raise RejectedError("404", status_code=404)
             answer = send(request)
             rows = [row for row in answer.json["subscribers"] if row["id"] != "s_3"]
             return replace(answer, json={**answer.json, "subscribers": rows})
 
         behind = SimpleNamespace(calls={}, send=in_part)
-        assert "s_3" in ids(read_subscribers(contacts_of(range(40)), behind, mirror=mirror))
+        reading = read_subscribers(contacts_of(range(40)), behind, mirror=mirror)
+        assert ids(reading) == sorted(f"s_{n}" for n in range(160))
 
 
 def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
@@ -455,12 +459,27 @@ def test_of_two_readings_the_later_state_stands():
     assert held["property_count"]["s_3"] == 1
 
 
+class Repeating(Moving):
+    """A shop that answers its last page beyond it too."""
+
+    def show(self, number, rows, total):
+        return rows if number <= total else [*self.people.values()][(total - 1) * 10 :], total
+
+
+@pytest.mark.parametrize("kind", [Moving, Repeating])
 @pytest.mark.parametrize("size", [1, 9, 10, 11, 15, 20, 21])
-def test_a_list_of_any_length_is_read_whole(size):
+def test_a_list_of_any_length_is_read_whole(size, kind):
     """Of one page or two, full or not: everybody is there, in few calls."""
-    shop = Moving([person(n) for n in range(size)], lambda *_: None)
+    shop = kind([person(n) for n in range(size)], lambda *_: None)
     reading = read_subscribers(contacts_of([]), shop, complete=True)
     assert (reading.mirror.is_complete, len(reading.subscribers)) == (True, size)
+
+
+def test_the_end_of_a_list_is_found_by_halving():
+    """Where no answer has the number of pages, half of what is left is ruled out by each question."""
+    shop = Faulty([person(n) for n in range(170)], "no total", 0, 0)
+    assert len(read_subscribers(contacts_of([]), shop, complete=True).subscribers) == 170
+    assert len(shop.asked) <= 2 * 17
 
 
 class Undated(Moving):
@@ -686,6 +705,26 @@ def test_changes_that_go_on_while_they_are_read(at):
     assert counts["s_0"] == 2
 
 
+@pytest.mark.parametrize(("kind", "begun", "pages"), [("no total", 6, ["1", "2"]), ("total", 2, ["1"])])
+def test_a_subscriber_who_never_stops_changing_does_not_hold_the_reading_up(kind, begun, pages):
+    """What is newer than known is read to its end, or to an empty page."""
+    shop = Faulty([person(n) for n in range(70, 100)], kind, 0, 0)
+
+    def change(shop, call):
+        assert call < 60
+        if call > begun:
+            shop.people["s_98"]["updated_at"] = f"2026-02-02T00:{call:02}:00Z"
+
+    shop.change = change
+    reading = read_subscribers(
+        contacts_of([]), shop, mirror=replace(HUNDRED, newest=person(70)["updated_at"])
+    )
+    latest = [call for call, query in enumerate(shop.asked, 1) if query["sort"] == "updated_at__desc"]
+    assert (reading.method, [shop.asked[call - 1]["page"] for call in latest]) == ("changes", pages)
+    held = reading.subscribers.set_index("subscriber_id")["updated_at"]
+    assert held["s_98"] == f"2026-02-02T00:{latest[0]:02}:00Z"
+
+
 def test_many_changes_of_one_moment_are_read_once():
     """An import stamps everybody alike: what is known is not read again because of it."""
     with Shop([person(n) for n in range(500)]) as shop:
@@ -699,6 +738,19 @@ def test_many_changes_of_one_moment_are_read_once():
         # Seven pages, the last of them twice, and two pages of some people.
         asked = Counter("updated_at__gte" in question for question in shop.asked())
         assert (asked[True], asked[False]) == (8, 2)
+
+
+def test_who_was_asked_for_is_not_asked_for_again():
+    """Of those who are not there and have a new email only that is asked for, unless it is their turn."""
+    shop = Moving([person(n) for n in range(1000)], lambda *_: None, page_size=50)
+    people = contacts_of(range(900, 1100))
+    mirror = read_subscribers(people, shop).mirror
+    people["email"] = people["email_clean"] = [f"new{n}@mail.test" for n in range(200)]
+    asked, send = [], shop.send
+    shop.send = lambda request: asked.extend(value for _, value in request.query) or send(request)
+    assert read_subscribers(people, shop, mirror=mirror).method == "changes"
+    assert {*asked} >= {*people["email"][100:]}
+    assert 0 < len({*asked} & {*people["phone_e164"][100:].str[1:]}) < 60
 
 
 def test_an_email_that_is_known_may_be_anothers_too():

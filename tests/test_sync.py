@@ -1003,6 +1003,7 @@ def test_an_event_that_is_left_over_is_checked_against_the_list(ledger, state, l
     assert run.record.status == "completed"
     assert len(store.posted) == bool(listed)
     assert states(ledger)["s_1", "vip"] == ("sent" if listed else "obsolete")
+    assert run.summary()["custom_events_obsolete"] == (not listed)
 
 
 def test_what_is_left_of_one_whose_write_fails_waits(ledger):
@@ -1070,6 +1071,23 @@ def test_a_lost_lock_ends_the_run(ledger, checks):
     assert (len(store.writes), len(store.posted)) == [(0, 0), (1, 0), (2, 0), (2, 2)][checks]
     ended = ("completed", "") if checks == 3 else ("failed", "ledger")
     assert (run.record.status, run.summary()["stopped_by"]) == ended
+
+
+@pytest.mark.parametrize(("writes", "posts"), [(7, 0), (12, 6)])
+def test_a_lock_that_is_lost_within_a_group_ends_the_run(monkeypatch, writes, posts):
+    """Every so many calls the run makes sure that the shop is still its own; else nothing more leaves."""
+    monkeypatch.setattr("toolkit.delivery.outcomes.CHECK_EVERY", 2)
+    monkeypatch.setattr("toolkit.delivery.outcomes.WORKERS", 1)
+    store, notes = Store({n: [] for n in range(12)}), Notes()
+
+    def check_lock(_shop_id):
+        if (len(store.writes), len(store.posted)) >= (writes, posts):
+            raise LedgerError("The lock of the shop was lost. Run again.")
+
+    notes.check_lock = check_lock
+    run = deliver([word(n, "vip") for n in range(12)], store, notes)
+    assert (len(store.writes) - writes, len(store.posted) - posts) in {(0, 0), (1, 0), (0, 1)}
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "ledger")
 
 
 @pytest.mark.parametrize("seen", ["before the write", "in the answer"])
@@ -1277,7 +1295,8 @@ def test_what_fails_in_a_row_is_tried_less():
     run = sync(planned, folded, shop=SHOP, postscript=store, ledger=Notes(), dry_run=False, canary=99)
     assert run.summary()["stopped_by"] == "transport"
     assert [most for method, _, most in tried if method == "PATCH"] == [8] * 3 + [2] * 22
-    assert sum(is_probe for _, is_probe, _ in tried) == 4
+    probes = [n for n, (_, is_probe, _) in enumerate(tried) if is_probe]
+    assert [sum(method == "PATCH" for method, *_ in tried[:n]) for n in probes] == [5, 10, 15, 20]
 
 
 def test_single_failures_do_not_end_the_run(ledger):

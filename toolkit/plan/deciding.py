@@ -115,7 +115,7 @@ def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
 def _overruled(rows: Rows) -> np.ndarray:
     """Return the rows whose subscriber × audience or trait is decided by another person's newer word."""
     reached = np.flatnonzero(rows.subscriber != NONE)
-    several = np.bincount(rows.subscriber[reached], minlength=1) > 1
+    several = np.bincount(rows.subscriber[reached]) > 1
     reached = reached[several[rows.subscriber[reached]]]  # mostly none, or few
     width = len(rows.keys) + len(rows.traits)
     about = np.where(rows.key[reached] != NONE, rows.key[reached], rows.trait[reached] + len(rows.keys))
