@@ -101,7 +101,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="what is left over is not compared with the list",
-        seed=60,
+        seed=25,
         file="delivery/transitions.py",
         old="found = None if listed is None else find_due(chain, is_in=key in listed)",
         new="found = chain[-1]",
@@ -126,7 +126,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a custom event whose answer was lost is repeated",
-        seed=1,
+        seed=2,
         file="wire.py",
         old="        repeatable=False,\n",
         new="        repeatable=True,\n",
@@ -198,20 +198,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a re-entry has the id of the first entry",
+        seed=217,
         file="delivery/transitions.py",
         old='"in" if entered else "out", when]',
         new='"in" if entered else "out"]',
     ),
     Mutant(
         name="twice the pace",
-        seed=7,
+        seed=8,
         file="pacing.py",
         old="self._interval = 1 / requests_per_second",
         new="self._interval = 0.5 / requests_per_second",
     ),
     Mutant(
         name="failed writes do not count as errors",
-        seed=17,
+        seed=9,
         file="statuses.py",
         old="{ChangeStatus.REJECTED, ChangeStatus.FAILED, ChangeStatus.UNKNOWN, ChangeStatus.PENDING}",
         new="{ChangeStatus.UNKNOWN}",
@@ -250,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a shop that shows no phone is asked with lists of values",
-        seed=15,
+        seed=10,
         file="lookup.py",
         old='return wire.Asking(encoding="single", max_in=1) if sample else wire.Asking()',
         new="return wire.Asking()",
@@ -275,7 +276,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="who was deleted is not looked up again",
-        seed=60,
         file="reading.py",
         old="return (part == self.before.turn % parts) | phone.isin(doubted)",
         new="return phone.isin(doubted)",
