@@ -55,6 +55,8 @@ class Outcome:
     def status(self) -> str:
         if self.run is not None:
             return str(self.run.record.status)
+        if self.error is None:
+            return "planned"
         return "killed" if isinstance(self.error, KilledError) else type(self.error).__name__
 
     @property
