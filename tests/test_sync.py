@@ -1145,7 +1145,7 @@ def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
 @pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("canary", [1, 3])
 def test_as_many_are_read_again_as_are_asked_for(canary, others):
-    """That the first write lost nothing makes the canary no smaller; that there was nothing to lose, no larger."""
+    """That the first write lost nothing makes the canary no smaller; nothing to lose, no larger."""
     store = Store({n: [] for n in range(5)}, others=others)
     planned, folded = prepare([word(n, "vip") for n in range(5)], store, Notes())
     sync(planned, folded, shop=SHOP, postscript=store, ledger=Notes(), dry_run=False, canary=canary)

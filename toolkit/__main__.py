@@ -108,4 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # jsonschema, which nbformat imports, does without where this is absent. Its grammars take two seconds to
+    # build, for identifiers that no notebook has.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     sys.exit(main())
