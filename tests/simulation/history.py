@@ -138,6 +138,11 @@ class History:
         phone = person.phone if chance.random() < 0.9 else None
         self.shop.sign_up(phone=phone, email=person.email if chance.random() < 0.8 else None, chance=chance)
 
+    def _sign_up_anew(self, phone: str | None, chance: random.Random) -> None:
+        """Let a phone that has become free subscribe again, at times."""
+        if phone and chance.random() < 0.5:
+            self.shop.sign_up(phone=phone.lstrip("+"), email=None, chance=chance)
+
     def _people(self, chance: random.Random, _number: int) -> None:
         for _ in range(chance.randrange(1, 6)):
             self._one_of_the_people(chance)
@@ -155,7 +160,10 @@ class History:
             case _ if not people:
                 return "nothing"
             case "redact":
-                self.shop.redact(chance.choice(people))
+                who = chance.choice(people)
+                left = (self.shop.record(who) or {}).get("phone_number")
+                self.shop.redact(who)
+                self._sign_up_anew(left, chance)
             case "consent":
                 can_send = chance.random() < 0.5
                 self.shop.edit(chance.choice(people), subscriptions={"promotional": {"can_send": can_send}})
@@ -166,8 +174,7 @@ class History:
                     who = chance.choice(people)
                     left = (self.shop.record(who) or {}).get("phone_number")
                     self.shop.edit(who, phone_number=f"+{self.segment.new_phone()}")
-                    if left and chance.random() < 0.5:
-                        self.shop.sign_up(phone=left.lstrip("+"), email=None, chance=chance)
+                    self._sign_up_anew(left, chance)
             case "other":
                 self.shop.edit_elsewhere(chance.choice(people), chance)
         self.world.note(f"  meanwhile: {kind}")
