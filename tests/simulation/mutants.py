@@ -194,6 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="what the limit on removals stops is forgotten",
+        seed=225,
         file="sync.py",
         old="                ledger.hold(shop.shop_id, run_id, folded.state, cause=cause)\n",
         new="                ledger.release_held(shop.shop_id, folded.state)\n",
