@@ -126,8 +126,8 @@ def test_where_nothing_is_taken_away(begun, store, events, change):
 
 
 @pytest.mark.parametrize("contact", [{"phone": "", "email": "twin@mail.test"}, {"phone": phone(9)}])
-def test_what_neither_has_makes_nobody_the_same(begun, store, contact):
-    """Somebody who may be several, and lacks a contact, is not whoever lacks it there, too."""
+def test_what_neither_has_makes_no_one_the_same(begun, store, contact):
+    """A person who may be several, and lacks a contact, is not whoever lacks it there, too."""
     store.people["s_1"].update(phone_number=None, email=None)
     for who in ("s_3", "s_4"):
         twin = {"phone_number": contact["phone"] or None, "email": contact.get("email")}

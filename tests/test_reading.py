@@ -287,7 +287,7 @@ def test_who_was_wrongly_taken_for_gone_is_found_again(ledger, complete):
 
 
 @pytest.mark.parametrize("other", [None, {"id": "s_else", "phone_number": phone(3)}])
-def test_a_read_that_is_refused_takes_nobody_for_gone(ledger, other):
+def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
     """Only Postscript's own answer about that subscriber counts, not one about another."""
     with Shop([person(n) for n in range(160)]) as shop:
         read_and_save(contacts_of(range(40)), shop, ledger, complete=True)
@@ -436,8 +436,8 @@ def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
 
 
 @pytest.mark.parametrize("at", range(3, 14))
-def test_nobody_is_lost_where_two_stretches_meet(at, monkeypatch):
-    """A page that was read before the one behind it is read again when somebody was removed."""
+def test_no_one_is_lost_where_two_stretches_meet(at, monkeypatch):
+    """A page that was read before the one behind it is read again when a subscriber was removed."""
     monkeypatch.setattr("toolkit.scan.WORKERS", 2)
     monkeypatch.setattr("toolkit.scan.in_parallel", lambda act, items: [*map(act, [*items][::-1])][::-1])
     shop = Moving(
@@ -665,7 +665,7 @@ def test_which_mirrors_can_be_renewed(fields, asked, can):
 
 
 def test_what_is_looked_up_stands_over_what_was_listed_before():
-    """Somebody who changes between the two is held as looked up."""
+    """A subscriber who changes between the two is held as looked up."""
 
     def change(shop, call):
         if call == 2:
@@ -678,7 +678,7 @@ def test_what_is_looked_up_stands_over_what_was_listed_before():
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"subscriber": None}])
-def test_an_answer_without_a_subscriber_takes_nobody_for_gone(body):
+def test_an_answer_without_a_subscriber_takes_no_one_for_gone(body):
     """Who is there is unknown then."""
     shop = SimpleNamespace(send=lambda request: Answer(status_code=200, json=body))
     with pytest.raises(ServerError, match="holds no subscriber"):
