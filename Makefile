@@ -16,8 +16,9 @@ else
 INSTALL = -c constraints.txt -e '.[lab,sandbox,schedule,test]'
 endif
 # The tests' quick half, for every other Python: threads, files, databases, HTTP. No browser, no kernel.
-QUICK := archive audit client drift events ledger memberships pacing parameters plan_file reading settings \
-  snapshots_mirror sync timeline truth undo wire
+QUICK := segment/test_archive segment/test_events audiences/test_memberships postscript sync/test_drift sync/test_mirror \
+  sync/test_plan_file sync/test_sync sync/test_undo ledger/test_ledger report/test_audit report/test_timeline \
+  notebook/test_parameters notebook/test_settings test_truth
 
 .PHONY: help demo test test-slow test-pythons simulate mutants chaos lab bench check format lock clean
 
@@ -43,10 +44,10 @@ $(READY): pyproject.toml constraints.txt requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python -m toolkit.rehearsal demo
+	@$(BIN)/python -m toolkit.notebook.demo demo
 
 lab: $(READY)
-	@$(BIN)/python -m toolkit.rehearsal lab
+	@$(BIN)/python -m toolkit.notebook.demo lab
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -62,7 +63,7 @@ test-pythons: $(READY)
 	    $$home/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	      -e '.[sandbox]' hypothesis nbformat 'psycopg[binary]' pytest pytest-xdist; touch $$home/ready; }; \
 	  echo "Python $${python##*/python}"; \
-	  $$home/bin/python -m pytest -n $(WORKERS) --dist worksteal $(wildcard $(QUICK:%=tests/test_%.py)); \
+	  $$home/bin/python -m pytest -n $(WORKERS) --dist worksteal $(wildcard $(QUICK:%=tests/%) $(QUICK:%=tests/%.py)); \
 	done
 
 simulate: $(READY)
@@ -89,6 +90,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

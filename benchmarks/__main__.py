@@ -15,8 +15,8 @@ import pandas as pd
 import toolkit
 from benchmarks.generate import write_events
 from benchmarks.mapping import floor
-from toolkit import wire
-from toolkit.plan import subscribers_table
+from toolkit.postscript import api
+from toolkit.postscript.subscribers import subscribers_table
 
 Result = TypeVar("Result")
 
@@ -33,7 +33,7 @@ def subscribers_of(contacts: pd.DataFrame) -> pd.DataFrame:
     """Return one subscriber for each person, who holds nothing yet."""
     rows = zip(contacts["person"], contacts["email_clean"], strict=True)
     return subscribers_table(
-        wire.parse_subscriber({"id": f"s_{person}", "email": email, "phone_number": f"+{n}"})
+        api.parse_subscriber({"id": f"s_{person}", "email": email, "phone_number": f"+{n}"})
         for n, (person, email) in enumerate(rows)
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import toolkit
-from toolkit.parameters import PARAMETERS
+from toolkit.notebook.parameters import PARAMETERS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 
@@ -73,7 +73,7 @@ def lacking(summary: Path) -> str:
 
 def measure_round(notebooks: tuple[str, ...]) -> dict[str, Measured]:
     """Run these notebooks one after the other, with a shop and a folder of their own."""
-    people = load_subscribers(PACKAGE / "sample" / "subscribers.ndjson", "2026-11-01T00:00:00Z")
+    people = load_subscribers(PACKAGE / "segment" / "sample" / "subscribers.ndjson", "2026-11-01T00:00:00Z")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("POSTSCRIPT_", "TOOLKIT_"))}
     with TemporaryDirectory() as folder, Sandbox(people, keys=(KEY,), rate=100_000) as sandbox:
         own = {

@@ -20,8 +20,8 @@ import duckdb
 from benchmarks import official
 from benchmarks.generate import write_events
 from toolkit import Destination, read_events
-from toolkit.archive.reading import Reader, read_lines
-from toolkit.rows import ROW_COLUMNS
+from toolkit.segment.archive.reading import Reader, read_lines
+from toolkit.segment.payload_rows import ROW_COLUMNS
 
 ROUNDS = 3
 PYTHON_SHARE = 10

@@ -24,11 +24,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
 from toolkit.contacts import check_contacts
 from toolkit.ledger import Ledger
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
-from toolkit.mirror import Mirror, Reading
-from toolkit.plan import SUBSCRIBER_COLUMNS, Plan, plan
+from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.sync.plan import Plan, plan
 
 ROUNDS = 3
 MAX_RATIO, MAX_GROWTH = 4.0, 11.0

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from toolkit.plan import CHANGE_COLUMNS
+from toolkit.postscript.api import AUDIENCES_PROPERTY
 from toolkit.report import render_report
-from toolkit.runs import Audit, RunRecord
-from toolkit.wire import AUDIENCES_PROPERTY
+from toolkit.sync.plan import CHANGE_COLUMNS
+from toolkit.sync.runs import Audit, RunRecord
 
 MAX_BYTES, MAX_SECONDS = 2_000_000, 3.0
 STARTED = datetime(2026, 3, 1, 12)

@@ -41,6 +41,7 @@ sys.path.insert(0, BUDGET_FOLDER)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [BUDGET_FOLDER, os.environ.get("PYTHONPATH")]))
 
 PROJECT = Path(__file__).parent.parent
+SAMPLE = PROJECT / "toolkit" / "segment" / "sample"
 ARCHIVE = Path(__file__).parent / "data" / "engage-archive"
 NOTEBOOKS = ("1_preview_audiences", "2_validate_contacts", "3_sync_audiences", "4_audit_report")
 

@@ -6,9 +6,9 @@ import json
 import random
 from typing import Any
 
-from toolkit.destination import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping, Destination
-from toolkit.mapping import Mapping
-from toolkit.triggers import Trigger
+from toolkit.segment.destination import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping, Destination
+from toolkit.segment.mapping import Mapping
+from toolkit.segment.triggers import Trigger
 
 TEXTS = (
     "",

@@ -20,24 +20,48 @@ WIDTH = 120
 GLOSSARY = "columns.md"
 
 PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "read.md": ("Read", "Events and member lists, as they lie in files.", ("archive", "snapshots")),
+    "read.md": (
+        "Read",
+        "Events and member lists, as they lie in files.",
+        ("segment.archive", "segment.member_lists"),
+    ),
     "choose.md": (
         "Choose",
         "Which events count, what they say, and why.",
-        ("destination", "triggers", "mapping", "explain"),
+        ("segment.destination", "segment.triggers", "segment.mapping", "report.explain"),
     ),
-    "preview.md": ("Preview", "Who is in each audience.", ("preview", "memberships", "outlook")),
-    "validate.md": ("Validate", "Whether the people can be looked up.", ("contacts", "corrections")),
+    "preview.md": (
+        "Preview",
+        "Who is in each audience.",
+        ("audiences.preview", "audiences.memberships", "sync.forecast"),
+    ),
+    "validate.md": (
+        "Validate",
+        "Whether the people can be looked up.",
+        ("contacts", "contacts.corrections", "audiences.corrections"),
+    ),
     "postscript.md": (
         "Postscript",
         "The connection, and what is held there.",
-        ("client", "lookup", "reading", "mirror"),
+        ("postscript.client", "postscript.lookup", "postscript.reader", "postscript.cache"),
     ),
-    "plan.md": ("Plan", "What a sync would do, and what it costs.", ("plan", "price", "plan_file")),
-    "sync.md": ("Sync", "Doing it, remembering it, taking it back.", ("sync", "ledger", "undo")),
-    "audit.md": ("Audit", "Looking back, and mending what differs.", ("audit", "runs", "drift", "timeline")),
+    "plan.md": (
+        "Plan",
+        "What a sync would do, and what it costs.",
+        ("sync.plan", "sync.cost", "sync.plan_file", "sync.mirror"),
+    ),
+    "sync.md": (
+        "Sync",
+        "Doing it, remembering it, taking it back.",
+        ("sync.sync", "ledger", "sync.undo"),
+    ),
+    "audit.md": (
+        "Audit",
+        "Looking back, and mending what differs.",
+        ("report.audit", "sync.runs", "sync.drift", "report.timeline"),
+    ),
     "report.md": ("Report", "Tables, charts and the document.", ("report",)),
-    "notebooks.md": ("Notebooks", "What a notebook starts and ends with.", ("notebook",)),
+    "notebooks.md": ("Notebooks", "What a notebook starts and ends with.", ("notebook.run",)),
     "errors.md": ("Errors", "What is raised on purpose.", ("errors",)),
 }
 """File → its title, its sentence, and the modules whose public names it tells of."""
@@ -60,8 +84,7 @@ class Reference:
             if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", each.name)
         }
         self.mentioned: set[str] = set()
-        placed = {module for _title, _sentence, modules in PAGES.values() for module in modules}
-        if lost := [each.path for each in self.objects.values() if each.path.split(".")[1] not in placed]:
+        if lost := [each.path for each in self.objects.values() if not _module_of(each)]:
             raise ValueError(f"PAGES has no page for the module of {', '.join(lost)}.")
 
     def _find(self, name: str) -> Object:
@@ -74,7 +97,7 @@ class Reference:
     def names_of(self, page: str) -> list[str]:
         """Return the names that a page tells of: module after module, functions, classes, constants."""
         modules = PAGES[page][2]
-        of = {name: each.path.split(".")[1] for name, each in self.objects.items()}
+        of = {name: _module_of(each) for name, each in self.objects.items()}
         found = [name for name, module in of.items() if module in modules]
         return sorted(
             found,
@@ -134,6 +157,12 @@ def _attributes(module: Object) -> Iterable[Object]:
 def heading(name: str, each: Object) -> str:
     """Return a name as its heading says it: ``Plan`` and ``plan`` would have one anchor."""
     return f"class {name}" if each.is_class else name
+
+
+def _module_of(each: Object) -> str:
+    """Return the module of PAGES that an object is defined in; empty when there is none."""
+    placed = (module for _title, _sentence, modules in PAGES.values() for module in modules)
+    return next((module for module in placed if each.path.startswith(f"toolkit.{module}.")), "")
 
 
 def anchor(title: str) -> str:

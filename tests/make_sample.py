@@ -1,6 +1,6 @@
 """Make the bundled sample: a small raw archive of invented people, and the shop's subscribers.
 
-Run ``python tests/make_sample.py`` to write ``toolkit/sample`` again; the same files come out every time.
+Run ``python tests/make_sample.py`` to write ``toolkit/segment/sample`` again; the files stay the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parent.parent / "toolkit" / "sample"
+TARGET = Path(__file__).parent.parent / "toolkit" / "segment" / "sample"
 START = datetime(2026, 11, 2, 8, tzinfo=UTC)
 AREAS = [212, 305, 312, 404, 415, 503, 512, 617, 702, 718, 808, 917]
 AUDIENCES = {

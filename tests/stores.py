@@ -8,14 +8,15 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from toolkit.archive import read_events
+from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import RejectedError
 from toolkit.ledger import Ledger
-from toolkit.memberships import fold
-from toolkit.plan import plan, subscribers_table
-from toolkit.sync import sync
-from toolkit.wire import AUDIENCES_PROPERTY, Answer, Shop, parse_subscriber
+from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop, parse_subscriber
+from toolkit.postscript.subscribers import subscribers_table
+from toolkit.segment.archive import read_events
+from toolkit.sync.plan import plan
+from toolkit.sync.sync import sync
 
 SHOP = Shop(shop_id="shop_1", name="Acme Socks")
 OTHER_SHOP = Shop(shop_id="shop_2", name="Other Socks")

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 import toolkit
+from toolkit.audiences.memberships import State
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import last_rows, places_in
-from toolkit.memberships import State
-from toolkit.plan.columns import places
+from toolkit.sync.plan.columns import places
 
 NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
 CHECKED = check_contacts(NONE.assign(phone=None))

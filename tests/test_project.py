@@ -12,143 +12,66 @@ from pathlib import Path
 import make_sample
 import pytest
 import yaml
-from conftest import NOTEBOOKS, PROJECT
-from tables import every
+from conftest import NOTEBOOKS, PROJECT, SAMPLE
 
 import toolkit
-from toolkit.parameters import PARAMETERS
+from toolkit.notebook.parameters import PARAMETERS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 
 PACKAGE = PROJECT / "toolkit"
 
-PURE = {
-    "frames": {"errors"},
-    "events": {"errors"},
-    "triggers": {"errors"},
-    "mapping": {"errors"},
-    "contacts": {"errors", "frames"},
-    "wire": {"errors"},
-    "statuses": {"errors"},
-    "settings": {"errors"},
-    "destination": {"triggers", "mapping", "events", "contacts", "statuses", "errors"},
-}
-CORE = {
-    *PURE,
-    "rows",
-    "parameters",
-    "memberships",
-    "movements",
-    "plan",
-    "mirror",
-    "price",
-    "leftovers",
-    "recheck",
-    "wishes",
-    "opposites",
-    "drift",
-    "runs",
-    "explain",
-    "preview",
-    "corrections",
-    "errors",
-}
-FLOW = {"lookup", "scan", "reading", "outlook", "timeline", "delivery", "sync", "undo", "audit"}
-ALLOWED = {
-    "errors": set(),
-    **PURE,
-    **dict.fromkeys(CORE - {*PURE, "errors"}, CORE),
-    "corrections": CORE | {"artefacts"},
-    **dict.fromkeys(FLOW, CORE | FLOW),
-    "report": CORE,
-    "inputs": {"errors"},
-    "archive": CORE | {"inputs"},
-    "snapshots": CORE | {"inputs"},
-    "artefacts": {"contacts"},
-    "plan_file": CORE | {"artefacts"},
-    "ledger": CORE | {"artefacts"},
-    "pacing": {"errors"},
-    "transport": set(),
-    "client": CORE | {"pacing", "transport"},
-    "sandbox": {"errors", "settings", "wire", "sandbox"},
-    "migrations": set(),
-    "widgets": CORE,
-    "notebook": CORE | {"artefacts", "client", "inputs", "ledger", "report", "sync", "timeline", "widgets"},
-    "rehearsal": {"sandbox"},
-    "headless": CORE | {"artefacts", "inputs"},
-    "__main__": {"headless"},
-}
 HOMES = {
-    "requests": {"client", "transport", "headless"},  # the last for alerts, which are no calls of Postscript
-    "urllib3": {"transport"},
-    "filelock": {"pacing"},
-    "platformdirs": {"pacing"},
-    "sqlalchemy": {"ledger", "migrations"},
-    "alembic": {"ledger", "migrations"},
-    "duckdb": {"archive"},
-    "liquid": {"mapping"},
+    "requests": {"postscript", "notebook.runner"},  # the latter for alerts, which are no calls of Postscript
+    "urllib3": {"postscript.transport"},
+    "filelock": {"postscript.rate_limit"},
+    "platformdirs": {"postscript.rate_limit"},
+    "sqlalchemy": {"ledger"},
+    "alembic": {"ledger"},
+    "duckdb": {"segment.archive"},
+    "liquid": {"segment.mapping"},
     "matplotlib": {"report"},
-    "papermill": {"headless"},
-    "nbformat": {"headless"},
-    "jupyter_client": {"headless"},
-    "IPython": {"notebook", "widgets"},
-    "ipywidgets": {"widgets"},
-    "tqdm": {"widgets"},
+    "papermill": {"notebook.runner"},
+    "nbformat": {"notebook.runner"},
+    "jupyter_client": {"notebook.runner"},
+    "IPython": {"notebook"},
+    "ipywidgets": {"notebook.widgets"},
+    "tqdm": {"notebook.widgets"},
     "starlette": {"sandbox"},
     "uvicorn": {"sandbox"},
 }
-"""Outside thing → the modules that may use it."""
+"""Outside library → where it may be imported."""
 
 
 def modules() -> list[tuple[str, Path]]:
-    """Return every Python file of the package with the module it belongs to."""
+    """Return every Python file of the package with the name of its module."""
     files = sorted(PACKAGE.rglob("*.py"))
-    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in files]
+    return [(".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in files]
 
 
-def imports_of(path: Path) -> tuple[set[str], set[str]]:
-    """Return what a file imports of ours, and of others."""
-    ours, others = set(), set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            depth = len(path.relative_to(PACKAGE).parts)
-            inside = node.level == depth  # relative to the package itself
-            if node.level and not inside:
-                ours.add(path.relative_to(PACKAGE).parts[0])
-                continue
-            names = (
-                [f"toolkit.{node.module}"]
-                if inside and node.module
-                else [f"toolkit.{alias.name}" for alias in node.names]
-                if inside or node.module == "toolkit"
-                else [str(node.module)]
-            )
-        for name in names:
-            first, _, rest = name.partition(".")
-            if first == "toolkit":
-                ours.add(rest.partition(".")[0])
-            else:
-                others.add(first)
-    return ours, others
+def libraries_of(path: Path) -> set[str]:
+    """Return what a file imports that is not of this package."""
+    nodes = [*ast.walk(ast.parse(path.read_text("utf-8")))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names} - {"toolkit"}
 
 
-@every("module, path", modules())
-def test_imports_point_one_way(module, path):
-    """A module imports only what its place allows; the face, __init__, may import all."""
-    if module == "__init__":
-        return
-    ours, others = imports_of(path)
-    assert ours - {module} <= ALLOWED[module]
-    assert not {other for other in others if module not in HOMES.get(other, {module})}
+def test_each_outside_library_has_one_home():
+    """The layers are contracts in pyproject.toml; what is not ours is imported in its own place only."""
+    strays = [
+        f"{module} imports {library}"
+        for module, path in modules()
+        for library in libraries_of(path) & HOMES.keys()
+        if not f"{module}.".startswith(tuple(f"{home}." for home in HOMES[library]))
+    ]
+    assert strays == []
 
 
 def test_the_environment_is_read_in_one_place():
-    """Only settings knows environment variables; the rehearsal hands its own on to processes."""
-    readers = {
-        module for module, path in modules() if re.search(r"os\.environ|getenv", path.read_text("utf-8"))
-    }
-    assert readers <= {"settings", "rehearsal"}
+    """Settings, and the folder of the pace that all processes share; the demo hands its own on."""
+    readers = {m for m, path in modules() if re.search(r"os\.environ|getenv", path.read_text("utf-8"))}
+    assert readers <= {"notebook.settings", "notebook.demo", "postscript.rate_limit"}
 
 
 def test_the_face_is_sorted_and_real():
@@ -187,7 +110,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     """The examples in the README work as they stand, one after the other, against a shop."""
     monkeypatch.chdir(tmp_path)
     readme = (PROJECT / "README.md").read_text("utf-8")
-    people = load_subscribers(PACKAGE / "sample" / "subscribers.ndjson", "2026-11-01T00:00:00Z")
+    people = load_subscribers(SAMPLE / "subscribers.ndjson", "2026-11-01T00:00:00Z")
     emails = [person["email"] for person in people if person["email"]]
     Path("vip.csv").write_text("\n".join(["email", *emails[:9]]), "utf-8")
     with (
@@ -283,4 +206,4 @@ def test_the_sample_is_what_its_maker_makes(tmp_path, monkeypatch, name):
         paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         return {str(p.relative_to(folder)): unpacked(p) for p in paths}
 
-    assert read(tmp_path) == read(PACKAGE / "sample")
+    assert read(tmp_path) == read(PACKAGE / "segment" / "sample")

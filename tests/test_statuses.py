@@ -6,7 +6,6 @@ from tables import every
 
 import toolkit
 from toolkit.errors import ReconciliationError
-from toolkit.plan.deciding import STATUS_OF_REASON
 from toolkit.statuses import (
     NEEDS_ATTENTION,
     REASONS,
@@ -17,6 +16,7 @@ from toolkit.statuses import (
     check_totals,
     get_reason,
 )
+from toolkit.sync.plan.deciding import STATUS_OF_REASON
 
 SOURCES = [p for p in Path(toolkit.__file__).parent.rglob("*.py") if p.name != "statuses.py"]
 

@@ -1,8 +1,8 @@
 """Segment Engage audiences to Postscript: preview, validate, plan, sync, audit."""
 
-from .archive import Archive, read_events
-from .audit import audit
-from .client import PostscriptClient
+from .audiences.corrections import correct
+from .audiences.memberships import Folded, State, fold
+from .audiences.preview import Preview, preview
 from .contacts import (
     Usable,
     check_contacts,
@@ -13,23 +13,14 @@ from .contacts import (
     shared_table,
     spelling_table,
 )
-from .corrections import correct, read_corrections
-from .destination import Destination, Discard, Payload, TraitPayload
-from .drift import DRIFT_KINDS, find_drift, plan_repair
+from .contacts.corrections import read_corrections
 from .errors import ToolkitError
-from .explain import Explanation, explain
 from .ledger import Ledger
-from .lookup import connect_shop, find_subscribers
-from .mapping import MISSING, Mapping
-from .memberships import Folded, State, fold
-from .mirror import Mirror, Reading
-from .notebook import Job, begin
-from .outlook import Outlook, outlook
-from .plan import Plan, plan
-from .plan_file import SavedPlan, load_plan, save_plan
-from .preview import Preview, preview
-from .price import Price, price
-from .reading import read_subscribers
+from .notebook.run import Job, begin
+from .postscript.cache import Mirror, Reading
+from .postscript.client import PostscriptClient
+from .postscript.lookup import connect_shop, find_subscribers
+from .postscript.reader import read_subscribers
 from .report import (
     audience_table,
     bar_chart,
@@ -44,12 +35,23 @@ from .report import (
     styled_table,
     verdict_table,
 )
-from .runs import Audit
-from .snapshots import Snapshot, mirror_snapshot, read_snapshot
-from .sync import Run, sync
-from .timeline import Timeline, explain_person
-from .triggers import Trigger, lint_trigger
-from .undo import UNDO_NOTE, undo_run
+from .report.audit import audit
+from .report.explain import Explanation, explain
+from .report.timeline import Timeline, explain_person
+from .segment.archive import Archive, read_events
+from .segment.destination import Destination, Discard, Payload, TraitPayload
+from .segment.mapping import MISSING, Mapping
+from .segment.member_lists import Snapshot, read_snapshot
+from .segment.triggers import Trigger, lint_trigger
+from .sync.cost import Price, price
+from .sync.drift import DRIFT_KINDS, find_drift, plan_repair
+from .sync.forecast import Outlook, outlook
+from .sync.mirror import mirror_snapshot
+from .sync.plan import Plan, plan
+from .sync.plan_file import SavedPlan, load_plan, save_plan
+from .sync.runs import Audit
+from .sync.sync import Run, sync
+from .sync.undo import UNDO_NOTE, undo_run
 
 __all__ = [
     "DRIFT_KINDS",

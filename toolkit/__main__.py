@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from .headless import OUTPUT, ExitCode, Options, run
+from toolkit.notebook.runner import OUTPUT, ExitCode, Options, run
 
 _PARAMETER_OPTIONS: Sequence[tuple[str, str, tuple[str, ...], str]] = (
     ("-p", "--parameters", ("NAME", "VALUE"), "a parameter; True, False, None and numbers are read as such"),

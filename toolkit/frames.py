@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.arrays import DatetimeArray
 
-from .errors import ParameterError
+from toolkit.errors import ParameterError
 
 _ARROW = {
     "str": pa.string(),
@@ -22,6 +24,21 @@ _ARROW = {
     "datetime64[us, UTC]": pa.timestamp("us", "UTC"),
 }
 """Dtype → Arrow's type; times may be given as microseconds since 1970."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ASCII = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def json_text(value: Any) -> str:
+    """Return *value* as compact JSON text, its letters as they are, a lone surrogate as its escape.
+
+    >>> json_text(["a", "é"])
+    '["a","é"]'
+    """
+    text = _COMPACT(value)
+    return text if text.isascii() or not _SURROGATE.search(text) else _ASCII(value)
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .errors import ReconciliationError
+from toolkit.errors import ReconciliationError
 
 
 class EventStatus(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from contract.shops import SANDBOXES, AskedShop
+from toolkit.notebook.settings import load_settings
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.people import generate_people
-from toolkit.settings import load_settings
 
 FINDINGS = pytest.StashKey[dict[str, str]]()
 

@@ -16,9 +16,9 @@ import time_machine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SMALL_SCALE = {
-    "toolkit.wire.MAX_IN": 2,
-    "toolkit.reading._PART": 3,
-    "toolkit.delivery.outcomes.CHECK_EVERY": 2,
+    "toolkit.postscript.api.MAX_IN": 2,
+    "toolkit.postscript.reader._PART": 3,
+    "toolkit.sync.delivery.outcomes.CHECK_EVERY": 2,
 }
 """Limits of the toolkit that are divided, so that a few people take as many calls and checks as thousands."""
 NONE = timedelta()
@@ -228,10 +228,10 @@ class World:
             return UUID(int=ids.getrandbits(128))
 
         patches = (
-            mock.patch("toolkit.lookup.ThreadPoolExecutor", Pool),
-            mock.patch("toolkit.delivery.outcomes.ThreadPoolExecutor", Pool),
-            mock.patch("toolkit.delivery.outcomes.wait", wait),
-            mock.patch("toolkit.sync.uuid4", drawn_id),
+            mock.patch("toolkit.postscript.lookup.ThreadPoolExecutor", Pool),
+            mock.patch("toolkit.sync.delivery.outcomes.ThreadPoolExecutor", Pool),
+            mock.patch("toolkit.sync.delivery.outcomes.wait", wait),
+            mock.patch("toolkit.sync.sync.uuid4", drawn_id),
         )
         scale = SMALL_SCALE if self._is_small else {}
         patches = (*patches, *(mock.patch(name, value) for name, value in scale.items()))

@@ -1,9 +1,10 @@
 """Clean and judge email addresses and phone numbers, one or many; hide them where they are shown."""
 
-from ..errors import ToolkitError
+from toolkit.errors import ToolkitError
+
 from .fixes import FIX_COLUMNS, fix_table, suggest
 from .kinds import number_table
-from .mask_columns import mask_emails, mask_phones, mask_table, mask_texts
+from .mask_columns import mask_emails, mask_phones, mask_table, mask_texts, masked
 from .masks import mask_all, mask_contact, mask_email, mask_phone, mask_text
 from .quality import domain_table, shared_table
 from .shapes import spelling_table
@@ -41,6 +42,7 @@ __all__ = [
     "mask_table",
     "mask_text",
     "mask_texts",
+    "masked",
     "number_table",
     "phone_digits",
     "shared_table",

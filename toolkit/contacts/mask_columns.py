@@ -65,6 +65,11 @@ def mask_phones(phones: pa.Array) -> pa.Array:
     return _by_batches(phones, _mask_phones)
 
 
+def masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Replace raw contacts by masked ones; a person who is named by a contact is masked too."""
+    return mask_table(table).rename(columns={"email": "email_masked", "phone": "phone_masked"})
+
+
 def _by_batches(texts: pa.Array, mask: Callable[[pa.Array], pa.Array]) -> pa.Array:
     starts = range(0, max(len(texts), 1), _BATCH)
     return pa.concat_arrays([mask(texts.slice(start, _BATCH)) for start in starts])

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..frames import check_columns
+from toolkit.frames import check_columns
+
 from .emails import judge_emails
 from .phones import judge_phones
 from .single import check_email, check_phone, check_region

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from toolkit.errors import ShopLockedError
-from toolkit.settings import read_address
 
+from .address import read_address
 from .locks import FileLock, NoLock, ServerLock, lock_number
 from .opening import file_of, keep_alive, open_engine
 from .schema import locks, runs

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pandas as pd
 import sqlalchemy as sa
 
+from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 from toolkit.frames import to_frame, to_table, without
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import upsert
 from .frames import records

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit import wire
 from toolkit.errors import UnknownRunError
 from toolkit.frames import to_arrow, typed
-from toolkit.plan import CHANGE_COLUMNS
-from toolkit.runs import RunRecord
+from toolkit.postscript import api
+from toolkit.sync.plan import CHANGE_COLUMNS
+from toolkit.sync.runs import RunRecord
 
 from .database import Database, upsert
 from .frames import insert, read_frame, read_objects, records
@@ -103,12 +103,12 @@ class History(Database):
         went_well = calls.c.run_id.in_(run_ids) & (calls.c.outcome == "ok")
         # Most lists are alike: each pair of texts is read once.
         lists = (calls.c.run_id, calls.c.before, calls.c.after)
-        writes = sa.select(*lists, sa.func.count()).where(went_well, calls.c.route == wire.WRITE_ROUTE)
+        writes = sa.select(*lists, sa.func.count()).where(went_well, calls.c.route == api.WRITE_ROUTE)
         is_earlier = transitions.c.run_id != calls.c.run_id
         events = (
             sa.select(calls.c.run_id, sa.func.count(), sa.func.sum(sa.case((is_earlier, 1), else_=0)))
             .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
-            .where(went_well, calls.c.route == wire.EVENT_ROUTE)
+            .where(went_well, calls.c.route == api.EVENT_ROUTE)
         )
         found: dict[str, Counter[str]] = {run_id: Counter() for run_id in run_ids}
         with self._reading() as connection:
@@ -140,7 +140,7 @@ def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tu
     """Yield run and direction of each change whose write was not answered well and was found to be made."""
     outcome = sa.func.coalesce(calls.c.outcome, "")
     is_lost = (outcome != "ok") & outcome.not_like("RejectedError%")
-    of_runs = calls.c.run_id.in_(run_ids) & (calls.c.route == wire.WRITE_ROUTE)
+    of_runs = calls.c.run_id.in_(run_ids) & (calls.c.route == api.WRITE_ROUTE)
     query = sa.select(calls.c.run_id, calls.c.subscriber_id).where(of_runs, is_lost)
     lost = {tuple(row) for row in connection.execute(query)}
     made = (transitions.c.run_id, transitions.c.subscriber_id, transitions.c.entered)
@@ -154,7 +154,7 @@ def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tu
 
 def _listed(properties: str | None) -> set[str]:
     """Return the audiences in a before-image; a write of traits alone has none on either side."""
-    held = json.loads(properties or "{}").get(wire.AUDIENCES_PROPERTY)
+    held = json.loads(properties or "{}").get(api.AUDIENCES_PROPERTY)
     return {*held} if isinstance(held, list) else set()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.runs import Held, Transition
+from toolkit.sync.runs import Held, Transition
 
 from .database import Database, now, upsert
 from .frames import ROWS_AT_ONCE, read_objects

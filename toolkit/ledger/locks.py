@@ -11,8 +11,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from toolkit.artefacts import make_private
 from toolkit.errors import LedgerError
+from toolkit.files import make_private
 
 from .troubles import is_busy
 

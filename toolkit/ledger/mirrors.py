@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from toolkit.mirror import Mirror, Reading
-from toolkit.plan import SUBSCRIBER_COLUMNS
+from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 
 from .database import Database, now, upsert
 from .frames import ROWS_AT_ONCE, read_frame, records

@@ -15,10 +15,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from toolkit.artefacts import make_folder, make_private
 from toolkit.errors import LedgerError
-from toolkit.settings import LedgerAddress
+from toolkit.files import make_folder, make_private
 
+from .address import LedgerAddress
 from .locks import MAKING, lock_number
 from .troubles import code_of, is_busy, sentence_of
 
@@ -26,7 +26,7 @@ BUSY_SECONDS = 30
 """How long SQLite waits for another program's write."""
 _MIGRATING = threading.Lock()
 """Alembic keeps its context in the module: one migration at a time in this process."""
-_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def file_of(url: str) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.plan import REACHED_COLUMNS
+from toolkit.sync.plan import REACHED_COLUMNS
 
 from .database import Database, upsert
 from .frames import read_frame, records

@@ -1,4 +1,4 @@
-"""The ledger's tables. Their history is in ``toolkit/migrations``; a test compares the two.
+"""The ledger's tables. Their history is in ``toolkit/ledger/migrations``; a test compares the two.
 
 Times of events are microseconds since 1970 UTC.
 """

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.runs import kind_of
+from toolkit.sync.runs import kind_of
 
 from .database import Database
 from .frames import read_objects

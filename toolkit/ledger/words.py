@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 from toolkit.frames import places_in, to_arrow, without
-from toolkit.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 
 from .database import Database, upsert
 from .frames import read_frame, records

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from toolkit import wire
-from toolkit.runs import Audit, RunRecord, sum_statuses
+from toolkit.postscript import api
+from toolkit.sync.runs import Audit, RunRecord, sum_statuses
 
 from .rows import clipped, key_list
 from .words import in_words
@@ -82,7 +82,7 @@ class Rewritten:
 
 def rewritten_lists(audit: Audit, *, limit: int) -> list[Rewritten]:
     """Return the first lists that the run wrote, from the journal's before-images."""
-    is_written = (audit.calls["route"] == wire.WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
+    is_written = (audit.calls["route"] == api.WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
     writes = audit.calls[is_written].drop_duplicates("subscriber_id").head(limit)
     known = audit.changes[audit.changes["subscriber_id"].isin(writes["subscriber_id"])]
     people = dict(zip(known["subscriber_id"], known["person"], strict=True))

@@ -16,9 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from toolkit.contacts import mask_text
-from toolkit.drift import DRIFT_KINDS
-from toolkit.runs import Audit
 from toolkit.statuses import EventStatus
+from toolkit.sync.drift import DRIFT_KINDS
+from toolkit.sync.runs import Audit
 
 from .comparison import figures_beside, rewritten_lists, sizes_beside
 from .embedding import packed_rows, script_hash
@@ -58,7 +58,7 @@ def render_report(audit: Audit) -> str:
         The whole document. Contacts are masked, and what came from events or Postscript is escaped.
     """
     environment = Environment(
-        loader=PackageLoader("toolkit"),
+        loader=PackageLoader("toolkit.report"),
         autoescape=True,
         finalize=_hidden,
         undefined=StrictUndefined,
@@ -184,7 +184,7 @@ def _since(audit: Audit) -> dict[str, Any]:
 
 def _source(name: str) -> Markup:
     """Return one of our own files, to stand in the document as it is."""
-    text = (resources.files("toolkit") / "templates" / name).read_text("utf-8")
+    text = (resources.files("toolkit.report") / "templates" / name).read_text("utf-8")
     return Markup(text)  # noqa: S704 - ours, nothing of the data is in it
 
 

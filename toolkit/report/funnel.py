@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from toolkit.runs import Audit
 from toolkit.statuses import ChangeStatus, EventStatus
+from toolkit.sync.runs import Audit
 
 EVENT_STEPS = {
     "Filtered": (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from toolkit.runs import Audit
 from toolkit.statuses import get_reason
+from toolkit.sync.runs import Audit
 
 FILES = {
     "4_audit_report/report.html": "this document; it needs nothing else",

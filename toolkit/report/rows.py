@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit import wire
+from toolkit.audiences.memberships import is_ahead
 from toolkit.contacts import mask_table, mask_text
-from toolkit.memberships import is_ahead
-from toolkit.plan import properties_of
-from toolkit.runs import LOOK_AT, Audit
+from toolkit.postscript import api
 from toolkit.statuses import get_meaning
+from toolkit.sync.plan import properties_of
+from toolkit.sync.runs import LOOK_AT, Audit
 
 ROW_HEADINGS = {
     "person": "Person",
@@ -94,7 +94,7 @@ def newly_to_look_at(audit: Audit) -> pd.DataFrame:
 
 def first_writes(calls: pd.DataFrame, subscribers: pd.Series) -> pd.DataFrame:
     """Return the first write to each of these subscribers: a later one only puts back what was lost by it."""
-    writes = calls[(calls["route"] == wire.WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
+    writes = calls[(calls["route"] == api.WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
     return writes.drop_duplicates("subscriber_id").astype("object")
 
 
@@ -110,7 +110,7 @@ def about(row: Any) -> str:
 
 def key_list(properties: str | None) -> list[str] | None:
     """Return the audiences in a before-image; None where there is no list."""
-    held = properties_of(properties).get(wire.AUDIENCES_PROPERTY) if properties else None
+    held = properties_of(properties).get(api.AUDIENCES_PROPERTY) if properties else None
     return [_whole_text(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
 
 
@@ -159,13 +159,13 @@ def _whole_text(value: object) -> str:
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
     """Return the custom event of each change that has one, and what became of it."""
-    name = rows["member"].map({True: wire.ENTERED, False: wire.EXITED})
+    name = rows["member"].map({True: api.ENTERED, False: api.EXITED})
     if audit.record.mode != "live":
         would = rows["operation"].isin(["add", "remove"]) & rows["status"].str.startswith("would")
         would &= rows["reason_code"] != "CONTACT_MOVED"
         fires = audit.record.facts.get("custom_events", "transitions") == "transitions"
         return (name + ": would be posted").where(would & fires)
-    posts = audit.calls[audit.calls["route"] == wire.EVENT_ROUTE]
+    posts = audit.calls[audit.calls["route"] == api.EVENT_ROUTE]
     fate = dict(zip(posts["external_id"], map(sent_or_not, posts["outcome"]), strict=True))
     fates = pd.Series([fate.get(key, "not posted") for key in rows["external_id"]], dtype="str")
     return (name + ": " + fates).where(rows["external_id"].notna())

@@ -8,9 +8,9 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from toolkit.contacts import CONTACT_VERDICTS, mask_table, mask_text
-from toolkit.plan import Plan
-from toolkit.price import Price
 from toolkit.statuses import ChangeStatus, get_meaning, get_reason
+from toolkit.sync.cost import Price
+from toolkit.sync.plan import Plan
 
 from .words import in_words
 

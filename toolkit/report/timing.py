@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit import wire
-from toolkit.runs import Audit
+from toolkit.postscript import api
+from toolkit.sync.runs import Audit
 
 from .rows import sent_or_not
 
@@ -56,5 +56,5 @@ def answer_times(calls: pd.DataFrame) -> dict[str, float]:
 
 def posted_events(calls: pd.DataFrame) -> dict[str, int]:
     """Return what became of the custom events that were posted: sent, and otherwise by the error's class."""
-    posts = calls[calls["route"] == wire.EVENT_ROUTE]
+    posts = calls[calls["route"] == api.EVENT_ROUTE]
     return {str(k): int(v) for k, v in posts["outcome"].map(sent_or_not).value_counts().items()}

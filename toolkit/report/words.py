@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from toolkit.runs import LOOK_AT
 from toolkit.statuses import EventStatus
+from toolkit.sync.runs import LOOK_AT
 
 _TONES = {
     **dict.fromkeys(("counted", "added", "would_add", "unchanged", "delivered"), "good"),

@@ -22,8 +22,8 @@ under ``/control/``:
 =============================  ==============================================================
 """
 
-from toolkit.sandbox.faults import Fault
-from toolkit.sandbox.knobs import PROFILES, Knobs
-from toolkit.sandbox.server import Sandbox
+from .faults import Fault
+from .knobs import PROFILES, Knobs
+from .server import Sandbox
 
 __all__ = ["PROFILES", "Fault", "Knobs", "Sandbox"]

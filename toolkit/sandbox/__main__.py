@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import FileFormatError, InputError, InputPathError
-from toolkit.sandbox import PROFILES, Fault, Knobs, Sandbox
-from toolkit.sandbox.access import DEFAULT_SHOP_KEY
-from toolkit.sandbox.faults import parse_faults
-from toolkit.sandbox.instants import format_instant
-from toolkit.sandbox.people import generate_people
-from toolkit.sandbox.records import load_subscribers
-from toolkit.sandbox.strict_json import parse_json
-from toolkit.settings import load_settings
+from toolkit.notebook.settings import load_settings
+
+from . import PROFILES, Fault, Knobs, Sandbox
+from .access import DEFAULT_SHOP_KEY
+from .faults import parse_faults
+from .instants import format_instant
+from .people import generate_people
+from .records import load_subscribers
+from .strict_json import parse_json
 
 DEFAULT_PEOPLE = 1000
 

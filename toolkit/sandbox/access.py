@@ -7,14 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolkit.sandbox.replies import (
-    UNAUTHORIZED,
-    RefusedError,
-    Reply,
-    access_denied,
-    coded_error,
-    missing_authorization,
-)
+from .replies import UNAUTHORIZED, RefusedError, Reply, access_denied, coded_error, missing_authorization
 
 DEFAULT_SHOP_KEY = "sk_sandbox"
 PARTNER_KEY = "sk_partner_sandbox"

@@ -14,17 +14,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from toolkit.sandbox import control
-from toolkit.sandbox.access import Caller, key_fingerprint
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.faults import Fault
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.latency import draw_latency
-from toolkit.sandbox.mishaps import Ending, carried_out
-from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
-from toolkit.sandbox.routes import route_name, subscriber_named
-from toolkit.sandbox.state import State
-from toolkit.sandbox.strict_json import dump_json, parse_json
+from . import control
+from .access import Caller, key_fingerprint
+from .calls import Call
+from .faults import Fault
+from .knobs import Knobs
+from .latency import draw_latency
+from .mishaps import Ending, carried_out
+from .replies import RefusedError, Reply, too_many_requests
+from .routes import route_name, subscriber_named
+from .state import State
+from .strict_json import dump_json, parse_json
 
 
 @dataclass(frozen=True, kw_only=True)

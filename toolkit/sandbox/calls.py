@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.replies import RefusedError, invalid_body
-from toolkit.sandbox.strict_json import parse_json
+from .knobs import Knobs
+from .replies import RefusedError, invalid_body
+from .strict_json import parse_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from toolkit.errors import FileFormatError
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.faults import faults_as_json, parse_faults
-from toolkit.sandbox.openapi import openapi_document
-from toolkit.sandbox.records import read_subscribers
-from toolkit.sandbox.replies import Reply, json_reply
-from toolkit.sandbox.roll import DuplicateIdError, Subscriber
-from toolkit.sandbox.state import State
-from toolkit.sandbox.strict_json import dump_json, parse_json
+
+from .calls import Call
+from .faults import faults_as_json, parse_faults
+from .openapi import openapi_document
+from .records import read_subscribers
+from .replies import Reply, json_reply
+from .roll import DuplicateIdError, Subscriber
+from .state import State
+from .strict_json import dump_json, parse_json
 
 PREFIX = "/control/"
 

@@ -6,9 +6,9 @@ import hashlib
 import re
 from typing import Any
 
-from toolkit.sandbox.instants import parse_instant
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.replies import RefusedError, invalid_body
+from .instants import parse_instant
+from .knobs import Knobs
+from .replies import RefusedError, invalid_body
 
 FIELDS = ("type", "subscriber_id", "phone", "email", "occurred_at", "properties", "external_id")
 TYPE_PATTERN = "[A-Za-z0-9_]{1,255}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.replies import RefusedError, invalid_body
-from toolkit.sandbox.strict_json import dump_json
+from .knobs import Knobs
+from .replies import RefusedError, invalid_body
+from .strict_json import dump_json
 
 MAX_PROPERTIES = 50
 """Custom properties one subscriber can have."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.listing import parse_list_query
-from toolkit.sandbox.replies import (
+from .calls import Call
+from .listing import parse_list_query
+from .replies import (
     KEYWORD_NOT_FOUND,
     NOT_FOUND,
     RefusedError,
@@ -14,9 +14,9 @@ from toolkit.sandbox.replies import (
     invalid_body,
     json_reply,
 )
-from toolkit.sandbox.roll import Subscriber
-from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.webhooks import SIGNATURE, checked_event
+from .roll import Subscriber
+from .shop import Shop
+from .webhooks import SIGNATURE, checked_event
 
 EMPTY = Reply(status=200, text="", media_type="")
 

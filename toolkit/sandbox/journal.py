@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.sandbox.records import copied
+from .records import copied
 
 
 class Journal:

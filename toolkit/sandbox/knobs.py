@@ -25,7 +25,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from toolkit.sandbox.latency import Latency, check_latency
+from .latency import Latency, check_latency
 
 
 @dataclass(frozen=True, kw_only=True)

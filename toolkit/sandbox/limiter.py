@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from toolkit.sandbox.knobs import Knobs
+from .knobs import Knobs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from toolkit.sandbox.instants import parse_instant, sortable_instant
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.replies import BAD_REQUEST, TOO_MANY_VALUES, RefusedError, coded_error
+from .instants import parse_instant, sortable_instant
+from .knobs import Knobs
+from .replies import BAD_REQUEST, TOO_MANY_VALUES, RefusedError, coded_error
 
 OPERATORS: Mapping[str, tuple[str, ...]] = {
     "email": ("eq", "contains", "in"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from toolkit.sandbox.access import key_refusal, presented_key
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.faults import DEEDS, PAGES, Fault
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.people import AUDIENCE_PROPERTY
-from toolkit.sandbox.replies import Reply, coded_error, gateway_page, too_many_requests
-from toolkit.sandbox.routes import answer, subscriber_asked_for
-from toolkit.sandbox.state import State
-from toolkit.sandbox.strict_json import dump_json
+from .access import key_refusal, presented_key
+from .calls import Call
+from .faults import DEEDS, PAGES, Fault
+from .knobs import Knobs
+from .people import AUDIENCE_PROPERTY
+from .replies import Reply, coded_error, gateway_page, too_many_requests
+from .routes import answer, subscriber_asked_for
+from .state import State
+from .strict_json import dump_json
 
 _INVENTED_CODES = 9000
 

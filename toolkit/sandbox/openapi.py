@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.sandbox.custom_events import TYPE_PATTERN
-from toolkit.sandbox.listing import OPERATORS, SORT_FIELDS
-from toolkit.sandbox.webhooks import EVENTS
+from .custom_events import TYPE_PATTERN
+from .listing import OPERATORS, SORT_FIELDS
+from .webhooks import EVENTS
 
 Schema = dict[str, Any]
 

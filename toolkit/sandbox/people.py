@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from toolkit.sandbox.instants import format_instant
+from .instants import format_instant
 
 AUDIENCE_PROPERTY = "Segment Audiences"
 

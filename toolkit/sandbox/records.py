@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import FileFormatError, InputPathError
-from toolkit.sandbox.instants import format_instant, parse_instant
-from toolkit.sandbox.strict_json import parse_json
+
+from .instants import format_instant, parse_instant
+from .strict_json import parse_json
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "ps_id": (int, type(None)),

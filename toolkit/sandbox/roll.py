@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from toolkit.sandbox.listing import Filter, ListQuery, comparable, sort_key
+from .listing import Filter, ListQuery, comparable, sort_key
 
 Subscriber = dict[str, Any]
 

@@ -6,18 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import unquote
 
-from toolkit.sandbox import handlers
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.replies import (
-    NOT_FOUND,
-    TOO_LONG_URL,
-    WRONG_METHOD,
-    RefusedError,
-    Reply,
-    access_denied,
-    coded_error,
-)
-from toolkit.sandbox.shop import Shop
+from . import handlers
+from .calls import Call
+from .replies import NOT_FOUND, TOO_LONG_URL, WRONG_METHOD, RefusedError, Reply, access_denied, coded_error
+from .shop import Shop
 
 SUBSCRIBER = "/api/v2/subscribers/{}"
 

@@ -14,12 +14,12 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from toolkit.sandbox.access import DEFAULT_SHOP_KEY
-from toolkit.sandbox.app import App
-from toolkit.sandbox.faults import Fault
-from toolkit.sandbox.knobs import PROFILES, Knobs
-from toolkit.sandbox.records import copied
-from toolkit.sandbox.state import State
+from .access import DEFAULT_SHOP_KEY
+from .app import App
+from .faults import Fault
+from .knobs import PROFILES, Knobs
+from .records import copied
+from .state import State
 
 LOOPBACK = "127.0.0.1"
 

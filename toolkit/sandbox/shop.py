@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from toolkit.sandbox.custom_events import accepted_body, event_id
-from toolkit.sandbox.edits import edited
-from toolkit.sandbox.history import History
-from toolkit.sandbox.instants import format_instant
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.listing import ListQuery, phone_digits, sort_key
-from toolkit.sandbox.records import completed
-from toolkit.sandbox.roll import ORDERED, DuplicateIdError, Roll, Subscriber
-from toolkit.sandbox.webhooks import Webhooks
+from .custom_events import accepted_body, event_id
+from .edits import edited
+from .history import History
+from .instants import format_instant
+from .knobs import Knobs
+from .listing import ListQuery, phone_digits, sort_key
+from .records import completed
+from .roll import ORDERED, DuplicateIdError, Roll, Subscriber
+from .webhooks import Webhooks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from toolkit.sandbox.access import Keyring
-from toolkit.sandbox.faults import Fault, FaultPlan
-from toolkit.sandbox.journal import Journal
-from toolkit.sandbox.knobs import Knobs
-from toolkit.sandbox.limiter import Limiter
-from toolkit.sandbox.shop import Contents, Shop
+from .access import Keyring
+from .faults import Fault, FaultPlan
+from .journal import Journal
+from .knobs import Knobs
+from .limiter import Limiter
+from .shop import Contents, Shop
 
 
 class Clock:

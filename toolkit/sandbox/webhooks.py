@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.sandbox.replies import NOT_FOUND, RefusedError, coded_error, invalid_body
+from .replies import NOT_FOUND, RefusedError, coded_error, invalid_body
 
 EVENTS = (
     "shop.test",

@@ -1,0 +1,1031 @@
+"""The ledger: everything it is told is there tomorrow, and can be read while it is being told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+import stores
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from conftest import PROJECT
+
+import toolkit
+from toolkit.audiences.memberships import (
+    MEMBERSHIP_COLUMNS,
+    PEOPLE_COLUMNS,
+    TRAIT_COLUMNS,
+    State,
+    empty_table,
+)
+from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
+from toolkit.ledger import Ledger, metadata
+from toolkit.ledger.address import read_address
+from toolkit.ledger.database import now
+from toolkit.ledger.frames import read_frame
+from toolkit.ledger.locks import FileLock, lock_number
+from toolkit.notebook.runner import exit_code_of
+from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.sync.plan import CHANGE_COLUMNS
+from toolkit.sync.runs import Held, RunRecord, Transition
+
+SHOP = "shop_1"
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(url):
+    with Ledger(url) as opened:
+        yield opened
+
+
+def rows(url, query):
+    """Ask the database itself."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def run_record(run_id="r1", **fields):
+    facts = {"parameters": {"name": "Änne", "keys": ["vip"]}, "calls": {"GET /me": 1}}
+    defaults = {
+        "shop_id": SHOP,
+        "shop_name": "Acme Socks",
+        "mode": "live",
+        "status": "completed",
+        "started_at": datetime(2025, 3, 4, 10, 0, 0, 123456),
+        "facts": facts,
+    }
+    return RunRecord(run_id=run_id, **{**defaults, **fields})
+
+
+def table(columns, records):
+    """Lay records out as a frame of these columns; what they do not say is null."""
+    said = {name: [record.get(name) for record in records] for name in columns}
+    return pd.DataFrame({name: pd.Series(said[name], dtype=dtype) for name, dtype in columns.items()})
+
+
+def memberships(*records):
+    return table(MEMBERSHIP_COLUMNS, [*records])
+
+
+def word(number, key="vip", **fields):
+    at = pd.Timestamp("2025-03-04T10:15:00.123456Z")
+    return {
+        "person": f"user:u{number}",
+        "audience_key": key,
+        "audience_id": "aud_1",
+        "member": True,
+        "timestamp": at,
+        "received_at": at + pd.Timedelta(seconds=1),
+        "message_id": f"m{number}",
+        **fields,
+    }
+
+
+def contact(number, **fields):
+    at = pd.Timestamp("2025-03-04T10:15:00Z")
+    known = {"email": f"u{number}@mail.test", "email_at": at, "phone": "+12025550143", "phone_at": at}
+    return {"person": f"user:u{number}", **known, **fields}
+
+
+def transition(number, **fields):
+    known = {"subscriber_id": f"s_{number}", "audience_key": "vip", "audience_id": "aud_1", "entered": True}
+    return Transition(external_id=f"x{number}", **{**known, **fields})
+
+
+def begin_write(ledger, *due, run_id="r1", shop_id=SHOP, subscriber="s_1"):
+    return ledger.start_write(
+        run_id,
+        shop_id,
+        subscriber,
+        route="PATCH /subscribers/{id}",
+        before='{"Segment Audiences":["a"]}',
+        after='{"Segment Audiences":["a","vip"],"orders":3}',
+        due=due,
+    )
+
+
+# --- opening ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_ledger_is_one_that_can_be_read_while_written(url, ledger):
+    """SQLite is in WAL mode, for every program that opens the file."""
+    assert rows(url, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_folders_are_made(tmp_path):
+    """The folder of the ledger need not be there yet."""
+    path = tmp_path / "a" / "b" / "ledger.db"
+    Ledger(f"sqlite:///{path}").close()
+    assert path.is_file()
+
+
+def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
+    """From nothing, the migrations make exactly the tables, columns, types and indexes that are declared."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        inspector = sa.inspect(connection)
+        assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
+        for name, declared in metadata.tables.items():
+            made = {
+                c["name"]: (str(c["type"]), c["nullable"], bool(c["primary_key"]))
+                for c in inspector.get_columns(name)
+            }
+            expected = {
+                c.name: (c.type.compile(engine.dialect), c.nullable, c.primary_key) for c in declared.columns
+            }
+            assert made == expected, name
+            assert inspector.get_pk_constraint(name)["constrained_columns"] == [
+                c.name for c in declared.primary_key
+            ]
+            indexes = {i["name"]: i["column_names"] for i in inspector.get_indexes(name)}
+            assert indexes == {i.name: [c.name for c in i.columns] for i in declared.indexes}
+    engine.dispose()
+
+
+def test_reopening_keeps_everything(url):
+    """A ledger that is closed and opened again is the same, however often."""
+    state = State(memberships=memberships(word(1)), people=table(PEOPLE_COLUMNS, [contact(1)]))
+    with Ledger(url) as ledger:
+        ledger.save_run(run_record())
+        ledger.save_state(SHOP, "r1", state)
+        begin_write(ledger, transition(1))
+    for _ in range(2):
+        with Ledger(url) as ledger:
+            assert ledger.get_run("r1") == run_record()
+            pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
+            assert ledger.load_open_transitions(SHOP) == [transition(1)]
+            assert len(ledger.load_calls("r1")) == 1
+
+
+def test_opening_does_not_wait_for_a_run_that_writes(url, ledger):
+    """Who only reads is not held up, and is not told to check the address."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        with Ledger(url) as other:
+            assert other.load_latest_runs() == []
+        writing.execute("ROLLBACK")
+
+
+def test_opening_at_once_from_several_threads(url):
+    """Several notebooks that start together find one ledger, made once."""
+    with ThreadPoolExecutor(6) as pool:
+        opened = [*pool.map(lambda _: Ledger(url), range(6))]
+    for ledger in opened:
+        ledger.close()
+    assert len(rows(url, "SELECT version_num FROM alembic_version")) == 1
+
+
+def test_a_schema_half_made_is_not_kept(url, monkeypatch):
+    """A first opening that dies in the middle leaves nothing that the next one stumbles over."""
+    from alembic import op
+
+    def fail(*_args, **_named):
+        raise RuntimeError("switched off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(op, "create_index", fail)
+        with pytest.raises(LedgerError, match="switched off"):
+            Ledger(url)
+    Ledger(url).close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "ledger.db",
+        "nosuch://user:hunter2@db.example.test/x",
+        "postgresql+nosuch://user:hunter2@db.example.test/x",
+        "postgresql+psycopg://user:hunter2@127.0.0.1:1/x",
+        "postgresql://user:hunter2@db.example.test:port/x",
+        "postgresql+psycopg://user:hunter@hunter2@127.0.0.1:1/x",
+        "postgresql+psycopg://127.0.0.1:1/x?user=hunter2&password=hunter2&application_name=hunter2",
+        "hunter2",
+    ],
+)
+def test_an_address_that_leads_nowhere(bad):
+    """The sentence says what to check, and never quotes a password."""
+    with pytest.raises(LedgerError, match="Check ledger_url or TOOLKIT_LEDGER_URL") as caught:
+        Ledger(bad)
+    assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    """A folder in the place of the file, or a file in the place of the folder, is told in one sentence."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "junk.db").write_bytes(b"this is no database, whatever its name says" * 99)
+    for path in (tmp_path, tmp_path / "file" / "ledger.db", tmp_path / "junk.db"):
+        with pytest.raises(LedgerError, match="folder can be written to"):
+            Ledger(f"sqlite:///{path}")
+
+
+def test_a_ledger_of_a_newer_toolkit(url):
+    """A schema that this toolkit does not know is refused, and left as it is."""
+    Ledger(url).close()
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(LedgerError, match=r"newer version of the toolkit: its schema is 9999\. Upgrade"):
+        Ledger(url)
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_a_ledger_of_the_first_schema(url):
+    """An older ledger is brought up to date when it is opened, and keeps what it holds."""
+    path = url.removeprefix("sqlite:///")
+    engine = sa.create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(toolkit.__file__).parent / "ledger" / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    old = sqlite3.connect(path)
+    with old:
+        old.execute("INSERT INTO totals VALUES ('r1', 'change', 'vip', 'added', 'ENTERED', 7)")
+        old.execute(
+            "INSERT INTO changes (run_id, person, audience_key, member, status, reason_code) "
+            "VALUES ('r1', 'user:u1', 'vip', 1, 'added', 'ENTERED')"
+        )
+        old.execute("INSERT INTO memberships VALUES ('shop_1', 'user:u1', 'vip', NULL, 1, 5, 6, 'm', 'r1')")
+        old.execute(
+            "INSERT INTO calls (run_id, route, before, after, started_at) "
+            "VALUES ('r1', 'PATCH', '[\"a\"]', '[]', '2025-03-04 10:00:00'), "
+            "('r1', 'POST', NULL, NULL, '2025-03-04 10:00:00')"
+        )
+    old.close()
+    with Ledger(url) as ledger:
+        assert ledger.load_totals("r1").to_dict("records") == [
+            {
+                "kind": "change",
+                "audience_key": "vip",
+                "trait_key": "",
+                "status": "added",
+                "reason_code": "ENTERED",
+                "count": 7,
+            }
+        ]
+        (row,) = ledger.load_changes("r1").to_dict("records")
+        assert (row["person"], row["audience_key"], row["member"]) == ("user:u1", "vip", True)
+        assert pd.isna(row["trait_key"])
+        assert ledger.load_state(SHOP).memberships["audience_key"].tolist() == ["vip"]
+        assert ledger.load_state(SHOP).traits.empty
+        calls = ledger.load_calls("r1")
+        assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
+        assert json.loads(calls["after"][0]) == {"Segment Audiences": []}
+        assert pd.isna(calls["before"][1])
+        ledger.save_results("r2", empty_table(PAYLOAD_COLUMNS), table(CHANGE_COLUMNS, [trait_change(1)]))
+        assert ledger.load_changes("r2")["trait_key"].tolist() == ["orders"]
+
+
+@pytest.mark.parametrize(
+    ("url_", "shown", "passwords"),
+    [
+        ("sqlite:////home/a@b/ledger.db?timeout=5", "sqlite:////home/a@b/ledger.db", ()),
+        ("postgresql+psycopg://ana@db.test/x", "postgresql+psycopg://db.test/x", ()),
+        ("postgresql://ana:hush%2F1@db.test:5432/x", "postgresql://db.test:5432/x", ("hush%2F1", "hush/1")),
+        ("postgresql://db.test/x?user=ana&password=hu%26sh", "postgresql://db.test/x", ("hu%26sh", "hu&sh")),
+        ("postgresql://ana:hu@sh@db.test/x", "", ("hu@sh",)),
+        ("postgresql://ana:hu@s/h@db.test/x", "", ("hu@s/h",)),
+        ("postgresql://ana:hu?s@db.test/x", "", ("hu?s",)),
+        ("postgresql://db.test:1/x?sslpassword=a@b", "", ("1/x?sslpassword=a", "a@b")),
+        ("hush", "", ()),
+    ],
+)
+def test_what_of_an_address_may_be_shown(url_, shown, passwords):
+    """Scheme, host and database, and nothing where a password makes it uncertain what they are."""
+    address = read_address(url_)
+    assert (address.shown, {*address.passwords}) == (shown, {*passwords})
+    assert not passwords or "hu" not in address.scrub(f"no host for {url_}, {passwords[-1]}")
+
+
+def test_its_name_shows_no_password(ledger, url):
+    """The name of a ledger may be printed."""
+    assert ledger.name == url
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_comes_back_as_it_was_saved(ledger):
+    """Facts, times and texts survive; saving again overwrites."""
+    ledger.save_run(run_record(status="running"))
+    done = run_record(
+        status="failed", error="Ü", finished_at=datetime(2025, 3, 4, 11), seconds=1.5, received=2**40
+    )
+    ledger.save_run(done)
+    assert ledger.get_run("r1") == ledger.get_run() == done
+
+
+def test_the_latest_run_is_the_one_that_began_last(ledger):
+    """Not the one that was saved last."""
+    for run_id, hour in [("b", 11), ("a", 12), ("c", 10)]:
+        ledger.save_run(run_record(run_id, started_at=datetime(2025, 3, 4, hour)))
+    assert ledger.get_run().run_id == "a"
+
+
+def test_no_such_run(ledger):
+    """An unknown run, or none at all, is said with what to do."""
+    with pytest.raises(UnknownRunError, match="no run yet"):
+        ledger.get_run()
+    ledger.save_run(run_record())
+    with pytest.raises(UnknownRunError, match=r'no run "r2".*3_sync_audiences') as caught:
+        ledger.get_run("r2")
+    assert isinstance(caught.value, LookupError)
+
+
+def change(number, status, reason, **fields):
+    return {
+        "person": f"user:u{number}",
+        "audience_key": "vip",
+        "member": True,
+        "status": status,
+        "reason_code": reason,
+        **fields,
+    }
+
+
+def trait_change(number, **fields):
+    return {
+        "person": f"user:u{number}",
+        "trait_key": "orders",
+        "trait_value": "5",
+        "status": "updated",
+        "reason_code": "TRAIT_NEW_VALUE",
+        "operation": "set",
+        **fields,
+    }
+
+
+def test_results_of_traits(ledger):
+    """An audience and a trait of one name and one person are two rows, each null where the other is not."""
+    changes = table(
+        CHANGE_COLUMNS,
+        [
+            trait_change(1),
+            trait_change(1, trait_key="vip"),
+            change(1, "added", "ENTERED", operation="add"),
+            trait_change(2, status="unchanged", reason_code="TRAIT_SAME_VALUE"),
+        ],
+    )
+    decided = {"status": "counted", "reason_code": "DECIDED", "trait_key": "vip"}
+    events = table(PAYLOAD_COLUMNS, [decided])
+    ledger.save_results("r1", events, changes)
+    assert sorted(ledger.load_totals("r1").itertuples(index=False, name=None)) == [
+        ("change", "", "orders", "unchanged", "TRAIT_SAME_VALUE", 1),
+        ("change", "", "orders", "updated", "TRAIT_NEW_VALUE", 1),
+        ("change", "", "vip", "updated", "TRAIT_NEW_VALUE", 1),
+        ("change", "vip", "", "added", "ENTERED", 1),
+        ("event", "", "vip", "counted", "DECIDED", 1),
+    ]
+    expected = changes.iloc[[0, 1, 2]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ledger.load_changes("r1"), expected)
+
+
+def value(number, key="orders", text="5", **fields):
+    said = word(number)
+    kept = {name: said[name] for name in ("person", "timestamp", "received_at", "message_id")}
+    return {**kept, "trait_key": key, "value": text, **fields}
+
+
+def test_traits_are_remembered(url, ledger):
+    """Values come back as they were saved, a newer one stands, and only what is new is written."""
+    empty = State.empty()
+    first = [value(1), value(1, "item", '"Söck"'), value(2, timestamp=pd.NaT, received_at=pd.NaT)]
+    state = replace(empty, traits=table(TRAIT_COLUMNS, first))
+    ledger.save_state(SHOP, "r1", state)
+    loaded = ledger.load_state(SHOP).traits
+    pd.testing.assert_frame_equal(
+        loaded.sort_values(["person", "trait_key"], ignore_index=True),
+        state.traits.sort_values(["person", "trait_key"], ignore_index=True),
+    )
+    newer = table(TRAIT_COLUMNS, [value(1, text="6", message_id="later"), *first[1:]])
+    ledger.save_state(SHOP, "r2", replace(empty, traits=newer))
+    assert rows(url, "SELECT person, trait_key, value, run_id FROM traits ORDER BY 1, 2") == [
+        ("user:u1", "item", '"Söck"', "r1"),
+        ("user:u1", "orders", "6", "r2"),
+        ("user:u2", "orders", "5", "r1"),
+    ]
+    assert ledger.load_state("shop_2").traits.empty
+
+
+def test_results(ledger):
+    """All events and changes are counted; only the changes worth reading are kept row by row."""
+    events = table(
+        PAYLOAD_COLUMNS,
+        [
+            {"status": "counted", "reason_code": "DECIDED", "audience_key": "vip"},
+            {"status": "counted", "reason_code": "DECIDED", "audience_key": "vip"},
+            {"status": "malformed", "reason_code": "NOT_JSON"},
+            {"status": "counted"},
+        ],
+    )
+    at = pd.Timestamp("2025-03-04T10:15:00.000001Z")
+    changes = table(
+        CHANGE_COLUMNS,
+        [
+            change(2, "unchanged", "ALREADY_IN"),
+            change(3, "waiting", "SUBSCRIBER_NOT_FOUND"),
+            change(1, "added", "ENTERED", subscriber_id="s_1", can_send=False, timestamp=at, operation="add"),
+            change(0, "conflict", "PROPERTY_LIMIT"),
+        ],
+    )
+    ledger.save_results("r1", events, changes)
+    ledger.save_results("r1", events, changes)  # saved again, not added
+    counted = ledger.load_totals("r1")
+    assert list(counted.columns) == ["kind", "audience_key", "trait_key", "status", "reason_code", "count"]
+    assert sorted(counted.itertuples(index=False, name=None)) == [
+        ("change", "vip", "", "added", "ENTERED", 1),
+        ("change", "vip", "", "conflict", "PROPERTY_LIMIT", 1),
+        ("change", "vip", "", "unchanged", "ALREADY_IN", 1),
+        ("change", "vip", "", "waiting", "SUBSCRIBER_NOT_FOUND", 1),
+        ("event", "", "", "counted", "", 1),
+        ("event", "", "", "malformed", "NOT_JSON", 1),
+        ("event", "vip", "", "counted", "DECIDED", 2),
+    ]
+    expected = changes.iloc[[3, 2]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ledger.load_changes("r1"), expected)
+
+
+def test_a_run_without_results(ledger):
+    """No events and no changes are no rows, of the right columns and dtypes."""
+    ledger.save_results("r1", empty_table(PAYLOAD_COLUMNS), empty_table(CHANGE_COLUMNS))
+    assert ledger.load_totals("r1").empty
+    pd.testing.assert_frame_equal(
+        ledger.load_changes("r1"), empty_table(CHANGE_COLUMNS), check_index_type=False
+    )
+    assert ledger.load_calls("r1").empty
+
+
+# --- what is asked for ------------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_asks_for_nothing(ledger):
+    """The first run starts from a state with the usual columns and no rows."""
+    state = ledger.load_state(SHOP)
+    pd.testing.assert_frame_equal(state.memberships, empty_table(MEMBERSHIP_COLUMNS))
+    pd.testing.assert_frame_equal(state.people, empty_table(PEOPLE_COLUMNS))
+
+
+def test_a_state_comes_back_as_it_was_saved(ledger):
+    """Nulls, unknown times, microseconds and far dates survive, each column with its dtype."""
+    state = State(
+        memberships=memberships(
+            word(1),
+            word(2, audience_id=None, timestamp=pd.NaT, received_at=pd.NaT, message_id=None, member=False),
+            word(3, timestamp=pd.Timestamp("9999-12-31T23:59:59.999999Z")),
+            word(4, timestamp=pd.Timestamp("1901-01-01T00:00:00.000001Z")),
+        ),
+        people=table(
+            PEOPLE_COLUMNS,
+            [contact(1), contact(2, phone=None, phone_at=pd.NaT), {"person": "email:änne@mail.test"}],
+        ),
+    )
+    ledger.save_state(SHOP, "r1", state)
+    loaded = ledger.load_state(SHOP)
+    pd.testing.assert_frame_equal(loaded.memberships, state.memberships)
+    pd.testing.assert_frame_equal(
+        loaded.people, state.people.sort_values("person", ignore_index=True), check_dtype=True
+    )
+    assert ledger.load_state("shop_2").memberships.empty
+
+
+@pytest.mark.parametrize("nulls", [{"audience_id": None}, {"timestamp": pd.NaT, "received_at": pd.NaT}])
+def test_a_column_of_nulls(ledger, nulls):
+    """A column in which nobody has a value keeps its dtype."""
+    state = State(memberships=memberships(word(1, **nulls)), people=empty_table(PEOPLE_COLUMNS))
+    ledger.save_state(SHOP, "r1", state)
+    pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
+
+
+def test_only_what_is_new_is_written(url, ledger):
+    """A word that was there keeps the run that brought it; only a new or changed one has the later run's."""
+    first = [word(1), word(2), word(3, timestamp=pd.NaT, audience_id=None)]
+    ledger.save_state(
+        SHOP, "r1", State(memberships=memberships(*first), people=table(PEOPLE_COLUMNS, [contact(1)]))
+    )
+    newer = [first[0], {**first[1], "member": False, "message_id": "later"}, first[2], word(4)]
+    people = table(PEOPLE_COLUMNS, [contact(1, phone="+12025550199"), contact(5)])
+    ledger.save_state(SHOP, "r2", State(memberships=memberships(*newer), people=people))
+    found = rows(url, "SELECT person, run_id, member FROM memberships ORDER BY person")
+    assert found == [("user:u1", "r1", 1), ("user:u2", "r2", 0), ("user:u3", "r1", 1), ("user:u4", "r2", 1)]
+    assert rows(url, "SELECT person, phone FROM people ORDER BY person") == [
+        ("user:u1", "+12025550199"),
+        ("user:u5", "+12025550143"),
+    ]
+
+
+def test_shops_do_not_mix(ledger):
+    """A rehearsal and a live shop share a ledger and nothing else."""
+    for shop, number in [("shop_1", 1), ("shop_2", 2)]:
+        ledger.save_state(
+            shop, "r", State(memberships=memberships(word(number)), people=empty_table(PEOPLE_COLUMNS))
+        )
+        begin_write(ledger, transition(number), shop_id=shop)
+    assert ledger.load_state("shop_2").memberships["person"].tolist() == ["user:u2"]
+    assert [t.external_id for t in ledger.load_open_transitions("shop_2")] == ["x2"]
+
+
+def mirrored(number, audiences, has_property, count, properties):
+    return {
+        "subscriber_id": f"s_{number}",
+        "phone_digits": f"1202555{number:04}",
+        "audiences": audiences,
+        "has_property": has_property,
+        "property_count": count,
+        "properties": properties,
+    }
+
+
+def a_reading(*records, **about):
+    """Return a reading that brought these subscribers."""
+    read = table(SUBSCRIBER_COLUMNS, [*records])
+    known = {"newest": "2026-01-01T00:00:00+00:00", "trait_keys": ("orders",), "page_size": 50}
+    gone, replaces = about.pop("gone", ()), about.pop("replaces", False)
+    mirror = Mirror(subscribers=read, **{**known, **about})
+    return Reading(mirror=mirror, read=read, gone=gone, replaces=replaces, method="changes")
+
+
+def test_the_mirror_is_renewed(ledger):
+    """The last reading of a subscriber stands, who is gone goes, and how far it reaches is remembered."""
+    first = a_reading(
+        mirrored(1, '["vip","ä"]', True, 3, '{"orders": "5", "item": null}'),
+        mirrored(2, "[]", False, 0, None),
+        mirrored(3, None, True, 1, None),
+        is_complete=True,
+    )
+    ledger.save_mirror(SHOP, first)
+    kept = ledger.load_mirror(SHOP)
+    pd.testing.assert_frame_equal(kept.subscribers, first.read)
+    assert (kept.newest, kept.is_complete, kept.trait_keys, kept.page_size) == (
+        "2026-01-01T00:00:00+00:00",
+        True,
+        ("orders",),
+        50,
+    )
+    ledger.save_mirror(SHOP, a_reading(mirrored(2, '["x"]', True, 7, None), gone=("s_3",), newest="later"))
+    again = ledger.load_mirror(SHOP)
+    assert again.subscribers["subscriber_id"].tolist() == ["s_1", "s_2"]
+    assert again.subscribers["property_count"].tolist() == [3, 7]
+    assert again.newest == "later"
+    ledger.save_mirror(SHOP, a_reading(mirrored(9, "[]", False, 0, None), replaces=True))
+    assert ledger.load_mirror(SHOP).subscribers["subscriber_id"].tolist() == ["s_9"]
+    assert ledger.load_mirror("another").subscribers.empty
+
+
+def test_who_was_asked_for_is_remembered(ledger):
+    """What was looked up adds up over runs, until everything is read anew."""
+    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
+    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
+    assert ledger.load_mirror(SHOP).asked == {"1202", "1203", "a@mail.test"}
+    ledger.save_mirror(SHOP, a_reading(is_complete=True, replaces=True))
+    assert ledger.load_mirror(SHOP).asked == frozenset()
+
+
+def test_the_mirror_shows_what_was_written(ledger):
+    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are told."""
+    ledger.save_mirror(
+        SHOP, a_reading(mirrored(1, "[]", False, 2, '{"orders": "5"}'), mirrored(2, "[]", False, 0, None))
+    )
+    held = Held(
+        shop_id=SHOP,
+        subscriber_id="s_1",
+        audiences='["vip"]',
+        has_property=True,
+        property_count=3,
+        properties='{"orders": "6"}',
+    )
+    call = begin_write(ledger, transition(1))
+    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1"], held=held)
+    ledger.forget_subscriber(SHOP, "s_2")
+    ledger.judge_mirror(SHOP, is_dated=True)
+    assert ledger.load_mirror(SHOP).is_dated
+    ledger.judge_mirror(SHOP, is_dated=False)
+    mirror = ledger.load_mirror(SHOP)
+    assert not mirror.is_dated
+    (row,) = mirror.subscribers.to_dict("records")
+    assert (row["audiences"], row["has_property"], row["property_count"]) == ('["vip"]', True, 3)
+    assert row["properties"] == '{"orders": "6"}'
+    assert mirror.newest == ""
+
+
+def test_words_are_taken_back(ledger):
+    """A run's words go and those they replaced return; what was only said again, or by later runs, stays."""
+    people_of = empty_table(PEOPLE_COLUMNS)
+    later = {"timestamp": pd.Timestamp("2025-04-01T00:00:00Z"), "message_id": "later"}
+
+    def save(run_id, *words):
+        ledger.save_state(SHOP, run_id, State(memberships=memberships(*words), people=people_of))
+
+    save("r1", word(1), word(2), word(3))
+    save("r2", word(1, member=False, **later), word(2, **later), word(3), word(4, **later))
+    save("r3", word(4, member=False, timestamp=pd.Timestamp("2025-05-01T00:00:00Z")))
+    assert ledger.take_back(SHOP, "r2") == 1
+    now = ledger.load_state(SHOP).memberships.set_index("person")
+    assert now["member"].to_dict() == {
+        "user:u1": True,
+        "user:u2": True,
+        "user:u3": True,
+        "user:u4": False,
+    }
+    assert now["message_id"]["user:u1"] == "m1"
+    assert now["message_id"]["user:u2"] == "later"
+    assert ledger.take_back(SHOP, "r1") == 3
+    assert ledger.load_state(SHOP).memberships["person"].tolist() == ["user:u4"]
+
+
+# --- what was sent ----------------------------------------------------------------------------------------
+
+
+def open_states(ledger):
+    return {t.external_id: t.state for t in ledger.load_open_transitions(SHOP)}
+
+
+def test_the_life_of_a_custom_event(ledger):
+    """Planned with its write, due after it, posting while it is sent, then no longer open."""
+    one = transition(1)
+    call = begin_write(ledger, one, transition(2))
+    assert open_states(ledger) == {"x1": "planned", "x2": "planned"}
+    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1", "x2"])
+    assert open_states(ledger) == {"x1": "due", "x2": "due"}
+    call = ledger.start_event("r1", "POST /events", one)
+    assert open_states(ledger) == {"x1": "posting", "x2": "due"}
+    ledger.end_event(call, one, state="sent", outcome="ok", status_code=202, tries=2)
+    assert open_states(ledger) == {"x2": "due"}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open"), [("sent", False), ("unknown", False), ("refused", False), ("due", True)]
+)
+def test_how_a_custom_event_ends(url, ledger, state, is_open):
+    """Only one that stays due is open; the others are kept and never taken up again."""
+    one = transition(1)
+    begin_write(ledger, one)
+    call = ledger.start_event("r1", "POST /events", one)
+    ledger.end_event(call, one, state=state, outcome="whatever", status_code=None, tries=1)
+    assert bool(ledger.load_open_transitions(SHOP)) is is_open
+    assert rows(url, "SELECT external_id, state FROM transitions") == [("x1", state)]
+
+
+def test_a_write_that_failed_keeps_its_events_planned(ledger):
+    """Whatever the answer was: whether the write arrived is read later."""
+    refused = begin_write(ledger, transition(1))
+    ledger.end_write(refused, outcome="RejectedError: no", status_code=400, tries=1, due=["x1"])
+    assert open_states(ledger) == {"x1": "planned"}
+
+
+@pytest.mark.parametrize(
+    ("state", "entered", "claimed"),
+    [("sent", True, False), ("unknown", True, False), ("refused", True, True), ("sent", False, True)],
+)
+def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, claimed):
+    """What another run has, or what goes the same way as the last that may have left, is not claimed."""
+    first, second = transition(1, entered=entered), replace(transition(2), subscriber_id="s_1")
+    begin_write(ledger, first, second)
+    call = ledger.start_event("r1", "POST /events", first)
+    begin_write(ledger, first, run_id="r2")
+    assert ledger.start_event("r2", "POST /events", first) is None
+    ledger.end_event(call, first, state=state, outcome="whatever", status_code=None, tries=1)
+    since = now()
+    assert (ledger.start_event("r1", "POST /events", second) is not None) is claimed
+    assert open_states(ledger).get("x2") == ("posting" if claimed else None)
+    obsolete = ledger.load_obsolete_transitions(SHOP, since)
+    assert [t.external_id for t in obsolete] == ([] if claimed else ["x2"])
+
+
+def test_an_open_transition_comes_back_whole(ledger):
+    """Every field of it survives, an absent audience id too."""
+    exits = transition(1, entered=False, audience_id=None)
+    begin_write(ledger, exits)
+    assert ledger.load_open_transitions(SHOP) == [exits]
+
+
+def test_marking(ledger):
+    """Transitions can be set to a state, several at once or none; obsolete closes only open ones."""
+    begin_write(ledger, *(transition(n) for n in range(5)))
+    ledger.mark_transitions(["x0", "x1"], "unknown")
+    since = now()
+    ledger.mark_transitions(["x1", "x2"], "obsolete")
+    assert [t.external_id for t in ledger.load_obsolete_transitions(SHOP, since)] == ["x2"]
+    ledger.mark_transitions(["x3"], "due")
+    ledger.mark_transitions([], "due")
+    assert open_states(ledger) == {"x3": "due", "x4": "planned"}
+    assert ledger.find_closed([f"x{n}" for n in range(5)]) == {"x0", "x1"}
+
+
+def test_the_journal(ledger):
+    """Each call is there from its start, in order, with its answer once there is one."""
+    first = begin_write(ledger, transition(1))
+    begin_write(ledger, run_id="another")
+    second = ledger.start_event("r1", "POST /events", transition(1))
+    ledger.end_write(first, outcome="ok", status_code=200, tries=3, due=["x1"])
+    calls = ledger.load_calls("r1")
+    assert calls["call_id"].tolist() == [first, second]
+    assert calls["route"].tolist() == ["PATCH /subscribers/{id}", "POST /events"]
+    assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
+    assert json.loads(calls["after"][0]) == {"Segment Audiences": ["a", "vip"], "orders": 3}
+    assert calls["external_id"].tolist()[1] == "x1"
+    assert calls[["outcome", "status_code", "tries"]].iloc[0].tolist() == ["ok", 200, 3]
+    assert calls["finished_at"].isna().tolist() == [False, True]
+
+
+# --- several at once --------------------------------------------------------------------------------------
+
+
+def test_one_reads_while_another_writes(url, ledger):
+    """While a scheduled run is in the midst of writing, a notebook reads what was there before."""
+    ledger.save_run(run_record())
+    writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE runs SET status = 'failed'")
+        found = []
+        thread = threading.Thread(target=lambda: found.append(ledger.get_run().status))
+        thread.start()
+        thread.join(10)
+        assert found == ["completed"]
+        writer.execute("COMMIT")
+    finally:
+        writer.close()
+    assert ledger.get_run().status == "failed"
+
+
+def test_writers_from_sixteen_threads_lose_nothing(ledger):
+    """Every call and transition of sixteen threads is there, each with its own answer."""
+
+    def work(number):
+        call = begin_write(ledger, transition(number), subscriber=f"s_{number}")
+        ledger.end_write(call, outcome="ok", status_code=200, tries=number, due=[f"x{number}"])
+        return call
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = [*pool.map(work, range(160))]
+    calls = ledger.load_calls("r1").set_index("call_id").loc[ids]
+    assert len(set(ids)) == 160
+    assert calls["subscriber_id"].tolist() == [f"s_{n}" for n in range(160)]
+    assert calls["tries"].tolist() == list(range(160))
+    assert open_states(ledger) == {f"x{n}": "due" for n in range(160)}
+
+
+def test_two_programs_write_to_one_ledger(url, ledger):
+    """A second program's writes wait their turn instead of failing."""
+    with Ledger(url) as other, ThreadPoolExecutor(8) as pool:
+        both = [ledger, other] * 30
+        ids = [*pool.map(lambda pair: begin_write(pair[1], transition(pair[0])), enumerate(both))]
+    assert len(set(ids)) == len(ledger.load_calls("r1")) == 60
+
+
+def test_nothing_is_left_beside_the_file(url):
+    """A closed ledger is one file, which can be copied."""
+    with Ledger(url) as ledger:
+        ledger.save_run(run_record())
+    path = Path(url.removeprefix("sqlite:///"))
+    assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_one_writer_a_shop(tmp_path):
+    """The second is told who has it; another shop is free; closing lets go."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        first.lock_shop("shop_1")
+        with pytest.raises(ShopLockedError, match=r"process \d+ on .* has held this shop since 20"):
+            second.lock_shop("shop_1")
+        first.save_run(
+            RunRecord(
+                run_id="r-1",
+                shop_id="shop_1",
+                shop_name="One",
+                mode="live",
+                status="running",
+                started_at=datetime(2026, 1, 2, 3, 4, 5),
+            )
+        )
+        with pytest.raises(
+            ShopLockedError, match=r"Run r-1 \(process \d+ .*has been .* since 2026-01-02 03:04:05"
+        ):
+            second.lock_shop("shop_1")
+        second.lock_shop("shop_2")
+        first.close()
+        second.lock_shop("shop_1")
+
+
+def test_a_killed_writer_holds_nothing(tmp_path):
+    """The lock goes with its process, even one that had no time to say so."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    code = f"""
+import sys, time
+from toolkit.ledger import Ledger
+ledger = Ledger({url!r})
+ledger.lock_shop("shop_1")
+print("locked", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with Ledger(url) as ledger, pytest.raises(ShopLockedError):
+            ledger.lock_shop("shop_1")
+        process.kill()
+    with Ledger(url) as ledger:
+        ledger.lock_shop("shop_1")
+
+
+def test_the_lock_is_let_go_when_the_call_that_took_it_ends(tmp_path):
+    """An earlier claim stays, also when the call fails; the sentence says what to close."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        close = rf"close the .* that is process {os.getpid()} on "
+        with pytest.raises(ShopLockedError, match=close), first.holding("shop_1"):
+            second.lock_shop("shop_1")
+        second.lock_shop("shop_1")
+        with second.holding("shop_1"):
+            pass
+        with pytest.raises(ShopLockedError), first.holding("shop_1"):
+            pass
+
+
+def test_a_lock_file_that_was_deleted_is_noticed(tmp_path):
+    """It is taken again while no other run has had the shop; once one had, nothing more is sent."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as first, Ledger(url) as second:
+        with pytest.raises(ShopLockedError):
+            first.check_lock("shop_1")
+        first.lock_shop("shop_1")
+        (lock,) = tmp_path.glob("*.lock")
+        first.check_lock("shop_1")
+        lock.unlink()
+        first.check_lock("shop_1")
+        with pytest.raises(ShopLockedError):
+            second.lock_shop("shop_1")
+        lock.unlink()
+        with second.holding("shop_1"):
+            second.check_lock("shop_1")
+            with pytest.raises(ShopLockedError, match="Nothing more is sent"):
+                first.check_lock("shop_1")
+        with pytest.raises(ShopLockedError, match="Nothing more is sent"):
+            first.check_lock("shop_1")
+        second.lock_shop("shop_1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_lock_file_of_another_user():
+    """Who cannot write to it is refused in a sentence, and never shares the lock; who can, waits."""
+    code = (
+        "import os, sys, toolkit.ledger.locks as locks, pathlib\n"
+        "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+        "for path in map(pathlib.Path, sys.argv[1:]): print(locks.FileLock(path, 7).take(), flush=True)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        # The one that is refused comes last: it ends the process.
+        ledgers = {Path(folder) / "waits.db": 0o666, Path(folder) / "refused.db": 0o644}
+        locks = [FileLock(path, 7) for path in ledgers]
+        for path, mode in ledgers.items():
+            path.touch()
+            path.chmod(mode)
+        assert [lock.take() for lock in locks] == [True, True]
+        command = [sys.executable, "-c", code, *map(str, ledgers)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        for lock in locks:
+            lock.release()
+    assert done.stdout == "False\n"
+    assert "belongs to another user" in done.stderr
+
+
+def test_a_lock_that_fails_is_not_another_run(tmp_path):
+    """Only a lock that is taken says so; a file that is no lock is another trouble."""
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        (tmp_path / f"ledger.db.{lock_number('shop_1'):x}.lock").mkdir()
+        with pytest.raises(LedgerError, match="cannot be opened") as raised:
+            ledger.lock_shop("shop_1")
+        assert not isinstance(raised.value, ShopLockedError)
+
+
+def _fill(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")
+
+
+def _keep(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    keeper = sqlite3.connect(path, isolation_level=None)
+    keeper.execute("BEGIN IMMEDIATE")
+    return keeper
+
+
+def _seal(ledger, path):
+    with ledger._reading() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+
+
+def _drop(ledger, path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE calls")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what_to_do"),
+    [
+        (_fill, "the disk is full. Make room"),
+        (_keep, "Close what else has it open"),
+        (_seal, "Change its permissions"),
+        (_drop, "the database refused it .* Run again"),
+    ],
+)
+def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
+    """Every write ends in one sentence that says what to do, the exit code that of a ledger that failed."""
+    kept = spoil(ledger, url.removeprefix("sqlite:///"))
+    note = "x" * 10_000
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=what_to_do) as raised:
+            ledger.start_write("r1", SHOP, "s_1", route="PATCH", before=note, after=note, due=[])
+    assert exit_code_of(type(raised.value).__name__, {}, has_key=True, is_canceled=False) == 7
+    if kept is not None:
+        kept.close()
+
+
+def test_everything_a_ledger_makes_is_its_users_alone(tmp_path):
+    """Database, its journal and lock, and new folders; an older database keeps its mode, its lock has it."""
+    with Ledger(f"sqlite:///{tmp_path}/a/b/ledger.db") as ledger:
+        ledger.lock_shop("shop_1")
+        made = {path.name[-4:]: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
+        assert made == {"b": 0o700, "r.db": 0o600, "-wal": 0o600, "-shm": 0o600, "lock": 0o600, "rnal": 0o600}
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    path = tmp_path / "a" / "b" / "ledger.db"
+    path.chmod(0o664)
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.lock_shop("shop_2")
+        assert {stat.S_IMODE(p.stat().st_mode) for p in path.parent.glob("*[bml]")} == {0o664}
+        (lock,) = path.parent.glob(f"*{lock_number('shop_2'):x}.lock")
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o664
+
+
+def test_reading_leaves_the_connection_fit_for_writing(ledger):
+    """PostgreSQL refuses to write many rows through a connection that streams: only the query does."""
+    engine = sa.create_engine(ledger.name)
+    with engine.connect() as connection:
+        table_ = metadata.tables["people"]
+        read_frame(connection, sa.select(table_.c.person), {"person": "str"})
+        assert not connection.get_execution_options().get("stream_results")
+    engine.dispose()
+
+
+def test_a_write_that_fails_tells_no_contacts(ledger):
+    """What the database complains about is said without the values that were to be written."""
+    engine = sa.create_engine(ledger.name)
+    with engine.begin() as connection:
+        picky = (
+            "CREATE TRIGGER picky BEFORE INSERT ON people BEGIN SELECT RAISE(ABORT, 'no ana@mail.test'); END"
+        )
+        connection.execute(sa.text(picky))
+    engine.dispose()
+    known = table(PEOPLE_COLUMNS, [{"person": "user:u1", "email": "ana@mail.test", "phone": "+12025550100"}])
+    with pytest.raises(LedgerError, match=r"SQLITE_CONSTRAINT_TRIGGER.*Run again") as raised:
+        ledger.save_state(SHOP, "run", State(memberships=memberships(word(1)), people=known))
+    assert "mail.test" not in str(raised.value)
+
+
+# --- what anybody may ask it -------------------------------------------------------------------------------
+
+
+def test_the_questions_of_the_ledgers_page_are_answered(tmp_path):
+    """Each SQL example runs; what a run did, and whom Segment says to be in, comes back."""
+    page = (PROJECT / "docs" / "ledger.md").read_text("utf-8")
+    runs, members, trouble = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    with stores.new_ledger(tmp_path) as opened:
+        run = stores.deliver([stores.word(1, "vip"), stores.word(2, "vip")], stores.Store({1: []}), opened)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        ended = {(row[0], row[4]): row[5] for row in connection.execute(runs)}
+        assert ended == {(run.record.run_id, "added"): 1, (run.record.run_id, "waiting"): 1}
+        assert connection.execute(members).fetchall() == [(stores.SHOP.shop_id, "vip", 2)]
+        assert connection.execute(trouble).fetchall() == []

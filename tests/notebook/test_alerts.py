@@ -1,0 +1,285 @@
+"""Alerts: who is told what of a run, and that telling it harms nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from conftest import PROJECT
+
+from toolkit.__main__ import main
+from toolkit.notebook import runner
+from toolkit.notebook.runner.alerts import (
+    Standing,
+    alert_body,
+    members_of,
+    post_alert,
+    reasons_for_alert,
+    run_alert_command,
+    shown_url,
+)
+
+KEY = "sk_a_key_that_must_not_be_seen_7Qx"
+OK, ERRORS, FAILED, CANCELED = "completed", "completed_with_errors", "failed", "canceled"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reasons"),
+    [
+        (None, OK, []),
+        (OK, OK, []),
+        (None, FAILED, ["ended as failed"]),
+        (OK, ERRORS, ["ended as completed_with_errors"]),
+        (FAILED, FAILED, ["ended as failed"]),
+        (FAILED, OK, ["recovered: the run before ended as failed"]),
+        (ERRORS, OK, ["recovered: the run before ended as completed_with_errors"]),
+        (CANCELED, OK, ["recovered: the run before ended as canceled"]),
+        (FAILED, CANCELED, []),
+        (OK, CANCELED, []),
+    ],
+)
+def test_trouble_and_recovery_are_told(before, now, reasons):
+    """Failed, completed with errors, and well again; a run that was canceled was canceled by somebody."""
+    earlier = before and Standing(status=before)
+    assert reasons_for_alert(earlier, Standing(status=now), size_change=0.2) == reasons
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (100, 100, False),
+        (100, 120, False),
+        (100, 121, True),
+        (100, 80, False),
+        (100, 79, True),
+        (100, 0, True),
+        (0, 0, False),
+        (0, 1, True),
+        (None, 5, False),
+    ],
+)
+def test_an_audience_whose_size_jumps_is_told(before, now, told):
+    """By more than the share, up or down; a new one has no size to compare with."""
+    earlier = Standing(status=OK, members={} if before is None else {"vip": before})
+    found = reasons_for_alert(earlier, Standing(status=OK, members={"vip": now}), size_change=0.2)
+    assert found == ([f"audience vip went from {before} to {now} members"] if told else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"status": "failed", "members": 3}', '{"status": "x", "members": {"a": []}}'],
+)
+def test_a_state_that_cannot_be_read_is_none(tmp_path, text):
+    """Nothing there, torn, or another's file: as if there had been no run before."""
+    path = tmp_path / "state.json"
+    assert Standing.load(path) is None
+    path.write_text(text)
+    assert Standing.load(path) is None
+
+
+def test_the_members_are_found_in_both_summaries():
+    """The sync's by audience, the preview's as rows; others have none."""
+    assert members_of({"members": {"vip": 2}}) == {"vip": 2}
+    assert members_of({"audiences": [{"audience_key": "vip", "members": 2, "stated": 3}]}) == {"vip": 2}
+    assert members_of({"status": OK}) == {}
+
+
+def test_an_alert_holds_figures_only():
+    """What a summary has beyond ids, words and figures is left out."""
+    body = json.loads(alert_body({"run_id": "r", "people": ["ana@example.com"], "error": "e"}, ["x"]))
+    assert body == {"run_id": "r", "error": "e", "reasons": ["x"]}
+
+
+# --- sending ----------------------------------------------------------------------------------------------
+
+
+class Hook(HTTPServer):
+    """A webhook that answers with the given codes, one after the other, then 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.codes: list[int] = []
+        self.received: list[bytes] = []
+        self.authorizations: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook/secret_token?key=other_token"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        self.server.received.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.authorizations.append(self.headers["Authorization"])
+        self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hook(monkeypatch) -> Iterator[Hook]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = Hook()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("codes", "tries", "is_sent"),
+    [
+        ([], 1, True),
+        ([503, 429, 500], 4, True),
+        ([500] * 9, 4, False),
+        ([404], 1, False),
+        ([302], 1, False),
+    ],
+)
+def test_an_alert_is_posted_until_it_is_taken(hook, codes, tries, is_sent):
+    """Faults that pass are tried again, a refusal and a redirection are not."""
+    hook.codes += codes
+    problem = post_alert(hook.url, b'{"status": "failed"}', pause_seconds=0)
+    assert hook.received == [b'{"status": "failed"}'] * tries
+    assert (problem == "") == is_sent
+    assert "token" not in problem
+
+
+def test_no_password_of_the_netrc_file_goes_with_an_alert(hook, tmp_path, monkeypatch):
+    """An entry for the host, or for every host, is not used; a password in the URL itself is."""
+    (tmp_path / "netrc").write_text("default login other password stolen\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert post_alert(hook.url, b"{}", pause_seconds=0) == ""
+    assert post_alert(hook.url.replace("//", "//me:word@"), b"{}", pause_seconds=0) == ""
+    assert hook.authorizations == [None, "Basic bWU6d29yZA=="]
+
+
+def test_the_url_is_no_option():
+    """A command line is seen by everyone who lists processes."""
+    with pytest.raises(SystemExit):
+        main(["run", "3_sync_audiences", "--alert-url", "https://hooks.test/secret"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:9/secret_token", "nonsense secret_token", "http://[secret_token", "x://secret@y/z"],
+)
+def test_an_alert_that_cannot_be_sent_shows_no_url(url):
+    """Nobody there, no address: a sentence with scheme and host at most."""
+    problem = post_alert(url, b"{}", pause_seconds=0)
+    assert problem
+    assert "secret" not in problem + shown_url(url)
+
+
+def test_a_command_gets_the_alert_without_a_shell(tmp_path, monkeypatch):
+    """The words are split as a shell would, and nothing in them is carried out."""
+    monkeypatch.chdir(tmp_path)
+    script = "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read())"
+    assert run_alert_command(f'"{sys.executable}" -c "{script}" "a $(touch b); touch c"', b"told") == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a $(touch b); touch c": b"told"}
+
+
+@pytest.mark.parametrize("command", ["no-such-command-here", "", '"', f"{sys.executable} -c 'exit(3)'"])
+def test_a_command_that_fails_is_only_told(command):
+    """There is no such command, there is none at all, it cannot be split, it ends with another code."""
+    assert run_alert_command(command, b"{}").startswith("the alert command")
+
+
+# --- around a run -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def end_run(monkeypatch, tmp_path, hook):
+    """A function that runs the sync notebook without a kernel: it writes the summary and ends as told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTSCRIPT_SECRET_KEY", KEY)
+
+    def end(summary, error=None, *words):
+        def execute(order, _timeout):
+            order.folder.mkdir(parents=True, exist_ok=True)
+            (order.folder / "summary.json").write_text(json.dumps(summary))
+            return error, False
+
+        monkeypatch.setattr(runner, "execute", execute)
+        notebook = str(PROJECT / "notebooks" / "3_sync_audiences.ipynb")
+        monkeypatch.setenv("TOOLKIT_ALERT_URL", hook.url)
+        return main(["run", notebook, *words])
+
+    return end
+
+
+def run_failed() -> Exception:
+    """Return an error as papermill passes a notebook's on."""
+    error = RuntimeError()
+    error.ename, error.evalue = "RunFailedError", f"Run r ended. ana@example.com {KEY} +14155550123"
+    return error
+
+
+def test_a_failed_run_and_the_next_one_are_told(end_run, hook, capsys):
+    """Once as failed, once as recovered, then no more; no contact and no key leaves the machine."""
+    failed = {"run_id": "r1", "status": "failed", "stopped_by": "transport", "mode": "live", "received": 3}
+    assert end_run(failed, run_failed()) == 7
+    assert end_run({**failed, "run_id": "r2", "status": "completed"}) == 0
+    assert end_run({**failed, "run_id": "r3", "status": "completed"}) == 0
+    first, second = map(json.loads, hook.received)
+    assert (first["run_id"], first["status"], first["exit_code"]) == ("r1", "failed", 7)
+    assert first["reasons"] == ["ended as failed"]
+    assert first["error"] == "RunFailedError: Run r ended. ••• *** •••"
+    assert (first["notebook"], first["mode"], first["received"]) == ("3_sync_audiences", "live", 3)
+    assert (second["run_id"], second["reasons"]) == ("r2", ["recovered: the run before ended as failed"])
+    assert "token" not in "".join(capsys.readouterr())
+
+
+def test_sizes_are_compared_with_the_run_before(end_run, hook):
+    """A jump, a vanished audience; a run without figures keeps the earlier ones."""
+    run = {"run_id": "r", "status": "completed"}
+    end_run({**run, "members": {"vip": 100, "churn": 10}})
+    end_run({"run_id": "r", "status": "canceled", "stopped_by": "canceled"}, run_failed())
+    end_run({**run, "members": {"vip": 130}}, None, "--alert-size-change", "0.25")
+    end_run({**run, "members": {"vip": 130}})
+    [body] = map(json.loads, hook.received)
+    assert body["reasons"] == [
+        "recovered: the run before ended as canceled",
+        "audience churn went from 10 to 0 members",
+        "audience vip went from 100 to 130 members",
+    ]
+
+
+def test_audiences_that_were_left_out_are_not_gone(end_run, hook):
+    """With audience_keys, what is not among them is not compared."""
+    run = {"run_id": "r", "status": "completed"}
+    end_run({**run, "members": {"vip": 100, "churn": 10}})
+    end_run({**run, "members": {"vip": 100}}, None, "-r", "audience_keys", "vip")
+    assert hook.received == []
+
+
+def test_an_alert_that_fails_changes_no_exit_code(end_run, hook, capsys):
+    """It is said, with scheme and host, and that is all."""
+    hook.codes += [404]
+    assert end_run({"status": "completed_with_errors"}, run_failed(), "--alert-command", "no-such") == 3
+    said = capsys.readouterr().err
+    assert "No alert was sent to http://127.0.0.1 answered 404" in said
+    assert "No alert was sent by the alert command" in said
+    assert "token" not in said
+
+
+def test_a_run_that_never_began_is_told(end_run, hook, tmp_path):
+    """A schedule with a slip in it must not fail in silence; nothing is written."""
+    assert end_run({}, None, "-p", "dry_runn", "False") == 2
+    body = json.loads(hook.received[0])
+    assert (body["status"], body["exit_code"], body["reasons"]) == ("failed", 2, ["ended as failed"])
+    assert "no parameter dry_runn" in body["error"]
+    assert [*tmp_path.iterdir()] == []

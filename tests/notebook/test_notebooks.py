@@ -1,0 +1,405 @@
+"""The notebooks as a schedule meets them: papermill in an empty folder, judged by what they leave behind."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import NOTEBOOKS, PROJECT, SAMPLE, RunNotebook, files_with
+from test_masking_notebooks import run_cells
+
+from toolkit.audiences.memberships import empty_table, fold
+from toolkit.errors import ParameterError, SettingsError
+from toolkit.ledger import Ledger
+from toolkit.notebook.parameters import PARAMETERS
+from toolkit.notebook.run import begin, question
+from toolkit.postscript.api import Shop
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.sandbox import Sandbox
+from toolkit.sandbox.records import load_subscribers
+from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.sync.cost import price
+from toolkit.sync.plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan
+
+KEY = "sk_a_key_that_must_not_be_seen_7Qx"
+SAMPLE_SUBSCRIBERS = SAMPLE / "subscribers.ndjson"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """The sample's shop."""
+    people = load_subscribers(SAMPLE_SUBSCRIBERS, "2026-11-01T00:00:00Z")
+    with Sandbox(people, keys=(KEY,)) as shop:
+        yield shop
+
+
+def settings(sandbox: Sandbox, key: str = KEY) -> dict[str, str]:
+    return {"POSTSCRIPT_BASE_URL": sandbox.base_url, "POSTSCRIPT_SECRET_KEY": key}
+
+
+def summary(folder: Path, notebook: str) -> dict[str, Any]:
+    return json.loads((folder / "output" / notebook / "summary.json").read_text("utf-8"))
+
+
+def reconciles(figures: dict[str, Any]) -> bool:
+    return sum(figures["event_statuses"].values()) == figures["received"]
+
+
+@pytest.mark.slow
+def test_the_four_notebooks_run_one_after_the_other(run_notebook: RunNotebook, sandbox, tmp_path):
+    """On the sample: every summary has its figures, they add up, and no file holds the key or a contact."""
+    for notebook in NOTEBOOKS:
+        parameters = {"dry_run": "False"} if notebook.startswith("3") else {}
+        done = run_notebook(notebook, parameters, **settings(sandbox))
+        assert done.returncode == 0, done.stderr
+
+    synced = summary(tmp_path, "3_sync_audiences")
+    assert set(synced) >= {
+        "run_id",
+        "mode",
+        "status",
+        "received",
+        "event_statuses",
+        "change_statuses",
+        "planned_calls",
+        "calls",
+        "seconds",
+    }
+    assert (synced["mode"], synced["status"]) == ("live", "completed")
+    assert all(reconciles(summary(tmp_path, notebook)) for notebook in NOTEBOOKS)
+    assert sum(synced["change_statuses"].values()) == synced["memberships"]
+    assert sum(synced["calls"].values()) == synced["planned_calls"] == len(sandbox.journal)
+    assert synced["change_statuses"]["added"] + synced["change_statuses"]["removed"] == len(
+        sandbox.custom_events
+    )
+    assert summary(tmp_path, "4_audit_report")["run_id"] == synced["run_id"]
+
+    events = pd.read_parquet(tmp_path / "output" / "3_sync_audiences" / "events.parquet")
+    changes = pd.read_parquet(tmp_path / "output" / "3_sync_audiences" / "changes.parquet")
+    assert events["status"].value_counts().to_dict() == synced["event_statuses"]
+    assert changes["status"].value_counts().to_dict() == synced["change_statuses"]
+    assert not changes.duplicated(["person", "audience_key"]).any()
+
+    assert (tmp_path / "output" / "4_audit_report" / "report.html").stat().st_size > 10_000
+    assert files_with(tmp_path, KEY) == []
+    shown = [p for p in tmp_path.rglob("*") if not p.name.startswith("ledger.db")]
+    contacts = [s["email"] for s in sandbox.subscribers.values() if s["email"]]
+    text = "".join(p.read_bytes().decode("latin-1").casefold() for p in shown if p.is_file())
+    assert not [email for email in contacts if email.casefold() in text]
+
+
+@pytest.mark.slow
+def test_a_dry_run_writes_nothing_to_postscript_and_remembers_nothing(run_notebook, sandbox, tmp_path):
+    """The default: lookups only, `would_` statuses; a later live run finds no memberships remembered."""
+    done = run_notebook("3_sync_audiences", **settings(sandbox))
+    assert done.returncode == 0, done.stderr
+    planned = summary(tmp_path, "3_sync_audiences")
+    assert planned["mode"] == "dry_run"
+    assert planned["change_statuses"]["would_add"] > 0
+    assert {entry["method"] for entry in sandbox.journal} == {"GET"}
+    assert sandbox.custom_events == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        pytest.param({"events_path": "nowhere"}, "does not exist", id="no such path"),
+        pytest.param({"events_path": ""}, "events_path is empty", id="empty path", marks=pytest.mark.slow),
+        pytest.param(
+            {"events_path": "no-archive.png"},
+            "is not an archive",
+            id="not an archive",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"dry_runn": "False"},
+            "has no parameter dry_runn",
+            id="unknown parameter",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"dry_run": "perhaps"}, "give True or False", id="bad flag", marks=pytest.mark.slow),
+        pytest.param(
+            {"requests_per_second": "fast"}, "give a number", id="bad number", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"output_dir": "no-archive.png"},
+            "not a folder",
+            id="output_dir is a file",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"audience_keys": '["vip_custmers"]'},
+            "No event names",
+            id="unknown audience",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_bad_input_says_what_to_do_and_writes_nothing(run_notebook, sandbox, tmp_path, parameters, sentence):
+    """A clear sentence, an exit code other than 0, no write to Postscript, no summary."""
+    (tmp_path / "no-archive.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on\n")
+    done = run_notebook("3_sync_audiences", {"dry_run": "False", **parameters}, **settings(sandbox))
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    ran = nbformat.read(tmp_path / "3_sync_audiences.ipynb", as_version=4)
+    (error,) = (out for cell in ran.cells for out in cell.get("outputs", ()) if out.output_type == "error")
+    assert error.traceback == [f"{error.ename}: {error.evalue}"], (
+        "no frames: the sentence is all there is to know"
+    )
+    assert {entry["method"] for entry in sandbox.journal} <= {"GET"}
+    assert not (tmp_path / "output" / "3_sync_audiences").exists()
+
+
+@pytest.mark.slow
+def test_without_a_key_papermill_fails_with_the_sentence(run_notebook, sandbox, tmp_path):
+    """No key: nothing is asked of Postscript and nothing is left behind."""
+    done = run_notebook("3_sync_audiences", POSTSCRIPT_BASE_URL=sandbox.base_url)
+    assert done.returncode != 0
+    assert "POSTSCRIPT_SECRET_KEY is not set" in done.stderr
+    assert sandbox.journal == []
+    assert not (tmp_path / "output").exists()
+
+
+def test_without_a_key_the_sentence_says_where_to_find_one(sandbox, tmp_path, monkeypatch):
+    """The cells themselves: nothing is asked of Postscript and nothing is left behind."""
+    monkeypatch.setenv("POSTSCRIPT_BASE_URL", sandbox.base_url)
+    monkeypatch.delenv("POSTSCRIPT_SECRET_KEY", raising=False)
+    with pytest.raises(SettingsError, match="POSTSCRIPT_SECRET_KEY is not set"):
+        run_cells("3_sync_audiences", {"output_dir": str(tmp_path / "output")})
+    assert sandbox.journal == []
+    assert not (tmp_path / "output").exists()
+
+
+class _Forbidding(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b'{"error":"You do not have permission to do that."}'
+        self.send_response(403)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.slow
+def test_a_refused_key_fails_with_evidence_and_without_showing_it(run_notebook, sandbox, tmp_path, status):
+    """401 and 403: exit code not 0, a summary that says failed, and the key in no file left behind."""
+    wrong = "sk_wrong_but_secret_all_the_same"
+    server = HTTPServer(("127.0.0.1", 0), _Forbidding)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        base_url = sandbox.base_url if status == 401 else f"http://127.0.0.1:{server.server_port}"
+        done = run_notebook(
+            "3_sync_audiences",
+            {"dry_run": "False"},
+            POSTSCRIPT_BASE_URL=base_url,
+            POSTSCRIPT_SECRET_KEY=wrong,
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert done.returncode != 0
+    assert "The key is not accepted" in done.stderr
+    found = summary(tmp_path, "3_sync_audiences")
+    assert found["status"] == "failed"
+    assert str(status) in found["error"]
+    assert reconciles(found)
+    assert files_with(tmp_path, wrong) == []
+    assert wrong not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_unreachable_address_is_named(run_notebook, tmp_path, monkeypatch):
+    """Nothing listens there: a sentence with the address, exit code not 0."""
+    done = run_notebook(
+        "3_sync_audiences", POSTSCRIPT_BASE_URL="http://127.0.0.1:9", POSTSCRIPT_SECRET_KEY=KEY
+    )
+    assert done.returncode != 0
+    assert "http://127.0.0.1:9 does not answer" in done.stderr
+    assert files_with(tmp_path, KEY) == []
+
+
+@pytest.mark.slow
+def test_too_many_removals_stop_the_run_before_its_first_write(run_notebook, sandbox, tmp_path):
+    """The limit is passed: evidence saved, everything pending, nothing written, exit code not 0."""
+    done = run_notebook(
+        "3_sync_audiences", {"dry_run": "False", "max_removal_share": "0"}, **settings(sandbox)
+    )
+    assert done.returncode != 0
+    assert "max_removal_share allows 0%" in done.stderr
+    found = summary(tmp_path, "3_sync_audiences")
+    assert found["status"] == "failed"
+    assert found["change_statuses"]["pending"] == found["adds"] + found["removes"]
+    assert {entry["method"] for entry in sandbox.journal} == {"GET"}
+    assert (tmp_path / "output" / "3_sync_audiences" / "changes.parquet").exists()
+    assert files_with(tmp_path, KEY) == []
+
+
+@pytest.mark.slow
+def test_two_live_runs_at_once_are_one(run_notebook, sandbox, tmp_path):
+    """While somebody else writes to the shop, a live run reads nothing of it and is told so."""
+    (tmp_path / "output").mkdir()
+    with Ledger(f"sqlite:///{tmp_path / 'output' / 'ledger.db'}") as other:
+        other.lock_shop("shop_sandbox")
+        done = run_notebook("3_sync_audiences", {"dry_run": "False"}, **settings(sandbox))
+    assert done.returncode != 0
+    assert "has held this shop since" in done.stderr
+    assert [entry["path"] for entry in sandbox.journal] == ["/api/v2/me"]
+
+
+def cells(notebook: str, kind: str) -> list[Any]:
+    read = nbformat.read(PROJECT / "notebooks" / f"{notebook}.ipynb", as_version=4)
+    return [cell for cell in read.cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_a_notebook_holds_no_logic_and_no_output(notebook):
+    """No def, class, loop or try in any cell, no sys.path, and nothing saved from a run."""
+    banned = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try, ast.Lambda, ast.With)
+    for cell in cells(notebook, "code"):
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, banned)]
+        assert "sys.path" not in cell.source
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_parameters_cell_is_what_the_toolkit_checks(notebook):
+    """Exactly one tagged cell: typed literals, each explained, the names and order of PARAMETERS."""
+    tagged = [c for c in cells(notebook, "code") if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    statements = ast.parse(tagged[0].source).body
+    assert all(isinstance(s, ast.AnnAssign) and s.value is not None for s in statements)
+    assert tuple(s.target.id for s in statements) == PARAMETERS[notebook]
+    for statement, line in zip(statements, tagged[0].source.splitlines(), strict=True):
+        ast.literal_eval(statement.value)
+        code, _, help_text = line.partition("#")
+        assert help_text.strip()
+        assert code.count("=") == 1
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_defaults_are_good_values(notebook):
+    """Every notebook's own defaults pass its own check."""
+    assert vars(begin(notebook, defaults(notebook)).parameters).keys() == set(PARAMETERS[notebook])
+
+
+@pytest.mark.parametrize(
+    "output_dir", ["~nosuchuser/x", "x" * 300, "a\0b", "\ud800"], ids=["user", "long", "NUL", "half"]
+)
+def test_a_folder_that_cannot_be_one_is_refused(output_dir):
+    """It is one sentence that names the parameter, not the system's own error."""
+    with pytest.raises(ParameterError, match="output_dir"):
+        begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=output_dir))
+
+
+def test_a_notebook_that_there_is_not_is_refused():
+    """The sentence has the names of those there are."""
+    with pytest.raises(ParameterError, match="3_sync_audiences"):
+        begin("3_sync", {})
+
+
+def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
+    """Papermill only warns of it; begin() does not go on."""
+    given = {
+        "In": ["", "# Parameters\nrunid = 3\n"],
+        "run_id": "",
+        "verify": False,
+        "ledger_url": "",
+        "output_dir": "",
+    }
+    with pytest.raises(ParameterError, match="no parameter runid"):
+        begin("4_audit_report", given)
+
+
+def test_a_summary_is_json_and_never_an_earlier_runs(tmp_path):
+    """A number that JSON has not is null; from the start of a run on, the summary is this run's."""
+    given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(tmp_path)}
+    job = begin("4_audit_report", given)
+    path = tmp_path / "4_audit_report" / "summary.json"
+
+    job.write_summary({"status": "completed", "shares": [{"with_phone": float("nan")}]})
+    assert json.loads(path.read_text())["shares"] == [{"with_phone": None}]
+    again = begin("4_audit_report", given)
+    again.note_start()
+    assert json.loads(path.read_text())["status"] == "running"
+    again.note_failure(ParameterError("No event names the audience x."))
+    found = json.loads(path.read_text())
+    assert (found["status"], found["error"]) == ("failed", "ParameterError: No event names the audience x.")
+
+
+def defaults(notebook: str, **changed: Any) -> dict[str, Any]:
+    """Return a notebook's own parameters, some of them changed."""
+    source = next(c for c in cells(notebook, "code") if "parameters" in c.metadata.get("tags", [])).source
+    given = {s.target.id: ast.literal_eval(s.value) for s in ast.parse(source).body}
+    return given | changed
+
+
+def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
+    """The ledger it opened before is closed, and with it the hold on the shop."""
+    job = begin("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
+    for _ in range(2):
+        job.claim(Shop(shop_id="shop_1", name="Shop"), job.open_ledger())
+    job.close()
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as other:
+        other.lock_shop("shop_1")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("audience_keys", ("vip",))])
+def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, value):
+    """A control was used, and the cells between were not run again: the plan is not what they say."""
+    job = begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
+    job.note_start()
+    setattr(job.parameters, name, value)
+    nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "price"))
+    with pytest.raises(ParameterError, match="changed since the plan"):
+        asyncio.run(job.sync(**nothing))
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])
+def test_looking_for_a_ledger_makes_none(tmp_path, monkeypatch, named):
+    """A preview before the first sync leaves neither folder nor file; after one it finds the ledger."""
+    path = tmp_path / "out" / "ledger.db"
+    if named:
+        path = tmp_path / "team" / "ledger.db"
+        monkeypatch.setenv("TOOLKIT_LEDGER_URL", f"sqlite:///{path}")
+    job = begin("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
+    assert job.find_ledger() is None
+    assert [*tmp_path.iterdir()] == []
+    Ledger(f"sqlite:///{path}").close()
+    assert job.find_ledger() is not None
+    job.close()
+
+
+def test_a_run_is_asked_for_only_when_something_would_be_sent():
+    """The question names what earlier runs left, too: a plan without changes may still post custom events."""
+    plan = Plan(
+        changes=empty_table(CHANGE_COLUMNS),
+        writes=empty_table(WRITE_COLUMNS),
+        subscribers=empty_table(SUBSCRIBER_COLUMNS),
+        custom_events="transitions",
+        max_removal_share=0.5,
+    )
+    left = price(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
+    assert (left.left_over, left.calls["custom_events"]) == (47, 47)
+    said = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
+    assert "0 custom events and 47 left over from earlier runs" in said
+    none = replace(plan, custom_events="none")
+    assert (
+        price(none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47).left_over == 0
+    )

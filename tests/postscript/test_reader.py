@@ -1,0 +1,918 @@
+"""Reading subscribers: the cheapest way, and nobody lost by it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from toolkit.contacts import check_contacts
+from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
+from toolkit.postscript import api
+from toolkit.postscript.api import Answer, Asking
+from toolkit.postscript.cache import Mirror, renewed
+from toolkit.postscript.client import PostscriptClient
+from toolkit.postscript.listing import Page, Rows
+from toolkit.postscript.lookup import calibrate, find_subscriber, look_up
+from toolkit.postscript.reader import TURNS, read_subscribers
+from toolkit.postscript.subscribers import subscribers_table
+from toolkit.sandbox import Sandbox
+
+SHOP = "shop_sandbox"
+
+
+def phone(number):
+    return f"+1{200 + number // 100}55501{number % 100:02}"
+
+
+def person(number, **fields):
+    minute = f"2026-01-01T{number // 60 % 24:02}:{number % 60:02}:00Z"
+    return {
+        "id": f"s_{number}",
+        "phone_number": phone(number),
+        "email": f"p{number}@mail.test",
+        "created_at": minute,
+        "updated_at": minute,
+        **fields,
+    }
+
+
+def newcomer(number):
+    """Return somebody who signs up now."""
+    return {name: value for name, value in person(number).items() if not name.endswith("_at")}
+
+
+def contacts_of(numbers, *, emails=False):
+    rows = [
+        {
+            "person": f"user:u{n}",
+            "phone": None if emails else phone(n),
+            "email": f"p{n}@mail.test" if emails else None,
+        }
+        for n in numbers
+    ]
+    return check_contacts(pd.DataFrame(rows, columns=["person", "phone", "email"]).astype("str"))
+
+
+class Shop:
+    """A sandbox with a connection, and what was asked since the last look."""
+
+    def __init__(self, people, **options):
+        self.sandbox = Sandbox(people, rate=100_000, **options)
+        self._seen = 0
+
+    def __enter__(self):
+        self.sandbox.__enter__()
+        self.client = PostscriptClient(self.sandbox.base_url, "sk_sandbox", requests_per_second=5000)
+        return self
+
+    def __exit__(self, *error):
+        self.client.close()
+        self.sandbox.__exit__(*error)
+
+    def asked(self):
+        journal = self.sandbox.journal[self._seen :]
+        self._seen += len(journal)
+        return [dict(entry["query"]) for entry in journal]
+
+    def redact(self, *ids):
+        """Delete subscribers there."""
+        for subscriber_id in ids:
+            body = {"postscript_subscriber_id": subscriber_id}
+            self.client.send(api.Request(method="PATCH", path="/api/v2/compliance/redact", body=body))
+
+
+def ids(reading):
+    return sorted(reading.subscribers["subscriber_id"])
+
+
+# --- which way --------------------------------------------------------------------------------------------
+
+
+def test_a_shop_of_one_page_is_read_in_one_call():
+    """One page shows everybody; the second question is whether there is another."""
+    with Shop([person(n) for n in range(20)]) as shop:
+        reading = read_subscribers(contacts_of(range(500)), shop.client)
+        assert ids(reading) == sorted(f"s_{n}" for n in range(20))
+        assert reading.method == "listing"
+        assert reading.mirror.is_complete
+        assert len(shop.asked()) == 2 == reading.estimates["listing"]
+        assert reading.estimates["lookups"] == 2 + 5
+        both = contacts_of(range(500)).assign(
+            email_clean=lambda frame: frame["person"].where(frame.index < 150)
+        )
+        mixed = pd.concat([both, contacts_of(range(500, 600), emails=True)], ignore_index=True)
+        # A hundred by email alone, and by email too the 150 whose phones will find hardly anybody.
+        assert read_subscribers(mixed, shop.client).estimates["lookups"] == 2 + 5 + 3
+
+
+def test_many_people_of_a_small_shop_are_read_by_listing():
+    """Eight pages of subscribers cost less than six hundred questions about people."""
+    with Shop([person(n) for n in range(360)]) as shop:
+        reading = read_subscribers(contacts_of(range(600)), shop.client)
+        assert reading.method == "listing"
+        assert len(reading.subscribers) == 360
+        # The first look, the way to ask, eight pages, the last of them twice, and what changed meanwhile.
+        assert len(shop.asked()) == 2 + 8 + 2 == reading.estimates["listing"]
+
+
+def test_few_people_of_a_large_shop_are_looked_up():
+    """Sixty people cost one question, however large the shop is."""
+    with Shop([person(n) for n in range(1000)]) as shop:
+        reading = read_subscribers(contacts_of(range(960, 1020)), shop.client)
+        assert reading.method == "lookups"
+        assert len(reading.subscribers) == 40
+        assert not reading.mirror.is_complete
+        assert len(shop.asked()) == 3
+        assert reading.estimates["lookups"] == 4 < reading.estimates["listing"]
+
+
+def test_everybody_on_request():
+    """A snapshot needs who is nobody's contact, too: the whole list is read then."""
+    with Shop([person(n) for n in range(300)]) as shop:
+        reading = read_subscribers(contacts_of([1]), shop.client, complete=True)
+        assert len(reading.subscribers) == 300
+        assert reading.mirror.is_complete
+
+
+def test_an_empty_shop():
+    """Nobody subscribes yet."""
+    with Shop([]) as shop:
+        reading = read_subscribers(contacts_of(range(3)), shop.client)
+        assert reading.subscribers.empty
+        assert reading.mirror.newest == ""
+
+
+def test_no_such_scope():
+    """A misspelt scope is told."""
+    with pytest.raises(ParameterError, match="incremental"):
+        read_subscribers(contacts_of([]), None, scope="all")
+
+
+# --- the mirror -------------------------------------------------------------------------------------------
+
+
+def read_and_save(contacts, shop, ledger, **options):
+    reading = read_subscribers(contacts, shop.client, mirror=ledger.load_mirror(SHOP), **options)
+    ledger.save_mirror(SHOP, reading)
+    ledger.judge_mirror(SHOP, is_dated=True)  # as the first write does
+    return reading
+
+
+def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
+    """Whether changes show in ``updated_at`` is not known before one was seen there."""
+    with Shop([person(n) for n in range(60)]) as shop:
+        for _ in range(2):
+            reading = read_subscribers(contacts_of(range(60)), shop.client, mirror=ledger.load_mirror(SHOP))
+            ledger.save_mirror(SHOP, reading)
+            assert reading.method != "changes"
+
+
+def test_a_mirror_is_renewed_by_few_calls(ledger):
+    """The second run asks who changed, and for a part of the people; a late subscriber is among them."""
+    people = contacts_of(range(400))
+    with Shop([person(n) for n in range(300)]) as shop:
+        first = read_and_save(people, shop, ledger)
+        shop.asked()
+        again = read_and_save(people, shop, ledger)
+        assert again.method == "changes"
+        # What changed, and two pages of some people.
+        assert len(shop.asked()) == 3 == again.estimates["changes"]
+        assert ids(again) == ids(first)
+        shop.sandbox.add_subscribers([newcomer(350)])
+        late = read_and_save(people, shop, ledger)
+        assert len(shop.asked()) <= 3
+        assert {*ids(late)} - {*ids(first)} == {"s_350"}
+        assert ids(late) == sorted(ledger.load_mirror(SHOP).subscribers["subscriber_id"])
+
+
+def test_a_mirror_of_lookups_is_renewed_too(ledger):
+    """Sixty people are one question again; who subscribes late is found."""
+    with Shop([person(n) for n in range(1000)]) as shop:
+        read_and_save(contacts_of(range(960, 1020)), shop, ledger)
+        shop.asked()
+        read_and_save(contacts_of(range(960, 1020)), shop, ledger)
+        assert [{*question} for question in shop.asked()] == [
+            {"updated_at__gte", "sort", "page"},
+            {"phone_number__in", "sort", "page"},
+        ]
+        shop.sandbox.add_subscribers([newcomer(1019)])
+        reading = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
+        assert {"s_1019", "s_951"} <= {*ids(reading)}
+        assert len(reading.mirror.asked) == 70
+
+
+def test_a_list_that_was_changed_elsewhere_is_seen(ledger):
+    """What another tool wrote shows up as changed."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        read_and_save(contacts_of(range(120)), shop, ledger)
+        shop.client.send(api.write_properties("s_7", {"Segment Audiences": ["theirs"]}))
+        reading = read_and_save(contacts_of(range(120)), shop, ledger)
+        held = reading.subscribers.set_index("subscriber_id")["audiences"]
+        assert held["s_7"] == '["theirs"]'
+
+
+def test_many_changes_are_read_to_the_end(ledger):
+    """Several pages of changes are read from the last to the first, and none is lost."""
+    with Shop([person(n) for n in range(400)]) as shop:
+        read_and_save(contacts_of(range(400)), shop, ledger, complete=True)
+        for n in range(0, 400, 2):
+            shop.client.send(api.write_properties(f"s_{n}", {"Segment Audiences": ["new"]}))
+        shop.asked()
+        reading = read_and_save(contacts_of(range(400)), shop, ledger)
+        assert reading.method == "changes"
+        assert Counter(reading.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
+        assert len(shop.asked()) <= reading.estimates["changes"] == 8
+
+
+def test_a_full_refresh_on_request(ledger):
+    """Scope full reads the list anew, and who is not there any more is gone."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        read_and_save(contacts_of(range(120)), shop, ledger)
+        shop.redact("s_5")
+        assert "s_5" not in ids(read_and_save(contacts_of(range(120)), shop, ledger, scope="full"))
+        assert "s_5" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+
+
+@pytest.mark.parametrize(
+    ("size", "people", "complete"),
+    [(20, range(20), False), (160, range(40), True), (1000, range(60), False)],
+    ids=["one page", "complete", "lookups"],
+)
+def test_a_deleted_subscriber_shadows_nobody(ledger, size, people, complete):
+    """Who was found by the phone of one who is deleted is found by email as another."""
+    known = contacts_of(people)
+    known.loc[1, ["email", "email_clean"]] = "p19@mail.test"
+    with Shop([person(n) for n in range(size)]) as shop:
+        read_and_save(known[known.index != 19], shop, ledger, complete=complete)
+        shop.redact("s_1")
+        shop.asked()
+        found = ids(read_and_save(known[known.index != 19], shop, ledger))
+        assert "s_1" not in found
+        assert "s_19" in found
+        assert "s_1" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+        assert len(shop.asked()) <= 9
+
+
+@pytest.mark.parametrize("complete", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_who_is_deleted_is_noticed_within_some_runs(ledger, complete):
+    """A part of the people is looked up again each time, in as many parts as there are turns."""
+    people = contacts_of(range(300))
+    with Shop([person(n) for n in range(300 if complete else 1500)]) as shop:
+        read_and_save(people, shop, ledger, complete=complete)
+        shop.redact("s_3", "s_150", "s_299")
+        for _ in range(TURNS):
+            shop.asked()
+            reading = read_and_save(people, shop, ledger)
+            assert reading.method == "changes"
+            assert len(shop.asked()) <= 8
+        assert len({*ids(reading)} & {f"s_{n}" for n in range(300)}) == 297
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_who_was_wrongly_taken_for_gone_is_found_again(ledger, complete):
+    """Whoever is forgotten is looked up again by the next run."""
+    people = contacts_of(range(300))
+    with Shop([person(n) for n in range(300 if complete else 1500)]) as shop:
+        read_and_save(people, shop, ledger, complete=complete)
+        for n in range(0, 300, 25):
+            ledger.forget_subscriber(SHOP, f"s_{n}")
+        assert len(ledger.load_mirror(SHOP).doubted) == 24
+        assert {*ids(read_and_save(people, shop, ledger))} >= {f"s_{n}" for n in range(300)}
+        assert not ledger.load_mirror(SHOP).doubted
+
+
+@pytest.mark.parametrize("other", [None, {"id": "s_else", "phone_number": phone(3)}])
+def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
+    """Only Postscript's own answer about that subscriber counts, not one about another."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        read_and_save(contacts_of(range(40)), shop, ledger, complete=True)
+        mirror = ledger.load_mirror(SHOP)
+        send = shop.client.send
+
+        def in_part(request):
+            if request.path.endswith("s_3"):
+                if other:
+                    return Answer(status_code=200, json=other)
+                raise RejectedError("404", status_code=404)
+            answer = send(request)
+            rows = [row for row in answer.json["subscribers"] if row["id"] != "s_3"]
+            return replace(answer, json={**answer.json, "subscribers": rows})
+
+        behind = SimpleNamespace(calls={}, send=in_part)
+        reading = read_subscribers(contacts_of(range(40)), behind, mirror=mirror)
+        assert ids(reading) == sorted(f"s_{n}" for n in range(160))
+
+
+def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
+    """It writes nothing that could rest on it; a live run reads anew."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        ledger.save_mirror(SHOP, read_subscribers(contacts_of(range(40)), shop.client, complete=True))
+        mirror = ledger.load_mirror(SHOP)
+        methods = [
+            read_subscribers(contacts_of(range(40)), shop.client, mirror=mirror, dry_run=dry_run).method
+            for dry_run in (True, False)
+        ]
+        assert methods == ["changes", "lookups"]
+
+
+def test_another_trait_means_reading_anew(ledger):
+    """A mirror that lacks a property of the traits is not enough."""
+    with Shop([person(n, properties={"orders": n}) for n in range(60)]) as shop:
+        read_and_save(contacts_of(range(60)), shop, ledger)
+        reading = read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",))
+        assert reading.method != "changes"
+        assert reading.subscribers["properties"].notna().all()
+        assert read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",)).method == "changes"
+
+
+def test_a_phone_belongs_to_one_subscriber():
+    """Somebody who left and came back has another id: the older one is not there any more."""
+    before = subscribers_table(api.parse_subscriber(person(n)) for n in range(3))
+    read = subscribers_table([api.parse_subscriber(person(1, id="s_new"))])
+    everybody, gone = renewed(before, read)
+    assert sorted(everybody["subscriber_id"]) == ["s_0", "s_2", "s_new"]
+    assert gone == ("s_1",)
+    assert renewed(before, before)[1] == ()
+    assert len(renewed(Mirror.empty().subscribers, before)[0]) == 3
+
+
+# --- a list that moves ------------------------------------------------------------------------------------
+
+
+def test_that_most_are_deleted_is_noticed(ledger):
+    """Where a lookup finds less than half of those who were there, each of the others is looked for by id."""
+    with Shop([person(n) for n in range(160)]) as shop:
+        read_and_save(contacts_of(range(20)), shop, ledger, complete=True)
+        shop.redact(*(f"s_{n}" for n in range(15)))
+        assert ids(read_and_save(contacts_of(range(20)), shop, ledger)) == sorted(
+            f"s_{n}" for n in range(15, 160)
+        )
+
+
+class Moving:
+    """A shop whose list changes between two pages, in whatever way a function changes it."""
+
+    def __init__(self, people, change, page_size=10):
+        self.people = {p["id"]: p for p in people}
+        self.change, self.page_size = change, page_size
+        self.asked = []
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self):
+        return {}
+
+    def asked_for(self, query):
+        kinds = {True: ("email__in", "email__eq"), False: ("phone_number__in", "phone_number__eq")}
+        return [value for name, value in query if name in kinds["@" in value]]
+
+    def cut(self, rows):
+        return rows
+
+    def show(self, number, rows, total):
+        """Return what a page of the list shows, and the number of pages it names."""
+        return rows, total
+
+    def send(self, request, *, on_leaving=None):
+        with self._lock:
+            query = dict(request.query)
+            self.asked.append(query)
+            self.change(self, len(self.asked))
+            if not query:
+                row = self.people.get(request.path.rpartition("/")[2])
+                if row is None:
+                    raise RejectedError("404", status_code=404, from_postscript=True)
+                return Answer(status_code=200, json=row)
+            asked = {*self.asked_for(request.query)}
+            rows = [p for p in self.people.values() if p["updated_at"] >= query.get("updated_at__gte", "")]
+            if asked:
+                rows = self.cut([p for p in rows if {p["phone_number"][1:], p["email"]} & asked])
+            field, _, direction = query["sort"].rpartition("__")
+            rows.sort(key=lambda p: (p[field], p["id"]), reverse=direction == "desc")
+            page = int(query["page"])
+            shown = rows[(page - 1) * self.page_size : page * self.page_size]
+            total = max(1, -(-len(rows) // self.page_size))
+            if not asked:
+                shown, total = self.show(page, shown, total)
+            return Answer(
+                status_code=200,
+                json={"page_info": {"page": page, "total_pages": total}, "subscribers": shown},
+            )
+
+
+class Cutting(Moving):
+    """A shop that answers only a part of a long question."""
+
+    def __init__(self, people, kind, most):
+        super().__init__(people, lambda shop, call: None, page_size=50)
+        self.kind, self.most = kind, most
+
+    def asked_for(self, query):
+        values = super().asked_for(query)
+        kept = {"values": values[: self.most], "last values": values[-self.most :]}
+        return kept.get(self.kind, values)
+
+    def cut(self, rows):
+        return rows[: self.most] if self.kind == "rows" else rows
+
+
+@pytest.mark.parametrize("victim", [0, 15, 55, 99])
+@pytest.mark.parametrize("at", [3, 4, 7, 11, 13])
+def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
+    """A removal moves everybody behind it to another page; all the others are found all the same."""
+
+    def change(shop, call):
+        if call == at:
+            shop.people.pop(f"s_{victim}", None)
+
+    shop = Moving([person(n) for n in range(100)], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
+
+
+@pytest.mark.parametrize("at", range(3, 14))
+def test_no_one_is_lost_where_two_stretches_meet(at, monkeypatch):
+    """A page that was read before the one behind it is read again when a subscriber was removed."""
+    monkeypatch.setattr("toolkit.postscript.listing.WORKERS", 2)
+    monkeypatch.setattr(
+        "toolkit.postscript.listing.in_parallel", lambda act, items: [*map(act, [*items][::-1])][::-1]
+    )
+    shop = Moving(
+        [person(n) for n in range(100)], lambda shop, call: call == at and shop.people.pop("s_0", None)
+    )
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+
+
+def test_of_two_readings_the_later_state_stands():
+    """Whoever was on two pages is held as updated last, else as read last."""
+    later, other = person(2, updated_at="2026-03-01T00:00:00Z"), person(3, properties={"x": 1})
+    read = [Rows(()), Rows(())]
+    for rows, shown in zip(read, [[person(1), later, person(3)], [other, person(2)]], strict=True):
+        rows.add(Page(rows=[api.parse_subscriber(row) for row in shown], total=2))
+    read[0].add_all(read[1])
+    held = read[0].table().set_index("subscriber_id")
+    assert held["updated_at"].to_dict() == {row["id"]: row["updated_at"] for row in (person(1), later, other)}
+    assert held["property_count"]["s_3"] == 1
+
+
+class Repeating(Moving):
+    """A shop that answers its last page beyond it too."""
+
+    def show(self, number, rows, total):
+        return rows if number <= total else [*self.people.values()][(total - 1) * 10 :], total
+
+
+@pytest.mark.parametrize("kind", [Moving, Repeating])
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 15, 20, 21])
+def test_a_list_of_any_length_is_read_whole(size, kind):
+    """Of one page or two, full or not: everybody is there, in few calls."""
+    shop = kind([person(n) for n in range(size)], lambda *_: None)
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert (reading.mirror.is_complete, len(reading.subscribers)) == (True, size)
+
+
+def test_the_end_of_a_list_is_found_by_halving():
+    """Where no answer has the number of pages, half of what is left is ruled out by each question."""
+    shop = Faulty([person(n) for n in range(170)], "no total", 0, 0)
+    assert len(read_subscribers(contacts_of([]), shop, complete=True).subscribers) == 170
+    assert len(shop.asked) <= 2 * 17
+
+
+class Undated(Moving):
+    """A shop whose list does not say when anybody changed."""
+
+    def show(self, number, rows, total):
+        return [{name: value for name, value in row.items() if name != "updated_at"} for row in rows], total
+
+
+def test_a_list_without_times_is_read():
+    """Everybody is there, and the next reading has no moment to go on from."""
+    shop = Undated([person(n) for n in range(30)], lambda *_: None)
+    reading = read_subscribers(contacts_of(range(30)), shop, complete=True)
+    assert len(reading.subscribers) == 30
+    assert (reading.method, reading.mirror.newest) == ("listing", "")
+
+
+def test_traits_that_were_read_are_remembered(ledger):
+    """The mirror says which properties it has, after a list and after changes alike."""
+    with Shop([person(n) for n in range(120)]) as shop:
+        for method in ("listing", "changes", "changes"):
+            reading = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
+            assert (reading.method, [*reading.mirror.trait_keys]) == (method, ["city"])
+            assert reading.subscribers["properties"].notna().all()
+
+
+class Ascending(Moving):
+    """Answers the pages that are read at once from the first to the last; a removal comes in between."""
+
+    def __init__(self, people, after):
+        super().__init__(people, lambda shop, call: None)
+        self._turn, self._after, self._served = threading.Condition(), after, 0
+
+    def send(self, request, *, on_leaving=None):
+        page = int(dict(request.query)["page"])
+        is_listing = request.query[:1] == (("sort", "created_at__asc"),)
+        if not is_listing or page == 10 or self._served == 9:
+            return super().send(request)
+        with self._turn:
+            self._turn.wait_for(lambda: self._served == page - 1, timeout=20)
+            answer = super().send(request)
+            self._served = page
+            if page == self._after:
+                self.people.pop("s_0")
+            self._turn.notify_all()
+        return answer
+
+
+@pytest.mark.parametrize("after", range(1, 10))
+def test_the_order_of_the_answers_decides_nothing(after):
+    """A removal between two pages that are answered the wrong way round hides no subscriber."""
+    shop = Ascending([person(n) for n in range(100)], after)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+
+
+class Faulty(Moving):
+    """A shop whose list is wrong on some page, a number of times."""
+
+    def __init__(self, people, kind, number, times):
+        super().__init__(people, lambda shop, call: None)
+        self.kind, self.number, self.times = kind, number, times
+
+    def show(self, number, rows, total):
+        if self.kind == "no total":
+            return rows, None
+        if self.kind in {"low", "high", "one"}:
+            return rows, {"low": total - 1, "high": total + 2, "one": 1}[self.kind]
+        if number != self.number or not self.times:
+            return rows, total
+        self.times -= 1
+        other = [*self.people.values()][50:60]
+        return {"empty": [], "short": rows[:4], "repeated": other, "changing": rows}[self.kind], (
+            1 if self.kind == "changing" else total
+        )
+
+
+@pytest.mark.parametrize("size", [90, 95])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(kind, n) for kind in ("empty", "short", "repeated", "changing") for n in (1, 2, 5, 9, 10)]
+    + [(kind, 0) for kind in ("no total", "low", "high", "one")],
+)
+def test_a_page_that_is_wrong_once_loses_nobody(kind, number, size):
+    """Empty, short, repeated, or with a wrong number of pages: it is noticed, and read again."""
+    shop = Faulty([person(n) for n in range(size)], kind, number, 1)
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert reading.mirror.is_complete
+    assert ids(reading) == sorted(f"s_{n}" for n in range(size))
+    assert len(shop.asked) <= 40
+    again = read_subscribers(contacts_of([]), shop, mirror=reading.mirror, dry_run=True)
+    assert (again.method, ids(again)) == ("changes", ids(reading))
+
+
+@pytest.mark.parametrize("kind", ["empty", "short", "repeated"])
+def test_a_list_with_a_page_that_stays_wrong_is_not_complete(kind):
+    """Nothing is concluded from it: people are looked up, and who needs everybody gets an error."""
+    shop = Faulty([person(n) for n in range(95)], kind, 3, 99)
+    reading = read_subscribers(contacts_of(range(1300)), shop)
+    assert ids(reading) == sorted(f"s_{n}" for n in range(95))
+    assert not reading.mirror.is_complete
+    assert any("looked up as well" in note for note in reading.notes)
+    with pytest.raises(ServerError, match="Nothing is concluded"):
+        read_subscribers(contacts_of([1]), shop, complete=True)
+
+
+def test_a_missing_page_of_a_gateway_is_not_the_end():
+    """Only Postscript itself can say that there is no such page."""
+    shop = Moving([person(n) for n in range(95)], lambda shop, call: None)
+    send = shop.send
+
+    def behind_a_gateway(request, **options):
+        if dict(request.query)["page"] == "4":
+            raise RejectedError("404", status_code=404)
+        return send(request, **options)
+
+    shop.send = behind_a_gateway
+    with pytest.raises(RejectedError):
+        read_subscribers(contacts_of([]), shop, complete=True)
+
+
+def test_a_shop_that_ignores_the_order_is_read_once():
+    """Where pages are not in the order that was asked for, what changed meanwhile is left to the next run."""
+    people = [person(n, updated_at=f"2026-01-01T00:{n * 7 % 60:02}:00Z") for n in range(400)]
+    shop = Moving(people, lambda shop, call: None)
+    send = shop.send
+    shop.send = lambda request, **options: send(
+        api.Request(
+            method="GET",
+            path=request.path,
+            query=tuple(
+                (name, "created_at__asc" if name == "sort" else value) for name, value in request.query
+            ),
+        )
+    )
+    reading = read_subscribers(contacts_of([]), shop, complete=True)
+    assert len(reading.subscribers) == 400
+    assert len(shop.asked) <= 40 + 4
+
+
+@pytest.mark.parametrize("at", [3, 5, 8, 12])
+def test_who_signs_up_or_changes_meanwhile_is_seen(at):
+    """The last question asks for what changed while the list was read."""
+
+    def change(shop, call):
+        if call == at:
+            later = "2026-03-01T00:00:00Z"
+            shop.people["s_new"] = person(200, id="s_new", created_at=later, updated_at=later)
+            shop.people["s_3"] = {**shop.people["s_3"], "updated_at": later, "properties": {"x": 1}}
+
+    shop = Moving([person(n) for n in range(100)], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    held = reading.subscribers.set_index("subscriber_id")
+    assert len(held) == 101
+    assert held["property_count"]["s_3"] == 1
+
+
+HUNDRED = Mirror(
+    subscribers=subscribers_table(api.parse_subscriber(person(n)) for n in range(100)),
+    newest="2026-02-01T00:00:00+00:00",
+    is_complete=True,
+    page_size=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "can"),
+    [
+        ({}, {"complete": True}, True),
+        ({"newest": ""}, {"complete": False}, False),
+        ({"page_size": 0}, {"complete": False}, False),
+        ({"page_size": 0, "is_complete": False}, {"complete": False}, True),
+        ({"is_complete": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True}, False),
+        ({"is_dated": False}, {"complete": True, "dry_run": True}, True),
+        ({}, {"complete": True, "trait_keys": ["city"]}, False),
+        ({"trait_keys": ("city",)}, {"complete": True, "trait_keys": ["city"]}, True),
+    ],
+)
+def test_which_mirrors_can_be_renewed(fields, asked, can):
+    """One that is dated, longer than a page, and has all the properties and people that are asked for."""
+    assert replace(HUNDRED, **fields).can_be_renewed(**{"trait_keys": (), **asked}) is can
+
+
+def test_what_is_looked_up_stands_over_what_was_listed_before():
+    """A subscriber who changes between the two is held as looked up."""
+
+    def change(shop, call):
+        if call == 2:
+            shop.people["s_7"]["properties"] = {"x": 1}
+
+    shop = Moving([person(7, updated_at="2026-02-01T00:01:00Z")], change)
+    reading = read_subscribers(contacts_of([7], emails=True), shop, mirror=HUNDRED)
+    assert [*shop.asked[1]] == ["email__in", "sort", "page"]
+    assert reading.subscribers.set_index("subscriber_id")["property_count"]["s_7"] == 1
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"subscriber": None}])
+def test_an_answer_without_a_subscriber_takes_no_one_for_gone(body):
+    """Who is there is unknown then."""
+    shop = SimpleNamespace(send=lambda request: Answer(status_code=200, json=body))
+    with pytest.raises(ServerError, match="holds no subscriber"):
+        find_subscriber(shop, "s_1")
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_changes_that_go_on_while_they_are_read(at):
+    """Somebody who changes again moves to the end; nobody else is lost, and the last state is seen."""
+    changed = [person(n, updated_at=f"2026-02-01T00:{n:02}:00Z", properties={"x": 1}) for n in range(50)]
+
+    def change(shop, call):
+        if call == at:
+            shop.people["s_0"] = {
+                **shop.people["s_0"],
+                "updated_at": "2026-02-02T00:00:00Z",
+                "properties": {"x": 1, "y": 2},
+            }
+
+    shop = Moving([*changed, *(person(n) for n in range(50, 100))], change)
+    reading = read_subscribers(contacts_of(range(100)), shop, mirror=HUNDRED)
+    counts = reading.subscribers.set_index("subscriber_id")["property_count"]
+    assert counts.drop("s_0").tolist().count(1) == 49
+    assert counts["s_0"] == 2
+
+
+@pytest.mark.parametrize(("kind", "begun", "pages"), [("no total", 6, ["1", "2"]), ("total", 2, ["1"])])
+def test_a_subscriber_who_never_stops_changing_does_not_hold_the_reading_up(kind, begun, pages):
+    """What is newer than known is read to its end, or to an empty page."""
+    shop = Faulty([person(n) for n in range(70, 100)], kind, 0, 0)
+
+    def change(shop, call):
+        assert call < 60
+        if call > begun:
+            shop.people["s_98"]["updated_at"] = f"2026-02-02T00:{call:02}:00Z"
+
+    shop.change = change
+    reading = read_subscribers(
+        contacts_of([]), shop, mirror=replace(HUNDRED, newest=person(70)["updated_at"])
+    )
+    latest = [call for call, query in enumerate(shop.asked, 1) if query["sort"] == "updated_at__desc"]
+    assert (reading.method, [shop.asked[call - 1]["page"] for call in latest]) == ("changes", pages)
+    held = reading.subscribers.set_index("subscriber_id")["updated_at"]
+    assert held["s_98"] == f"2026-02-02T00:{latest[0]:02}:00Z"
+
+
+def test_many_changes_of_one_moment_are_read_once():
+    """An import stamps everybody alike: what is known is not read again because of it."""
+    with Shop([person(n) for n in range(500)]) as shop:
+        contacts = contacts_of(range(500))
+        mirror = read_subscribers(contacts, shop.client, complete=True).mirror
+        alike = "2026-05-01T00:00:00Z"
+        shop.sandbox.add_subscribers([person(n, id=f"s_{n}", updated_at=alike) for n in range(500, 790)])
+        shop.asked()
+        reading = read_subscribers(contacts, shop.client, mirror=mirror)
+        assert len(reading.subscribers) == 790
+        # Seven pages, the last of them twice, and two pages of some people.
+        asked = Counter("updated_at__gte" in question for question in shop.asked())
+        assert (asked[True], asked[False]) == (8, 2)
+
+
+def test_who_was_asked_for_is_not_asked_for_again():
+    """Of those who are not there and have a new email only that is asked for, unless it is their turn."""
+    shop = Moving([person(n) for n in range(1000)], lambda *_: None, page_size=50)
+    people = contacts_of(range(900, 1100))
+    mirror = read_subscribers(people, shop).mirror
+    people["email"] = people["email_clean"] = [f"new{n}@mail.test" for n in range(200)]
+    asked, send = [], shop.send
+    shop.send = lambda request: asked.extend(value for _, value in request.query) or send(request)
+    assert read_subscribers(people, shop, mirror=mirror).method == "changes"
+    assert {*asked} >= {*people["email"][100:]}
+    assert 0 < len({*asked} & {*people["phone_e164"][100:].str[1:]}) < 60
+
+
+def test_an_email_that_is_known_may_be_anothers_too():
+    """Found by phone, one of two with the same email; who has only that email is asked for all the same."""
+    both = [person(n, email="family@mail.test") for n in (1, 2)]
+    with Shop([*both, *(person(n) for n in range(100, 400))]) as shop:
+        first = read_subscribers(contacts_of([1]), shop.client)
+        assert not first.mirror.is_complete
+        rows = [{"person": "user:wife", "phone": None, "email": "family@mail.test"}]
+        wife = check_contacts(pd.DataFrame(rows).astype("str"))
+        second = read_subscribers(wife, shop.client, mirror=first.mirror)
+        assert {"s_1", "s_2"} <= {*ids(second)}
+
+
+# --- how to ask -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("knobs", "found"),
+    [
+        ({}, Asking()),
+        ({"phone_form": "plus_required"}, Asking(plus=True)),
+        ({"in_encoding": "comma"}, Asking(encoding="comma")),
+        ({"in_encoding": "comma", "phone_form": "plus_required"}, Asking(encoding="comma", plus=True)),
+    ],
+    ids=["repeated", "plus", "comma", "comma and plus"],
+)
+@pytest.mark.parametrize("known", [5, 1], ids=["five known", "one known"])
+def test_the_way_to_ask_is_found_out(knobs, found, known):
+    """People who are there are asked for in each way until they come back; one of them is enough."""
+    people = [person(n) for n in range(5)]
+    with Shop(people, **knobs) as shop:
+        asking = calibrate(shop.client, [api.parse_subscriber(p) for p in people[:known]])
+        assert asking == found
+
+
+@pytest.mark.parametrize(
+    "asking", [Asking(plus=True), Asking(encoding="comma"), Asking(encoding="single", max_in=1)]
+)
+def test_a_way_to_ask_that_is_refused_is_not_taken(asking):
+    """A refusal finds no subscriber, so the next way is tried."""
+    shop = RefusingWays(asking)
+    assert calibrate(shop, [api.parse_subscriber(person(n)) for n in range(2)]) == asking
+
+
+class RefusingWays:
+    """A shop that takes one way to ask and answers the others with 400."""
+
+    def __init__(self, asking):
+        self.asking, self.rows = asking, [person(n) for n in range(2)]
+
+    def send(self, request):
+        digits = [phone(n).lstrip("+") for n in range(2)]
+        some = digits[:1] if self.asking.encoding == "single" else digits
+        if request != api.find_by_phone(some, asking=self.asking):
+            raise RejectedError("400", status_code=400)
+        rows = self.rows[: len(some)]
+        return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+
+
+@pytest.mark.parametrize("most", [10, 30, 60])
+@pytest.mark.parametrize("kind", ["values", "last values", "rows"])
+def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
+    """However a shop cuts its answers short, everybody who is there is found."""
+    shop = Cutting([person(n) for n in range(1000)], kind, most)
+    reading = read_subscribers(contacts_of(range(0, 1000, 7), emails=most == 30), shop)
+    assert reading.method == "lookups"
+    assert ids(reading) == sorted(f"s_{n}" for n in range(0, 1000, 7))
+    assert len(shop.asked) < 60
+
+
+def test_a_question_about_emails_that_is_answered_in_part_is_noticed():
+    """The emails of subscribers who are there go along with a question about emails, as their proof."""
+    shop = Cutting([person(n) for n in range(1000)], "values", 30)
+    sample = [api.parse_subscriber(person(n)) for n in range(900, 1000)]
+    found = look_up(contacts_of(range(45), emails=True), shop, sample=sample)
+    assert len({row.subscriber_id for row in found.rows}) == 45
+
+
+def test_one_who_has_left_meanwhile_makes_no_question_smaller():
+    """A subscriber who is not there any more is no sign of an answer in part."""
+
+    def change(shop, call):
+        if call == 3:
+            shop.people.pop("s_999")
+
+    shop = Moving([person(n) for n in range(1000)], change, page_size=50)
+    reading = read_subscribers(contacts_of(range(100, 400)), shop)
+    assert len(reading.subscribers) == 300
+    assert len(shop.asked) < 15
+
+
+def test_nobody_to_try_with():
+    """Without a phone to try with, the usual way is taken, or one by one where people are."""
+    assert calibrate(None, []) == Asking()
+    without_phone = api.parse_subscriber({"id": "s_1", "email": "cai@mail.test"})
+    assert calibrate(None, [without_phone]) == Asking(encoding="single", max_in=1)
+
+
+def test_a_shop_that_ignores_the_filter_is_left_alone():
+    """Strangers in the answer stop everything before it is believed."""
+    people = [person(n) for n in range(200)]
+    with (
+        Shop(people, in_encoding="ignored") as shop,
+        pytest.raises(IgnoredFilterError, match="nobody asked for"),
+    ):
+        read_subscribers(contacts_of(range(10)), shop.client)
+
+
+@pytest.mark.parametrize("most", [1, 7, 25, 50])
+def test_a_question_that_is_too_long_is_halved(most):
+    """Whatever number the shop takes at once, everybody is asked for, and the later questions fit."""
+    with Shop([person(n) for n in range(300)], max_in=most) as shop:
+        found = look_up(contacts_of(range(250)), shop.client)
+        assert len(found.rows) == 250
+        refused = [e for e in shop.sandbox.journal if e["status"] == 400]
+        assert len(refused) <= 8
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_refusal_that_is_not_about_size_raises(alone):
+    """A conflict does not go away by asking for fewer: it ends the reading at once."""
+    shop = Refusing(409 if not alone else 400, then=409)
+    with pytest.raises(RejectedError, match="409"):
+        look_up(contacts_of(range(10)), shop)
+    assert shop.refusals <= (1 if not alone else 6)
+
+
+@pytest.mark.parametrize("strangers", [1, 3])
+def test_strangers_beside_those_who_were_asked_for_stop_everything(strangers):
+    """A filter that is ignored may show some of the right people too."""
+    rows = [person(n) for n in range(1, 2 + strangers)]
+    answer = Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+    shop = SimpleNamespace(calls={}, send=lambda request: answer)
+    with pytest.raises(IgnoredFilterError):
+        look_up(contacts_of([1]), shop)
+
+
+class Refusing:
+    """A shop that refuses one value; *then* is its answer to the plainest question."""
+
+    def __init__(self, status=400, then=400):
+        self.status, self.then, self.refusals, self.taken = status, then, 0, 0
+
+    def send(self, request, *, on_leaving=None):
+        if any(value == phone(3)[1:] for _, value in request.query):
+            self.refusals += 1
+            status = self.then if "phone_number__eq" in dict(request.query) else self.status
+            raise RejectedError(str(status), status_code=status)
+        self.taken += 1
+        values = [value for name, value in request.query if name.startswith("phone_number")]
+        rows = [{"id": value, "phone_number": value} for value in values]
+        return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
+
+
+def test_one_refused_contact_spares_the_others():
+    """The one that is refused alone is not known about, and is asked for again next time."""
+    found = look_up(contacts_of(range(10)), Refusing())
+    assert look_up(contacts_of(range(500)), other := Refusing()).refused == found.refused
+    assert other.taken <= 12, "the other four hundred are not asked for in fewer at once"
+    assert found.refused == {phone(3)[1:]}
+    assert phone(3)[1:] not in found.asked
+    assert {row.subscriber_id for row in found.rows} == {phone(n)[1:] for n in range(10) if n != 3}

@@ -1,0 +1,831 @@
+import copy
+import dataclasses
+import json
+import random
+import time
+
+import pytest
+from conftest import PROJECT
+from made_events import some_destination, some_event
+from tables import every
+
+from toolkit.audiences.memberships import fold
+from toolkit.errors import MappingError, ParameterError
+from toolkit.report.explain import explain, official_event, official_list_change, official_steps
+from toolkit.report.explain.display import MAX_SHOWN, Display
+from toolkit.report.explain.explanation import TABLE_COLUMNS
+from toolkit.segment.archive import read_events
+from toolkit.segment.destination import (
+    SYNC_AUDIENCES,
+    SYNC_TRAITS,
+    ActionMapping,
+    Destination,
+    Discard,
+    Payload,
+)
+from toolkit.segment.events import has_consent, is_for_postscript
+from toolkit.segment.mapping import MISSING, Mapping
+from toolkit.segment.payload_rows import row_of
+from toolkit.segment.triggers import Trigger
+
+DEFAULT = Destination.default()
+PERSONAS = {"computation_class": "audience", "computation_id": "aud_7Qx", "computation_key": "vip"}
+VECTORS = PROJECT / "tests" / "data" / "vectors" / "payload.jsonl"
+
+
+def identify(traits, **changes):
+    """An identify that Engage could have sent."""
+    return {"type": "identify", "userId": "u", "traits": traits, "context": {"personas": PERSONAS}} | changes
+
+
+def one_mapping(event, **options):
+    """The explanation of the default mapping."""
+    (mapping,) = explain(event, DEFAULT, **options).mappings
+    return mapping
+
+
+def with_mapping(trigger="type != null", fields=None, *, dialect="strict", action=SYNC_AUDIENCES, **changes):
+    """A destination of one mapping."""
+    fields = action.default_fields | (fields or {})
+    return Destination(
+        mappings=(
+            ActionMapping(
+                name="m",
+                trigger=Trigger(trigger, dialect=dialect),
+                fields=Mapping(fields),
+                action=action,
+                **changes,
+            ),
+        )
+    )
+
+
+# --- the same word as a run ---------------------------------------------------------------------------------
+
+
+def expected_outcomes(event, destination):
+    """Status and reason of each row among the payloads, as fold() completes them."""
+    for made in destination.payloads(event):
+        cells = row_of(event, made)
+        yield cells[2] or ("no_membership_value" if cells[3] else None), cells[3]
+
+
+def made_destination(chance):
+    """A destination that can be made; others are not what is tested here."""
+    while True:
+        try:
+            return some_destination(chance)
+        except MappingError:
+            continue
+
+
+@every("seed", range(60), quick=15)
+def test_agrees_with_payloads_and_rows(seed):
+    """Statuses, reasons, mappings in effect and filled fields are those of the payloads."""
+    chance = random.Random(seed)
+    destination = made_destination(chance)
+    for _ in range(25):
+        event = some_event(chance)
+        before = json.dumps(event)
+        explanation = explain(event, destination)
+        said = [(outcome.status, outcome.reason_code) for outcome in explanation.outcomes]
+        assert said == [*expected_outcomes(event, destination)]
+        assert json.dumps(event) == before
+        assert explanation.integrations.holds is is_for_postscript(event)
+        assert explanation.consent.holds is has_consent(event, destination.consent_categories)
+        made = {m.mapping: m for m in destination.payloads(event) if m.mapping}
+        assert [*made] == [m.name for m in explanation.mappings if m.in_effect]
+        for mapping in explanation.mappings:
+            wrong = [f.label for f in mapping.fields if f.status in ("missing", "refused")]
+            if (found := made.get(mapping.name)) is None:
+                assert mapping.ours[0].startswith("Nothing, because")
+            elif isinstance(found, Discard):
+                assert all(label in found.reason for label in wrong)
+                assert wrong or not mapping.fields
+            else:
+                filled = {f.key for f in mapping.fields if f.status == "filled"}
+                assert (filled, wrong) == (set(found.fields()), [])
+        table = explanation.table()
+        assert table["value"].str.len().max() <= 300
+
+
+def test_the_last_word_is_that_of_fold():
+    """What only fold() decides is left open, and what it calls a payload without a word is said."""
+    events = [
+        identify({"vip": True}, messageId="1", userId="a"),
+        identify({"vip": "true"}, messageId="2", userId="b"),
+        identify({}, messageId="3", userId="c"),
+        identify({"vip": True}, messageId="4", userId="d", integrations={"All": False}),
+        identify({"vip": True}, messageId="5", context={}),
+    ]
+    folded = fold(read_events(events).payloads(DEFAULT)).events.set_index("message_id")
+    for event in events:
+        (outcome,) = explain(event, DEFAULT).outcomes
+        status, reason = folded.loc[event["messageId"], ["status", "reason_code"]]
+        expected = (None, None) if status == "counted" else (status, reason)
+        assert (outcome.status, outcome.reason_code) == expected
+
+
+# --- whatever comes in --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", [None, [], "x", 5, True, float("nan")], ids=repr)
+def test_what_is_no_object_is_malformed(event):
+    """There is nothing to ask the mappings about."""
+    explanation = explain(event, DEFAULT)
+    (outcome,) = explanation.outcomes
+    assert (outcome.status, outcome.reason_code) == ("malformed", "NOT_JSON")
+    assert explanation.mappings == ()
+    assert not explanation.integrations.holds
+    assert explanation.table().query("step == 'outcome'")["what"].tolist() == ["malformed"]
+
+
+def nested(make):
+    """A value 10,000 levels deep."""
+    value = None
+    for _ in range(10_000):
+        value = make(value)
+    return value
+
+
+LONG = "x" * (1 << 20)
+HOSTILE = {
+    "empty": {},
+    "deep list": identify({"vip": nested(lambda v: [v]), "email": nested(lambda v: [v])}),
+    "deep object": identify({"vip": nested(lambda v: {"a": v})}, integrations=nested(lambda v: {"a": v})),
+    "deep all over": dict.fromkeys(identify({}), nested(lambda v: {"traits": v})),
+    "long": identify(
+        {"vip": LONG, "email": LONG, "phone": "1" * (1 << 20)}, userId=LONG, event=LONG, messageId=LONG
+    ),
+    "long email": identify(
+        {"vip": "1" + " " * (1 << 20) + "1", "email": f"{LONG}@{LONG}", "phone": "@" * 999_999}
+    ),
+    "long key": identify({LONG: True}, context={"personas": PERSONAS | {"computation_key": LONG}}),
+    "many keys": identify(
+        {f"k{i}": i for i in range(10_000)}, integrations={f"k{i}": i for i in range(10_000)}
+    ),
+    "halves": identify(
+        {"vip": "\ud800", "email": "\udc00@\ud800", "phone": "\ud800"},
+        type="\ud800",
+        userId="\ud800@x",
+        messageId="\ud800@\ud800",
+        integrations={"\ud800postscript": True},
+        context={"personas": PERSONAS | {"computation_key": "\ud800", "computation_id": "\ud800"}},
+    ),
+    "not numbers": identify(
+        {"vip": float("nan"), "email": float("inf"), "phone": float("nan")}, userId=1e999
+    ),
+    "huge numbers": identify({"vip": 10**5000, "phone": 10**5000, "email": -(10**400)}, timestamp=10**400),
+    "null all over": dict.fromkeys(identify({})),
+    "lists all over": {key: [] for key in identify({})},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_events_are_explained(name):
+    """No event raises; the answer is soon there, of a bearable size, and can be written to a file."""
+    destination = Destination(
+        mappings=(
+            *DEFAULT.mappings,
+            *with_mapping('traits.vip != "x" or contains(userId, "x")').mappings,
+            *with_mapping(action=SYNC_TRAITS, enabled=False).mappings,
+        ),
+        consent_categories=("ads",),
+    )
+    started = time.monotonic()
+    explanation = explain(HOSTILE[name], destination)
+    table = explanation.table()
+    assert time.monotonic() - started < 30
+    assert [outcome.status for outcome in explanation.outcomes]
+    assert len(table.to_csv().encode()) < 20_000
+
+
+def test_nothing_is_changed():
+    """The event, however it is built, is the same afterwards."""
+    event = identify({"vip": [{"a": 1}], "email": ["a@mail.test"]}, integrations={"Postscript": {"b": []}})
+    before = copy.deepcopy(event)
+    explain(event, DEFAULT).table()
+    assert event == before
+
+
+# --- contacts stay hidden -----------------------------------------------------------------------------------
+
+EMAIL, PHONE = "dana.lee@mail.test", "+1 (415) 555-0123"
+
+
+def planted():
+    """An event and a destination with the contacts wherever a text can be."""
+    both = f"write to {EMAIL} or call {PHONE}."
+    personas = PERSONAS | {"computation_key": both, "computation_id": both}
+    event = identify(
+        {both: both, "email": EMAIL, "phone": PHONE, "note": both, EMAIL: 1},
+        type="identify",
+        event=both,
+        userId=EMAIL,
+        messageId=f"m-{EMAIL}",
+        integrations={"Postscript": True, both: 1},
+        context={"personas": personas, "page": {"url": f"https://x.test/?e={EMAIL.replace('@', '%40')}&x=1"}},
+    )
+    trigger = f'traits.email = "{EMAIL}" or traits.phone = "{PHONE}" or traits.note != "{both}"'
+    trigger += ' or context.page.url = "x" or contains(traits.note, "call")'
+    destination = with_mapping(trigger, {"email": {"@template": both}})
+    mappings = (*DEFAULT.mappings, *destination.mappings, *with_mapping(action=SYNC_TRAITS).mappings)
+    return event, Destination(mappings=mappings)
+
+
+@pytest.mark.parametrize(
+    ("person", "begins"),
+    [
+        *((f"user:{name}", "user:•••03~") for name in ("(202)555-0103", "1-202-555-0103", "202 5550103")),
+        *((f"user:{name}", "user:•••03~") for name in ("+12025550103 home", "tel:+12025550103")),
+        ("user:dana@mail.test", "user:d•••@mail.test~"),
+        ("email:dana@gmail.com,bob.jones", "email:•••~"),
+        (":dana@mail.test", ":d•••@mail.test~"),
+    ],
+)
+def test_persons_named_by_a_contact_are_masked(person, begins):
+    """The digest keeps two such apart; shown again, it is the same."""
+    shown = Display().person(person)
+    assert shown.startswith(begins)
+    assert len(shown) == len(begins) + 4
+    assert Display().person(shown) == shown
+    assert Display(show_contacts=True).person(person) == person
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        *("user:cus_000123456", "user:1025550103", "user:2026-11-02", "user:5f1234567abc"),
+        "anonymous:12345678-1234-4123-8123-123456789012",
+    ],
+)
+def test_ids_are_shown(person):
+    """Digits that no phone has, or within a word, are no phone."""
+    assert Display().person(person) == person
+
+
+def test_contacts_are_masked_everywhere():
+    """Neither the table nor a repr holds a contact, unless that is asked for."""
+    event, destination = planted()
+    explanation = explain(event, destination)
+    shown = repr(explanation) + explanation.table().to_csv()
+    for secret in ("dana.lee", "555-0123", "4155550123", "555"):
+        assert secret not in shown
+    assert "d•••@mail.test" in shown
+    assert "•••23" in shown
+    openly = explain(event, destination, show_contacts=True)
+    assert {EMAIL, PHONE} <= {field.value for field in openly.mappings[0].fields}
+    assert f"email__eq={EMAIL};" in openly.mappings[0].official[1]
+    assert openly.person == f"user:{EMAIL}"
+
+
+def test_requests_are_not_in_a_repr():
+    """A step holds the contact that is asked for; its repr does not."""
+    steps = official_steps(DEFAULT.payload(identify({"vip": True, "email": EMAIL})).fields())
+    assert steps[0].request.query == (("email__eq", EMAIL),)
+    assert "dana" not in repr(steps)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no contact", "no contact"),
+        ("a@b.test,c@d.test", "a•••@b.test,c•••@d.test"),
+        ("mailto:dana@x.test?subject=1", "mailto:d•••@x.test?subject=1"),
+        ("e=dana%40x.test", "e=•••"),
+        ("@template", "@template"),
+        ("tel:+14155550100", "tel:•••00"),
+        ("٠١٢٣٤٥٦٧٨٩", "•••"),
+        ("415.555.0100 x5", "•••00 x5"),
+        ("personas_12345678", "personas_12345678"),
+        ("123456", "123456"),
+        ("1234567", "•••67"),
+        ("\ud800", "?"),
+        ("x" * 90, "x" * 79 + "…"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_texts_are_masked(text, shown):
+    """Emails and phones are found inside texts; numbers inside words, and short ones, are left."""
+    assert Display().text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("vip", '"vip"'),
+        ("", '""'),
+        ("a\nb", '"a\\nb"'),
+        ("x" * 10_001, "a text of 10,001 characters"),
+        (True, "true"),
+        (None, "null"),
+        (MISSING, "missing"),
+        (5.0, "5"),
+        (14155550100, "•••00"),
+        ([1, 2], "a list of 2"),
+        ({}, "an object without keys"),
+        ({"dana@mail.test": 1}, "an object with 1 key: d•••@mail.test"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_values_are_shown_short(value, shown):
+    """Scalars as JSON, the rest in words: of objects the keys, never the values."""
+    assert Display().value(value) == shown
+    assert len(shown) <= MAX_SHOWN
+
+
+# --- what Segment's action does -----------------------------------------------------------------------------
+
+
+@every(
+    "value, change, event",
+    [
+        (True, "add", "Entered"),
+        (1, "add", "Entered"),
+        (1.0, "add", "Entered"),
+        ("1", "add", "Entered"),
+        (False, "remove", "Exited"),
+        (0, "remove", "Exited"),
+        (-0.0, "remove", "Exited"),
+        ("", "remove", "Exited"),
+        (MISSING, "none", "Exited"),
+        (None, "none", "Exited"),
+        (float("nan"), "none", "Exited"),
+        ("true", "none", "Entered"),
+        ("TRUE", "none", "Entered"),
+        ("no", "none", "Entered"),
+        ({}, "none", "Entered"),
+        ({"a": 1}, "none", "Entered"),
+        ("false", "none", "Entered"),
+        ("0", "remove", "Entered"),
+        (" ", "remove", "Entered"),
+        ([], "remove", "Entered"),
+        # the rule behind it
+        ("\u2003\ufeff", "remove", "Entered"),
+        (" 1.0\n", "add", "Entered"),
+        ("0x1", "add", "Entered"),
+        ("1e0", "add", "Entered"),
+        ("1_0", "none", "Entered"),
+        ("-0", "remove", "Entered"),
+        ("Infinity", "none", "Entered"),
+        (2, "none", "Entered"),
+        (0.5, "none", "Entered"),
+        (10**400, "none", "Entered"),
+        ([1], "add", "Entered"),
+        ([["1"]], "add", "Entered"),
+        ([None], "remove", "Entered"),
+        ([[], []], "none", "Entered"),
+        ([True], "none", "Entered"),
+        ([{}], "none", "Entered"),
+        ([0, 0], "none", "Entered"),
+    ],
+)
+def test_membership_in_javascript(value, change, event):
+    """== decides on the list, truth on the custom event, whatever the value."""
+    assert official_list_change(value) == change
+    assert official_event(value) == f"Segment_Audience_{event}"
+
+
+def carry_out(steps, subscribers):
+    """Carry the steps out on a shop that holds these subscribers; return the requests and what went wrong."""
+    calls, found = [], None
+    for step in steps:
+        request = step.request
+        if step.does == "fail":
+            return calls, "PayloadValidationError"
+        if step.does == "look_up" and found is None:
+            calls.append((request.method, request.path, dict(request.query), None))
+            found = next((s for s in subscribers if is_asked_for(s, *request.query[0])), None)
+        elif step.does == "end" and found is None:
+            return calls, None
+        elif step.does in ("add", "remove"):
+            held = (found.get("properties") or {}).get("Segment Audiences") or []
+            key = steps[-1].request.body["properties"]["Segment Audience Key"]
+            if not isinstance(held, list | str):
+                return calls, "TypeError"
+            if (key in held) is (step.does == "add"):
+                continue
+            if isinstance(held, str):
+                return calls, "TypeError"
+            after = [*held]
+            after.append(key) if step.does == "add" else after.remove(key)
+            body = {"properties": {"Segment Audiences": after}}
+            calls.append(("PATCH", f"/api/v2/subscribers/{found['id']}", {}, body))
+        elif step.does == "post":
+            body = {**request.body, "subscriber_id": found["id"]}
+            calls.append((request.method, request.path, dict(request.query), body))
+    return calls, None
+
+
+def is_asked_for(subscriber, name, value):
+    """Whether Postscript would return the subscriber."""
+    if name == "phone_number__eq":
+        return "".join(c for c in subscriber.get("phone_number") or "" if c in "0123456789") == value
+    return (subscriber.get("email") or "").lower() == value.lower()
+
+
+WITH_CALLS = [
+    case for line in VECTORS.read_text(encoding="utf-8").splitlines() if "calls" in (case := json.loads(line))
+]
+
+
+def test_vectors_are_all_there():
+    """Every recorded exchange takes part, accidents of Segment's code included."""
+    assert len(WITH_CALLS) == 178
+
+
+@every("case", WITH_CALLS)
+def test_official_calls(case):
+    """The steps, carried out, make the very requests that Segment's action was seen to make."""
+    made = DEFAULT.payload(case["event"])
+    expected = [(c["method"], c["path"], c["query"], c["body"]) for c in case["calls"]]
+    if not isinstance(made, Payload):
+        assert expected == []
+        assert one_mapping(case["event"]).official[0].startswith(("Fails with status 400", "Nothing"))
+        return
+    calls, error = carry_out(official_steps(made.fields()), case["subscribers"])
+    if "fail" in case:
+        calls, error = calls[: case["fail"]["call"]], "HTTPError"
+    assert calls == expected
+    assert error == case.get("perform_error", {}).get("name")
+
+
+def test_official_sentences():
+    """The steps are told in order, contacts masked, what each hangs on included."""
+    event = identify({"vip": 0, "email": EMAIL, "phone": PHONE})
+    assert one_mapping(event).official == (
+        "GET /api/v2/subscribers?phone_number__eq=•••23; the first subscriber found is taken.",
+        "Nobody found: GET /api/v2/subscribers?email__eq=d•••@mail.test; the first subscriber found "
+        "is taken.",
+        "Nobody found: ends as a success, and nothing is remembered.",
+        'If "vip" is on the subscriber\'s "Segment Audiences": PATCH /api/v2/subscribers/{id}, the list '
+        "without its first one. In JavaScript 0 == false.",
+        "POST /api/v2/events, Segment_Audience_Exited, whether or not the list has changed.",
+    )
+    assert one_mapping(identify({"vip": True, "phone": "n/a"})).official == (
+        "Fails with PAYLOAD_VALIDATION_FAILED (400), not retried: neither email nor phone is left.",
+    )
+
+
+# --- what decided -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("integrations", "delivered", "why"),
+    [
+        (MISSING, True, "names no integrations"),
+        ({}, True, "names no integrations"),
+        (None, True, "names no integrations"),
+        ({"Postscript": False, "All": True}, False, '"Postscript" is false, whatever'),
+        ({"Postscript": True, "All": False}, True, '"Postscript" is true, whatever'),
+        ({"Postscript": {}}, True, "object of options"),
+        ({"All": False}, False, '"All" is false'),
+        ({"All": True}, True, 'either "Postscript" nor "All" is false'),
+        ({"Postscript": None}, False, "is null, which has no documented"),
+        ({"Postscript": "yes"}, False, "is a text, which has no documented"),
+        ("none", False, "are a text, which has no documented"),
+        ({"All": False, "Actions Postscript": True}, False, '"Actions Postscript" is not its name'),
+        ({"postscript": False}, True, '"postscript" is not its name'),
+    ],
+    ids=repr,
+)
+def test_integrations(integrations, delivered, why):
+    """The rule that decided is named, a misspelt name too."""
+    changes = {} if integrations is MISSING else {"integrations": integrations}
+    explanation = explain(identify({"vip": True}, **changes), DEFAULT)
+    assert explanation.integrations.holds is delivered
+    assert why in explanation.integrations.sentence
+    assert explanation.integrations.sentence.endswith("is delivered." if delivered else "is not delivered.")
+    mapping = explanation.mappings[0]
+    if not delivered:
+        assert mapping.official == mapping.ours == ("Nothing, because the event is not delivered.",)
+
+
+@pytest.mark.parametrize(
+    ("consent", "given", "why"),
+    [
+        (MISSING, True, "carries no consent preferences"),
+        ({"categoryPreferences": {"ads": True, "sms": True}}, True, "Consent to ads, sms."),
+        ({"categoryPreferences": {"ads": True}}, False, "No consent to sms; asked for: ads, sms."),
+        ({"categoryPreferences": []}, False, "No consent to ads, sms; "),
+    ],
+    ids=repr,
+)
+def test_consent(consent, given, why):
+    """The categories that lack consent are named."""
+    destination = Destination(mappings=DEFAULT.mappings, consent_categories=("ads", "sms"))
+    context = {"personas": PERSONAS} | ({} if consent is MISSING else {"consent": consent})
+    explanation = explain(identify({"vip": True}, context=context), destination)
+    assert explanation.consent.holds is given
+    assert why in explanation.consent.sentence
+    assert [outcome.status for outcome in explanation.outcomes] == [None if given else "filtered_consent"]
+
+
+def test_no_category_to_ask_for():
+    """Without categories no consent is asked for."""
+    assert "no consent category" in explain({}, DEFAULT).consent.sentence
+
+
+def test_conditions():
+    """Each condition is shown with what it found, and which of them decided."""
+    destination = with_mapping('type = "track" and (traits.plan = null or traits.email = "a@b.test")')
+    (mapping,) = explain(identify({"email": "dana@mail.test"}), destination).mappings
+    assert [dataclasses.astuple(condition) for condition in mapping.conditions] == [
+        ('type = "track"', '"identify"', False, True),
+        ("traits.plan = null", "null or missing", True, False),
+        ('traits.email = "a•••@b.test"', "d•••@mail.test", False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect", "here", "there"),
+    [
+        ("type = 'identify'", "strict", True, False),
+        ("type = 'identify'", "official", False, False),
+        ('!(type = "track")', "strict", True, False),
+        ('!(type = "identify")', "strict", False, True),
+        ('messageId = "m" or type = "identify"', "strict", True, True),
+        ("(", "official", False, False),
+    ],
+)
+def test_both_readings_of_a_trigger(text, dialect, here, there):
+    """What fires here and what fires at Segment is told apart, and each side says what it would do."""
+    destination = with_mapping(text, dialect=dialect)
+    (mapping,) = explain(identify({"vip": True, "email": EMAIL}), destination).mappings
+    assert (mapping.fires, mapping.fires_at_segment, mapping.in_effect) == (here, there, here)
+    assert mapping.ours[0].startswith("Nothing, because the trigger") is not here
+    assert mapping.official[0].startswith("Nothing, because the trigger") is not there
+    assert any("see the lints" in difference for difference in mapping.differences) is (here is not there)
+    assert mapping.lints
+
+
+# --- fields -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "event", "value", "status", "reason"),
+    [
+        ("email", identify({"email": " a@b.test "}), "a•••@b.test", "filled", "From $.traits.email."),
+        ("email", identify({"email": ""}), "", "absent", "$.traits.email gives a blank text"),
+        ("email", identify({"email": None}), "", "absent", "$.context.traits.email gives nothing."),
+        ("email", identify({"email": float("nan")}), "", "absent", "$.traits.email gives null."),
+        ("email", identify({"email": {"a": 1}}), "an object with 1 key: a", "refused", "must be a text"),
+        ("phone", identify({"phone": 14155550100}), "•••00", "filled", "a number, taken as a text."),
+        ("phone", identify({"phone": ["x"]}), "•••", "filled", "From $.traits.phone: a list, taken as"),
+        ("traits_or_props", identify({}), "an object without keys", "filled", "From $.traits."),
+        (
+            "traits_or_props",
+            {},
+            "",
+            "missing",
+            "Traits or properties object is missing. $.traits gives nothing.",
+        ),
+        ("traits_or_props", identify({}, properties=[]), "a list of 0", "refused", "From $.properties."),
+        ("segment_audience_key", {}, "", "missing", "Audience Key is missing."),
+        ("segment_audience_id", {}, "", "absent", "computation_id gives nothing."),
+        (
+            "segment_computation_action",
+            identify({}, context={"personas": {"computation_class": "trait"}}),
+            '"trait"',
+            "refused",
+            "must be one of: audience or journey_step. From $.context.personas.computation_class.",
+        ),
+    ],
+)
+def test_field(key, event, value, status, reason):
+    """Each field has its value, whether that will do, and where it is from in this event."""
+    (field,) = (field for field in one_mapping(event).fields if field.key == key)
+    assert (field.value, field.status) == (value, status)
+    assert reason in field.reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("a@b.test", "From a fixed value."),
+        ({"@template": "{{traits.x}}@b.test"}, "From @template."),
+        ({"@path": "$.traits.x"}, "From $.traits.x."),
+        ({"@path": {"@path": "$.traits.name"}}, "From @path."),
+        ({"@if": {"exists": {"@path": "$.nope"}, "then": 1}}, "an @if without else gives nothing."),
+        ({"@if": {"blank": {"@path": "$.traits.x"}, "then": {"@path": "$.traits.x"}}}, "From $.traits.x."),
+        ({"@if": {"exists": 1, "then": {"@if": {"exists": 1, "then": "x"}}}}, "From a fixed value."),
+    ],
+    ids=lambda value: json.dumps(value)[:40],
+)
+def test_where_a_value_is_from(rule, reason):
+    """Conditions are followed to the path that was taken; other directives are named."""
+    destination = with_mapping(fields={"email": rule})
+    (mapping,) = explain(identify({"x": "c", "name": "traits.x"}), destination).mappings
+    (field,) = (field for field in mapping.fields if field.key == "email")
+    assert field.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "reason"),
+    [
+        ({"@path": "$.traits"}, 6, "the mapping as a whole gives nothing."),
+        ({"@path": "$.userId"}, 0, ""),
+        ({"email": {"@path": {"@path": "$.nope"}}}, 0, ""),
+        ({}, 6, "a mapping without this field gives nothing."),
+    ],
+    ids=json.dumps,
+)
+def test_mappings_without_fields(fields, count, reason):
+    """A mapping that fails has no fields to show; its outcome says why."""
+    mapping = ActionMapping(name="m", trigger=Trigger("type != null"), fields=Mapping(fields))
+    (found,) = explain(identify({"vip": True}), Destination(mappings=(mapping,))).mappings
+    assert len(found.fields) == count
+    assert found.outcome.status in ("invalid_payload", "not_an_audience_event")
+    assert all(field.reason.endswith(reason) for field in found.fields)
+    assert found.official[0].startswith("Fails with status 400")
+
+
+# --- what we would do ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "ours", "difference"),
+    [
+        (
+            identify({"vip": True, "phone": PHONE}),
+            'Notes that user:u is in "vip", unless',
+            "Segment posts Segment_Audience_Entered each time; here it is posted once",
+        ),
+        (
+            identify({"vip": False, "email": EMAIL}),
+            'is out of "vip"',
+            "Segment posts Segment_Audience_Exited each",
+        ),
+        (
+            identify({"vip": "true", "email": EMAIL}),
+            "Changes nothing, because: The membership value is not true or false",
+            '("true") is not true or false: Segment leaves the list and posts Segment_Audience_Entered',
+        ),
+        (
+            identify({"vip": [], "email": EMAIL}),
+            "The contacts are kept",
+            "not true or false: Segment removes the audience and posts Segment_Audience_Entered",
+        ),
+        (
+            identify({"email": EMAIL}),
+            "Changes nothing, because: The event does not say",
+            "(missing) is not true or false: Segment leaves the list and posts Segment_Audience_Exited",
+        ),
+        (identify({"vip": True}), "has no contact to look up", "Segment fails without a contact"),
+        (
+            identify({"vip": True, "phone": "(415) 555-0100"}),
+            "Looks for the one subscriber with phone •••00; waits",
+            "the digits as written; here for the whole international number",
+        ),
+        (
+            identify({"vip": True, "phone": "n/a 5", "email": EMAIL}),
+            "Phone: phone_not_a_number. Not a phone number.",
+            "Segment looks for any digits; here a phone",
+        ),
+        (
+            identify({"vip": True, "phone": PHONE, "email": "nobody"}),
+            "Email: email_invalid. Not the form",
+            "Segment looks for any text; here an email",
+        ),
+        (
+            identify({"vip": True, "phone": PHONE, "email": EMAIL}),
+            "with phone •••23, else with email d•••@mail.test; waits",
+            "each time",
+        ),
+        (
+            identify({"vip": True}, userId=None),
+            "Changes nothing, because: The event has no user id",
+            "without a",
+        ),
+        (
+            identify({}, context={}),
+            "Changes nothing, because: The event was not computed",
+            "a failed delivery",
+        ),
+    ],
+)
+def test_what_we_would_do(event, ours, difference):
+    """The membership, the verdicts on the contacts and the write are told, and where Segment differs."""
+    mapping = one_mapping(event)
+    assert ours in " ".join(mapping.ours)
+    assert difference in " ".join(mapping.differences)
+
+
+@pytest.mark.parametrize(
+    ("member", "place", "custom_event"),
+    [(True, "not on", "Segment_Audience_Entered"), (False, "on", "Segment_Audience_Exited")],
+)
+def test_what_we_would_write(member, place, custom_event):
+    """The last step says when the list is written, and which custom event follows."""
+    write = one_mapping(identify({"vip": member, "email": EMAIL})).ours[-1]
+    assert write.startswith(f"If the audience is {place} the subscriber's")
+    assert f"POST {custom_event} once" in write
+
+
+def test_a_plain_event_differs_in_one_way():
+    """Differences are told only where there are any."""
+    assert len(one_mapping(identify({"vip": True, "phone": PHONE})).differences) == 1
+
+
+def test_region():
+    """A phone without a country code is read in the region asked for; an unknown one is refused."""
+    event = identify({"vip": True, "phone": "020 7946 0000"})
+    assert "Phone: ok." in " ".join(one_mapping(event, default_region="GB").ours)
+    assert "Phone: ok." not in " ".join(one_mapping(event, default_region="US").ours)
+    with pytest.raises(ParameterError):
+        explain(event, DEFAULT, default_region="XX")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "ours"),
+    [
+        ("ltv", 120.0, 'Notes that user:u has the "ltv" 120, unless'),
+        ("ltv", None, "Changes nothing, because: The event carries no value of the trait"),
+        ("ltv", 1.5, "Changes nothing, because: The trait's value is not"),
+        ("segment audiences", "x", "Writes nothing: The trait is named like"),
+    ],
+)
+def test_computed_traits(key, value, ours):
+    """Traits are ours alone: Segment's destination has no action for them."""
+    personas = {"computation_class": "computed_trait", "computation_key": key}
+    event = identify({key: value, "email": EMAIL}, context={"personas": personas})
+    (mapping,) = explain(event, with_mapping(action=SYNC_TRAITS)).mappings
+    assert ours in " ".join(mapping.ours)
+    assert mapping.official == ("Nothing, because Segment has no action Sync Traits.",)
+    assert mapping.differences == (
+        "Segment's destination refuses computed traits; here they become properties.",
+    )
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def test_table():
+    """One row a decision, condition, field and step; what is not in effect says that it would be."""
+    destination = Destination(
+        mappings=(
+            *DEFAULT.mappings,
+            *with_mapping('type = "track"').mappings,
+            *with_mapping('type = "identify"', enabled=False).mappings,
+        )
+    )
+    event = identify({"vip": True, "email": EMAIL}, messageId="m1", timestamp="2025-03-04T10:15:00Z")
+    table = explain(event, destination).table()
+    assert tuple(table.columns) == TABLE_COLUMNS
+    assert set(table.dtypes) == {table.astype("str").dtypes["step"]}
+    assert not table.isna().any().any()
+    counts = table["step"].value_counts(sort=False).to_dict()
+    assert counts == {
+        "event": 5,
+        "integrations": 1,
+        "consent": 1,
+        "mapping": 3,
+        "trigger": 3,
+        "condition": 4,
+        "field": 6,
+        "outcome": 1,
+        "Segment would": 6,
+        "we would": 6,
+        "difference": 1,
+        "field (would be)": 12,
+        "outcome (would be)": 2,
+    }
+    facts = dict(zip(table["what"][:5], table["value"][:5], strict=True))
+    assert facts == {
+        "type": '"identify"',
+        "name": "",
+        "person": "user:u",
+        "message": "m1",
+        "time": "2025-03-04T10:15:00+00:00",
+    }
+    told = table[table["step"] == "we would"]["meaning"].tolist()
+    assert told[-2:] == [
+        "Nothing, because the trigger does not fire.",
+        "Nothing, because the mapping is disabled.",
+    ]
+
+
+def test_lints_are_in_the_table():
+    """Each slip has its place, and the corrected text stands once below them."""
+    table = explain(identify({}), with_mapping("type = 'identify' and !(event = 'Paused')")).table()
+    lints = table[table["step"] == "lint"]
+    assert lints["what"].tolist() == ["single-quotes", "lost-negation", "single-quotes", "corrected"]
+    assert lints["value"].tolist()[0::3] == ["character 8", 'type = "identify" and event != "Paused"']
+
+
+def test_no_mapping_takes_the_event():
+    """The event has one outcome of its own when no mapping is in effect."""
+    explanation = explain({"type": "page"}, DEFAULT)
+    (outcome,) = explanation.outcomes
+    assert (outcome.status, outcome.reason_code) == ("no_matching_mapping", "NO_MATCHING_MAPPING")
+    assert [step for step in explanation.table()["step"] if step.startswith("outcome")] == [
+        "outcome",
+        "outcome (would be)",
+    ]
+
+
+def test_values_are_frozen():
+    """An explanation is a value."""
+    explanation = explain({}, DEFAULT)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        explanation.person = "x"

@@ -1,0 +1,1 @@
+"""Who is in each audience: payloads folded to memberships, their history, a preview."""

@@ -1,0 +1,348 @@
+"""Fold payloads into one final state per person × audience or trait, and one set of contacts per person.
+
+The last event by (``timestamp``, ``receivedAt``, ``messageId``) wins. Contacts are the latest non-empty
+ones seen for the person, so an event without a contact still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolkit.errors import ParameterError
+from toolkit.frames import (
+    check_columns,
+    empty_table,
+    encode,
+    last_rows,
+    numbers,
+    sorted_rows,
+    to_arrow,
+    to_frame,
+)
+from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.statuses import EventStatus, check_totals
+
+MEMBERSHIP_COLUMNS = {
+    "person": "str",
+    "audience_key": "str",
+    "audience_id": "str",
+    "member": "bool",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+    "message_id": "str",
+}
+"""One row per person × audience; the times and the message are those of the deciding event."""
+
+TRAIT_COLUMNS = {
+    "person": "str",
+    "trait_key": "str",
+    "value": "str",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+    "message_id": "str",
+}
+"""One row per person × computed trait; ``value`` is JSON text, the rest that of the deciding event."""
+
+PEOPLE_COLUMNS = {
+    "person": "str",
+    "email": "str",
+    "email_at": "datetime64[us, UTC]",
+    "phone": "str",
+    "phone_at": "datetime64[us, UTC]",
+}
+"""One row per person: the latest non-empty contacts, as text, and when they were seen."""
+
+_AHEAD = timedelta(days=1)
+"""A time later than so long from now is a mistake, and no clock that is a little fast."""
+_NAMED = 20
+"""Audiences that are named where one is asked for that does not occur."""
+_ORDER = ["timestamp", "received_at", "message_id"]
+_SEEN = ("person", "email", "phone", *_ORDER)
+_FOLDED = [
+    name for name in PAYLOAD_COLUMNS if name not in {"file", "line", "mapping", "event_type", "event_name"}
+]
+_FATES: dict[str, tuple[str | None, ...]] = {
+    "status": (
+        None,
+        EventStatus.NO_MEMBERSHIP_VALUE.value,
+        EventStatus.SUPERSEDED.value,
+        EventStatus.COUNTED.value,
+        EventStatus.COUNTED.value,
+    ),
+    "reason_code": (None, None, "NEWER_EVENT", "DECIDED", "DECIDED_AHEAD"),
+}
+"""What becomes of events: decided before, without a word, outdone, deciding, and deciding ahead of time."""
+_NOT_OURS = {
+    EventStatus.MALFORMED,
+    EventStatus.DUPLICATE,
+    EventStatus.FILTERED_INTEGRATIONS,
+    EventStatus.FILTERED_CONSENT,
+    EventStatus.NO_MATCHING_MAPPING,
+}
+"""Events that were not meant for Postscript: neither their word nor their contacts are used."""
+
+
+def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
+    """Return status → number of rows, the most frequent first; rows without a status are not counted."""
+    counted = pc.value_counts(pc.drop_null(pa.array(frame["status"].array))).to_pylist()
+    counted.sort(key=lambda each: -each["counts"])
+    return {str(each["values"]): each["counts"] for each in counted}
+
+
+def key_list(audience_keys: Collection[str]) -> list[str]:
+    """Return the keys of audiences as a list; a bare text is one key."""
+    return [audience_keys] if isinstance(audience_keys, str) else [*audience_keys]
+
+
+def check_occur(audience_keys: Collection[str], known: Collection[str]) -> None:
+    """Raise ParameterError for a key that is not among the *known* ones.
+
+    Where none is known there is nothing to choose from, and nothing to get wrong: an archive may be empty.
+    """
+    absent = [key for key in audience_keys if key not in known]
+    if not absent or not known:
+        return
+    near = dict.fromkeys(close for key in absent for close in get_close_matches(key, known))
+    listed = ", ".join(sorted(known)[:_NAMED])
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    raise ParameterError(
+        f"No event names the audience {', '.join(absent)}. "
+        + (f"Did you mean {' or '.join(near)}? " if near else "")
+        + f"There are: {listed}{more}."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What is asked for: who is in which audience, has which traits, and how each can be reached."""
+
+    memberships: pd.DataFrame
+    """MEMBERSHIP_COLUMNS."""
+    people: pd.DataFrame
+    """PEOPLE_COLUMNS."""
+    traits: pd.DataFrame = field(default_factory=lambda: empty_table(TRAIT_COLUMNS))
+    """TRAIT_COLUMNS; empty unless a mapping has the action Sync Traits."""
+
+    @property
+    def trait_keys(self) -> tuple[str, ...]:
+        """Keys of the traits, sorted: the properties to read of each subscriber."""
+        return tuple(sorted(self.traits["trait_key"].unique()))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing and knows no one."""
+        return not (len(self.memberships) or len(self.traits) or len(self.people))
+
+    @classmethod
+    def empty(cls) -> State:
+        """Return a state that asks for nothing."""
+        return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
+
+    def after(self, before: State) -> State:
+        """Return this state with what *before* says where this one says nothing newer.
+
+        It is what fold() comes to that is given *before* as remembered.
+        """
+        if before.is_empty:
+            return self
+        memberships, _ = _last_words(to_arrow(self.memberships), before.memberships, "audience_key")
+        traits, _ = _last_words(to_arrow(self.traits), before.traits, "trait_key")
+        people = _latest_contacts(to_arrow(self.people), before.people)
+        return State(memberships=memberships, people=people, traits=traits)
+
+    def choose(self, audience_keys: Collection[str] = ()) -> State:
+        """Return the part on these audiences (empty: all), with only the people who have a word on them.
+
+        Traits are left out when audiences are named.
+
+        ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
+        """
+        audience_keys = key_list(audience_keys)
+        asked = self.memberships
+        check_occur(audience_keys, set(asked["audience_key"]))
+        traits = self.traits
+        if audience_keys:
+            asked, traits = asked[asked["audience_key"].isin(audience_keys)], traits.head(0)
+        named = pd.concat([asked["person"], traits["person"]])
+        # isin() would look the names up one by one.
+        spoken_of = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))
+        return State(
+            memberships=asked.reset_index(drop=True),
+            people=self.people[spoken_of.to_numpy(zero_copy_only=False)].reset_index(drop=True),
+            traits=traits.reset_index(drop=True),
+        )
+
+
+def is_ahead(times: pd.Series, now: datetime) -> pd.Series:
+    """Tell which times lie more than a day after *now*: such a word outdoes every newer one until then."""
+    return times > now + _AHEAD
+
+
+def ahead_notes(count: int) -> tuple[str, ...]:
+    """Return the sentence that warns of *count* words that are ahead; none when there are none."""
+    if not count:
+        return ()
+    return (
+        f"{count:,} memberships or traits are decided by an event dated in the future, which no newer event "
+        "outdoes until then. Correct the dates at their source.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """The events of an archive with their last word, and the state they lead to."""
+
+    events: pd.DataFrame
+    """PAYLOAD_COLUMNS, every status filled."""
+    state: State
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """What was the present when it was folded."""
+    kind: str = "sync"
+    """What a run of it is, one of RUN_KINDS."""
+
+    @property
+    def ahead(self) -> int:
+        """Memberships and traits decided by an event, of now or earlier, that is dated in the future."""
+        times = pd.concat([self.state.memberships["timestamp"], self.state.traits["timestamp"]])
+        return int(is_ahead(times, self.now).sum())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to warn of, a sentence each."""
+        return ahead_notes(self.ahead)
+
+    @property
+    def received(self) -> int:
+        """Rows that came in: events × mappings."""
+        return len(self.events)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Status → number of events × mappings, the most frequent first."""
+        return count_statuses(self.events)
+
+
+def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: datetime | None = None) -> Folded:
+    """Fold payloads to one final state per person × audience or trait.
+
+    Parameters
+    ----------
+    payloads
+        PAYLOAD_COLUMNS, one row an event × mapping, in any order.
+    remembered
+        What earlier runs asked for. Its newer words stand, and its contacts are used where these
+        events bring none.
+    now
+        The present, with a timezone; that of the machine when left out. Words dated more than a day after it
+        still decide, as ``DECIDED_AHEAD``.
+
+    Returns
+    -------
+    Folded
+        ``events`` (every row of *payloads* with its status, same order) and ``state``. Without payloads:
+        no events, and the remembered state.
+
+    Examples
+    --------
+    >>> fold(empty_table(PAYLOAD_COLUMNS)).received
+    0
+    """
+    check_columns(payloads, PAYLOAD_COLUMNS, of="payloads")
+    before = remembered or State.empty()
+    events = to_arrow(payloads, _FOLDED)
+    undecided = numbers(events["status"].is_null())
+    in_or_out = undecided & numbers(events["membership"].is_valid())
+    valued = undecided & numbers(events["trait_value"].is_valid())
+    members = _spoken(events, in_or_out, MEMBERSHIP_COLUMNS, member="membership")
+    memberships, decided = _last_words(members, before.memberships, "audience_key")
+    values = _spoken(events, valued, TRAIT_COLUMNS, value="trait_value")
+    traits, set_by = _last_words(values, before.traits, "trait_key")
+    deciding = np.concatenate([np.flatnonzero(in_or_out)[decided], np.flatnonzero(valued)[set_by]])
+    fates = np.where(undecided, np.where(in_or_out | valued, 2, 1), 0)
+    now = now or datetime.now(UTC)
+    fates[deciding] = np.where(is_ahead(payloads["timestamp"].iloc[deciding], now), 4, 3)
+    given = {name: _given(events[name], names, fates) for name, names in _FATES.items()}
+    ours = ~numbers(pc.is_in(events["status"], value_set=pa.array([*map(str, _NOT_OURS)])))
+    seen = events.select([*_SEEN]).filter(pa.array(ours & numbers(events["person"].is_valid())))
+    people = _latest_contacts(seen, before.people)
+    state = State(memberships=memberships, people=people, traits=traits)
+    # As arrays: two archives laid together repeat their index.
+    events = payloads.assign(**{name: column.array for name, column in to_frame(pa.table(given)).items()})
+    folded = Folded(events=events, state=state, now=now)
+    check_totals(len(payloads), folded.statuses, of="events")
+    return folded
+
+
+def in_order(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events in the order in which their words were given, the last one deciding."""
+    return events.take(sorted_rows(to_arrow(events, _ORDER), _ORDER))
+
+
+def _given(column: pa.ChunkedArray, names: tuple[str | None, ...], fates: np.ndarray) -> pa.Array:
+    """Return the name of each event's fate, and what the column has where it has none."""
+    return pc.coalesce(pa.array(names, column.type).take(pa.array(fates)), column)
+
+
+def _spoken(events: pa.Table, rows: np.ndarray, columns: Mapping[str, str], **renamed: str) -> pa.Table:
+    """Return the words in these rows of the events."""
+    table = pa.table({name: events[renamed.get(name, name)] for name in columns})
+    return table if rows.all() else table.filter(pa.array(rows))
+
+
+def _last_words(spoken: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the words per person × *key* after *spoken*, and which rows of it decided."""
+    if not len(spoken):
+        return before, np.empty(0, np.int64)
+    columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
+    everything = _below(to_arrow(before, columns), spoken)
+    # Equal on all three: the same message read again. The one just read comes last.
+    last = last_rows(everything, ["person", key], _ORDER)
+    deciding: np.ndarray = last[last >= len(before)] - len(before)
+    return to_frame(everything.take(last), columns), deciding
+
+
+def _latest_contacts(seen: pa.Table, before: pd.DataFrame) -> pd.DataFrame:
+    """Return the people after *seen*, events or people, each contact the latest that was not empty."""
+    if not len(seen):
+        return before
+    known = to_arrow(before)
+    codes, persons = encode(_below(known.select(["person"]), seen.select(["person"]))["person"])
+    by_name = np.asarray(pc.sort_indices(persons))
+    columns = {"person": persons.take(by_name)}
+    for contact in ("email", "phone"):
+        contacts = _contacts(seen, known, contact)
+        rows = np.flatnonzero(contacts[contact].is_valid())
+        order = contacts.column_names[1:]
+        rows = rows[sorted_rows(contacts.take(rows), order)]
+        last = np.full(len(persons), -1)
+        last[codes[rows]] = rows  # of several the last one stays
+        chosen = last[by_name]
+        latest = contacts.take(pa.array(chosen, mask=chosen < 0))
+        columns |= {name: latest[name] for name in (contact, f"{contact}_at")}
+    return to_frame(pa.table(columns), PEOPLE_COLUMNS)
+
+
+def _contacts(seen: pa.Table, before: pa.Table, contact: str) -> pa.Table:
+    """Return contact, when it was seen, and what orders equal times; of two as late *seen* comes last."""
+    at = f"{contact}_at"
+    if "timestamp" in seen.column_names:
+        seen = seen.rename_columns({"timestamp": at})
+    order = [at, *(name for name in _ORDER if name in seen.column_names)]
+    return _below(before.select([contact, at]), seen.select([contact, *order]))
+
+
+def _below(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Return one table below the other, with the columns of the second; what the first lacks is null."""
+    columns = {
+        name: first[name] if name in first.column_names else pa.nulls(len(first), second[name].type)
+        for name in second.column_names
+    }
+    return pa.concat_tables([pa.table(columns).cast(second.schema), second])

@@ -1,0 +1,214 @@
+"""What the notebooks' parameters mean: their names, types and bounds, and the text that stands for them.
+
+papermill guesses types and jupyter-scheduler passes everything as text, so ``"True"``, ``"14"`` and
+``'["vip_customers"]'`` are read as what they stand for. An unknown name is an error, not a warning.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from toolkit.contacts import check_region
+from toolkit.errors import ParameterError
+from toolkit.ledger.address import read_address
+
+Reader = Callable[[str, Any], Any]
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value).strip()
+    raise ParameterError(f"{name} is {value!r}; give a text.")
+
+
+def _keys(name: str, value: Any) -> tuple[str, ...]:
+    """Read a list of texts; JSON text for one; or one key as it is."""
+    keys = value
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return ()
+        if not text.startswith("["):
+            return (text,)
+        try:
+            keys = json.loads(text)
+        except (ValueError, RecursionError):
+            keys = None
+    if isinstance(keys, list | tuple) and all(isinstance(key, str) and key.strip() for key in keys):
+        return tuple(dict.fromkeys(key.strip() for key in keys))
+    raise ParameterError(f'{name} is {value!r}; give a list of keys such as ["vip_customers"].')
+
+
+def _flag(name: str, value: Any) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if isinstance(value, bool | int | str) and str(value).strip().lower() in known:
+        return known[str(value).strip().lower()]
+    raise ParameterError(f"{name} is {value!r}; give True or False.")
+
+
+def _number(low: float, high: float, *, above: bool = False) -> Reader:
+    def read(name: str, value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not (low <= number <= high) or (above and number == low):
+            bounds = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+            raise ParameterError(f"{name} is {value!r}; give a number {bounds}.")
+        return number
+
+    return read
+
+
+def _choice(*choices: str) -> Reader:
+    def read(name: str, value: Any) -> str:
+        if value in choices:
+            return str(value)
+        raise ParameterError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
+
+    return read
+
+
+def _region(name: str, value: Any) -> str:
+    return check_region(_text(name, value))
+
+
+def _ledger_url(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if read_address(text).passwords:
+        raise ParameterError(
+            f"{name} holds a password, and parameters are saved in the notebook. Put the whole URL into the "
+            f"environment variable TOOLKIT_LEDGER_URL, and leave {name} empty."
+        )
+    return text
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "custom_events": ("transitions", "none"),
+    "held_changes": ("keep", "apply", "discard"),
+}
+"""Parameter → the only values it may have."""
+
+_READERS: Mapping[str, Reader] = {
+    "events_path": _text,
+    "audience_keys": _keys,
+    "mappings_path": _text,
+    "default_region": _region,
+    "output_dir": _text,
+    "dry_run": _flag,
+    "requests_per_second": _number(0, 15, above=True),
+    "custom_events": _choice(*CHOICES["custom_events"]),
+    "max_removal_share": _number(0, 1),
+    "read_again": _flag,
+    "held_changes": _choice(*CHOICES["held_changes"]),
+    "warn_unusable_share": _number(0, 1),
+    "max_unusable_share": _number(0, 1),
+    "corrections_path": _text,
+    "ledger_url": _ledger_url,
+    "run_id": _text,
+    "verify": _flag,
+    "look_up": _flag,
+    "full_read": _flag,
+}
+
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "1_preview_audiences": (
+        "events_path",
+        "audience_keys",
+        "mappings_path",
+        "default_region",
+        "corrections_path",
+        "look_up",
+        "ledger_url",
+        "output_dir",
+    ),
+    "2_validate_contacts": (
+        "events_path",
+        "mappings_path",
+        "default_region",
+        "warn_unusable_share",
+        "max_unusable_share",
+        "corrections_path",
+        "output_dir",
+    ),
+    "3_sync_audiences": (
+        "events_path",
+        "audience_keys",
+        "mappings_path",
+        "default_region",
+        "dry_run",
+        "requests_per_second",
+        "custom_events",
+        "max_removal_share",
+        "full_read",
+        "read_again",
+        "held_changes",
+        "corrections_path",
+        "ledger_url",
+        "output_dir",
+    ),
+    "4_audit_report": ("run_id", "verify", "ledger_url", "output_dir"),
+}
+"""Notebook → its parameters, in the order of its parameters cell."""
+
+
+def read_parameter(name: str, value: Any) -> Any:
+    """Return one parameter's value in its own type; ParameterError when it cannot be."""
+    return _READERS[name](name, value)
+
+
+def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
+    """Return the parameters of *notebook* as attributes, checked and in their own types.
+
+    Raises
+    ------
+    ParameterError
+        Naming every bad value at once.
+    """
+    values, problems = {}, []
+    for name in PARAMETERS[notebook]:
+        try:
+            values[name] = read_parameter(name, given[name])
+        except KeyError:
+            problems.append(f"{name} is not set; run the parameters cell first.")
+        except ParameterError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise ParameterError(" ".join(problems))
+    return SimpleNamespace(**values)
+
+
+def check_injected(notebook: str, cells: Iterable[str], *, unmarked: bool = False) -> None:
+    """Raise ParameterError when a cell that was injected sets a name this notebook does not have.
+
+    papermill itself only warns, so that a misspelt ``dry_runn`` would go unheard. jupyter-scheduler's cell
+    has no mark: with *unmarked* every cell of nothing but assignments is taken for one. At the keyboard that
+    may be a cell of the analyst's own.
+    """
+    known = PARAMETERS[notebook]
+    names = [name for cell in cells for name in _injected_names(cell, unmarked=unmarked)]
+    if unknown := [name for name in names if name not in known]:
+        raise ParameterError(f"{notebook} has no parameter {', '.join(unknown)}. It has {', '.join(known)}.")
+
+
+def _injected_names(cell: str, *, unmarked: bool) -> list[str]:
+    """Return the names that a cell assigns, if it is an injected one."""
+    is_marked = cell.lstrip().startswith("# Parameters")
+    try:
+        body = ast.parse(cell).body if is_marked or unmarked else []
+    except SyntaxError:
+        return []  # with a magic in it; what is injected is Python
+    if not is_marked and not all(isinstance(statement, ast.Assign) for statement in body):
+        return []
+    return [
+        target.id
+        for statement in body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]

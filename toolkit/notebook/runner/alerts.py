@@ -1,0 +1,150 @@
+"""Tell somebody when a scheduled run needs them, or is well again: decided from figures, then sent."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
+
+from toolkit.files import write_whole
+from toolkit.statuses import RunStatus
+
+TIMEOUT_SECONDS = 10
+TRIES = 4
+_SENT = (
+    *("notebook", "status", "exit_code", "run_id", "mode", "shop", "stopped_by", "error"),
+    *("received", "event_statuses", "change_statuses"),
+)
+"""What an alert tells: ids, words and figures, nothing of a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What the next run needs to know of this one."""
+
+    status: str
+    members: Mapping[str, int] = field(default_factory=dict)
+    """Audience → members, as last known; empty where the notebook does not count them."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Return what a run left there; None when there is nothing that can be read."""
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            return cls(status=str(found["status"]), members={k: int(n) for k, n in found["members"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Leave it for the next run."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def members_of(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Return audience → members as a notebook's summary has them; empty when it has none.
+
+    >>> members_of({"audiences": [{"audience_key": "vip", "members": 3}]})
+    {'vip': 3}
+    """
+    if "members" in summary:
+        return dict(summary["members"])
+    rows = summary.get("audiences", [])
+    return {row["audience_key"]: row["members"] for row in rows}
+
+
+def reasons_for_alert(before: Standing | None, now: Standing, *, size_change: float) -> list[str]:
+    """Return why somebody should be told of a run, a sentence each; empty when nobody need be.
+
+    *size_change* is the share of its members by which an audience may grow or shrink unnoticed.
+
+    >>> reasons_for_alert(Standing(status="failed"), Standing(status="completed"), size_change=0.2)
+    ['recovered: the run before ended as failed']
+    """
+    told = []
+    if now.status in {RunStatus.FAILED, RunStatus.COMPLETED_WITH_ERRORS}:
+        told.append(f"ended as {now.status}")
+    if before is None:
+        return told
+    if now.status == RunStatus.COMPLETED != before.status:
+        told.append(f"recovered: the run before ended as {before.status}")
+    for key, members in sorted(now.members.items()):
+        if key in before.members and abs(members - before.members[key]) > size_change * before.members[key]:
+            told.append(f"audience {key} went from {before.members[key]} to {members} members")
+    return told
+
+
+def alert_body(facts: Mapping[str, Any], reasons: Sequence[str]) -> str:
+    """Return what is sent, as JSON."""
+    told = {name: facts[name] for name in _SENT if name in facts}
+    return json.dumps({**told, "reasons": [*reasons]}, default=str)
+
+
+def post_alert(url: str, body: bytes, *, pause_seconds: float = 1) -> str:
+    """Post an alert; return why it could not be, empty when it was.
+
+    The URL may hold a token: of it, only the scheme and the host are ever told.
+    """
+
+    def own_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        own = get_auth_from_url(url)
+        return HTTPBasicAuth(*own)(request) if any(own) else request
+
+    def post() -> int:
+        with requests.post(
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=TIMEOUT_SECONDS,
+            allow_redirects=False,  # elsewhere is not where it was meant for
+            auth=own_auth,  # the URL's own or none: no .netrc entry is added
+            stream=True,  # the body is never read
+        ) as answer:
+            return answer.status_code
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_exponential(multiplier=pause_seconds),
+        retry=tenacity.retry_if_exception_type((requests.ConnectionError, requests.Timeout))
+        | tenacity.retry_if_result(lambda code: code >= 500 or code == 429),
+        # After the last try the answer stands, or the error is raised.
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else 0,
+    )
+    try:
+        code = retrying(post)
+    except (requests.RequestException, ValueError) as error:
+        return f"{shown_url(url)}: {type(error).__name__}"  # its words would show the whole URL
+    return "" if code < 300 else f"{shown_url(url)} answered {code}"
+
+
+def shown_url(url: str) -> str:
+    """Return the scheme and host of a URL.
+
+    >>> shown_url("https://user:word@hooks.example.com/services/T0/secret?token=1")
+    'https://hooks.example.com'
+    """
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}"
+    except ValueError:
+        return "the alert URL"
+
+
+def run_alert_command(command: str, body: bytes) -> str:
+    """Run a command, without a shell, an alert on its stdin; return why it failed, empty when it did not."""
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(words, input=body, timeout=60, check=False)  # noqa: S603
+    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
+        return f"the alert command: {type(error).__name__}"
+    return "" if done.returncode == 0 else f"the alert command ended with {done.returncode}"

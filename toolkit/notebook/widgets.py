@@ -1,0 +1,253 @@
+"""Controls for a person at the keyboard. Where nobody is, nothing is shown and nothing waits.
+
+A cell that waits for a click awaits it: the kernel then takes what the page says while the cell runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import ipywidgets as ipw
+from IPython import get_ipython
+from IPython.display import display
+from tqdm import tqdm
+from tqdm.notebook import tqdm as tqdm_notebook
+
+from toolkit.contacts import mask_text
+from toolkit.errors import ParameterError, ToolkitError
+
+from .parameters import CHOICES, PARAMETERS, read_parameter
+
+LOOKS_EVERY_SECONDS = 0.2
+_ROWS = 6
+"""Lines of a list to choose from, at most."""
+
+Result = TypeVar("Result")
+
+
+def is_attended() -> bool:
+    """Return True when somebody is there to answer: the page takes input, which no headless run does."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
+
+
+# --- parameters -----------------------------------------------------------------------------------------
+
+
+def show_controls(
+    notebook: str, parameters: SimpleNamespace, suggestions: Mapping[str, Sequence[str]]
+) -> ipw.VBox:
+    """Show a control for each parameter; a change that is good is written into *parameters* at once.
+
+    *suggestions* maps a parameter to values that are offered; anything else can be typed.
+    """
+    said = ipw.HTML(
+        _sentence("These are the values of the cell above. Change one, then run the cells below.")
+    )
+    controls = [_control(name, getattr(parameters, name), suggestions) for name in PARAMETERS[notebook]]
+    for name, control in zip(PARAMETERS[notebook], controls, strict=True):
+        control.observe(_writes(name, parameters, said), names="value")
+    box = ipw.VBox([*controls, said])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) -> Any:
+    look: dict[str, Any] = {
+        "description": name,
+        "style": {"description_width": "11em"},
+        "layout": ipw.Layout(width="38em"),
+    }
+    if isinstance(value, bool):
+        return ipw.Checkbox(value=value, **look)
+    if name in CHOICES:
+        return ipw.Dropdown(options=CHOICES[name], value=value, **look)
+    offered = suggestions.get(name)
+    if offered and isinstance(value, tuple):
+        known = tuple(dict.fromkeys([*value, *offered]))
+        look["tooltip"] = "None chosen takes all; Ctrl and a click choose several"
+        return ipw.SelectMultiple(options=known, value=value, rows=min(len(known), _ROWS), **look)
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    if offered:
+        return ipw.Combobox(value=text, options=tuple(offered), continuous_update=False, **look)
+    return ipw.Text(value=text, continuous_update=False, **look)
+
+
+def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[[Any], None]:
+    def on_change(change: Any) -> None:
+        given = change["new"]
+        if isinstance(getattr(parameters, name), tuple) and isinstance(given, str):
+            given = [key.strip() for key in given.split(",") if key.strip()]
+        try:
+            value = read_parameter(name, given)
+        except ParameterError as problem:
+            said.value = _sentence(f"Not taken. {problem}", role="alert")
+            return
+        setattr(parameters, name, value)
+        said.value = _sentence(f"{name} is now {value!r}. Run the cells below again.")
+
+    return on_change
+
+
+def _sentence(text: str, *, role: str = "status") -> str:
+    return f'<p role="{role}">{html.escape(mask_text(text))}</p>'
+
+
+# --- a look at one person, or at some days --------------------------------------------------------------
+
+
+def show_search(explain: Callable[[str], str]) -> ipw.VBox:
+    """Show a field to name somebody, and what *explain* says of them: HTML, which must be escaped already."""
+    who = ipw.Text(
+        description="Explain",
+        placeholder="phone, email, user id or subscriber id",
+        layout=ipw.Layout(width="38em"),
+        continuous_update=False,
+    )
+    button = ipw.Button(description="Explain this person", layout=ipw.Layout(width="auto"))
+    told = ipw.HTML()
+
+    answered: list[str] = []
+
+    def on_ask(_: Any) -> None:
+        # Enter and the button both end the typing: who is clicked after that was answered already.
+        if who.value.strip() and [who.value] != answered:
+            answered[:] = [who.value]
+            told.value = _sentence("Looking through the archive …")
+            told.value = _or_problem(lambda: explain(who.value), answered.clear)
+
+    button.on_click(on_ask)
+    who.observe(on_ask, names="value")
+    box = ipw.VBox([ipw.HBox([who, button]), told])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def show_dates(first: date, last: date, draw: Callable[[date, date], tuple[bytes, str]]) -> ipw.VBox:
+    """Show two dates to choose, and the picture that *draw* makes of the days between them."""
+    look = {"min": first, "max": last, "layout": ipw.Layout(width="18em")}
+    since = ipw.DatePicker(description="From", value=first, **look)
+    until = ipw.DatePicker(description="Until", value=last, **look)
+    picture, told = ipw.Image(layout=ipw.Layout(width="760px", display="none")), ipw.HTML()
+
+    def on_change(_: Any) -> None:
+        if since.value is None or until.value is None or since.value > until.value:
+            told.value = _sentence("Not taken. Give a first day, and a last one that is not before it.")
+            return
+        picture.value, words = draw(since.value, until.value)
+        picture.layout.display = ""
+        told.value = _sentence(words)
+
+    for chosen in (since, until):
+        chosen.observe(on_change, names="value")
+    box = ipw.VBox([ipw.HBox([since, until]), picture, told])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def _or_problem(make: Callable[[], str], forget: Callable[[], None]) -> str:
+    """Return the HTML that *make* makes, or what went wrong; it may then be asked again."""
+    try:
+        return make()
+    except ToolkitError as problem:
+        said = str(problem)
+    except Exception as problem:  # noqa: BLE001 - the page would wait for ever; another's words may hold contacts
+        said = f"It could not be told ({type(problem).__name__}). Run the cells above again, then ask again."
+    forget()
+    return _sentence(said, role="alert")
+
+
+# --- a step that must be confirmed ----------------------------------------------------------------------
+
+
+async def confirm(question: str, *, yes: str, no: str = "Cancel") -> bool:
+    """Ask, and wait for one of two buttons; an interrupt is a no."""
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    buttons = {
+        True: ipw.Button(description=yes, button_style="primary", layout=ipw.Layout(width="auto")),
+        False: ipw.Button(description=no, layout=ipw.Layout(width="auto")),
+    }
+
+    def choose(pressed: ipw.Button) -> None:
+        if not answer.done():
+            answer.set_result(pressed is buttons[True])
+
+    for button in buttons.values():
+        button.on_click(choose)
+    told = ipw.HTML(_sentence(question))
+    display(ipw.VBox([told, ipw.HBox([*buttons.values()])]))  # type: ignore[no-untyped-call]
+    try:
+        said_yes = await answer
+    except asyncio.CancelledError:
+        said_yes = False
+    for button in buttons.values():
+        button.disabled = True
+    told.value = _sentence(f"{question} {yes if said_yes else no}: chosen.")
+    return said_yes
+
+
+# --- a step that takes long -----------------------------------------------------------------------------
+
+
+class Progress:
+    """How many calls of how many are done, and to what end. Told from any thread, shown from one."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self.all = 0, total
+        self.counts: Mapping[str, int] = {}
+
+    def note(self, done: int, total: int, counts: Mapping[str, int]) -> None:
+        """Take down that so many of so many calls are done, and how many changes ended as what."""
+        if done >= self.done:
+            self.done, self.all, self.counts = done, total, counts
+
+
+async def follow(work: Callable[[], Result], progress: Progress, cancel: Event, *, what: str) -> Result:
+    """Do *work* in a thread and show how far it is; return what it returns, or raise what it raises.
+
+    The button, or an interrupt, sets *cancel*; the work is then awaited all the same.
+    """
+    attended = is_attended()
+    bar = _bar(what, progress.all, attended=attended)
+    button = _cancel_button(cancel) if attended else None
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    while not doing.done():
+        try:
+            await asyncio.wait([doing], timeout=LOOKS_EVERY_SECONDS)
+        except asyncio.CancelledError:
+            cancel.set()
+        if bar.total != progress.all:
+            bar.reset(total=progress.all)
+        if cancel.is_set():
+            bar.set_description_str(f"{what} is being canceled", refresh=False)
+        bar.n = progress.done
+        bar.set_postfix(progress.counts)
+    bar.close()
+    if button is not None:
+        button.disabled = True
+    return doing.result()
+
+
+def _bar(what: str, total: int, *, attended: bool) -> Any:
+    look: dict[str, Any] = {"desc": what, "unit": " calls", "total": total}
+    # Headless the bar is text: a widget saved in a notebook shows nothing without the network.
+    return tqdm_notebook(**look) if attended else tqdm(**look, file=sys.stdout, ascii=True, ncols=100)
+
+
+def _cancel_button(cancel: Event) -> ipw.Button:
+    button = ipw.Button(description="Cancel", tooltip="What is under way finishes; the rest stays pending")
+
+    def on_click(_: Any) -> None:
+        button.disabled = True
+        cancel.set()
+
+    button.on_click(on_click)
+    display(button)  # type: ignore[no-untyped-call]
+    return button

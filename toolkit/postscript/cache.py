@@ -1,0 +1,129 @@
+"""The mirror: what is known of a shop's subscribers, how far that reaches, and how a reading renews it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolkit.frames import empty_table, typed
+
+from .subscribers import SUBSCRIBER_COLUMNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A copy of a shop's subscribers, as far as they were read."""
+
+    subscribers: pd.DataFrame
+    """SUBSCRIBER_COLUMNS."""
+    newest: str = ""
+    """``updated_at`` up to which nothing is lacking; empty when it must be read anew."""
+    is_complete: bool = False
+    """True when it holds everybody; else only who was asked for, and who changed since."""
+    asked: frozenset[str] = frozenset()
+    """Digits and emails that were looked up, found or not; empty when it is complete."""
+    trait_keys: tuple[str, ...] = ()
+    """Properties that were read beside the audiences."""
+    is_dated: bool = True
+    """False until a write has been seen in ``updated_at``: else what others write would not be noticed."""
+    page_size: int = 0
+    """Subscribers a page; 0 when there was never more than one."""
+    turn: int = 0
+    """Readings so far: each looks another part of the people up again."""
+    doubted: frozenset[str] = frozenset()
+    """Digits and emails of subscribers who were taken for gone: they are looked up again next time."""
+    read_at: datetime | None = None
+    """When it was read, UTC; None when that is now, or never was."""
+
+    @classmethod
+    def empty(cls) -> Mirror:
+        """Return a mirror that shows nobody."""
+        return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
+
+    def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
+        """Return the people of check_contacts() of whom it cannot be told whether they subscribe."""
+        if self.is_complete:
+            return contacts.head(0)
+        return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
+
+    def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool, dry_run: bool = False) -> bool:
+        """Tell whether reading what changed since is enough; for a dry run, even before a write has shown it.
+
+        A shop of one page is read whole in as many calls, and a list that should be complete has to be.
+        """
+        return (
+            bool(self.newest)
+            and (self.is_dated or dry_run)
+            and not (self.is_complete and not self.page_size)
+            and set(trait_keys) <= set(self.trait_keys)
+            and (self.is_complete or not complete)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The subscribers as Postscript holds them now, and what it took to know."""
+
+    mirror: Mirror
+    """As it is after the reading."""
+    read: pd.DataFrame
+    """SUBSCRIBER_COLUMNS: the rows that were read now."""
+    gone: tuple[str, ...] = ()
+    """Ids that the mirror had and must not have any more."""
+    replaces: bool = False
+    """True when nothing of the earlier mirror was kept."""
+    method: str
+    """``listing``, ``lookups`` or ``changes``."""
+    estimates: Mapping[str, int] = field(default_factory=dict)
+    """Method → calls that it would have taken, as far as it was considered."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people: what was found out about the shop on the way."""
+
+    @property
+    def subscribers(self) -> pd.DataFrame:
+        """SUBSCRIBER_COLUMNS: everybody who is known."""
+        return self.mirror.subscribers
+
+
+def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
+    """Return the people with nobody's phone, and with a contact that was not asked for.
+
+    That an email is somebody's says nothing until it was asked for: others may share it.
+    """
+    phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
+    questions = pd.Series([*asked], dtype="str")
+    is_known = _is_in(phone, pd.Series([*digits], dtype="str"))
+    was_asked = (phone.isna() | _is_in(phone, questions)) & (email.isna() | _is_in(email, questions))
+    return contacts[~is_known & ~was_asked]
+
+
+def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Lay what was read over what was known; return everybody, and the ids that are gone.
+
+    A phone belongs to one subscriber of a shop: who had it under another id is not there any more.
+    """
+    if before.empty or read.empty:
+        return (read if before.empty else before), ()
+    again = _is_in(before["subscriber_id"], read["subscriber_id"])
+    moved = ~again & _is_in(before["phone_digits"], read["phone_digits"].dropna())
+    everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
+    return typed(everybody, SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
+
+
+def without(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:
+    """Return the subscribers but those with one of these ids."""
+    if not ids:
+        return subscribers
+    is_gone = _is_in(subscribers["subscriber_id"], pd.Series([*ids], dtype="str"))
+    return subscribers[~is_gone].reset_index(drop=True)
+
+
+def _is_in(values: pd.Series, others: pd.Series) -> pd.Series:
+    # pandas' isin() would look texts up one by one.
+    found = pc.is_in(pa.array(values), value_set=pa.array(others), skip_nulls=True)
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index, dtype="bool")

@@ -1,0 +1,273 @@
+"""When a request may leave: evenly spaced over all threads and all processes that use one key.
+
+Postscript counts requests for the shop, whoever sends them. So the next start is kept in a small file that
+every process of this user on this machine opens for the same key; two runs at once take turns. After a
+refusal (429) all of them slow down, because the official integration may use the same budget, and recover
+little by little. Two machines share in that way alone: each learns of the other only through a 429.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from toolkit.errors import ParameterError, SettingsError
+
+SLOWER = 0.75
+"""What a refusal leaves of the pace."""
+SLOWEST = 0.1
+RECOVERY_SECONDS = 120.0
+"""From a standstill to the full pace; a quarter comes back in thirty seconds."""
+MOST_A_SECOND = 15
+"""Requests that Postscript takes from a shop in any second."""
+_SECOND = 1.02
+"""A second, and what the way there may take from it."""
+_PUNCTUAL = 0.02
+"""Share of the time between two turns by which one may begin late without shifting the next."""
+_KEPT_SECONDS = 24 * 3600
+_LONGEST_HOLD_SECONDS = 300.0
+"""A start further away than this is of before the machine was started, when its clock began anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """The state of one budget, in seconds of a clock that all its users share."""
+
+    next: float = float("-inf")
+    """No request starts before this."""
+    speed: float = 1.0
+    """Share of the pace that was left when it was last cut."""
+    cut_at: float = float("-inf")
+    left: tuple[float, ...] = ()
+    """When the last requests left, oldest first."""
+
+    def speed_at(self, now: float) -> float:
+        """Return the share of the pace that may be used, 0 to 1."""
+        if self.cut_at == float("-inf"):
+            return 1.0
+        return min(1.0, self.speed + (now - self.cut_at) / RECOVERY_SECONDS)
+
+
+class Budget(Protocol):
+    """Where the turns of one key are kept."""
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep everybody else out."""
+
+    def load(self) -> Turns:
+        """Return the turns as they stand; only while changing."""
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns; only while changing."""
+
+
+class OwnBudget:
+    """The turns of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns = Turns()
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep the other threads out."""
+        return self._lock
+
+    def load(self) -> Turns:
+        """Return the turns."""
+        return self._turns
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns."""
+        self._turns = turns
+
+
+class SharedBudget:
+    """The turns of all processes of this user on one machine that call one address with one key.
+
+    The file is named by a fingerprint of all three; the key is not in it. Machines with one home folder keep
+    a file each: a clock that counts from the start of a machine means nothing on another.
+    """
+
+    _FORM = struct.Struct(f"<{3 + MOST_A_SECOND}d")
+
+    def __init__(self, folder: Path, *secrets: str, machine: str = "") -> None:
+        names = (machine or this_machine(), *secrets)
+        name = hashlib.sha256("\x1f".join(names).encode()).hexdigest()[:24]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _drop_old(folder)
+            self._path = folder / f"{name}.turns"
+            self._lock = FileLock(folder / f"{name}.lock", thread_local=False, poll_interval=0.002)
+            with self._lock:
+                self._path.touch()
+        except OSError as error:
+            raise SettingsError(
+                f"The pace cannot be shared with other runs: {folder} cannot be written "
+                f"({error.strerror}). Set TOOLKIT_BUDGET_FOLDER to a folder that can."
+            ) from None
+        self._threads = threading.Lock()
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Keep every other thread and process out."""
+        return _Both(self._threads, self._lock)
+
+    def load(self) -> Turns:
+        """Return the turns; what cannot be read, or is of an earlier start of the machine, is as new."""
+        found = b""
+        with suppress(OSError):
+            found = self._path.read_bytes()
+        if len(found) != self._FORM.size:
+            return Turns()
+        start, speed, cut_at, *left = self._FORM.unpack(found)
+        now = time.monotonic()
+        if not max(start, cut_at, *left) - now < _LONGEST_HOLD_SECONDS or not SLOWEST <= speed <= 1:
+            return Turns()
+        return Turns(next=start, speed=speed, cut_at=cut_at, left=tuple(left))
+
+    def save(self, turns: Turns) -> None:
+        """Keep the turns."""
+        left = (*[float("-inf")] * MOST_A_SECOND, *turns.left)[-MOST_A_SECOND:]
+        # One write of 144 bytes over the old ones: a process that is killed leaves the old or the new.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at, *left))
+        finally:
+            os.close(descriptor)
+
+
+class _Both:
+    """Two locks, one after the other."""
+
+    def __init__(self, first: threading.Lock, second: FileLock) -> None:
+        self._first, self._second = first, second
+
+    def __enter__(self) -> None:
+        self._first.acquire()
+        self._second.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._second.release()
+        self._first.release()
+
+
+def shared_folder() -> Path:
+    """Return the folder in which processes share their pace: TOOLKIT_BUDGET_FOLDER, or the user's cache."""
+    named = os.environ.get("TOOLKIT_BUDGET_FOLDER", "").strip()
+    return Path(named) if named else user_cache_path("audience-toolkit") / "pace"
+
+
+def this_machine() -> str:
+    """Name this machine's clock: the start of Linux that it counts from, else the machine."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return platform.node()
+
+
+def _drop_old(folder: Path) -> None:
+    """Remove what no run has used for a day."""
+    oldest = time.time() - _KEPT_SECONDS
+    for path in folder.glob("*.turns"):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+class Pacer:
+    """Hands out start times, evenly spaced, to any number of threads and processes."""
+
+    def __init__(
+        self,
+        requests_per_second: float,
+        *,
+        budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not 0 < requests_per_second < float("inf"):
+            raise ParameterError(
+                f"requests_per_second is {requests_per_second}; give a number above 0. Postscript allows 15."
+            )
+        self._interval = 1 / requests_per_second
+        self._most = min(int(requests_per_second) + 1, MOST_A_SECOND)
+        self._is_bounded = requests_per_second <= MOST_A_SECOND
+        self._budget = budget or OwnBudget()
+        self._clock = clock
+        self._sleep = sleep
+        self._turn = threading.Lock()
+
+    def wait(self) -> None:
+        """Block until it is this caller's turn.
+
+        Whoever waits keeps the others of its process behind it. The next turn counts from when this one was
+        due if it began punctually, else from when it really began: after a stall nothing is made up for,
+        because what is sent together is counted together.
+        """
+        with self._turn:
+            late = 0.0
+            while (remaining := self._take(late)) > 0:
+                due = self._clock() + remaining
+                self._sleep(remaining)
+                late = self._clock() - due
+
+    def _take(self, late: float) -> float:
+        """Take the turn if it has come, and return 0; else return the seconds until it comes."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            if turns.next > now:
+                return turns.next - now
+            # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
+            # one turn is left out, so that two do not arrive for one.
+            gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
+            # A sleep ends a little late; added up over an hour that would be minutes.
+            start = turns.next if now - turns.next < self._interval * _PUNCTUAL else now
+            self._budget.save(replace(turns, next=start + gap))
+            return 0.0
+
+    def leave(self) -> None:
+        """Block until one more may leave: in any second one more than the pace, and never more than 15.
+
+        A slow note, or a machine that stood still, holds requests up after their turns; they must not leave
+        together then. A pace above Postscript's limit is for a stand-in, and is not bounded.
+        """
+        while self._is_bounded and (remaining := self._let_out()) > 0:
+            self._sleep(remaining)
+
+    def _let_out(self) -> float:
+        """Note that one leaves, and return 0; else return the seconds until it may."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            last = turns.left[-self._most :]
+            if len(last) == self._most and last[0] + _SECOND > now:
+                return last[0] + _SECOND - now
+            self._budget.save(replace(turns, left=(*turns.left, now)[-MOST_A_SECOND:]))
+            return 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody start for that long."""
+        with self._budget.changing():
+            turns = self._budget.load()
+            self._budget.save(replace(turns, next=max(turns.next, self._clock() + seconds)))
+
+    def slow_down(self, seconds: float) -> None:
+        """After a refusal: let nobody start for that long, then go on at three quarters of the pace."""
+        with self._budget.changing():
+            turns, now = self._budget.load(), self._clock()
+            # Refusals of one moment are one refusal, however many requests were under way.
+            is_new = now - turns.cut_at > 1.0
+            speed = max(SLOWEST, turns.speed_at(now) * SLOWER) if is_new else turns.speed
+            cut_at = now if is_new else turns.cut_at
+            start = max(turns.next, now + seconds)
+            self._budget.save(replace(turns, next=start, speed=speed, cut_at=cut_at))

@@ -1,0 +1,173 @@
+"""Look back on a run: its totals, its changes, its calls, and what Postscript holds by now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import pandas as pd
+
+from toolkit.audiences.memberships import State
+from toolkit.contacts import check_contacts
+from toolkit.postscript.cache import Mirror
+from toolkit.postscript.lookup import Postscript
+from toolkit.postscript.reader import read_subscribers
+from toolkit.statuses import check_totals
+from toolkit.sync.drift import find_drift
+from toolkit.sync.runs import (
+    HISTORY_COLUMNS,
+    LOOK_AT,
+    UNKNOWN_COLUMNS,
+    Audit,
+    Previous,
+    RunRecord,
+    Transition,
+    sum_statuses,
+)
+
+RUNS_SHOWN = 20
+"""Runs in the history of a shop."""
+
+
+class History(Protocol):
+    """The part of the ledger that audit() reads."""
+
+    def get_run(self, run_id: str = "") -> RunRecord:
+        """Return a run's record, the latest when no id is given."""
+
+    def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
+        """Return this run and those of its shop that began before it, the latest first."""
+
+    def find_previous(self, record: RunRecord) -> RunRecord | None:
+        """Return the run of the same shop and mode that began last before this one, and has ended."""
+
+    def load_totals(self, run_id: str) -> pd.DataFrame:
+        """Return the totals of a run."""
+
+    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
+        """Return the changes of a run that are worth reading, or those of some statuses."""
+
+    def load_calls(self, run_id: str) -> pd.DataFrame:
+        """Return the journal of a run's writes."""
+
+    def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
+        """Return run → adds, removes, custom events and those left over, by the journal."""
+
+    def load_state(self, shop_id: str) -> State:
+        """Return what earlier live runs of the shop asked for."""
+
+    def load_mirror(self, shop_id: str) -> Mirror:
+        """Return the mirror of a shop; an empty one when it was never read."""
+
+    def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
+        """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
+
+    def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
+        """Return the custom events whose answer was lost, or that were refused."""
+
+    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
+        """Return the custom events that were closed since then, and never sent."""
+
+
+def audit(
+    ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
+) -> Audit:
+    """Gather everything about one run.
+
+    Parameters
+    ----------
+    ledger
+        Where the run was recorded.
+    run_id
+        Which run; empty takes the latest.
+    postscript
+        Given, every subscriber of the shop is read again and differences are reported as drift. Those who
+        are gone leave the ledger's mirror, so that the next sync looks their people up again.
+    default_region
+        Country in which phones without a country code are read, for the drift check; empty takes the run's.
+
+    Returns
+    -------
+    Audit
+        Record, totals, changes, calls, the shop's unknown custom events, drift (None without *postscript*),
+        the runs before it, and of the one before what this one is compared with.
+
+    Raises
+    ------
+    UnknownRunError
+        No such run.
+    ReconciliationError
+        The run's totals do not add up to what it received.
+    """
+    record = ledger.get_run(run_id)
+    region = default_region or record.facts.get("parameters", {}).get("default_region", "US")
+    found = Audit(
+        record=record,
+        totals=ledger.load_totals(record.run_id),
+        changes=ledger.load_changes(record.run_id),
+        calls=ledger.load_calls(record.run_id),
+        unknown=_unknown(
+            [
+                *ledger.load_unknown_transitions(record.shop_id),
+                *ledger.load_obsolete_transitions(record.shop_id, record.started_at),
+            ]
+        ),
+        drift=None if postscript is None else _drift(ledger, record.shop_id, postscript, region),
+        history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
+        previous=_previous(ledger, ledger.find_previous(record)),
+    )
+    if record.finished_at is not None:
+        check_totals(record.received, found.statuses("event"), of="events")
+    return found
+
+
+def _history(ledger: History, runs: Sequence[RunRecord]) -> pd.DataFrame:
+    deeds = ledger.count_deeds([run.run_id for run in runs])
+    rows = [
+        _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), deeds[run.run_id])
+        for run in runs
+    ]
+    return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
+
+
+def _figures(run: RunRecord, changes: Mapping[str, int], deeds: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        **{name: getattr(run, name) for name in HISTORY_COLUMNS if hasattr(run, name)},
+        # By the journal: a change of which only the custom event is outstanding is not "added" yet.
+        "adds": deeds["adds"] + changes.get("would_add", 0),
+        "removes": deeds["removes"] + changes.get("would_remove", 0),
+        "waiting": changes.get("waiting", 0),
+        "custom_events": deeds["custom_events"],
+        "left_over": deeds["left_over"],
+        "calls": sum(run.facts.get("calls", {}).values()),
+    }
+
+
+def _previous(ledger: History, record: RunRecord | None) -> Previous | None:
+    if record is None:
+        return None
+    return Previous(
+        record=record,
+        totals=ledger.load_totals(record.run_id),
+        to_look_at=ledger.load_changes(record.run_id, statuses=LOOK_AT),
+    )
+
+
+def _drift(ledger: History, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:
+    """Read everybody anew, and compare: also those count whom no person reaches."""
+    state = ledger.load_state(shop_id)
+    contacts = check_contacts(state.choose().people, default_region=default_region)
+    reading = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    known = {*ledger.load_mirror(shop_id).subscribers["subscriber_id"]}
+    gone = known.difference(reading.subscribers["subscriber_id"])
+    if gone != known:  # else it is another shop's list
+        for subscriber_id in sorted(gone):
+            ledger.forget_subscriber(shop_id, subscriber_id)
+    return find_drift(state, contacts, reading.subscribers)
+
+
+def _unknown(transitions: Sequence[Transition]) -> pd.DataFrame:
+    rows = [[getattr(transition, name) for name in UNKNOWN_COLUMNS] for transition in transitions]
+    return pd.DataFrame(rows, columns=[*UNKNOWN_COLUMNS]).astype(UNKNOWN_COLUMNS)

@@ -1,0 +1,337 @@
+"""A destination as one query: a row of ROW_COLUMNS for each event × mapping, as `row_of` makes it.
+
+What SQL cannot say exactly of an event makes it *odd*: its one row then only holds the place, and the
+Python rules fill it. A mapping with a directive that SQL lacks makes every event its trigger takes odd.
+
+The query is a stack of selects, each adding columns to the one below: leaves → odd → hit (which mapping)
+→ fields → what the fields say → ROW_COLUMNS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from toolkit.segment.destination import REASON_CODES, Action, ActionMapping, Destination
+from toolkit.segment.destination.actions import CLASS_FIELD, SYNC_TRAITS
+from toolkit.segment.events import INTEGRATION_NAME
+from toolkit.segment.mapping.tree import ObjectOf, Raw
+from toolkit.segment.mapping.values import MISSING
+from toolkit.segment.payload_rows import ROW_COLUMNS
+from toolkit.statuses import EventStatus
+
+from .leaves import (
+    Leaves,
+    NotInSQLError,
+    maybe_no_text,
+    no_object,
+    not_ascii,
+    padded,
+    quoted,
+    stripped,
+    unclear,
+)
+from .mapping_sql import object_sql, text_sql
+from .trigger_sql import trigger_sql
+
+ODD: Final = "odd"
+"""Column of the rows: true where the row only holds an event's place."""
+PART: Final = "part"
+"""Column of the rows: which of its event's rows this is, from 1."""
+
+_PLACE: Final = -2
+_NO_MAPPING: Final = -1
+_TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
+_ABSENT: Final = "NULL::VARCHAR"
+_TIME_FORMS: Final = {24: "%Y-%m-%dT%H:%M:%S.%gZ", 20: "%Y-%m-%dT%H:%M:%SZ"}
+"""Length of the text → its form."""
+_FIELDS: Final = ("id", "key", "class", "held", "email", "phone")
+"""What the query calls the fields of every action."""
+_CONTACTS: Final = ("email", "phone")
+_KEY_MARKS: Final = ("/", "~", '"', "\\")
+"""What means something in a pointer or in JSON: a key with one of them is left to Python."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compiled:
+    """One enabled mapping in SQL."""
+
+    mapping: ActionMapping
+    trigger: str
+    fields: dict[str, str] | None
+    """One of _FIELDS → expression; None when the mapping needs Python."""
+    doubts: tuple[str, ...]
+    """What makes an event odd that its trigger takes."""
+
+
+class RowQuery:
+    """The query of one destination, over lines that are yet to be named.
+
+    Raises
+    ------
+    NotInSQLError
+        Its triggers ask for something SQL cannot say, so that every event is left to Python.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self._leaves = Leaves()
+        self._doubts: list[str] = []
+        self._event = self._event_columns(destination)
+        self._mappings = [self._compiled(m) for m in destination.mappings if m.enabled]
+        self._leaves.select("", keep="")  # refuses what it cannot read together
+
+    def columns(self) -> str:
+        """Return the parameter ``columns`` of ``read_ndjson``."""
+        return self._leaves.columns()
+
+    def structure(self) -> str:
+        """Return the structure by which ``from_json`` gives the same columns."""
+        return self._leaves.structure()
+
+    def odd(self, lines: str, *, keep: str) -> str:
+        """Return a query for *keep* of the odd ones among *lines*, in their order."""
+        return f"SELECT {keep} FROM ({self._events(lines, keep)}) WHERE {ODD}"
+
+    def rows(self, lines: str, *, keep: str) -> str:
+        """Return a query for the rows of *lines*, in their order: *keep*, ODD, PART and ROW_COLUMNS."""
+        hits = f"SELECT *, {self._hits()} FROM ({self._events(lines, keep)})"
+        fields = f"SELECT {keep}, {ODD}, {PART}, hit, {_aliased(self._row_fields())} FROM ({hits})"
+        # An event that no mapping took lends no contact.
+        contacts = _aliased({name: stripped(f"field_{name}", given="hit >= 0") for name in _CONTACTS})
+        said = f"SELECT *, {_aliased(self._said())} FROM (SELECT *, {contacts} FROM ({fields}))"
+        whole = "is_ours AND coalesce(field_key <> '', false) AND field_held IS NOT NULL"
+        is_trait = self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower())
+        membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
+        judged = (
+            "SELECT *, is_whole AND person IS NOT NULL AS is_payload, "
+            f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END AS membership "
+            f"FROM (SELECT *, {whole} AS is_whole FROM ({said}))"
+        )
+        cells = self._cells(is_trait)
+        shown = _aliased({name: cells.get(name, name) for name in ROW_COLUMNS})
+        return f"SELECT {keep}, {ODD}, {PART}, {shown} FROM ({judged})"
+
+    # --- events: what all rows of one share, and whether Python has to decide it
+
+    def _events(self, lines: str, keep: str) -> str:
+        leaves = self._leaves.select(lines, keep=keep)
+        takes = {f"takes_{i}": m.trigger for i, m in enumerate(self._mappings)}
+        events = f"SELECT *, {_aliased({**self._event, **takes})} FROM ({leaves})"
+        doubts = [*dict.fromkeys(self._doubts)]
+        for i, mapping in enumerate(self._mappings):
+            mine = " OR ".join(dict.fromkeys(mapping.doubts))
+            doubts.append(f"(passes AND takes_{i} AND ({mine}))")
+        # As a condition of CASE, and not as a value, it is left early: rows that are settled drop out.
+        odd = f"CASE WHEN in_doubt OR {' OR '.join(doubts)} THEN true ELSE false END"
+        return f"SELECT *, {odd} AS {ODD} FROM ({events})"
+
+    def _event_columns(self, destination: Destination) -> dict[str, str]:
+        text = self._leaves.text
+        columns = {
+            "message_id": text(("messageId",)),
+            "event_type": text(("type",)),
+            "event_name": text(("event",)),
+            "happened": self._time("timestamp"),
+            "received_at": self._time("receivedAt"),
+            "user_id": self._id("userId"),
+            "anonymous_id": self._id("anonymousId"),
+            "passes": self._passes(destination),
+        }
+        unknown = " AND ".join(f"event_type <> {quoted(kind)}" for kind in _TYPES)
+        self._doubts += [
+            # Without a messageId the content is hashed; a torn line has none either.
+            "(message_id IS NULL OR message_id < '!' OR message_id >= chr(127))",
+            maybe_no_text("message_id"),
+            f"({unknown} AND {maybe_no_text('event_type')})",
+            maybe_no_text("event_name"),
+            # The other times stand in only where both are absent.
+            "(happened IS NULL AND received_at IS NULL)",
+        ]
+        return columns
+
+    def _id(self, key: str) -> str:
+        text = self._leaves.text((key,))
+        self._doubts.append(f"({text} = 'true' OR {text} = 'false' OR {unclear(text)} OR {padded(text)})")
+        return text
+
+    def _time(self, key: str) -> str:
+        """Return the time of the usual forms, NULL for others, which are left to Python."""
+        text = self._leaves.text((key,))
+        time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
+        self._doubts.append(f"({text} IS NOT NULL AND {time} IS NULL)")
+        cases = (
+            # In a text so long, to its end, every number has all its digits: strptime takes no more of them.
+            # To DuckDB there is a year 0, and a space may stand for a digit of the year.
+            f"WHEN strlen({text}) = {length} AND ends_with({text}, 'Z') AND {text} >= '0001' "
+            f"THEN try_strptime({text}, '{form}')"
+            for length, form in _TIME_FORMS.items()
+        )
+        return f"CASE {' '.join(cases)} END"
+
+    def _passes(self, destination: Destination) -> str:
+        """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
+        if destination.consent_categories:
+            # An event with preferences is left to Python.
+            self._doubts.append(f"{self._leaves.json(('context', 'consent'))} IS NOT NULL")
+        given = self._leaves.json(("integrations",))
+        ours, every = (f"json_extract({given}, '/{key}')::VARCHAR" for key in (INTEGRATION_NAME, "All"))
+        # The first is what Engage writes. Ours stands last, before the bracket that closes the whole.
+        return (
+            f"CASE WHEN ends_with({given}, ',\"{INTEGRATION_NAME}\":true}}') THEN true "
+            f"WHEN {given} IS NULL OR {given} = '[]' THEN true "
+            f"WHEN {no_object(given)} THEN false "
+            f"WHEN {ours} IS NULL THEN {every} IS DISTINCT FROM 'false' "
+            f"ELSE {ours} = 'true' OR starts_with({ours}, '{{') END"
+        )
+
+    # --- hit: the number of the mapping, or that there is none, or that the row holds a place
+
+    def _hits(self) -> str:
+        if len(self._mappings) <= 1:
+            takes = "takes_0" if self._mappings else "false"
+            hit = f"WHEN passes AND {takes} THEN 0 ELSE {_NO_MAPPING}"
+            return f"CASE WHEN {ODD} THEN {_PLACE} {hit} END AS hit, 1 AS {PART}"
+        each = ", ".join(f"CASE WHEN takes_{i} THEN {i} END" for i, _mapping in enumerate(self._mappings))
+        taken = f"list_filter([{each}], lambda hit: hit IS NOT NULL)"
+        hits = (
+            f"CASE WHEN {ODD} THEN [{_PLACE}] WHEN NOT passes OR len({taken}) = 0 "
+            f"THEN [{_NO_MAPPING}] ELSE {taken} END"
+        )
+        return f"unnest({hits}) AS hit, generate_subscripts({hits}, 1) AS {PART}"
+
+    # --- fields of the mapping that took the event
+
+    def _row_fields(self) -> dict[str, str]:
+        event = {name: name for name in self._event if name != "happened"}
+        fields = {f"field_{name}": self._by_hit(_field_of(name)) for name in _FIELDS}
+        return {**event, "timestamp": "coalesce(happened, received_at)", **fields}
+
+    def _by_hit(self, cell: Callable[[_Compiled], str]) -> str:
+        """Return the expression that *cell* has for the mapping that took the event; any, if none did."""
+        cells = {i: cell(m) for i, m in enumerate(self._mappings) if m.fields is not None}
+        if len({*cells.values()}) <= 1:
+            return next(iter(cells.values()), _ABSENT)
+        return f"CASE hit {' '.join(f'WHEN {i} THEN {expression}' for i, expression in cells.items())} END"
+
+    def _compiled(self, mapping: ActionMapping) -> _Compiled:
+        quoted(mapping.name)  # it has to go into the query
+        trigger = trigger_sql(mapping.trigger.tree, self._leaves, self._doubts)
+        doubts: list[str] = []
+        try:
+            fields = self._fields(mapping, doubts)
+        except NotInSQLError:
+            fields, doubts = None, ["true"]
+        return _Compiled(mapping=mapping, trigger=trigger, fields=fields, doubts=tuple(doubts))
+
+    def _fields(self, mapping: ActionMapping, doubts: list[str]) -> dict[str, str]:
+        if not isinstance(tree := mapping.fields.tree, ObjectOf):
+            raise NotInSQLError
+        given = dict(tree.members)
+        found = {}
+        for name, field in zip(_FIELDS, _in_order(mapping.action), strict=True):
+            node = given.get(field.key, Raw(value=MISSING))
+            if field.type == "object":
+                found[name] = object_sql(node, self._leaves, doubts)
+                continue
+            found[name] = text_sql(node, self._leaves, doubts)
+            if name == "id":
+                # Not given; but so seldom that the column need not be turned into NULLs.
+                doubts.append(f"{found[name]} = ''")
+        key = found["key"]
+        doubts += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
+        # lower() is Python's for ASCII only.
+        email = found["email"]
+        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND {not_ascii(email)})")
+        if mapping.action == SYNC_TRAITS:
+            doubts.append(_is_no_plain_value(_value(found["held"], key)))
+        return found
+
+    # --- what the fields say
+
+    def _said(self) -> dict[str, str]:
+        return {
+            "is_ours": f"coalesce(hit >= 0 AND {self._by_hit(_is_of_class)}, false)",
+            "value": _value("field_held", "field_key"),
+            "person": (
+                "CASE WHEN user_id IS NOT NULL THEN concat('user:', user_id) "
+                "WHEN anonymous_id IS NOT NULL THEN concat('anonymous:', anonymous_id) "
+                "WHEN email IS NOT NULL THEN concat('email:', lower(email)) "
+                "WHEN phone IS NOT NULL THEN concat('phone:', phone) END"
+            ),
+        }
+
+    def _cells(self, is_trait: str) -> dict[str, str]:
+        foreign = self._by_hit(lambda m: quoted(m.mapping.action.foreign_reason))
+        no_mapping = f"WHEN hit = {_NO_MAPPING}"
+        return {
+            "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit(lambda m: quoted(m.mapping.name))} END",
+            "status": (
+                "CASE WHEN is_payload THEN NULL "
+                f"{no_mapping} AND passes THEN {_word(EventStatus.NO_MATCHING_MAPPING)} "
+                f"{no_mapping} THEN {_word(EventStatus.FILTERED_INTEGRATIONS)} "
+                f"WHEN NOT is_ours THEN {_word(EventStatus.NOT_AN_AUDIENCE_EVENT)} "
+                f"ELSE {_word(EventStatus.INVALID_PAYLOAD)} END"
+            ),
+            "reason_code": (
+                "CASE WHEN is_payload AND membership IS NOT NULL THEN NULL "
+                f"{no_mapping} AND passes THEN {_code(EventStatus.NO_MATCHING_MAPPING)} "
+                f"{no_mapping} THEN {_code(EventStatus.FILTERED_INTEGRATIONS)} "
+                f"WHEN NOT is_ours THEN {foreign} "
+                f"WHEN NOT is_whole THEN {_code(EventStatus.INVALID_PAYLOAD)} "
+                "WHEN person IS NULL THEN 'NO_PERSON' "
+                f"WHEN {is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
+                f"WHEN {is_trait} THEN NULL "
+                "WHEN value IS NULL THEN 'MEMBERSHIP_MISSING' ELSE 'MEMBERSHIP_NOT_BOOLEAN' END"
+            ),
+            "audience_key": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_key END",
+            "audience_id": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_id END",
+            "trait_key": f"CASE WHEN is_whole AND {is_trait} THEN field_key END",
+            "trait_value": f"CASE WHEN is_whole AND {is_trait} THEN nullif(value, 'null') END",
+        }
+
+
+def _field_of(name: str) -> Callable[[_Compiled], str]:
+    return lambda compiled: (compiled.fields or {})[name]
+
+
+def _is_of_class(compiled: _Compiled) -> str:
+    choices = next(f.choices for f in compiled.mapping.action.fields if f.key == CLASS_FIELD)
+    return f"({' OR '.join(f'field_class = {quoted(choice)}' for choice in choices)})"
+
+
+def _in_order(action: Action) -> list[Any]:
+    """Return the fields of *action* in the order of _FIELDS."""
+    by_role = {field.key: field for field in action.fields}
+    computed = [f for f in action.fields if f.key.startswith("segment_") and f.key != CLASS_FIELD]
+    return [*computed, by_role[CLASS_FIELD], *(by_role[k] for k in ("traits_or_props", "email", "phone"))]
+
+
+def _aliased(columns: dict[str, str]) -> str:
+    return ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
+
+
+def _value(held: str, key: str) -> str:
+    """Return what the object says under the key, as JSON text."""
+    # Engage writes the membership last; its comma and the bracket of the whole make it a key of this object.
+    last = (
+        f"WHEN ends_with({held}, '\":{word}}}') AND ends_with({held}, concat(',\"', {key}, '\":{word}}}')) "
+        f"THEN '{word}'"
+        for word in ("true", "false")
+    )
+    # A pointer: as a path, other keys than these would have wildcards.
+    return f"CASE {' '.join(last)} ELSE json_extract({held}, concat('/', {key}))::VARCHAR END"
+
+
+def _is_no_plain_value(value: str) -> str:
+    # Python says which other values a property can hold, and how they are written.
+    plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
+    return f"NOT regexp_matches({value}, {plain})"
+
+
+def _word(status: EventStatus) -> str:
+    return quoted(status.value)
+
+
+def _code(status: EventStatus) -> str:
+    return quoted(REASON_CODES[status])

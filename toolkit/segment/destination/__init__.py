@@ -1,0 +1,104 @@
+"""The destination: up to fifty mappings, each turning the events it is triggered by into payloads.
+
+Fields, defaults and the order of work are those of Segment's Sync Audiences action. One thing differs on
+purpose: a payload without email and phone is kept, because another event of the same person may have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbstractMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.segment.events import INTEGRATION_NAME, has_consent, is_event, is_for_postscript
+from toolkit.segment.mapping import Mapping
+from toolkit.segment.triggers import Trigger
+from toolkit.statuses import EventStatus
+
+from .action_mapping import ActionMapping
+from .actions import ACTIONS, SYNC_AUDIENCES, SYNC_TRAITS, Action, Field
+from .payloads import REASON_CODES, Discard, Payload, TraitPayload
+from .settings_file import DEFAULT_TRIGGER, MAX_MAPPINGS, read_destination
+
+__all__ = [
+    "ACTIONS",
+    "DEFAULT_TRIGGER",
+    "MAX_MAPPINGS",
+    "REASON_CODES",
+    "SYNC_AUDIENCES",
+    "SYNC_TRAITS",
+    "Action",
+    "ActionMapping",
+    "Destination",
+    "Discard",
+    "Field",
+    "Payload",
+    "TraitPayload",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """The mappings that decide what becomes of an event.
+
+    Examples
+    --------
+    >>> Destination.default().payload({"type": "identify", "traits": {"vip": True}}).status.value
+    'not_an_audience_event'
+    """
+
+    mappings: tuple[ActionMapping, ...]
+    consent_categories: tuple[str, ...] = ()
+    """Consent categories the destination is mapped to; all of them need consent."""
+
+    @classmethod
+    def default(cls) -> Destination:
+        """Return the destination as Segment suggests it: one mapping, default trigger, default fields."""
+        fields = Mapping(SYNC_AUDIENCES.default_fields)
+        mapping = ActionMapping(name=SYNC_AUDIENCES.name, trigger=Trigger(DEFAULT_TRIGGER), fields=fields)
+        return cls(mappings=(mapping,))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Destination:
+        """Return the destination that a YAML or JSON file describes; the default one for an empty path.
+
+        The file has ``mappings``, a list of objects with ``name``, ``enabled`` (true), ``action``
+        (``syncAudiences``), ``trigger`` (the default), ``dialect`` of the trigger (``strict``) and ``fields``
+        (merged over the default ones), and optionally ``consent_categories``. What Segment stores is read
+        too: ``subscriptions`` with ``partnerAction``, ``subscribe`` and ``mapping``, which is taken whole.
+
+        Raises
+        ------
+        InputPathError
+            There is no such file.
+        FileFormatError
+            The file cannot be used; the message lists every problem with its place.
+        """
+        if path == "":
+            return cls.default()
+        mappings, consent_categories = read_destination(Path(path))
+        return cls(mappings=mappings, consent_categories=consent_categories)
+
+    def payload(self, event: AbstractMapping[str, Any]) -> Payload | TraitPayload | Discard:
+        """Return the first of `payloads`; with a single mapping there is no other."""
+        return self.payloads(event)[0]
+
+    def payloads(self, event: AbstractMapping[str, Any]) -> tuple[Payload | TraitPayload | Discard, ...]:
+        """Return one answer for each enabled mapping whose trigger matches, or a single `Discard`.
+
+        Never empty and never raises, whatever the event holds.
+        """
+        if not is_event(event):
+            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason="The event is not an object."),)
+        if not is_for_postscript(event):
+            reason = f"The event's integrations object does not include {INTEGRATION_NAME}."
+            return (Discard(status=EventStatus.FILTERED_INTEGRATIONS, reason=reason),)
+        if not has_consent(event, self.consent_categories):
+            reason = "The person has not consented to every category of the destination."
+            return (Discard(status=EventStatus.FILTERED_CONSENT, reason=reason),)
+        found = [m.payload(event) for m in self.mappings if m.enabled and m.trigger.matches(event)]
+        if not found:
+            reason = "No enabled mapping has a trigger that matches the event."
+            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason=reason),)
+        return tuple(found)

@@ -1,0 +1,122 @@
+"""A trigger text, read once and applied to many events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, get_args
+
+from toolkit.errors import TriggerError
+
+from .evaluate import predicate
+from .explain import Condition, explain
+from .official import read_official
+from .strict import read_strict
+from .tree import Node
+
+Dialect = Literal["strict", "official"]
+
+
+class Trigger:
+    """A trigger text, read once and applied to many events.
+
+    Parameters
+    ----------
+    text
+        The condition, such as ``type = "identify" or type = "track"``.
+    dialect
+        ``strict``: the documented language, what Segment would misread refused. ``official``: exactly what
+        Segment makes of the text, slips included; never refused, a text that Segment cannot use matches
+        nothing.
+
+    Raises
+    ------
+    TriggerError
+        The text cannot be read strictly; ``position`` says where.
+    ValueError
+        Another dialect is named.
+
+    Examples
+    --------
+    >>> trigger = Trigger('type = "track" and match(event, "Audience *")')
+    >>> trigger.matches({"type": "track", "event": "Audience Entered"})
+    True
+    >>> Trigger("type = 'track'", dialect="official").matches({"type": "track"})
+    False
+    >>> print(Trigger("", dialect="official").error)
+    There is nothing here, so Segment never matches; write a condition (at character 1)
+    """
+
+    __slots__ = ("_matches", "dialect", "error", "text", "tree")
+
+    text: str
+    """The text as given; empty for what was none."""
+    dialect: str
+    """``strict`` or ``official``."""
+    tree: Node
+    """What the text means, for those who compile it to something else."""
+    error: TriggerError | None
+    """Why Segment cannot use the text; always None in the strict dialect, which raises."""
+
+    def __init__(self, text: str, *, dialect: str = "strict") -> None:
+        if dialect not in get_args(Dialect):
+            raise ValueError(f'There are the dialects "strict" and "official", not "{dialect}".')
+        self.text = text if isinstance(text, str) else ""
+        self.dialect = dialect
+        self.error = None
+        if dialect == "strict":
+            self.tree = read_strict(text)
+        else:
+            self.tree, self.error, _ = read_official(text)
+        self._matches: Final = predicate(self.tree)
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Tell whether the trigger fires for *event*. Never raises.
+
+        Strictly, it does not for what is no object; Segment takes that, null excepted, for an empty one.
+        """
+        if isinstance(event, dict):
+            return self._matches(event)
+        return self.dialect == "official" and event is not None and self._matches({})
+
+    def conditions(self, event: Mapping[str, Any]) -> tuple[Condition, ...]:
+        """Return every condition in the order written, with what it found in *event*.
+
+        Parameters
+        ----------
+        event
+            What `matches` takes.
+
+        Returns
+        -------
+        tuple of Condition
+            Empty when there is nothing to test: the text cannot be used, or the event is no object.
+
+        Examples
+        --------
+        >>> trigger = Trigger('type = "track" and !(event = "Paused" or event = "Ended")')
+        >>> for condition in trigger.conditions({"type": "track", "event": "Ended"}):
+        ...     print(condition.text, condition.holds, condition.decided)
+        type = "track" True False
+        event != "Paused" True False
+        event != "Ended" False True
+        """
+        if self.error is not None or not isinstance(event, dict):
+            return ()
+        return explain(self.tree, event)
+
+    def __repr__(self) -> str:
+        dialect = "" if self.dialect == "strict" else f", dialect={self.dialect!r}"
+        return f"Trigger({self.text!r}{dialect})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trigger) and (self.text, self.dialect) == (other.text, other.dialect)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.dialect))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (self.text, self.dialect)
+
+
+def _load(text: str, dialect: str) -> Trigger:
+    return Trigger(text, dialect=dialect)

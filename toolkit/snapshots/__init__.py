@@ -1,7 +1,0 @@
-"""Snapshots, the complete member lists of audiences at one moment: who is not listed leaves."""
-
-from .mirror import mirror_snapshot
-from .reading import read_snapshot
-from .snapshot import Snapshot
-
-__all__ = ["Snapshot", "mirror_snapshot", "read_snapshot"]

@@ -1,0 +1,1 @@
+"""Plan a sync, price it, deliver it, undo it, repair drift."""

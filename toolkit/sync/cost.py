@@ -1,0 +1,209 @@
+"""What a plan costs, in calls and minutes, and what Segment's own action would have spent on the same events.
+
+The action looks a person up for every event, writes one audience at a time and posts a custom event whether
+or not anything changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolkit.audiences.memberships import Folded
+from toolkit.contacts import digits_of, fold_email
+from toolkit.errors import ParameterError
+from toolkit.frames import encode, numbers
+from toolkit.statuses import EventStatus
+
+from .leftovers import LeftOver, expect
+from .plan import Plan
+from .plan.columns import NONE, find, texts
+from .plan.lists import is_listed, names_of
+from .plan.times import by_time
+from .runs import Transition
+
+_ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)
+"""Events that reach the action. A repeated one does not: Segment drops it."""
+
+_BATCH = 1 << 16
+"""Phones read at once, which bounds the memory for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a plan costs, beside the official action."""
+
+    calls: Mapping[str, int]
+    """Calls by kind: ``reads``, ``reads_again``, ``writes``, ``custom_events``."""
+    official: Mapping[str, int] | None
+    """Reads, writes and custom events of the official action, an event at a time; None without events."""
+    requests_per_second: float
+    left_over: int = 0
+    """Custom events that earlier runs left and this one posts; they are among the calls."""
+
+    @property
+    def minutes(self) -> float:
+        """Time that the calls take at that pace."""
+        return sum(self.calls.values()) / self.requests_per_second / 60
+
+    @property
+    def official_minutes(self) -> float | None:
+        """Time that the official action's calls take at that pace."""
+        if self.official is None:
+            return None
+        return sum(self.official.values()) / self.requests_per_second / 60
+
+
+def planned_calls(
+    plan: Plan,
+    *,
+    reads: int,
+    canary: int = 1,
+    read_again: bool = False,
+    left_over: LeftOver | None = None,
+) -> dict[str, int]:
+    """Return the calls by kind: reads, reads before a write or custom event, writes, custom events."""
+    left = left_over or LeftOver()
+    return {
+        "reads": reads,
+        "reads_again": _reads_again(plan, canary=canary, read_again=read_again) + left.reads,
+        "writes": len(plan.writes),
+        "custom_events": plan.transitions - left.dropped + left.posted,
+    }
+
+
+def _reads_again(plan: Plan, *, canary: int, read_again: bool) -> int:
+    """Return how many subscribers a run of the plan reads again before it writes them."""
+    if read_again:
+        return len(plan.writes)
+    has_others = (plan.writes["property_count"] - plan.writes["has_property"] > 0).to_numpy()
+    count = min(canary, len(has_others))
+    is_proved = bool(has_others[:count].any())
+    removals = int(plan.writes["has_removal"].sum())
+    for first, stop in ((0, removals), (removals, len(has_others))):
+        if count <= first < stop and not is_proved and has_others[first]:
+            count, is_proved = count + 1, True
+    return count
+
+
+def price(
+    plan: Plan,
+    folded: Folded,
+    *,
+    requests_per_second: float,
+    reads: int = 0,
+    canary: int = 1,
+    read_again: bool = False,
+    left_over: Sequence[Transition] | int = 0,
+) -> Price:
+    """Count the calls of a plan, and those of Segment's own action on the same events.
+
+    Parameters
+    ----------
+    plan
+        What would be sent.
+    folded
+        The events it comes from; without events the official side is None.
+    requests_per_second
+        The pace.
+    reads
+        Calls that were made, or will be, to learn what the subscribers hold.
+    canary, read_again
+        As sync() is given them.
+    left_over
+        Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`. Counted are those
+        that will be posted, and the reads that come before them; a number is taken as it is.
+
+    Returns
+    -------
+    Price
+        The official side counts the events of the plan's audiences that the action accepts, in the order of
+        their times, each with its own contacts. It knows the subscribers that the plan reaches; to everybody
+        else it finds nobody. A membership that is not a boolean is taken to write nothing.
+
+    Raises
+    ------
+    ParameterError
+        The pace is not above 0.
+    """
+    if not requests_per_second > 0:
+        raise ParameterError(f"requests_per_second is {requests_per_second}; use a number above 0.")
+    if isinstance(left_over, int):
+        left = LeftOver(posted=0 if plan.custom_events == "none" else left_over)
+    else:
+        left = expect(plan, left_over)
+    return Price(
+        calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again, left_over=left),
+        left_over=left.posted,
+        official=_official(_accepted(folded.events, plan.changes), plan) if len(folded.events) else None,
+        requests_per_second=requests_per_second,
+    )
+
+
+def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """Return the events that the official action accepts."""
+    left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"].dropna().unique()
+    keys = texts(events["audience_key"])
+    is_left_out = numbers(pc.is_in(keys, value_set=pa.array(left_out, keys.type)))
+    arrives = events["status"].isin([*_ACCEPTED]).to_numpy() & numbers(keys.is_valid())
+    columns = ["audience_key", "membership", "email", "phone", "timestamp", "received_at", "message_id"]
+    return events.loc[arrives & ~is_left_out, columns]
+
+
+def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
+    """Count what the official action does with these events, one after the other."""
+    reads, subscriber = _look_up(events, plan.subscribers)
+    lists, list_texts = encode(texts(plan.subscribers["audiences"]))
+    key, keys = encode(texts(events["audience_key"]))
+    is_found = np.append(lists, NONE)[subscriber] != NONE  # what is no list stops the action
+    said = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
+    said = said[by_time(events.take(said))]
+    subscriber, key = subscriber[said], key[said]
+    writes = _count_turns(
+        subscriber * len(keys) + key,
+        events["membership"].array[said].to_numpy(np.bool_),
+        is_listed(lists[subscriber], list_texts, key, names_of(keys.to_pylist())),
+    )
+    return {"reads": reads, "writes": writes, "custom_events": int(is_found.sum())}
+
+
+def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.ndarray]:
+    """Return the number of lookups, and the place of each event's subscriber, -1 for nobody."""
+    phone = _digits(texts(events["phone"]))
+    email = _folded(texts(events["email"]))
+    found = find(phone, texts(subscribers["phone_digits"]), single=False)
+    asks = np.flatnonzero((found == NONE) & numbers(email.is_valid()))
+    found[asks] = find(email.take(pa.array(asks)), texts(subscribers["email_folded"]), single=False)
+    return len(phone) - phone.null_count + len(asks), found
+
+
+def _digits(phones: pa.Array) -> pa.Array:
+    """Return the digits of each phone, null where there are none."""
+    given = phones.fill_null("")
+    starts = range(0, max(len(given), 1), _BATCH)
+    digits = pa.concat_arrays([digits_of(given.slice(start, _BATCH)) for start in starts])
+    return pc.if_else(pc.equal(digits, ""), None, digits)
+
+
+def _folded(emails: pa.Array) -> pa.Array:
+    """Return each email as `fold_email` does, null for one that is blank."""
+    folded = pc.ascii_lower(pc.ascii_trim_whitespace(emails))
+    odd = pc.or_(pc.invert(pc.string_is_ascii(folded)), pc.match_substring(folded, "xn--")).fill_null(False)
+    if pc.any(odd).as_py():
+        rest = [fold_email(text) for text in emails.filter(odd).to_pylist()]
+        folded = pc.replace_with_mask(folded, odd, pa.array(rest, folded.type))
+    return pc.if_else(pc.equal(folded, ""), None, folded)
+
+
+def _count_turns(pair: np.ndarray, value: np.ndarray, at_first: np.ndarray) -> int:
+    """Count the values that differ from the one before of the same *pair*, or from what it had at first."""
+    order = np.argsort(pair, kind="stable")
+    pair, value, before = pair[order], value[order], at_first[order].copy()
+    again = np.flatnonzero(pair[1:] == pair[:-1]) + 1
+    before[again] = value[again - 1]
+    return int((value != before).sum())

@@ -1,0 +1,221 @@
+"""Compare what Postscript holds with what should be, and plan the repair. Nothing is read or sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+import pandas as pd
+
+from toolkit.audiences.memberships import State, key_list
+from toolkit.contacts import mask_emails, mask_phones
+from toolkit.errors import ParameterError
+from toolkit.frames import empty_table, typed
+from toolkit.statuses import ChangeStatus
+
+from .desired import WISH_COLUMNS, plan_wishes
+from .plan import Plan, plan
+from .plan.columns import texts
+
+DRIFT_COLUMNS = dict.fromkeys(
+    ("person", "audience_key", "trait_key", "subscriber_id", "email_masked", "phone_masked", "drift"), "str"
+)
+"""A drift frame: one row a subscriber × audience or trait that is not as it should be.
+
+``person`` is null where no person reaches the subscriber, and so are both keys where the whole list is
+malformed. ``drift`` is one of DRIFT_KINDS.
+"""
+
+DRIFT_KINDS = {
+    "missing": "somebody is in the audience, and it is not on their subscriber's list",
+    "extra": "the audience is on the list of a subscriber whom nothing says to be in it",
+    "ghost key": "nothing is known of the audience on the list: it was deleted or renamed, or is not ours",
+    "malformed value": "the list is not a list of texts, or has the audience more than once",
+    "other value": "the property has another value than the trait, or none",
+}
+"""Kind of drift → what it means."""
+
+REPAIRED = ("missing", "extra", "malformed value", "other value")
+"""What a repair mends unless told otherwise: what the ledger knows nothing of stays."""
+
+_KIND_OF_REASON = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
+"""What a new plan would do, in words of what is wrong now."""
+_HALF = re.compile("[\ud800-\udfff]")
+_PAIR = ["subscriber_id", "audience_key"]
+
+
+def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
+    """Return where Postscript differs from what should be.
+
+    Parameters
+    ----------
+    state
+        What should be, `Ledger.load_state`.
+    contacts
+        check_contacts() of its people.
+    subscribers
+        What Postscript holds: SUBSCRIBER_COLUMNS, of everybody; read with `State.trait_keys`.
+
+    Returns
+    -------
+    DataFrame
+        DRIFT_COLUMNS: first what concerns the people of the state, in its order, then the rest by subscriber.
+        Who is ambiguous, or cannot be reached, is not drift: nobody knows what their list should be. Nor is
+        any key extra or a ghost while the state knows no audience at all.
+    """
+    return _drift(_Comparison(state, contacts, subscribers))
+
+
+def plan_repair(
+    state: State,
+    contacts: pd.DataFrame,
+    subscribers: pd.DataFrame,
+    *,
+    kinds: Collection[str] = REPAIRED,
+    ghost_keys: Collection[str] = (),
+    custom_events: str = "none",
+    max_removal_share: float = 0.5,
+) -> Plan:
+    """Decide what would bring Postscript back to what should be; `sync(plan, None, …)` carries it out.
+
+    Parameters
+    ----------
+    state, contacts, subscribers
+        As for find_drift().
+    kinds
+        Which of DRIFT_KINDS to mend. With ``ghost key`` every one of them is removed.
+    ghost_keys
+        Ghost keys to remove by name.
+    custom_events
+        ``none``, or ``transitions`` to post one for each membership that is added or removed.
+    max_removal_share
+        Share of the keys on all lists, and of those to add, that may be removed, 0 to 1: over all, and of
+        each key that is there ten times or more. To remove a ghost key from everybody, raise it.
+
+    Returns
+    -------
+    Plan
+        One row for each drift that is to be mended; nothing drifted gives no rows. A list that is not one is
+        a ``conflict`` and left alone. A key listed twice is ``unchanged``: each write leaves it once. For a
+        subscriber whom no person reaches the person is ``subscriber <id>``.
+
+    Raises
+    ------
+    ParameterError
+        There is no such kind, or *custom_events* or *max_removal_share* mean nothing.
+    """
+    kinds = key_list(kinds)
+    if unknown := sorted({*kinds} - {*DRIFT_KINDS}):
+        raise ParameterError(
+            f"There is no drift of kind {', '.join(unknown)}. Use: {', '.join(DRIFT_KINDS)}."
+        )
+    compared = _Comparison(state, contacts, subscribers)
+    drift = _drift(compared)
+    named = (drift["drift"] == "ghost key") & drift["audience_key"].isin(key_list(ghost_keys))
+    wishes = _wishes(drift[drift["drift"].isin(kinds) | named], state)
+    repair = plan_wishes(
+        wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
+    )
+    removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
+    beside = compared.listed["audience_key"].value_counts().sub(removed, fill_value=0)
+    looked_at = {str(key): int(count) for key, count in beside.items()}
+    return replace(repair, kind="repair", looked_at_beside=looked_at)
+
+
+class _Comparison:
+    """What a plan that is never carried out says of the state, and what stands on all lists."""
+
+    def __init__(self, state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> None:
+        self.known = {*state.memberships["audience_key"]}
+        self.subscribers = subscribers
+        self.changes = plan(state, contacts, subscribers).changes
+        self.listed = _listed(subscribers)
+        """Subscriber × key, and how often it is listed."""
+        ambiguous = self.changes.loc[self.changes["reason_code"] == "AMBIGUOUS_MATCH", "person"]
+        unclear = contacts[contacts["person"].isin(ambiguous)]
+        is_unclear = subscribers["email_folded"].isin(unclear["email_clean"].dropna()) | subscribers[
+            "phone_digits"
+        ].isin(unclear["phone_e164"].dropna().str.removeprefix("+"))
+        self.unclear = subscribers.loc[is_unclear, "subscriber_id"]
+        """Those who may be somebody, but nobody knows who."""
+
+
+def _drift(compared: _Comparison) -> pd.DataFrame:
+    changes = compared.changes
+    wrong = changes[changes["operation"].notna()]
+    wrong = wrong.assign(drift=wrong["reason_code"].map(_KIND_OF_REASON))
+    rest = pd.concat([_not_ours(compared), _malformed(compared)])
+    reached = changes.dropna(subset="subscriber_id").drop_duplicates("subscriber_id")
+    rest = rest.merge(reached[["subscriber_id", "person"]], how="left", on="subscriber_id")
+    rest = rest.merge(_shown(compared.subscribers, rest["subscriber_id"]), how="left", on="subscriber_id")
+    rest = rest.sort_values(["subscriber_id", "drift", "audience_key"], kind="stable")
+    parts = [typed(part, DRIFT_COLUMNS) for part in (wrong, rest)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _not_ours(compared: _Comparison) -> pd.DataFrame:
+    """Return what is listed and nothing says so: extra where the audience is known, else a ghost key."""
+    if not compared.known:
+        return empty_table({**dict.fromkeys(_PAIR, "str"), "drift": "str"})
+    told = compared.changes[compared.changes["reason_code"].isin(["ALREADY_IN", "EXITED"])]
+    pairs = compared.listed.merge(told[_PAIR].drop_duplicates(), how="left", on=_PAIR, indicator="whose")
+    pairs = pairs.loc[pairs["whose"] == "left_only", _PAIR]
+    is_known = pairs["audience_key"].isin([*compared.known])
+    is_unclear = pairs["subscriber_id"].isin([*compared.unclear])
+    kinds = is_known.map({True: "extra", False: "ghost key"})
+    return pairs.assign(drift=kinds)[~(is_known & is_unclear)]
+
+
+def _malformed(compared: _Comparison) -> pd.DataFrame:
+    twice = compared.listed.loc[compared.listed["times"] > 1, _PAIR]
+    no_list = compared.subscribers.loc[compared.subscribers["audiences"].isna(), ["subscriber_id"]]
+    return pd.concat([twice, no_list]).assign(drift="malformed value")
+
+
+def _listed(subscribers: pd.DataFrame) -> pd.DataFrame:
+    """Return subscriber_id, audience_key and times: one row for each key on each list."""
+    # Most lists are alike: each text is read once.
+    lists = {text: _keys(text) for text in subscribers["audiences"].dropna().unique()}
+    keys = subscribers["audiences"].map(lists).astype("object")
+    listed = subscribers[["subscriber_id"]].assign(audience_key=keys).explode("audience_key").dropna()
+    counted = listed.astype("str").groupby(_PAIR, sort=False).size()
+    return counted.rename("times").reset_index().astype({**dict.fromkeys(_PAIR, "str"), "times": "int64"})
+
+
+def _keys(text: str) -> list[str]:
+    # Half a character is no text: a frame cannot hold it.
+    return [_HALF.sub("\uffff", key) for key in json.loads(text)]
+
+
+def _shown(subscribers: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    rows = subscribers.merge(ids.drop_duplicates(), on="subscriber_id").drop_duplicates("subscriber_id")
+    return pd.DataFrame(
+        {
+            "subscriber_id": rows["subscriber_id"].to_numpy(),
+            "email_masked": mask_emails(texts(rows["email_folded"])).to_pylist(),
+            "phone_masked": mask_phones(texts(rows["phone_digits"])).to_pylist(),
+        }
+    ).astype("str")
+
+
+def _wishes(drift: pd.DataFrame, state: State) -> pd.DataFrame:
+    """Return WISH_COLUMNS: what would mend each drift, or why nothing does."""
+    words = state.memberships[["person", "audience_key", "audience_id", "message_id"]]
+    values = state.traits[["person", "trait_key", "value", "message_id"]]
+    is_trait = drift["trait_key"].notna()
+    asked = pd.concat(
+        [
+            drift[~is_trait].merge(words, how="left", on=["person", "audience_key"]),
+            drift[is_trait].merge(values, how="left", on=["person", "trait_key"]),
+        ]
+    ).reindex(columns=[*WISH_COLUMNS, "drift"])
+    is_malformed = asked["drift"] == "malformed value"
+    is_no_list = is_malformed & asked["audience_key"].isna()
+    asked["member"] = (asked["drift"] == "missing").astype("boolean").mask(asked["trait_key"].notna())
+    asked["person"] = asked["person"].fillna("subscriber " + asked["subscriber_id"])
+    asked = asked.astype(WISH_COLUMNS)
+    asked.loc[is_malformed, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "KEY_LISTED_TWICE"]
+    asked.loc[is_no_list, ["status", "reason_code"]] = [ChangeStatus.CONFLICT.value, "PROPERTY_NOT_A_LIST"]
+    return asked[[*WISH_COLUMNS]].reset_index(drop=True)

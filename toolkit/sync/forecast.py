@@ -1,0 +1,171 @@
+"""What the next sync would come to: whom it reaches, what it would change, and why others drop out.
+
+From what earlier runs left in the ledger, or from a look at Postscript that writes nothing. Who was never
+looked up is not taken for somebody who does not subscribe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import pandas as pd
+
+from toolkit.audiences.corrections import correct
+from toolkit.audiences.memberships import State
+from toolkit.contacts import check_contacts
+from toolkit.postscript.cache import Mirror
+from toolkit.postscript.lookup import Postscript, connect_shop
+from toolkit.postscript.reader import read_subscribers
+from toolkit.statuses import ChangeStatus
+
+from .plan import plan
+from .runs import RunRecord
+
+
+class Ledger(Protocol):
+    """The part of the ledger that an outlook reads."""
+
+    def load_latest_runs(self) -> list[RunRecord]:
+        """Return a run of each shop, that of the likeliest shop first."""
+
+    def load_state(self, shop_id: str) -> State:
+        """Return what earlier live runs of the shop asked for."""
+
+    def load_mirror(self, shop_id: str) -> Mirror:
+        """Return the mirror of a shop; an empty one when it was never read."""
+
+    def load_reached(self, shop_id: str) -> pd.DataFrame:
+        """Return which subscribers live runs of the shop reached for each person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What the next sync would come to, as far as it is known without writing anything."""
+
+    shop_id: str
+    """Empty when no shop is known."""
+    changes: pd.DataFrame
+    """CHANGE_COLUMNS as planned; with ``NOT_LOOKED_UP`` where nobody asked for a person yet."""
+    contacts: pd.DataFrame
+    """check_contacts() of the people."""
+    mirror: Mirror
+    """The subscribers it was planned against."""
+    sentence: str
+    """Where this is from, for people."""
+
+
+def outlook(
+    state: State,
+    *,
+    ledger: Ledger | None = None,
+    postscript: Postscript | None = None,
+    audience_keys: Collection[str] = (),
+    default_region: str = "US",
+    corrections: pd.DataFrame | None = None,
+) -> Outlook:
+    """Tell what the next sync would come to; nothing is written, neither to Postscript nor to the ledger.
+
+    Parameters
+    ----------
+    state
+        What is asked for, `Preview.state`; what earlier runs remember is added as a sync does.
+    ledger
+        What earlier runs left; None when there was none. Of several shops, that of the latest live run
+        counts.
+    postscript
+        Given, the subscribers are read now, or what changed since the ledger's mirror was.
+    audience_keys
+        Only these audiences, and no traits; empty takes all of both.
+    default_region
+        Country in which phones without a country code are read.
+    corrections
+        What read_corrections() returns, for a sync that is given them.
+
+    Returns
+    -------
+    Outlook
+        Without *ledger* and *postscript* nobody was looked up.
+
+    Raises
+    ------
+    PostscriptError
+        The subscribers could not be read.
+    ParameterError
+        One of *audience_keys* does not occur, or the region is unknown.
+
+    Examples
+    --------
+    >>> from toolkit import preview, read_events
+    >>> outlook(preview(read_events("sample"), keep_state=True).state).sentence[:30]
+    'Who subscribes is not known: n'
+    """
+    shop_id, known = _find_shop(ledger, postscript)
+    mirror, reached = Mirror.empty(), None
+    if ledger is not None and shop_id:
+        state, mirror = state.after(ledger.load_state(shop_id)), ledger.load_mirror(shop_id)
+        reached = ledger.load_reached(shop_id)
+    read_at = mirror.read_at
+    if corrections is not None:
+        state, _ = correct(state, corrections, default_region=default_region)
+    state = state.choose(audience_keys)
+    contacts = check_contacts(state.people, default_region=default_region)
+    if postscript is not None:
+        reading = read_subscribers(
+            contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, dry_run=True
+        )
+        mirror = reading.mirror
+    # Of a trait whose property was not read it cannot be told whether it would change.
+    was_read = state.traits["trait_key"].isin(mirror.trait_keys)
+    asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
+    return Outlook(
+        shop_id=shop_id,
+        changes=_changes(asked, contacts, mirror, reached),
+        contacts=contacts,
+        mirror=mirror,
+        sentence=" ".join(
+            filter(None, (_as_of(known, read_at, is_now=postscript is not None), _left_out(was_read)))
+        ),
+    )
+
+
+def _find_shop(ledger: Ledger | None, postscript: Postscript | None) -> tuple[str, str]:
+    """Return the id of the shop of the key, else of the ledger's latest live run; and its name for people."""
+    if postscript is not None:
+        shop = connect_shop(postscript)
+        return shop.shop_id, shop.name
+    runs = [] if ledger is None else ledger.load_latest_runs()
+    if not runs:
+        return "", ""
+    others = f" (one of {len(runs)} shops in the ledger, that of its latest run)" if len(runs) > 1 else ""
+    return runs[0].shop_id, f"{runs[0].shop_name}{others}"
+
+
+def _changes(
+    state: State, contacts: pd.DataFrame, mirror: Mirror, reached: pd.DataFrame | None
+) -> pd.DataFrame:
+    changes = plan(state, contacts, mirror.subscribers, reached=reached).changes
+    unasked = changes["person"].isin(mirror.find_unasked(contacts)["person"])
+    not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
+    unknown = unasked & not_found
+    return changes.assign(
+        status=changes["status"].mask(unknown, ChangeStatus.NOT_LOOKED_UP.value),
+        reason_code=changes["reason_code"].mask(unknown, "NOT_LOOKED_UP"),
+    )
+
+
+def _as_of(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:
+    if is_now:
+        return f"The subscribers of {shop_name}, as they are now."
+    if read_at is None:
+        return (
+            "Who subscribes is not known: no sync has read the subscribers into this ledger yet. "
+            "Set look_up to True to ask Postscript now."
+        )
+    return f"The subscribers of {shop_name}, as a sync read them on {read_at:%Y-%m-%d at %H:%M} UTC."
+
+
+def _left_out(was_read: pd.Series) -> str:
+    return "" if was_read.all() else "Traits whose properties were not read are left out."

@@ -1,0 +1,263 @@
+"""Decide what a sync would do: memberships and traits against what subscribers hold. Nothing is sent.
+
+Matching is by phone digits first, then by email, lower-cased; who is not clearly one subscriber is
+reported, never guessed. However many audiences and traits change, a subscriber is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from toolkit.audiences.memberships import State, check_occur, key_list
+from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
+from toolkit.errors import ParameterError
+from toolkit.frames import check_columns, empty_table
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
+
+from .columns import TEXT, frame, spell, take, texts
+from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations
+from .lists import new_list
+from .matching import METHODS, match_people
+from .moving import REACHED_COLUMNS, newly_reached, settled
+from .reaching import Rows, reach
+from .removals import Removals, count_removals
+from .traits import read_values
+from .writing import WRITE_COLUMNS, properties_of, writes_table
+
+__all__ = [
+    "CHANGE_COLUMNS",
+    "CUSTOM_EVENTS",
+    "REACHED_COLUMNS",
+    "SUBSCRIBER_COLUMNS",
+    "WRITE_COLUMNS",
+    "Plan",
+    "match_people",
+    "new_list",
+    "newly_reached",
+    "plan",
+    "properties_of",
+    "settled",
+    "subscribers_table",
+]
+
+CHANGE_COLUMNS = {
+    "person": "str",
+    "audience_key": "str",
+    "audience_id": "str",
+    "member": "boolean",
+    "trait_key": "str",
+    "trait_value": "str",
+    "operation": "str",
+    "status": "str",
+    "reason_code": "str",
+    "status_message": "str",
+    "subscriber_id": "str",
+    "match_method": "str",
+    "can_send": "boolean",
+    "email_masked": "str",
+    "phone_masked": "str",
+    "message_id": "str",
+    "timestamp": "datetime64[us, UTC]",
+    "external_id": "str",
+}
+"""A change frame: one row a person × audience, or a person × trait, which has no audience_key and member.
+
+A row that no person reaches names the subscriber as ``subscriber <id>`` and has no match_method.
+
+``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
+"""
+
+CUSTOM_EVENTS = ("transitions", "none", "transitions_and_moves")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sync would do: decided and priced, nothing sent."""
+
+    changes: pd.DataFrame
+    """CHANGE_COLUMNS; final but for rows with an operation: those say ``would_add`` and so on."""
+    writes: pd.DataFrame
+    """WRITE_COLUMNS, those with a removal first."""
+    subscribers: pd.DataFrame
+    """SUBSCRIBER_COLUMNS, as they were read: those that some change reaches."""
+    custom_events: str
+    """One of CUSTOM_EVENTS."""
+    max_removal_share: float
+    """Holds over all audiences, and for each one of which ten memberships or more are looked at."""
+    looked_at_beside: Mapping[str, int] = field(default_factory=dict)
+    """Audience → memberships looked at that have no row among the changes: a repair has such."""
+    kind: str = "sync"
+    """What a run of it is, one of RUN_KINDS."""
+    reached: pd.DataFrame | None = field(default=None, repr=False)
+    """REACHED_COLUMNS that plan() was given."""
+    left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
+    """Those of them whose person is another subscriber now."""
+
+    @cached_property
+    def removals(self) -> Removals:
+        """Shares of the memberships looked at that are removed."""
+        return count_removals(self.changes, self.looked_at_beside)
+
+    @property
+    def removal_share(self) -> float:
+        """Planned removals ÷ memberships looked at (held now or wanted), 0 to 1."""
+        return self.removals.share
+
+    @cached_property
+    def adds(self) -> int:
+        """Memberships to add."""
+        return int((self.changes["operation"] == "add").sum())
+
+    @cached_property
+    def removes(self) -> int:
+        """Memberships to remove."""
+        return int((self.changes["operation"] == "remove").sum())
+
+    @property
+    def updates(self) -> int:
+        """Trait values to set."""
+        return int((self.changes["operation"] == "set").sum())
+
+    @cached_property
+    def transitions(self) -> int:
+        """Custom events to post."""
+        return len(self.announced)
+
+    @cached_property
+    def announced(self) -> pd.DataFrame:
+        """The changes that have a custom event; where a contact moved, the person has not left."""
+        if self.custom_events == "none":
+            return self.changes.head(0)
+        is_posted = self.changes["operation"].isin(["add", "remove"])
+        if self.custom_events != "transitions_and_moves":
+            is_posted &= self.changes["reason_code"] != "CONTACT_MOVED"
+        return self.changes[is_posted]
+
+    @property
+    def planned_calls(self) -> dict[str, int]:
+        """Calls still to make, by kind: ``writes``, ``custom_events``."""
+        return {"writes": len(self.writes), "custom_events": self.transitions}
+
+    @property
+    def exceeds_removal_limit(self) -> bool:
+        """True when the plan removes more than it may, over all or of one audience."""
+        return max(self.removals.share, self.removals.audience_share) > self.max_removal_share
+
+
+def plan(
+    state: State,
+    contacts: pd.DataFrame,
+    subscribers: pd.DataFrame,
+    *,
+    audience_keys: Collection[str] = (),
+    custom_events: str = "transitions",
+    max_removal_share: float = 0.5,
+    skip_opted_out: bool = False,
+    sync_mode: str = "mirror",
+    reached: pd.DataFrame | None = None,
+) -> Plan:
+    """Decide, for every person × audience and person × trait, what a sync would do.
+
+    Parameters
+    ----------
+    state
+        What is asked for: memberships, traits and people.
+    contacts
+        check_contacts() of the people.
+    subscribers
+        What Postscript holds: SUBSCRIBER_COLUMNS.
+    audience_keys
+        Only these audiences, and no traits; empty takes all of both.
+    custom_events
+        ``transitions`` posts one per real change, ``none`` posts none. ``transitions_and_moves`` also posts
+        an exit about an earlier subscriber who loses an audience because the person's contact moved.
+    max_removal_share
+        Share of the memberships looked at that may be removed, 0 to 1: over all, and of each audience of
+        which ten or more are looked at.
+    skip_opted_out
+        Leave subscribers alone who cannot be texted.
+    sync_mode
+        ``mirror`` adds and removes, ``add_only`` removes nobody, ``remove_only`` adds nobody and sets no
+        trait; what the mode leaves out is ``skipped``.
+    reached
+        Subscribers that earlier live runs reached, `Ledger.load_reached`. A person who is another subscriber
+        now leaves no audience behind: the earlier subscriber has a row ``CONTACT_MOVED`` for each one that no
+        other person has a word on.
+
+    Returns
+    -------
+    Plan
+        Changes in the order of the memberships, then of the traits, then of the contacts that moved; writes
+        with a removal first. Nothing asked gives no changes and no writes.
+
+    Raises
+    ------
+    ParameterError
+        A value of *custom_events*, *max_removal_share* or *sync_mode* that means nothing, or *subscribers*
+        were read without the traits' properties; or one of *audience_keys* has no membership where others
+        have.
+    """
+    if custom_events not in CUSTOM_EVENTS:
+        raise ParameterError(f'custom_events is "{custom_events}"; use "transitions" or "none".')
+    if not 0 <= max_removal_share <= 1:
+        raise ParameterError(f"max_removal_share is {max_removal_share}; use a share from 0 to 1.")
+    if sync_mode not in LEFT_OUT:
+        raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
+    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
+    check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
+    chosen = frozenset(key_list(audience_keys))
+    rows = reach(state, contacts, subscribers, reached)
+    check_occur(chosen, rows.keys.to_pylist())
+    values = read_values(rows)
+    reason = decide(
+        rows,
+        values,
+        audience_keys=chosen,
+        skip_opted_out=skip_opted_out,
+        sync_mode=sync_mode,
+    )
+    operation = operations(reason)
+    return Plan(
+        changes=_changes_table(rows, contacts, reason, operation),
+        writes=writes_table(rows, values, operation),
+        subscribers=rows.held.frame,
+        custom_events=custom_events,
+        max_removal_share=max_removal_share,
+        reached=reached,
+        left=rows.left,
+    )
+
+
+def _masked_values(values: pd.Series) -> pd.Series:
+    return values.map(mask_text, na_action="ignore") if values.notna().any() else values
+
+
+def _changes_table(
+    rows: Rows, contacts: pd.DataFrame, reason: np.ndarray, operation: np.ndarray
+) -> pd.DataFrame:
+    def of_contact(column: pa.Array) -> pa.Array:
+        return take(column, rows.contact)
+
+    nothing = pa.nulls(len(reason), TEXT)
+    can_send = rows.held.frame["can_send"].array
+    columns = {
+        **{name: rows.asked[name] for name in CHANGE_COLUMNS if name in rows.asked},
+        "trait_value": _masked_values(rows.asked["value"]),
+        "operation": spell(operation, OPERATION_NAMES),
+        "status": spell(reason, tuple(status.value for status in STATUS_OF_REASON.values())),
+        "reason_code": spell(reason, REASONS),
+        "status_message": nothing,
+        "subscriber_id": take(rows.held.ids, rows.subscriber),
+        "match_method": of_contact(spell(rows.matches.method, METHODS)),
+        "can_send": can_send.take(rows.subscriber, allow_fill=True),
+        "email_masked": of_contact(mask_emails(texts(contacts["email"]))),
+        "phone_masked": of_contact(mask_phones(texts(contacts["phone"]))),
+        "external_id": nothing,
+    }
+    return frame(columns, CHANGE_COLUMNS)
