@@ -257,8 +257,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a shop that shows no phone is asked with lists of values",
         seed=10,
         file="postscript/lookup.py",
-        old='return wire.Asking(encoding="single", max_in=1) if sample else wire.Asking()',
-        new="return wire.Asking()",
+        old='return api.Asking(encoding="single", max_in=1) if sample else api.Asking()',
+        new="return api.Asking()",
     ),
     Mutant(
         name="a lookup that is answered in part is believed",
