@@ -28,7 +28,6 @@ _ARROW = {
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ASCII = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def json_text(value: Any) -> str:
@@ -38,7 +37,7 @@ def json_text(value: Any) -> str:
     '["a","é"]'
     """
     text = _COMPACT(value)
-    return text if text.isascii() or not _SURROGATE.search(text) else _ASCII(value)
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:

@@ -924,7 +924,7 @@ def test_values_of_a_megabyte_and_ten_thousand_traits():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("Zoë 😀", '"Zoë 😀"'), (["é", "\ud83d"], '["\\u00e9","\\ud83d"]')],
+    [("Zoë 😀", '"Zoë 😀"'), (["é", "\ud83d"], '["é","\\ud83d"]')],
     ids=["whole", "half"],
 )
 def test_a_value_is_kept_as_it_is_written(value, text):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from toolkit.audiences.memberships import State
 from toolkit.contacts import check_contacts
-from toolkit.postscript.cache import Mirror
 from toolkit.postscript.lookup import Postscript
 from toolkit.postscript.reader import read_subscribers
 from toolkit.statuses import check_totals
@@ -26,53 +22,14 @@ from toolkit.sync.runs import (
     Transition,
     sum_statuses,
 )
+from toolkit.sync.store import LedgerStore
 
 RUNS_SHOWN = 20
 """Runs in the history of a shop."""
 
 
-class History(Protocol):
-    """The part of the ledger that audit() reads."""
-
-    def get_run(self, run_id: str = "") -> RunRecord:
-        """Return a run's record, the latest when no id is given."""
-
-    def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
-        """Return this run and those of its shop that began before it, the latest first."""
-
-    def find_previous(self, record: RunRecord) -> RunRecord | None:
-        """Return the run of the same shop and mode that began last before this one, and has ended."""
-
-    def load_totals(self, run_id: str) -> pd.DataFrame:
-        """Return the totals of a run."""
-
-    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
-        """Return the changes of a run that are worth reading, or those of some statuses."""
-
-    def load_calls(self, run_id: str) -> pd.DataFrame:
-        """Return the journal of a run's writes."""
-
-    def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
-        """Return run → adds, removes, custom events and those left over, by the journal."""
-
-    def load_state(self, shop_id: str) -> State:
-        """Return what earlier live runs of the shop asked for."""
-
-    def load_mirror(self, shop_id: str) -> Mirror:
-        """Return the mirror of a shop; an empty one when it was never read."""
-
-    def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
-        """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
-
-    def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
-        """Return the custom events whose answer was lost, or that were refused."""
-
-    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
-        """Return the custom events that were closed since then, and never sent."""
-
-
 def audit(
-    ledger: History, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
+    ledger: LedgerStore, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
 ) -> Audit:
     """Gather everything about one run.
 
@@ -123,7 +80,7 @@ def audit(
     return found
 
 
-def _history(ledger: History, runs: Sequence[RunRecord]) -> pd.DataFrame:
+def _history(ledger: LedgerStore, runs: Sequence[RunRecord]) -> pd.DataFrame:
     deeds = ledger.count_deeds([run.run_id for run in runs])
     rows = [
         _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), deeds[run.run_id])
@@ -145,7 +102,7 @@ def _figures(run: RunRecord, changes: Mapping[str, int], deeds: Mapping[str, int
     }
 
 
-def _previous(ledger: History, record: RunRecord | None) -> Previous | None:
+def _previous(ledger: LedgerStore, record: RunRecord | None) -> Previous | None:
     if record is None:
         return None
     return Previous(
@@ -155,7 +112,7 @@ def _previous(ledger: History, record: RunRecord | None) -> Previous | None:
     )
 
 
-def _drift(ledger: History, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:
+def _drift(ledger: LedgerStore, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:
     """Read everybody anew, and compare: also those count whom no person reaches."""
     state = ledger.load_state(shop_id)
     contacts = check_contacts(state.choose().people, default_region=default_region)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 import pandas as pd
 
@@ -22,23 +21,7 @@ from toolkit.postscript.reader import read_subscribers
 from toolkit.statuses import ChangeStatus
 
 from .plan import plan
-from .runs import RunRecord
-
-
-class Ledger(Protocol):
-    """The part of the ledger that an outlook reads."""
-
-    def load_latest_runs(self) -> list[RunRecord]:
-        """Return a run of each shop, that of the likeliest shop first."""
-
-    def load_state(self, shop_id: str) -> State:
-        """Return what earlier live runs of the shop asked for."""
-
-    def load_mirror(self, shop_id: str) -> Mirror:
-        """Return the mirror of a shop; an empty one when it was never read."""
-
-    def load_reached(self, shop_id: str) -> pd.DataFrame:
-        """Return which subscribers live runs of the shop reached for each person."""
+from .store import LedgerStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +43,7 @@ class Outlook:
 def outlook(
     state: State,
     *,
-    ledger: Ledger | None = None,
+    ledger: LedgerStore | None = None,
     postscript: Postscript | None = None,
     audience_keys: Collection[str] = (),
     default_region: str = "US",
@@ -131,7 +114,7 @@ def outlook(
     )
 
 
-def _find_shop(ledger: Ledger | None, postscript: Postscript | None) -> tuple[str, str]:
+def _find_shop(ledger: LedgerStore | None, postscript: Postscript | None) -> tuple[str, str]:
     """Return the id of the shop of the key, else of the ledger's latest live run; and its name for people."""
     if postscript is not None:
         shop = connect_shop(postscript)

@@ -6,16 +6,16 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, Protocol
+from typing import Any, ParamSpec
 from uuid import uuid4
 
 import pandas as pd
 
-from toolkit.audiences.memberships import Folded, State, count_statuses
+from toolkit.audiences.memberships import Folded, count_statuses
 from toolkit.errors import RunFailedError, ToolkitError
 from toolkit.frames import empty_table
 from toolkit.postscript import api
@@ -24,45 +24,15 @@ from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 from .cost import Price, planned_calls
-from .delivery import Cause, Delivery, Journal, Outcomes, planned_ids, removal_limit_sentence
+from .delivery import Cause, Delivery, Outcomes, planned_ids, removal_limit_sentence
 from .leftovers import Pair, expect
 from .plan import Plan, newly_reached, settled
 from .runs import RunRecord
+from .store import LedgerStore
 
 EVENT_STATES = {"sent": "posted", "unknown": "unknown", "refused": "refused", "obsolete": "obsolete"}
 """State of a custom event → how the summary counts it."""
 P = ParamSpec("P")
-
-
-class Book(Journal, Protocol):
-    """The ledger that sync() writes into."""
-
-    def holding(self, shop_id: str) -> AbstractContextManager[None]:
-        """Keep the shop for this run alone."""
-
-    def save_run(self, run: RunRecord) -> None:
-        """Write a run's record."""
-
-    def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
-        """Write how the events and changes of a run ended."""
-
-    def save_state(self, shop_id: str, run_id: str, state: State) -> None:
-        """Write what is asked for."""
-
-    def hold(self, shop_id: str, run_id: str, state: State, *, cause: str) -> None:
-        """Keep what is asked for, and must not be carried out yet."""
-
-    def release_held(self, shop_id: str, state: State) -> None:
-        """Let go of what was held and is in *state*, or older than what it says."""
-
-    def count_held(self, shop_id: str) -> dict[str, int]:
-        """Return run → memberships and traits that a limit or a person holds back."""
-
-    def find_closed(self, external_ids: Sequence[str]) -> set[str]:
-        """Return those of the custom events that are not posted again."""
-
-    def save_reached(self, shop_id: str, pairs: pd.DataFrame, *, left_in: str | None = None) -> None:
-        """Write which subscribers people reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +108,7 @@ def sync(
     *,
     shop: api.Shop,
     postscript: Postscript,
-    ledger: Book,
+    ledger: LedgerStore,
     dry_run: bool = True,
     canary: int = 1,
     read_again: bool = False,
@@ -290,7 +260,7 @@ def _kind_of(plan: Plan, folded: Folded | None) -> str:
     return folded.kind if folded is not None and plan.kind == "sync" else plan.kind
 
 
-def _closed(plan: Plan, shop_id: str, ledger: Book, run_id: str) -> set[Pair]:
+def _closed(plan: Plan, shop_id: str, ledger: LedgerStore, run_id: str) -> set[Pair]:
     """Return subscriber and audience of the plan's custom events that are not posted again."""
     rows = plan.announced
     ids = planned_ids(rows, shop_id, run_id=run_id)

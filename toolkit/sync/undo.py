@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import pandas as pd
 
-from toolkit.audiences.memberships import State
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript import api
-from toolkit.postscript.cache import Mirror
 from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
 
@@ -20,7 +17,8 @@ from .desired import plan_wishes
 from .inverse import Written, opposite_wishes, read_writes
 from .plan import Plan, match_people
 from .runs import RunRecord, Transition
-from .sync import Book, Run, holding_the_shop, sync
+from .store import LedgerStore
+from .sync import Run, holding_the_shop, sync
 
 UNDO_NOTE = "Custom events that the run posted, and texts that they started, cannot be unsent."
 """What an undo cannot do; recorded with every undo."""
@@ -29,37 +27,8 @@ _AT_ONCE = 1000
 """Ids in one statement."""
 
 
-class Past(Protocol):
-    """The part of the ledger that tells what a run did."""
-
-    def get_run(self, run_id: str = "") -> RunRecord:
-        """Return a run's record."""
-
-    def load_changes(self, run_id: str) -> pd.DataFrame:
-        """Return the changes of a run that are worth reading."""
-
-    def load_calls(self, run_id: str) -> pd.DataFrame:
-        """Return the journal of a run's writes."""
-
-    def load_state(self, shop_id: str) -> State:
-        """Return what live runs of the shop asked for."""
-
-    def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:
-        """Return on whom and what later runs have brought another word."""
-
-
-class Memory(Past, Book, Protocol):
-    """The ledger that undo_run() reads and writes."""
-
-    def load_mirror(self, shop_id: str) -> Mirror:
-        """Return what is known of the shop's subscribers."""
-
-    def take_back(self, shop_id: str, run_id: str) -> int:
-        """Put the words back that a run replaced."""
-
-
 def plan_undo(
-    ledger: Past,
+    ledger: LedgerStore,
     run_id: str,
     subscribers: pd.DataFrame,
     *,
@@ -113,7 +82,7 @@ def plan_undo(
 
 @holding_the_shop
 def undo_run(
-    ledger: Memory,
+    ledger: LedgerStore,
     run_id: str,
     postscript: Postscript,
     *,
@@ -192,7 +161,7 @@ def undo_run(
     )
 
 
-def _get_live(ledger: Past, run_id: str) -> RunRecord:
+def _get_live(ledger: LedgerStore, run_id: str) -> RunRecord:
     if not run_id:
         raise ParameterError("Name the run to undo by its run_id; none is undone by default.")
     record = ledger.get_run(run_id)
@@ -203,7 +172,7 @@ def _get_live(ledger: Past, run_id: str) -> RunRecord:
     return record
 
 
-def _newer_words(ledger: Past, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
+def _newer_words(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
     """Return the words of later runs, each with the subscriber that its person is."""
     words = ledger.load_newer_words(record.shop_id, record.run_id)
     people = ledger.load_state(record.shop_id).people
@@ -231,7 +200,7 @@ def _region_of(record: RunRecord) -> dict[str, str]:
     return {name: given[name] for name in ("default_region",) if name in given}
 
 
-def _trait_keys(ledger: Memory, shop: api.Shop, writes: Sequence[Written]) -> list[str]:
+def _trait_keys(ledger: LedgerStore, shop: api.Shop, writes: Sequence[Written]) -> list[str]:
     keys = {name for write in writes for name in write.traits}
     # The mirror keeps one object of traits a subscriber: what is written back must hold all of them.
     return sorted(keys.union(ledger.load_mirror(shop.shop_id).trait_keys)) if keys else []

@@ -15,8 +15,8 @@ from toolkit.postscript.lookup import Postscript
 from toolkit.statuses import get_reason
 from toolkit.sync.plan import Plan
 from toolkit.sync.runs import Transition
+from toolkit.sync.store import LedgerStore
 
-from .journal import Journal
 from .outcomes import Cause, Outcomes
 from .transitions import Poster, planned_ids, transition_id
 from .writes import Writer
@@ -24,7 +24,6 @@ from .writes import Writer
 __all__ = [
     "Cause",
     "Delivery",
-    "Journal",
     "Outcomes",
     "planned_ids",
     "removal_limit_sentence",
@@ -53,7 +52,7 @@ class Delivery:
     shop_id: str
     plan: Plan
     postscript: Postscript
-    journal: Journal
+    journal: LedgerStore
     outcomes: Outcomes
     canary: int
     """Subscribers who are written one by one first, each read before and after."""

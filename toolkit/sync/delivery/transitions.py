@@ -13,8 +13,8 @@ from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript, find_subscriber
 from toolkit.sync.leftovers import find_due
 from toolkit.sync.runs import Transition
+from toolkit.sync.store import LedgerStore
 
-from .journal import Journal
 from .outcomes import Outcomes
 
 
@@ -62,7 +62,7 @@ class Poster:
     """Posts the custom events of a run, and those that earlier runs left."""
 
     def __init__(
-        self, *, run_id: str, shop_id: str, postscript: Postscript, journal: Journal, outcomes: Outcomes
+        self, *, run_id: str, shop_id: str, postscript: Postscript, journal: LedgerStore, outcomes: Outcomes
     ) -> None:
         self._run_id, self._shop_id = run_id, shop_id
         self._postscript, self._journal, self._outcomes = postscript, journal, outcomes

@@ -16,8 +16,8 @@ from toolkit.postscript.lookup import Postscript, find_subscriber
 from toolkit.statuses import ChangeStatus, get_reason
 from toolkit.sync.plan import Plan, properties_of
 from toolkit.sync.runs import Transition
+from toolkit.sync.store import LedgerStore
 
-from .journal import Journal
 from .outcomes import Cause, Outcomes
 from .transitions import transition_of
 from .write import LIST, Write, has_lost, is_kept
@@ -35,7 +35,7 @@ class Writer:
         shop_id: str,
         plan: Plan,
         postscript: Postscript,
-        journal: Journal,
+        journal: LedgerStore,
         outcomes: Outcomes,
     ) -> None:
         self._run_id, self._shop_id, self._plan = run_id, shop_id, plan

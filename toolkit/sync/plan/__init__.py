@@ -41,6 +41,7 @@ __all__ = [
     "new_list",
     "newly_reached",
     "plan",
+    "plan_rows",
     "properties_of",
     "settled",
     "subscribers_table",
@@ -98,6 +99,12 @@ class Plan:
     """REACHED_COLUMNS that plan() was given."""
     left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
     """Those of them whose person is another subscriber now."""
+
+    def __post_init__(self) -> None:
+        if self.custom_events not in CUSTOM_EVENTS:
+            raise ParameterError(f'custom_events is "{self.custom_events}"; use "transitions" or "none".')
+        if not 0 <= self.max_removal_share <= 1:
+            raise ParameterError(f"max_removal_share is {self.max_removal_share}; use a share from 0 to 1.")
 
     @cached_property
     def removals(self) -> Removals:
@@ -203,10 +210,6 @@ def plan(
         were read without the traits' properties; or one of *audience_keys* has no membership where others
         have.
     """
-    if custom_events not in CUSTOM_EVENTS:
-        raise ParameterError(f'custom_events is "{custom_events}"; use "transitions" or "none".')
-    if not 0 <= max_removal_share <= 1:
-        raise ParameterError(f"max_removal_share is {max_removal_share}; use a share from 0 to 1.")
     if sync_mode not in LEFT_OUT:
         raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
@@ -214,24 +217,34 @@ def plan(
     chosen = frozenset(key_list(audience_keys))
     rows = reach(state, contacts, subscribers, reached)
     check_occur(chosen, rows.keys.to_pylist())
+    masks = {
+        "email_masked": mask_emails(texts(contacts["email"])),
+        "phone_masked": mask_phones(texts(contacts["phone"])),
+    }
+    found = plan_rows(rows, masks, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode)
+    return Plan(**found, custom_events=custom_events, max_removal_share=max_removal_share, reached=reached)
+
+
+def plan_rows(
+    rows: Rows,
+    masks: Mapping[str, pa.Array],
+    *,
+    audience_keys: frozenset[str] = frozenset(),
+    skip_opted_out: bool = False,
+    sync_mode: str = "mirror",
+) -> dict[str, pd.DataFrame]:
+    """Return the frames of a plan; *masks* are the contacts of each row's contact, masked."""
     values = read_values(rows)
     reason = decide(
-        rows,
-        values,
-        audience_keys=chosen,
-        skip_opted_out=skip_opted_out,
-        sync_mode=sync_mode,
+        rows, values, audience_keys=audience_keys, skip_opted_out=skip_opted_out, sync_mode=sync_mode
     )
     operation = operations(reason)
-    return Plan(
-        changes=_changes_table(rows, contacts, reason, operation),
-        writes=writes_table(rows, values, operation),
-        subscribers=rows.held.frame,
-        custom_events=custom_events,
-        max_removal_share=max_removal_share,
-        reached=reached,
-        left=rows.left,
-    )
+    return {
+        "changes": _changes_table(rows, masks, reason, operation),
+        "writes": writes_table(rows, values, operation),
+        "subscribers": rows.held.frame,
+        "left": rows.left,
+    }
 
 
 def _masked_values(values: pd.Series) -> pd.Series:
@@ -239,7 +252,7 @@ def _masked_values(values: pd.Series) -> pd.Series:
 
 
 def _changes_table(
-    rows: Rows, contacts: pd.DataFrame, reason: np.ndarray, operation: np.ndarray
+    rows: Rows, masks: Mapping[str, pa.Array], reason: np.ndarray, operation: np.ndarray
 ) -> pd.DataFrame:
     def of_contact(column: pa.Array) -> pa.Array:
         return take(column, rows.contact)
@@ -256,8 +269,7 @@ def _changes_table(
         "subscriber_id": take(rows.held.ids, rows.subscriber),
         "match_method": of_contact(spell(rows.matches.method, METHODS)),
         "can_send": can_send.take(rows.subscriber, allow_fill=True),
-        "email_masked": of_contact(mask_emails(texts(contacts["email"]))),
-        "phone_masked": of_contact(mask_phones(texts(contacts["phone"]))),
+        **{name: of_contact(masked) for name, masked in masks.items()},
         "external_id": nothing,
     }
     return frame(columns, CHANGE_COLUMNS)

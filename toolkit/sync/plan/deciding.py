@@ -19,6 +19,7 @@ from .traits import Values, check_were_read, is_beyond_limit, is_reserved
 
 STATUS_OF_REASON = {
     "SUBSCRIBER_NOT_FOUND": ChangeStatus.WAITING,
+    "SUBSCRIBER_GONE": ChangeStatus.WAITING,
     "AMBIGUOUS_MATCH": ChangeStatus.AMBIGUOUS,
     "CONTACT_INVALID": ChangeStatus.NO_USABLE_CONTACT,
     "NO_CONTACT": ChangeStatus.NO_USABLE_CONTACT,

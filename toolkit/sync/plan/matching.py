@@ -13,7 +13,14 @@ from toolkit.frames import numbers
 
 from .columns import NONE, SEVERAL, find, frame, spell, take, texts
 
-REASONS = (None, "SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH", "CONTACT_INVALID", "NO_CONTACT")
+REASONS = (
+    None,
+    "SUBSCRIBER_NOT_FOUND",
+    "AMBIGUOUS_MATCH",
+    "CONTACT_INVALID",
+    "NO_CONTACT",
+    "SUBSCRIBER_GONE",
+)
 METHODS = (None, "phone", "email")
 
 

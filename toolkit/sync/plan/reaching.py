@@ -64,11 +64,18 @@ def reach(
     state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None = None
 ) -> Rows:
     """Lay each row beside the subscriber it reaches; last come the subscribers whose person has moved."""
-    asked = lay_out(state)
+    asked, matches = lay_out(state), match(contacts, subscribers)
     contact = places(texts(asked["person"]), texts(contacts["person"]))
-    matches = match(contacts, subscribers)
+    return lay_beside(
+        asked, contact, matches, subscribers, find_left(reached, contacts, matches, subscribers)
+    )
+
+
+def lay_beside(
+    asked: pd.DataFrame, contact: np.ndarray, matches: Matches, subscribers: pd.DataFrame, left: pd.DataFrame
+) -> Rows:
+    """Lay each row of *asked* beside the subscriber that its *contact* matches."""
     found = np.append(matches.subscriber, NONE)[contact]
-    left = find_left(reached, contacts, matches, subscribers)
     if len(left):
         more, place = moved_rows(asked, found, left, subscribers)
         asked = pd.concat([asked, more], ignore_index=True)
