@@ -1,14 +1,16 @@
-"""Paths: cutting them up, and walking an event along them."""
+"""Paths and templates: cutting them up, and filling them from a scope."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from .javascript import is_truthy, unit_at
+from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, text_of, unit_at, whole
+
+from .budget import ITEM_COST, OutputBudget, Resolver
 from .tree import Path
-from .values import MISSING
 
 _SEPARATOR = re.compile(r"\.|\[(?=['\"0-9])|(?<=['\"0-9])\]+")
 _QUOTES = re.compile("['\"]")
@@ -22,10 +24,10 @@ def path_of(path: str) -> Path:
     >>> path_of("$.products[0].sku").steps
     ('products', '0', 'sku')
     """
-    return Path(steps=steps_of(path.replace("$.", "", 1)))
+    return Path(steps=_steps_of(path.replace("$.", "", 1)))
 
 
-def steps_of(path: str) -> tuple[str, ...]:
+def _steps_of(path: str) -> tuple[str, ...]:
     """Cut a path up the way Segment does: quotes and empty steps do not count."""
     return _cached_steps(path) if len(path) <= _CACHED_LENGTH else _steps(path)
 
@@ -51,10 +53,63 @@ def walk(scope: Any, steps: tuple[str, ...]) -> Any:
 
 
 def _item(value: list[Any] | str, step: str) -> Any:
-    """Return a list item, or a character of a text."""
     if not _INDEX.match(step):
         return MISSING
     index = int(step)
     if isinstance(value, str):
         return unit_at(value, index) or MISSING
     return value[index] if index < len(value) else MISSING
+
+
+def getter(steps: tuple[str, ...]) -> Resolver:
+    """Return the function that gives what `walk` does, made to be fast where every step is into an object."""
+    if not steps:
+        return lambda scope, _: scope
+    *inner, last = steps
+
+    def resolve(scope: Any, _: OutputBudget) -> Any:
+        value = scope
+        for step in inner:
+            if type(value) is not dict:
+                return walk(scope, steps)
+            value = value.get(step, MISSING)
+        return value.get(last, MISSING) if type(value) is dict else walk(scope, steps)
+
+    return resolve
+
+
+def placeholder_parts(template: str, braces: int) -> tuple[str | Path, ...]:
+    """Cut a template up at its placeholders of two or three braces: texts, and paths to fill in.
+
+    >>> placeholder_parts("+1{{phone}}", 2)
+    ('+1', Path(steps=('phone',)))
+    """
+    # Not a regular expression: on a text of nothing but braces its time would grow as the square.
+    parts: list[str | Path] = []
+    opening, closing = "{" * braces, "}" * braces
+    done = position = 0
+    while (start := template.find(opening, position)) >= 0:
+        stop = template.find("}", start + braces)
+        if stop < 0:
+            break
+        position = stop + 1
+        if stop > start + braces and template.startswith(closing, stop):
+            path = template[start + braces : stop].strip(WHITESPACE)
+            parts += (template[done:start], Path(steps=_steps_of(path)))
+            done = position = stop + braces
+    parts.append(template[done:])
+    return tuple(part for part in parts if part != "")
+
+
+def fill(template: str, braces: int, scope: Any, budget: OutputBudget, pointer: str) -> str:
+    """Return a template with its placeholders of two or three braces filled in from *scope*."""
+    scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
+    parts = placeholder_parts(template, braces)
+    texts = [part if isinstance(part, str) else text_of(walk(scope, part.steps)) for part in parts]
+    return joined(texts, budget, pointer)
+
+
+def joined(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
+    """Return the texts in one, unless it is longer than allowed."""
+    budget.spend(sum(map(len, texts)) + ITEM_COST * len(texts), pointer)
+    return whole("".join(texts))
