@@ -2,7 +2,6 @@ import copy
 import json
 import math
 import pickle
-import random
 
 import pytest
 from conftest import PROJECT
@@ -425,50 +424,3 @@ def test_value():
 def test_kinds(value, name):
     """Each JSON kind by the name people read."""
     assert kind_of(value) == name
-
-
-def _random_mapping(chance, depth=0):
-    part = lambda: _random_mapping(chance, depth + 1)  # noqa: E731
-    makers = [
-        lambda: chance.choice([None, True, 0, "", "text", "a.b", 5.5]),
-        lambda: {"@path": chance.choice(["$.a", "a.b", "a[0]", "", "x.y.z", "a.b.0"])},
-    ]
-    if depth < 4:
-        makers += [
-            lambda: {"@path": part()},
-            lambda: {"@template": chance.choice(["{{a}}", "{{{b}}}{{a.b}}", part()])},
-            lambda: {"@if": {"exists": part(), "then": part(), "else": part()}},
-            lambda: {"@if": {"blank": part(), "then": part()}},
-            lambda: {"@case": {"operator": chance.choice(["lower", "upper"]), "value": part()}},
-            lambda: {"@literal": part()},
-            lambda: [part(), part()],
-            lambda: {"k": part(), "l": part()},
-        ]
-    return chance.choice(makers)()
-
-
-def _has_missing(value):
-    if isinstance(value, dict):
-        return any(map(_has_missing, value.values()))
-    return any(map(_has_missing, value)) if isinstance(value, list) else value is MISSING
-
-
-@every("seed", range(200))
-def test_whatever_comes(seed):
-    """A mapping gives JSON or MISSING or a MappingError, and changes no event."""
-    chance = random.Random(seed)
-    values = [None, False, 0, "", "a", "b", 1.5, [], ["a"], {}, {"b": "x"}, {"b": [1]}]
-    for _ in range(10):
-        mapping = _random_mapping(chance)
-        if check_mapping(mapping):
-            with pytest.raises(MappingError):
-                Mapping(mapping)
-            continue
-        event = {"a": chance.choice(values), "b": chance.choice(values)}
-        before = copy.deepcopy(event)
-        try:
-            result = Mapping(mapping).resolve(event)
-        except MappingError:
-            continue
-        assert result is MISSING or not _has_missing(result)
-        assert event == before

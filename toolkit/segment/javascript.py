@@ -142,7 +142,7 @@ def _scalar_text(value: Any) -> str:
 
 
 def is_truthy(value: Any) -> bool:
-    """Tell whether a value counts as true: empty lists and objects do, NaN does not."""
+    """Return whether a value counts as true: empty lists and objects do, NaN does not."""
     if isinstance(value, list | dict):
         return True
     return value is not MISSING and bool(value) and value == value  # noqa: PLR0124 - NaN

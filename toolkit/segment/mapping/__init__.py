@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from toolkit.errors import MappingError
-from toolkit.segment.javascript import MISSING, Missing, kind_of
+from toolkit.segment.javascript import MISSING, kind_of
 
 from .budget import OutputBudget
 from .compile import compile_tree
 from .directives import parse_mapping
 from .tree import Node
 
-__all__ = ["MISSING", "Mapping", "Missing", "check_mapping", "kind_of"]
+__all__ = ["MISSING", "Mapping", "check_mapping", "kind_of"]
 
 
 class Mapping:

@@ -14,8 +14,8 @@ from toolkit.segment.javascript import MISSING, kind_of, text_of
 from . import tree
 from .budget import OutputBudget, Resolver
 from .missing import first_keeper, without_missing, without_nulls
-from .operations import decode, encode, flatten, merge, replace_text
-from .paths import fill, getter, joined, path_of, walk
+from .operations import flatten, from_json, merge, replace_text, to_json
+from .paths import fill, getter, join_texts, parse_path, walk
 from .tree import Node
 
 
@@ -79,7 +79,7 @@ class _Compiler:
 
         def resolve(scope: Any, budget: OutputBudget) -> Any:
             text = _needed_text(path(scope, budget), pointer)
-            return walk(scope, path_of(text).steps)
+            return walk(scope, parse_path(text).steps)
 
         return resolve
 
@@ -90,7 +90,7 @@ class _Compiler:
         def resolve(scope: Any, budget: OutputBudget) -> str:
             scope = {} if scope is MISSING else scope  # as in `fill`
             texts = [part if isinstance(part, str) else text_of(part(scope, budget)) for part in parts]
-            return joined(texts, budget, pointer)
+            return join_texts(texts, budget, pointer)
 
         if not node.rescan:
             return resolve
@@ -194,7 +194,7 @@ class _Compiler:
             found = value(scope, budget)
             if found is MISSING:
                 return MISSING
-            return encode(found, lambda cost: budget.spend(cost, node.pointer))
+            return to_json(found, lambda cost: budget.spend(cost, node.pointer))
 
         return resolve
 
@@ -206,7 +206,7 @@ class _Compiler:
             if not isinstance(found, str):
                 return found
             budget.spend(4 * len(found), node.pointer)  # it takes that much longer than building text
-            return decode(found, node.pointer)
+            return from_json(found, node.pointer)
 
         return resolve
 
@@ -234,7 +234,7 @@ def _exists(value: Any) -> bool:
 
 
 def _is_filled(value: Any) -> bool:
-    """Say whether ``blank`` takes its ``then``: 0, false and lists of nothing are loosely equal to ""."""
+    """Return whether ``blank`` takes its ``then``: 0, false and lists of nothing are loosely equal to ""."""
     if value is MISSING or value is None:
         return False
     if isinstance(value, dict | str | int | float):

@@ -10,7 +10,7 @@ from toolkit.segment.javascript import MISSING, is_truthy, kind_of, unit_count
 
 from . import tree
 from .parse import DirectiveParser, Fields, Parser, is_directive, kind_or_directive
-from .paths import path_of, placeholder_parts
+from .paths import parse_path, placeholder_parts
 from .tree import NOTHING, Node
 
 MAX_REPLACE_LENGTH: Final = 10
@@ -35,7 +35,7 @@ def _text_or_directive(parser: Parser, argument: Any, pointer: str, depth: int) 
 
 def _path(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
     if isinstance(argument, str):
-        return path_of(argument)
+        return parse_path(argument)
     return tree.ComputedPath(path=_text_or_directive(parser, argument, pointer, depth), pointer=pointer)
 
 
@@ -76,7 +76,7 @@ def _array_path(parser: Parser, argument: Any, pointer: str, depth: int) -> Node
     if not isinstance(argument, list):
         return parser.refuse(f"should be a list, not {kind_of(argument)}", pointer)
     nodes = [
-        path_of(part) if i == 0 and isinstance(part, str) else parser.node(part, f"{pointer}/{i}", depth)
+        parse_path(part) if i == 0 and isinstance(part, str) else parser.node(part, f"{pointer}/{i}", depth)
         for i, part in enumerate(argument)
     ]
     first = argument[0] if argument else MISSING

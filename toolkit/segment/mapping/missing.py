@@ -1,8 +1,8 @@
 """Missing values in lists and objects, while a mapping is being resolved.
 
-In a result an object lacks the keys that are missing, and a missing list item is null. On the way there
-some directives can tell a missing value from a key that never was: ``@merge`` lets it take another value's
-place. A mapping that has such a directive keeps missing values everywhere until its result is complete.
+In a result an object lacks the keys that are missing, and a missing list item is null. Before that, to some
+directives a missing value is not the same as an absent key: ``@merge`` lets it take another value's place.
+A mapping that has such a directive keeps missing values everywhere until its result is complete.
 """
 
 from __future__ import annotations

@@ -122,10 +122,10 @@ class _Token(str):
     __slots__ = ()
 
 
-def encode(value: Any, spend: Callable[[int], None]) -> str:
+def to_json(value: Any, spend: Callable[[int], None]) -> str:
     """Return the JSON text of a value: no spaces, keys that are array indexes first, null for NaN.
 
-    >>> encode({"b": 5.0, "1": ["x", None]}, spend=lambda characters: None)
+    >>> to_json({"b": 5.0, "1": ["x", None]}, spend=lambda characters: None)
     '{"1":["x",null],"b":5}'
     """
     # Not recursive: an event may be nested deeper than Python calls.
@@ -173,7 +173,7 @@ def _quoted(text: str) -> str:
     return SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", encode_basestring(whole(text)))
 
 
-def decode(text: str, pointer: str) -> Any:
+def from_json(text: str, pointer: str) -> Any:
     """Return what a JSON text says; the text itself when it is none."""
     if _is_too_deep(text):
         raise MappingError(f"a JSON text nested deeper than {MAX_DECODED_DEPTH} levels", pointer)

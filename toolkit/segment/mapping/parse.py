@@ -162,7 +162,7 @@ class Fields:
 
 
 def is_directive(value: Any) -> bool:
-    """Say whether a value is an object with a key that starts with ``@``."""
+    """Return whether a value is an object with a key that starts with ``@``."""
     return isinstance(value, dict) and any(isinstance(key, str) and key.startswith("@") for key in value)
 
 

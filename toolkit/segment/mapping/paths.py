@@ -18,10 +18,10 @@ _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 _CACHED_LENGTH = 200  # a longer path is hardly written by hand: let events not fill the cache
 
 
-def path_of(path: str) -> Path:
+def parse_path(path: str) -> Path:
     """Return what ``@path`` reads in *path*: the first ``$.`` anywhere in it does not count.
 
-    >>> path_of("$.products[0].sku").steps
+    >>> parse_path("$.products[0].sku").steps
     ('products', '0', 'sku')
     """
     return Path(steps=_steps_of(path.replace("$.", "", 1)))
@@ -106,10 +106,10 @@ def fill(template: str, braces: int, scope: Any, budget: OutputBudget, pointer: 
     scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
     parts = placeholder_parts(template, braces)
     texts = [part if isinstance(part, str) else text_of(walk(scope, part.steps)) for part in parts]
-    return joined(texts, budget, pointer)
+    return join_texts(texts, budget, pointer)
 
 
-def joined(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
+def join_texts(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
     """Return the texts in one, unless it is longer than allowed."""
     budget.spend(sum(map(len, texts)) + ITEM_COST * len(texts), pointer)
     return whole("".join(texts))

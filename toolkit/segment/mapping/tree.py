@@ -58,7 +58,7 @@ class ComputedPath:
     """``@path`` whose path comes from the event."""
 
     path: Node
-    """Anything but a text is an error; see `path_of`."""
+    """Anything but a text is an error; see `parse_path`."""
     pointer: str = field(compare=False)
 
 

@@ -16,7 +16,7 @@ from toolkit.segment.javascript import (
     unit_at,
     unit_count,
 )
-from toolkit.segment.mapping.operations import encode
+from toolkit.segment.mapping.operations import to_json
 
 from .dates import date
 from .texts import TEXT_FILTERS
@@ -182,7 +182,7 @@ def _default(_: Rendering, value: Any, *arguments: Any) -> Any:
 
 
 def _json(rendering: Rendering, value: Any) -> Any:
-    return MISSING if value is MISSING else encode(value, rendering.spend)
+    return MISSING if value is MISSING else to_json(value, rendering.spend)
 
 
 FILTERS: Final[dict[str, Filter]] = {

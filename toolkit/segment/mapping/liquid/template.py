@@ -104,7 +104,7 @@ def compile_template(template: str) -> Callable[[Any, OutputBudget, str], str]:
         The template cannot be read, or has something that is turned off or not supported.
     """
     try:
-        run = _Compiler().block(_ENVIRONMENT.from_string(template).nodes)
+        run = _TemplateCompiler().block(_ENVIRONMENT.from_string(template).nodes)
     except LiquidError as error:
         raise TemplateError(_reason(error)) from error
 
@@ -128,7 +128,7 @@ def _reason(error: LiquidError) -> str:
     return message
 
 
-class _Compiler:
+class _TemplateCompiler:
     """Compiles the parts of one template."""
 
     def __init__(self) -> None:

@@ -88,22 +88,22 @@ class Rendering:
 
 
 def is_nil(value: Any) -> bool:
-    """Say whether a value is null or missing."""
+    """Return whether a value is null or missing."""
     return value is None or value is MISSING
 
 
 def is_true(value: Any) -> bool:
-    """Say whether a condition is met; only false, null and missing are not."""
+    """Return whether a condition is met; only false, null and missing are not."""
     return not is_nil(value) and value is not False
 
 
 def is_empty(value: Any) -> bool:
-    """Say whether ``value == empty``."""
+    """Return whether ``value == empty``."""
     return isinstance(value, str | list | dict) and not value
 
 
 def is_blank(value: Any) -> bool:
-    """Say whether ``value == blank``."""
+    """Return whether ``value == blank``."""
     if value is False or is_nil(value):
         return True
     return is_empty(value.strip(WHITESPACE) if isinstance(value, str) else value)
@@ -117,7 +117,7 @@ def key_text(value: Any) -> str:
 
 
 def are_equal(left: Any, right: Any) -> bool:
-    """Say whether ``==`` holds: lists by their items, objects only with themselves."""
+    """Return whether ``==`` holds: lists by their items, objects only with themselves."""
     # Not recursive: an event may be nested deeper than Python calls.
     waiting = [(left, right)]
     while waiting:
@@ -138,7 +138,7 @@ def _are_equal_alone(left: Any, right: Any) -> bool:
 
 
 def is_less(left: Any, right: Any, *, or_equal: bool = False) -> bool:
-    """Say whether ``<`` (or ``<=``) holds: texts by their characters, everything else as numbers."""
+    """Return whether ``<`` (or ``<=``) holds: texts by their characters, everything else as numbers."""
     left, right = (text_of(v) if isinstance(v, list | dict) else v for v in (left, right))
     if isinstance(left, str) and isinstance(right, str):
         left, right = units(left), units(right)
@@ -148,7 +148,7 @@ def is_less(left: Any, right: Any, *, or_equal: bool = False) -> bool:
 
 
 def contains(left: Any, right: Any) -> bool:
-    """Say whether a list has an item, or a text a part; nothing else contains anything."""
+    """Return whether a list has an item, or a text a part; nothing else contains anything."""
     if isinstance(left, list):
         return any(are_equal(item, right) for item in left)
     return isinstance(left, str) and key_text(right) in left
