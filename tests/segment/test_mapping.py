@@ -308,7 +308,7 @@ def test_number_text(number, text):
         ({"a": {"@excludeWhenNull": [{"@no": 1}]}}, "/a/@excludeWhenNull/0/@no", "not a directive"),
         ({"a": {"@liquid": {"@path": "x"}}}, "/a/@liquid", "not a directive"),
         ({"a": {"@liquid": "x" * 1001}}, "/a/@liquid", "at most 1000"),
-        ({"a": {"@liquid": "{{ "}}, "/a/@liquid", "is not a template"),
+        ({"a": {"@liquid": "{{ "}}, "/a/@liquid", "cannot be read"),
         ({"a": {"@liquid": "{% for a in b %}{% endfor %}"}}, "/a/@liquid", "turned the tag for off"),
         ({"a/b~c": {"@path": 5}}, "/a~1b~0c/@path", "not a number"),
         ({"a": {1: "x"}}, "/a", "the key 1 is not a text"),

@@ -68,7 +68,7 @@ def _liquid(parser: Parser, argument: Any, pointer: str, _: int) -> Node:
     try:
         compile_template(argument)
     except TemplateError as error:
-        return parser.refuse(f"is not a template: {error}", pointer)
+        return parser.refuse(f"cannot be read: {error}", pointer)
     return tree.Liquid(template=argument, pointer=pointer)
 
 

@@ -62,18 +62,38 @@ def _item(value: list[Any] | str, step: str) -> Any:
 
 
 def getter(steps: tuple[str, ...]) -> Resolver:
-    """Return the function that gives what `walk` does, made to be fast where every step is into an object."""
-    if not steps:
-        return lambda scope, _: scope
-    *inner, last = steps
+    """Return the function that gives what `walk` does; made fast for one to three steps."""
+    match steps:
+        case (only,):
+            return lambda scope, _: scope.get(only, MISSING) if type(scope) is dict else walk(scope, steps)
+        case (first, second):
+            return _two_steps(first, second)
+        case (first, second, third):
+            return _three_steps(first, second, third)
+    return lambda scope, _: walk(scope, steps)
 
+
+def _two_steps(first: str, second: str) -> Resolver:
     def resolve(scope: Any, _: OutputBudget) -> Any:
-        value = scope
-        for step in inner:
-            if type(value) is not dict:
-                return walk(scope, steps)
-            value = value.get(step, MISSING)
-        return value.get(last, MISSING) if type(value) is dict else walk(scope, steps)
+        if type(scope) is dict:
+            part = scope.get(first, MISSING)
+            if type(part) is dict:
+                return part.get(second, MISSING)
+            if part is MISSING or part is None:
+                return part
+        return walk(scope, (first, second))
+
+    return resolve
+
+
+def _three_steps(first: str, second: str, third: str) -> Resolver:
+    get, then = _two_steps(first, second), (third,)
+
+    def resolve(scope: Any, budget: OutputBudget) -> Any:
+        part = get(scope, budget)
+        if type(part) is dict:
+            return part.get(third, MISSING)
+        return part if part is MISSING or part is None else walk(part, then)
 
     return resolve
 

@@ -58,7 +58,7 @@ def value_of(expression: Expression) -> Value:
             return lambda _: constant
         case Nil() | Empty() | Blank():
             raise unsupported("nil, empty or blank as a value")
-    raise unsupported(str(expression))
+    raise unsupported(str(expression)[:60])
 
 
 def _path(keys: list[Value]) -> Value:
