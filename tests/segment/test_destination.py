@@ -300,7 +300,7 @@ def test_every_matching_mapping_answers():
     [
         (
             DEFAULT_FIELDS | {"phone": {"@path": {"@path": "$.traits.vip"}}},
-            "/phone/@path: should come to a text",
+            "/phone/@path: should give a text",
         ),
         ({"@path": "$.traits.vip"}, "gives no object of fields"),
         ({"@path": "$.nope"}, "gives no object of fields"),

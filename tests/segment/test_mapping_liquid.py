@@ -7,8 +7,8 @@ from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.segment.mapping import Mapping, check_mapping
-from toolkit.segment.mapping.liquid.filters import DISABLED_FILTERS, FILTERS
-from toolkit.segment.mapping.liquid.tags import DISABLED_TAGS
+from toolkit.segment.mapping.liquid.filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
+from toolkit.segment.mapping.liquid.template import DISABLED_TAGS, UNSUPPORTED_TAGS
 
 EVENT = {
     "userId": "u-77",
@@ -40,23 +40,15 @@ def render(template, event=None):
             "5 true [object Object] ab",
         ),
         (
-            "{{ rows[0].name }} {{ rows.last.name }} {{ rows[-1].id }} {{ rows['0'].id }} {{ rows.1.id }}",
-            "one two 2 1 2",
+            "{{ rows[0].name }} {{ rows.last.name }} "
+            "{{ rows[-1].id }} {{ rows['0'].id }} {{ rows[zero].id }}",
+            "one two 2 1 1",
         ),
         ("{{ rows.size }} {{ traits.name.size }} {{ object.size }} {{ zero.size }}|{{ size }}", "2 3 1 |0"),
         ("{{ object.first }} {{ traits.tags.first }}{{ traits.name.first }}|", "own a|"),
-        ("{{ traits.age == 41 }} {{ traits.age > 5 and zero }} {{ not true or false }}", "true true false"),
-        ("{{ true or false and false }} {{ false and true or true }} {{ not 1 == 2 }}", "true false true"),
+        ("{% if true or false and false %}a{% endif %}{% if false and true or true %}b{% endif %}", "a"),
         ("{% increment n %}{% assign n = 9 %}{{ n }}{% increment n %}{{ n }}", "0919"),
-        ("{{ 'Mar 4 2026 12:30 pm' | date: '%H' }} {{ '3/4/2026 12:30 AM' | date: '%H' }}", "12 00"),
-        (
-            "{{ '1/2/49' | date: '%Y' }} {{ '1/2/50' | date: '%Y' }} {{ '32/1/2' | date: '%Y-%m-%d' }}",
-            "2049 1950 2032-01-02",
-        ),
         ("{{ day | date: '%U %W %u %w' }} {{ '2026-03-01' | date: '%U %W' }}", "09 09 3 3 09 08"),
-        ("{{ traits.tags | json: '12345678901' }}", '[\n1234567890"a",\n1234567890"b"\n]'),
-        ("{{ (1..3) }} {{ (1..3) | join: '-' }} {{ \"a\\tb\\u0041\\q\" }}", "123 1-2-3 a\tbAq"),
-        ("{{ zero traits }}", "0"),
         ("{{ zero | nofilter: 1 | plus: 2, 3 }}", "2"),
         (
             "{% if zero %}0{% endif %}{% if '' %}b{% endif %}{% if traits.plan %}n{% else %}-{% endif %}",
@@ -78,19 +70,18 @@ def render(template, event=None):
         ),
         ("{% increment n %}{% increment n %}{% decrement n %}{{ n }}{% decrement m %}", "0111-1"),
         ("{% increment zero %}{{ zero }}", "01"),
-        ("{% cycle 'a', 'b' %}{% cycle 'a', 'b' %}{% cycle 'a', 'b' %}{% cycle 'g': 'a', 'b' %}", "abaa"),
-        ("{% echo zero | plus: 1 %}{% echo %}{% comment %}{{ x }}{% endcomment %}{% # remark %}", "1"),
+        ("{% cycle 'a', 'b' %}", "a"),
+        ("{% cycle zero, 'b' %}|{{ nil }}|", "||"),
+        ("{% echo zero | plus: 1 %}{% comment %}{{ x }}{% endcomment %}{% # remark %}", "1"),
         ("{% raw %}{{ x }}{% endraw %}{% liquid\nassign z = 2\nif z\necho z\nendif\n%}", "{{ x }}2"),
         ("a {{- 1 -}} b{%- if true -%} c {%- endif %}", "a1bc"),
-        ("{% block x %}in{% endblock %}{% break %}out", "in"),
-        ("{% if true %}a{% continue %}b{% endif %}c", "a"),
         (
             "{{ 7 | divided_by: 2 }} {{ 7 | divided_by: 2, true }} "
             "{{ 1 | divided_by: 0 }} {{ 7 | divided_by }}",
             "3.5 3 Infinity NaN",
         ),
         (
-            "{{ 'x' | plus: 1 }} {{ '2' | plus: '0x10' }} {{ nil | plus: 1 }} {{ 0.1 | plus: 0.2 }}",
+            "{{ 'x' | plus: 1 }} {{ '2' | plus: '0x10' }} {{ traits.plan | plus: 1 }} {{ 0.1 | plus: 0.2 }}",
             "1 18 1 0.30000000000000004",
         ),
         ("{{ -7 | modulo: 3 }} {{ 7 | modulo: 0 }} {{ 5 | times: 1.0 }} {{ 1 | minus }}", "2 NaN 5 NaN"),
@@ -102,10 +93,7 @@ def render(template, event=None):
             "{{ 1.2 | ceil }} {{ -1.2 | floor }} {{ -3 | abs }} {{ 4 | at_least: 5 }} {{ 4 | at_most: 3 }}",
             "2 -2 3 5 3",
         ),
-        (
-            "{{ 'x' | to_integer }} {{ '4' | to_integer }} {{ 1000000000000000000000 | plus: 0 }}",
-            "NaN 4 1e+21",
-        ),
+        ("{{ 1000000000000000000000 | plus: 0 }}", "1e+21"),
         (
             "{{ nope | default: 1 }} {{ '' | default: 2 }} {{ false | default: 3 }} {{ 0 | default: 4 }}",
             "1 2 3 0",
@@ -116,14 +104,7 @@ def render(template, event=None):
             "{{ 'a,,' | split: ',' | join: '+' }} {{ 'ab' | split: '' | last }}",
             "3 a b",
         ),
-        (
-            "{{ traits.tags | push: 'c' | join }} {{ traits.tags | shift | first }} {{ traits.tags | pop }}",
-            "a b c b a",
-        ),
-        (
-            "{{ rows | where: 'name', 'two' | first | json }} {{ rows | sum: 'id' }}",
-            '{"id":2,"name":"two"} 3',
-        ),
+        ("{{ traits.tags | join }} {{ rows | sum: 'id' }} {{ traits.tags | compact | size }}", "a b 3 2"),
         (
             "{{ 'Hello' | slice: 1, 3 }} {{ 'Hello' | slice: -3, 2 }} {{ '\U0001f389!' | slice: 1 }}",
             "ell ll !",
@@ -150,19 +131,15 @@ def render(template, event=None):
             "a-b- a-bX aXb",
         ),
         (
-            "{{ 'a b&c' | url_encode }} {{ 'a+b%26' | url_decode }} "
-            "{{ '\u00e9 A' | slugify: 'latin' }} {{ 'a/b?' | uri_escape }}",
-            "a+b%26c a b& e-a a/b?",
+            "{{ 'a b&c' | url_encode }} {{ 'a+b%26' | url_decode }} {{ '\u00e9!' | url_encode }}",
+            "a+b%26c a b& %C3%A9!",
         ),
         (
-            "{{ 'x' | sha256 | slice: 0, 8 }} {{ 'x' | base64_encode }} {{ 'eA==' | base64_decode }}",
-            "2d711642 eA== x",
+            "{{ 'x' | sha256 | slice: 0, 8 }} {{ 'x' | base64_encode }} "
+            "{{ 'x' | hmac_sha256: 'k' | slice: 0, 8 }}",
+            "2d711642 eA== c38edc88",
         ),
-        (
-            "{{ rows[0] | json }} {{ nope | json }}{{ 5.0 | json }} {{ 'x' | inspect }}",
-            '{"id":1,"name":"one"} 5 "x"',
-        ),
-        ("{{ traits.tags | json: 2 }}", '[\n  "a",\n  "b"\n]'),
+        ("{{ rows[0] | json }} {{ nope | json }}{{ 5.0 | json }}", '{"id":1,"name":"one"} 5'),
         (
             "{{ day | date: '%Y-%m-%d %H:%M:%S' }} {{ day | date: '%-d %b %y, %l %p|%j' }}",
             "2026-03-04 05:06:07 4 Mar 26,  5 AM|063",
@@ -172,20 +149,22 @@ def render(template, event=None):
             "00:06 -0500 04:06",
         ),
         (
-            "{{ 0 | date: '%F' }} {{ '0' | date: '%s' }} {{ 'no date' | date: '%Y' }} {{ nil | date }}",
+            "{{ 0 | date: '%F' }} {{ '0' | date: '%s' }} "
+            "{{ 'no date' | date: '%Y' }} {{ traits.plan | date }}",
             "%F 0 no date ",
         ),
         (
-            "{{ 'March 4, 2026 5:06 pm EST' | date: '%Y-%m-%dT%H:%M' }} {{ '4/3/26' | date: '%Y-%m-%d' }}",
-            "2026-03-04T22:06 2026-04-03",
+            "{{ '2026-03-04 05:06' | date: '%H:%M %Z' }} "
+            "{{ '2026-03-04T05:06:07.1239+05:30' | date: '%H %L' }}",
+            "05:06 UTC 23 123",
         ),
         (
-            "{{ day | date_to_xmlschema }} {{ day | date_to_rfc822 }} {{ day | date_to_string: 'ordinal' }}",
-            "2026-03-04T05:06:07+00:00 Wed, 04 Mar 2026 05:06:07 +0000 4th Mar 2026",
+            "{{ day | date: '%y %C %s %3N|%10d|%_5m|%^a|%#B|%q|%e|%Z', 'Europe/Berlin' }}",
+            "26 20 1772600767 000|0000000004|    3|WED|MARCH|th| 4|Europe/Berlin",
         ),
         (
-            "{{ day | date: '%c' }} {{ '2024-02-30' | date: '%d' }} {{ '2024-02-32' | date: '%d' }}",
-            "3/4/2026, 5:06:07 AM 01 2024-02-32",
+            "{{ day | date: '%c' }} {{ '2024-02-30' | date: '%d' }} {{ 1772600767.9 | date }}",
+            "3/4/2026, 5:06:07 AM 01 Wednesday, March 4, 2026 at 5:06 am +0000",
         ),
     ],
 )
@@ -194,20 +173,45 @@ def test_template(template, expected):
     assert render(template) == expected
 
 
-@pytest.mark.parametrize("tag", DISABLED_TAGS)
-def test_disabled_tags(tag):
-    """A tag that Segment has turned off is found when the mapping is made."""
-    (problem,) = check_mapping({"@liquid": f"{{% {tag} x in y %}}"})
-    assert f"turned the tag {tag} off" in str(problem)
+@every(
+    "template, what",
+    [
+        *((f"{{% {tag} x in y %}}", f"turned the tag {tag} off") for tag in DISABLED_TAGS),
+        *((f"{{{{ 1 | {name} }}}}", f"turned the filter {name} off") for name in sorted(DISABLED_FILTERS)),
+        *((f"{{% {tag} %}}", f"the tag {tag} is not supported") for tag in UNSUPPORTED_TAGS),
+        *((f"{{{{ 1 | {f} }}}}", f"the filter {f} is not supported") for f in sorted(UNSUPPORTED_FILTERS)),
+        ("{{ a | json: 2 }}", "an argument of the filter json is not supported"),
+        ("{{ (1..3) | join }}", "(1..3) is not supported"),
+        ("{{ a | default: nil }}", "nil, empty or blank as a value is not supported"),
+        ("{% if a < nil %}{% endif %}", "nil, empty or blank as a value is not supported"),
+        ("{{ 'a\\n' }}", "a backslash within a tag or output is not supported"),
+        ("{% if a <> b %}{% endif %}", "'<>' within a tag or output is not supported"),
+        ("{{ a .b }}", "' .' within a tag or output is not supported"),
+        ("{{ a['b'c'] }}", "a quote within a key in brackets is not supported"),
+        ("{{ a[b[c]] }}", "a bracket within brackets is not supported"),
+        ("{% cycle 1, 2 %}{% cycle 1, 2 %}", "a second cycle in a template is not supported"),
+        ("{% assign 5 = 1 %}", "the variable name '5' is not supported"),
+        ("{{ rows.0.id }}", "a number or a word of the language as a key stands in brackets"),
+        ("{{ a.limit }}", "a number or a word of the language as a key stands in brackets"),
+        ("{% if not a %}{% endif %}", "disallowed not operator"),
+        ("{{ a == b }}", "expected end of expression"),
+        ("{% if a | size %}{% endif %}", "expected end of expression"),
+    ],
+)
+def test_what_is_off_or_not_supported(template, what):
+    """What Segment has turned off, and what is not supported here, is refused by name with the mapping."""
+    (problem,) = check_mapping({"@liquid": f"{{% if on %}}{template}{{% endif %}}"})
+    assert what in str(problem)
 
 
-@every("name", sorted(DISABLED_FILTERS))
-def test_disabled_filters(name):
-    """A filter that Segment has turned off fails where it is met, and there only."""
-    mapping = Mapping({"@liquid": f"{{% if on %}}{{{{ 1 | {name} }}}}{{% endif %}}"})
-    assert mapping.resolve({}) == ""
-    with pytest.raises(MappingError, match=f"turned the filter {name} off"):
-        mapping.resolve({"on": True})
+@every(
+    "text",
+    ["Mar 4 2026", "3/4/2026", "2026-3-4", "2026-03", "T05:06", "x5", "2026-03-04T25:00", "0000-01-01"],
+)
+def test_odd_date_texts(text):
+    """A text that Node may or may not take for a date is an error of the event, not another date."""
+    with pytest.raises(MappingError, match="a date is written as 2026-03-04"):
+        render("{{ day | date: '%d' }}", {"day": text})
 
 
 @every(
@@ -243,7 +247,7 @@ def test_what_is_no_template(template):
     """A template that cannot be read is a mistake in the mapping, found when it is made."""
     (problem,) = check_mapping({"a": {"@liquid": template}})
     assert problem.pointer == "/a/@liquid"
-    assert "is not a template" in str(problem)
+    assert "cannot be read" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -253,15 +257,16 @@ def test_what_is_no_template(template):
         "{{ '%zz' | url_decode }}",
         "{{ '%ff' | url_decode }}",
         "{{ '\ud83c' | url_encode }}",
-        "{{ '*' | base64_decode }}",
         "{{ day | date: '%H', 'Nowhere/City' }}",
         "{{ day | date: '%H', '../../etc/passwd' }}",
+        "{{ day | date: '%H', 1440 }}",
+        "{{ traits.vip | date: '%H' }}",
+        "{{ 1000000000000 | date: '%Y' }}",
         "{{ day | append }}",
         "{{ day | append: 1, 2 }}",
-        "{{ (1..100000000) | size }}",
         "{{ 0 | date: '%999999999d' }}",
         "{% assign a = day %}" + "{% assign a = a | append: a %}" * 30,
-        "{% assign l = day | split: 'z' %}" + "{% assign l = l | push: l %}" * 30,
+        "{% assign l = rows %}" + "{% assign l = l | join: l | split: '' %}" * 20,
         "{% capture a %}" + "{{ day }}" * 9 + "{% endcapture %}" + "{% assign a = a | replace: '2', a %}" * 9,
         "{% assign a = day | json %}" + "{% assign a = a | json %}" * 36,
     ],
@@ -289,7 +294,7 @@ def test_events_stay_as_they_are():
     """Counters and variables that go by the names of members do not change the event."""
     event = {"n": 1, "l": ["x"]}
     before = copy.deepcopy(event)
-    assert render("{% increment n %}{{ n }}{% assign l = l | push: n %}{{ l }}", event) == "12x2"
+    assert render("{% increment n %}{{ n }}{% assign l = l | join | append: n %}{{ l }}", event) == "12x2"
     assert event == before
 
 
@@ -309,15 +314,16 @@ ODD_VALUES = [
     {},
     {"size": "x"},
 ]
-ODD_ARGUMENTS = ["", "v", "v, v", "l", "o", "nil", "-1", "0.5, 2", "'x', v", "a: v", "empty, nope"]
+ODD_ARGUMENTS = ["", "v", "v, v", "l", "o", "-1", "0.5, 2", "'x', v", "a: v", "nope, true"]
 
 
 @every("name", sorted(FILTERS))
 def test_filters_take_anything(name):
     """Every filter gives a text, or says why not, for every kind of value and argument."""
-    outputs = "".join(f"{{{{ v | {name}: {arguments} }}}}" for arguments in ODD_ARGUMENTS)
+    given = ODD_ARGUMENTS[:1] if name == "json" else ODD_ARGUMENTS
+    outputs = "".join(f"{{{{ v | {name}: {arguments} }}}}" for arguments in given)
     mappings = [Mapping({"@liquid": outputs})]
-    mappings += [Mapping({"@liquid": f"{{{{ l | {name}: {arguments} }}}}"}) for arguments in ODD_ARGUMENTS]
+    mappings += [Mapping({"@liquid": f"{{{{ l | {name}: {arguments} }}}}"}) for arguments in given]
     for value, mapping in itertools.product(ODD_VALUES, mappings):
         result = outcome(mapping, {"v": value, "l": ["x", None], "o": {"k": 1}})
         assert isinstance(result, str) or result.pointer == "/@liquid"
@@ -334,5 +340,5 @@ def outcome(mapping, event):
 @pytest.mark.parametrize("scope", [{"s": [{"id": 1}, {}]}, {"s": ["text", 5, None, True, ["x"]]}], ids=repr)
 def test_any_item_can_be_the_root(scope):
     """In the shape of an array path a template sees the item, whatever it is."""
-    mapping = Mapping({"@arrayPath": ["s", {"@liquid": "{{ id }}{{ [0] }}{{ nope.size }}."}]})
+    mapping = Mapping({"@arrayPath": ["s", {"@liquid": "{{ id }}{{ ['0'] }}{{ nope.size }}."}]})
     assert mapping.resolve(scope) in (["1.", "."], ["t.", ".", ".", ".", "x."])

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from toolkit.contacts import mask_contact, mask_email, mask_phone, mask_text
-from toolkit.segment.mapping import kind_of, number_text
+from toolkit.segment.javascript import kind_of, number_text
 
 MAX_SHOWN: Final = 80
 """Characters shown of a value."""

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from toolkit.contacts import phone_digits
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EXITED, Request
+from toolkit.segment.javascript import WHITESPACE, is_truthy, text_of
 from toolkit.segment.mapping import MISSING
-from toolkit.segment.mapping.javascript import WHITESPACE, is_truthy, text_of
 from toolkit.segment.triggers.javascript import BUILT_INS, number_of
 
 from .display import Display

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.segment.mapping import MISSING, number_text
+from toolkit.segment.javascript import MISSING, number_text
 from toolkit.segment.mapping.tree import Case, If, Node, Path, Raw, Replace, Template
 
 from .leaves import Leaves, NotInSQLError, no_object, not_ascii, quoted, unclear

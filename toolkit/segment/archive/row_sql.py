@@ -16,8 +16,8 @@ from typing import Any, Final
 from toolkit.segment.destination import REASON_CODES, Action, ActionMapping, Destination
 from toolkit.segment.destination.actions import CLASS_FIELD, SYNC_TRAITS
 from toolkit.segment.events import INTEGRATION_NAME
+from toolkit.segment.javascript import MISSING
 from toolkit.segment.mapping.tree import ObjectOf, Raw
-from toolkit.segment.mapping.values import MISSING
 from toolkit.segment.payload_rows import ROW_COLUMNS
 from toolkit.statuses import EventStatus
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as AbstractMapping
 from typing import Any
 
-from toolkit.segment.mapping import MISSING, kind_of, number_text
+from toolkit.segment.javascript import MISSING, kind_of, number_text
 
 from .actions import Field
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from toolkit.errors import MappingError
+from toolkit.segment.javascript import MISSING, kind_of
 
-from .allowance import Allowance
+from .budget import OutputBudget
 from .compile import compile_tree
-from .javascript import number_text
-from .parse import parse_mapping
+from .directives import parse_mapping
 from .tree import Node
-from .values import MISSING, Missing, kind_of
 
-__all__ = ["MISSING", "Mapping", "Missing", "check_mapping", "kind_of", "number_text"]
+__all__ = ["MISSING", "Mapping", "check_mapping", "kind_of"]
 
 
 class Mapping:
@@ -70,7 +69,7 @@ class Mapping:
         """
         if not isinstance(event, dict):
             raise MappingError(f"an event is an object, not {kind_of(event)}")
-        return self._resolve(event, Allowance())
+        return self._resolve(event, OutputBudget())
 
     def __repr__(self) -> str:
         return f"Mapping({self.value!r})"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from toolkit.errors import MappingError
+from toolkit.segment.javascript import MISSING, kind_of
 
-from .arguments import DIRECTIVES
-from .fields import is_directive, join
 from .tree import NOTHING, ListOf, Node, ObjectOf, Raw
-from .values import kind_of
 
 MAX_DEPTH: Final = 100
 """How deep a mapping may be nested."""
@@ -19,19 +18,16 @@ ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 """Key of a root object that holds one directive, to be given the other keys as its ``mapping``."""
 
 
-def parse_mapping(value: Any) -> tuple[Node, list[MappingError]]:
-    """Return the tree of a mapping and every mistake in it; with mistakes the tree is of no use."""
-    parser = Parser()
-    tree = parser.root(value, "", 0)
-    return tree, parser.problems
-
-
 class Parser:
-    """Turns JSON values into nodes, collecting the mistakes it meets."""
+    """Turns JSON values into nodes, collecting the mistakes it meets.
 
-    def __init__(self) -> None:
+    Every method takes the place of its value in the mapping, as a JSON pointer, and how deep it is nested.
+    """
+
+    def __init__(self, directives: Mapping[str, DirectiveParser]) -> None:
         self.problems: list[MappingError] = []
         self.nodes = 0
+        self._directives = directives
         self._is_full = False
 
     def root(self, value: Any, pointer: str, depth: int) -> Node:
@@ -45,9 +41,9 @@ class Parser:
         known = len(self.problems)
         node = self.node(value, pointer, depth)
         has_root_directive = isinstance(value, dict) and ROOT_DIRECTIVE in value
-        return (
-            self.root(value, pointer, depth) if has_root_directive and len(self.problems) == known else node
-        )
+        if has_root_directive and len(self.problems) == known:
+            return self.root(value, pointer, depth)
+        return node
 
     def _root_directive(self, value: dict[Any, Any], pointer: str, depth: int) -> Node:
         directive = value[ROOT_DIRECTIVE]
@@ -77,13 +73,18 @@ class Parser:
         return self.refuse(f"{type(value).__name__} is not a JSON value", pointer)
 
     def _object(self, value: dict[Any, Any], pointer: str, depth: int) -> Node:
-        odd = [key for key in value if not isinstance(key, str)]
-        if odd:
-            return self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes", pointer)
+        if not self._has_text_keys(value, pointer):
+            return NOTHING
         if is_directive(value):
             return self._directive(value, pointer, depth)
         members = [(key, self.node(part, join(pointer, key), depth + 1)) for key, part in value.items()]
         return ObjectOf(members=tuple(members))
+
+    def _has_text_keys(self, value: dict[Any, Any], pointer: str) -> bool:
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes", pointer)
+        return not odd
 
     def _directive(self, value: dict[str, Any], pointer: str, depth: int) -> Node:
         named = [key for key in value if key != "_metadata"]
@@ -91,9 +92,18 @@ class Parser:
             return self.refuse(f"a directive stands alone, this object has {len(named)} keys", pointer)
         (name,) = named
         here = join(pointer, name)
-        if name not in DIRECTIVES:
-            return self.refuse(f"{name} is not a directive; there are {', '.join(DIRECTIVES)}", here)
-        return DIRECTIVES[name](self, value[name], here, depth + 1)
+        if name not in self._directives:
+            return self.refuse(f"{name} is not a directive; there are {', '.join(self._directives)}", here)
+        return self._directives[name](self, value[name], here, depth + 1)
+
+    def fields(self, argument: Any, pointer: str, depth: int, root: str) -> Fields | None:
+        """Parse an argument that has to be an object, its member *root* as `applied`; None if it is none."""
+        if not isinstance(argument, dict) or is_directive(argument):
+            self.refuse(f"should be an object, not {kind_or_directive(argument)}", pointer)
+            return None
+        return (
+            Fields(self, argument, pointer, depth, root) if self._has_text_keys(argument, pointer) else None
+        )
 
     def refuse(self, message: str, pointer: str) -> Node:
         """Note a mistake; the node returned only holds its place."""
@@ -102,6 +112,65 @@ class Parser:
 
     def _refuse_size(self, pointer: str) -> Node:
         if self._is_full:
-            return NOTHING  # said once
+            return NOTHING  # one report is enough
         self._is_full = True
         return self.refuse(f"the mapping holds more than {MAX_NODES:,} values", pointer)
+
+
+DirectiveParser: TypeAlias = Callable[[Parser, Any, str, int], Node]
+"""Takes the parser, the argument of a directive, its place and its depth."""
+
+
+class Fields:
+    """The members of a directive's argument; what is wrong with them goes to the parser."""
+
+    def __init__(self, parser: Parser, argument: dict[str, Any], pointer: str, depth: int, root: str) -> None:
+        self.given = argument
+        """As written."""
+        self.pointer = pointer
+        self._parser = parser
+        # Members that no directive knows are checked all the same.
+        self._nodes = {
+            key: (parser.applied if key == root else parser.node)(part, join(pointer, key), depth)
+            for key, part in argument.items()
+        }
+
+    def node(self, key: str) -> Node:
+        """Return what the member parses to; something missing where there is none."""
+        return self._nodes.get(key, NOTHING)
+
+    def refuse(self, message: str, *keys: str) -> None:
+        """Note a mistake in the member that *keys* lead to, or in the whole."""
+        pointer = self.pointer
+        for key in keys:
+            pointer = join(pointer, key)
+        self._parser.refuse(message, pointer)
+
+    def need(self, key: str) -> None:
+        """Refuse the whole unless it has the member *key*."""
+        if key not in self.given:
+            self.refuse(f"needs {key}")
+
+    def expect(self, key: str, kind: type, wanted: str, *, directive: bool = False) -> None:
+        """Refuse the member *key*, when there is one, unless it is of this kind (or a directive)."""
+        value = self.given.get(key, MISSING)
+        if value is MISSING or (directive and is_directive(value)):
+            return
+        if not isinstance(value, kind) or is_directive(value):
+            wanted = f"{wanted} or a directive" if directive else wanted
+            self.refuse(f"should be {wanted}, not {kind_or_directive(value)}", key)
+
+
+def is_directive(value: Any) -> bool:
+    """Return whether a value is an object with a key that starts with ``@``."""
+    return isinstance(value, dict) and any(isinstance(key, str) and key.startswith("@") for key in value)
+
+
+def kind_or_directive(value: Any) -> str:
+    """Return what a mapping's value is, for a sentence."""
+    return "a directive" if is_directive(value) else kind_of(value)
+
+
+def join(pointer: str, key: str) -> str:
+    """Return the JSON pointer to the member *key* of what *pointer* points to."""
+    return f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"

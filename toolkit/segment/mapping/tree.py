@@ -2,8 +2,8 @@
 
 `parse_mapping` makes the tree, `compile_tree` makes Python functions of it; other compilers may read it
 too. The classes here are all there are (`Node`). A node is resolved against a *scope*: the event, or,
-inside `ArrayPath.shape` and `Transform.mapping`, what these put in its place. Where a node can fail, or
-come to too much, ``pointer`` is its place in the mapping; it does not count when nodes are compared.
+inside `ArrayPath.shape` and `Transform.mapping`, what these put in its place. Where a node can fail,
+``pointer`` is its place in the mapping; it does not count when nodes are compared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from .values import MISSING, Missing
+from toolkit.segment.javascript import MISSING, Missing
 
 Scalar: TypeAlias = bool | int | float | str | None
 
@@ -58,7 +58,7 @@ class ComputedPath:
     """``@path`` whose path comes from the event."""
 
     path: Node
-    """Has to come to a text, else it is an error; see `path_of`."""
+    """Anything but a text is an error; see `parse_path`."""
     pointer: str = field(compare=False)
 
 
@@ -78,7 +78,7 @@ class ComputedTemplate:
     """``@template`` whose template comes from the event."""
 
     template: Node
-    """Has to come to a text, else it is an error; see `fill`."""
+    """Anything but a text is an error; see `fill`."""
     pointer: str = field(compare=False)
 
 

@@ -1,164 +1,161 @@
-"""Expressions in a template: what `Reader` makes of them, and how they are evaluated."""
+"""Expressions in a template, as python-liquid parses them: each becomes a function of the rendering.
+
+What Segment's engine would read in another way than python-liquid is refused.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from toolkit.segment.mapping.values import MISSING
+from liquid.builtin.expressions import (
+    Filter,
+    FilteredExpression,
+    KeywordArgument,
+    Literal,
+    Nil,
+    Path,
+    PositionalArgument,
+    logical,
+)
+from liquid.builtin.expressions.primitive import Blank, Empty
+from liquid.exceptions import LiquidSyntaxError
+from liquid.expression import Expression
 
-from .filters import apply_filter
-from .state import State
-from .values import are_equal, contains, is_less, is_true, plain, property_of, to_number
+from .filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
+from .values import Rendering, are_equal, contains, is_blank, is_empty, is_less, is_nil, is_true, property_of
 
+Value: TypeAlias = Callable[[Rendering], Any]
 
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A value written in the template."""
-
-    value: Any
-    text: str
-
-    def evaluate(self, _: State) -> Any:
-        """Return the value."""
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A variable, or a value written in the template, and the keys that lead on from it."""
-
-    start: Operand | None
-    keys: Sequence[Operand]
-    text: str
-
-    def evaluate(self, state: State) -> Any:
-        """Return what is at the last key; missing where there is nothing."""
-        keys = [plain(key.evaluate(state)) for key in self.keys]
-        for key in keys:
-            if isinstance(key, list):
-                state.weigh(key)
-        value = state.variable(keys.pop(0)) if self.start is None else self.start.evaluate(state)
-        for key in keys:
-            value = property_of(value, key)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Whole numbers from one to another."""
-
-    low: Operand
-    high: Operand
-    text: str
-
-    def evaluate(self, state: State) -> Any:
-        """Return the numbers as a list."""
-        low, high = to_number(self.low.evaluate(state)), to_number(self.high.evaluate(state))
-        count = high - low + 1
-        if not count > 0:
-            return []
-        state.spend_items(count)
-        numbers = [low]
-        for _ in range(math.ceil(count) - 1):
-            numbers.append(numbers[-1] + 1)  # step by step, for the same rounding
-        return numbers
-
-
-Operand: TypeAlias = Constant | Lookup | Range
-"""A value in an expression; ``text`` is how it is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """An operator in a condition."""
-
-    name: str
-
-
-_PRECEDENCE: Final = {"and": 0, "or": 0, "not": 1}  # comparisons: 2
-_OPERATIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "==": are_equal,
-    "!=": lambda left, right: not are_equal(left, right),
-    ">": lambda left, right: is_less(right, left),
-    "<": is_less,
-    ">=": lambda left, right: is_less(right, left, or_equal=True),
-    "<=": lambda left, right: is_less(left, right, or_equal=True),
-    "contains": contains,
-    "and": lambda left, right: is_true(left) and is_true(right),
-    "or": lambda left, right: is_true(left) or is_true(right),
+_WORDS: Final[dict[type, Callable[[Any], bool]]] = {Nil: is_nil, Empty: is_empty, Blank: is_blank}
+_COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
+    logical.EqExpression: are_equal,
+    logical.NeExpression: lambda left, right: not are_equal(left, right),
+    logical.GtExpression: lambda left, right: is_less(right, left),
+    logical.LtExpression: is_less,
+    logical.GeExpression: lambda left, right: is_less(right, left, or_equal=True),
+    logical.LeExpression: lambda left, right: is_less(left, right, or_equal=True),
+    logical.ContainsExpression: contains,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FilterCall:
-    """A filter and its arguments; a named one is a pair."""
-
-    name: str
-    arguments: Sequence[Operand | tuple[str, Operand]]
-
-    def apply(self, value: Any, state: State) -> Any:
-        """Return what the filter makes of *value*."""
-        arguments = [
-            [part[0], part[1].evaluate(state)] if isinstance(part, tuple) else part.evaluate(state)
-            for part in self.arguments
-        ]
-        return apply_filter(self.name, value, arguments, state)
+def unsupported(what: str) -> LiquidSyntaxError:
+    """Return the error for a part of the language that is not supported."""
+    return LiquidSyntaxError(f"{what} is not supported here", token=None)
 
 
-class FilteredValue:
-    """A value or condition and the filters after it."""
+def value_of(expression: Expression) -> Value:
+    """Return the function that gives the value of an expression, filtered or not."""
+    match expression:
+        case FilteredExpression(left=left, filters=filters):
+            value = value_of(left)
+            for call in filters or ():
+                value = _filtered(value, call)
+            return value
+        case Path(path=segments):
+            return _path([_key(segment) for segment in segments])
+        case Literal(value=constant):
+            return lambda _: constant
+        case Nil() | Empty() | Blank():
+            raise unsupported("nil, empty or blank as a value")
+    raise unsupported(str(expression)[:60])
 
-    def __init__(
-        self, *, tokens: Iterable[Operand | Operator], filters: Sequence[FilterCall], text: str
-    ) -> None:
-        self.text: Final = text
-        self._tokens: Final = _postfix(tokens)
-        self._filters: Final = filters
 
-    def evaluate(self, state: State) -> Any:
-        """Return the filtered value."""
-        if len(self._tokens) == 1 and not isinstance(self._tokens[0], Operator):  # the common case
-            value = self._tokens[0].evaluate(state)
-        else:
-            value = self._condition(state)
-        for call in self._filters:
-            value = call.apply(value, state)
+def _path(keys: list[Value]) -> Value:
+    first, *others = keys
+
+    def value(rendering: Rendering) -> Any:
+        found = rendering.variable(first(rendering))
+        for key in others:
+            found = property_of(found, key(rendering))
+        return found
+
+    return value
+
+
+def _key(segment: str | int | Path) -> Value:
+    if not isinstance(segment, Path):
+        if isinstance(segment, str) and ('"' in segment or "'" in segment):
+            raise unsupported("a quote within a key in brackets")
+        return lambda _: segment
+    if any(isinstance(part, Path) for part in segment.path):
+        raise unsupported("a bracket within brackets")
+    value = value_of(segment)
+
+    def key(rendering: Rendering) -> Any:
+        found = value(rendering)
+        rendering.weigh(found)
+        return found
+
+    return key
+
+
+def _filtered(value: Value, call: Filter) -> Value:
+    """Return the value after a filter; a filter that Segment does not know leaves it as it is."""
+    if call.name in DISABLED_FILTERS:
+        raise LiquidSyntaxError(f"Segment has turned the filter {call.name} off", token=call.token)
+    if call.name in UNSUPPORTED_FILTERS:
+        raise unsupported(f"the filter {call.name}")
+    if call.name == "json" and call.args:
+        raise unsupported("an argument of the filter json")
+    function = FILTERS.get(call.name)
+    arguments = [_argument(argument) for argument in call.args]
+    if function is None:
         return value
 
-    def _condition(self, state: State) -> Any:
-        stack: list[Any] = []
-        for token in self._tokens:
-            if not isinstance(token, Operator):
-                stack.append(token.evaluate(state))
-                continue
-            # An operand too few is missing, as it is to Segment.
-            right = stack.pop() if stack else MISSING
-            if token.name == "not":
-                stack.append(not is_true(right))
-            else:
-                left = stack.pop() if stack else MISSING
-                state.weigh(left)
-                state.weigh(right)
-                stack.append(_OPERATIONS[token.name](left, right))
-        return stack[0]
+    def filtered(rendering: Rendering) -> Any:
+        given = [value(rendering), *[argument(rendering) for argument in arguments]]
+        for part in given:
+            rendering.weigh(part)
+        return function(rendering, *given)
+
+    return filtered
 
 
-def _postfix(tokens: Iterable[Operand | Operator]) -> list[Operand | Operator]:
-    """Put the operators behind their operands; those of the same rank are taken from the right."""
-    ordered: list[Operand | Operator] = []
-    operators: list[Operator] = []
-    for token in tokens:
-        if isinstance(token, Operator):
-            while operators and _rank(operators[-1]) > _rank(token):
-                ordered.append(operators.pop())
-            operators.append(token)
-        else:
-            ordered.append(token)
-    return ordered + operators[::-1]
+def _argument(argument: PositionalArgument | KeywordArgument) -> Value:
+    """Return the value of a filter's argument; of a named one, the name and the value."""
+    value = value_of(argument.value)
+    if isinstance(argument, PositionalArgument):
+        return value
+    name = argument.name
+    return lambda rendering: [name, value(rendering)]
 
 
-def _rank(operator: Operator) -> int:
-    return _PRECEDENCE.get(operator.name, 2)
+def condition_of(expression: Expression) -> Callable[[Rendering], bool]:
+    """Return the function that says whether a condition is met; ``and`` and ``or`` bind from the right."""
+    terms: list[tuple[Value, bool]] = []
+    (part,) = expression.children()
+    while isinstance(part, logical.LogicalAndExpression | logical.LogicalOrExpression):
+        terms.append((_comparison(part.left), isinstance(part, logical.LogicalAndExpression)))
+        part = part.right
+    last = _comparison(part)
+
+    def is_met(rendering: Rendering) -> bool:
+        result = is_true(last(rendering))
+        for term, is_and in reversed(terms):
+            holds = is_true(term(rendering))
+            result = holds and result if is_and else holds or result
+        return result
+
+    return is_met
+
+
+def _comparison(expression: Any) -> Value:
+    compare = _COMPARISONS.get(type(expression))
+    if compare is None:
+        return value_of(expression)
+    is_equality = isinstance(expression, logical.EqExpression)
+    if is_equality or isinstance(expression, logical.NeExpression):
+        for word, other in ((expression.right, expression.left), (expression.left, expression.right)):
+            if type(word) in _WORDS:
+                test, value = _WORDS[type(word)], value_of(other)
+                return lambda rendering: test(value(rendering)) is is_equality
+    left, right = value_of(expression.left), value_of(expression.right)
+
+    def holds(rendering: Rendering) -> bool:
+        operands = left(rendering), right(rendering)
+        for operand in operands:
+            rendering.weigh(operand)
+        return compare(*operands)
+
+    return holds

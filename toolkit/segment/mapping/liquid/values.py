@@ -1,122 +1,123 @@
-"""Values in Liquid templates: JSON, `MISSING`, and the three words that stand for nothing.
-
-A word keeps its nature in a comparison; anywhere else it counts as its plain value (`plain`).
-"""
+"""Values in Liquid templates: JSON and `MISSING`, compared, read and printed as Segment's engine does."""
 
 from __future__ import annotations
 
 import math
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
-from toolkit.segment.mapping.javascript import (
+from toolkit.errors import MappingError
+from toolkit.segment.javascript import (
+    MISSING,
     WHITESPACE,
     innermost,
-    is_truthy,
+    number_of,
     number_text,
     text_of,
     unit_at,
     unit_count,
     units,
 )
-from toolkit.segment.mapping.values import MISSING
+from toolkit.segment.mapping.budget import OutputBudget
 
 
-class Word(Enum):
-    """``nil``, ``empty`` and ``blank``, written in a template."""
+class Rendering:
+    """The variables of one rendering of a template, and what it may still build."""
 
-    NIL = None
-    EMPTY = ""
-    BLANK = " "
+    __slots__ = ("_budget", "_pointer", "_scope", "assigned", "counters")
 
+    def __init__(self, scope: Any, budget: OutputBudget, pointer: str) -> None:
+        self.assigned: dict[str, Any] = {}
+        self.counters: dict[str, float] = {}
+        self._scope = scope
+        self._budget = budget
+        self._pointer = pointer
 
-_NUMBER_WORDS: Final = {"Infinity": float("inf"), "+Infinity": float("inf"), "-Infinity": float("-inf")}
-_DIGITS: Final = frozenset("0123456789abcdefABCDEFxXoO.+-")
-_BASES: Final = {"0x": 16, "0o": 8, "0b": 2}
+    def variable(self, key: Any) -> Any:
+        """Return a variable: one assigned here, a counter, or a member of the scope."""
+        name = key_text(key)
+        for known in (self.assigned, self.counters):
+            if name in known:
+                return known[name]
+        return property_of(self._scope if self._has(name) else {}, key)
 
+    def _has(self, name: str) -> bool:
+        if isinstance(self._scope, dict):
+            return name in self._scope
+        if is_nil(self._scope) or name in ("size", "first", "last"):
+            return False
+        return property_of(self._scope, name) is not MISSING
 
-def plain(value: Any) -> Any:
-    """Return what a value counts as outside comparisons."""
-    if isinstance(value, Word):
-        return None if value is Word.NIL else ""
-    return value
+    def count(self, name: str, step: int) -> tuple[float, float]:
+        """Move a counter; return what it was and what it is. The event itself is left as it is."""
+        own = self._scope.get(name) if isinstance(self._scope, dict) else None
+        before = self.counters.get(name, own)
+        before = before if isinstance(before, int | float) and not isinstance(before, bool) else 0
+        after = self.counters[name] = before + step
+        return before, after
+
+    def spend(self, characters: float) -> None:
+        """Account for text that will be built."""
+        self._budget.spend(characters, self._pointer)
+
+    def spend_items(self, count: float) -> None:
+        """Account for list items that will be made or looked at."""
+        self._budget.spend_items(count, self._pointer)
+
+    def weigh(self, value: Any) -> None:
+        """Account for looking at the whole of a list."""
+        if isinstance(value, list):
+            self.spend_items(len(innermost(value)))
+
+    def text(self, value: Any) -> str:
+        """Return how a value prints: lists without separators, null and missing as nothing."""
+        if isinstance(value, str):
+            return value
+        return self.join(
+            "", [text_of(item) for item in (innermost(value) if isinstance(value, list) else [value])]
+        )
+
+    def join(self, separator: str, texts: Sequence[str]) -> str:
+        """Return the texts in one, unless it is longer than allowed."""
+        self.spend(sum(map(len, texts)) + len(separator) * len(texts))
+        return separator.join(texts)
+
+    def refuse(self, message: str) -> MappingError:
+        """Return the error to raise for *message*."""
+        return MappingError(message, self._pointer)
 
 
 def is_nil(value: Any) -> bool:
-    """Tell whether a value is null or missing."""
-    return value is None or value is MISSING or value is Word.NIL
+    """Return whether a value is null or missing."""
+    return value is None or value is MISSING
 
 
 def is_true(value: Any) -> bool:
-    """Tell whether a condition is met; only false, null and missing are not."""
+    """Return whether a condition is met; only false, null and missing are not."""
     return not is_nil(value) and value is not False
 
 
-def is_js_true(value: Any) -> bool:
-    """Tell whether JavaScript, where it is asked, takes a value for true; also the words are."""
-    return isinstance(value, Word) or is_truthy(value)
+def is_empty(value: Any) -> bool:
+    """Return whether ``value == empty``."""
+    return isinstance(value, str | list | dict) and not value
 
 
-def texts_of(value: Any) -> list[str]:
-    """Return the texts that together are how a value prints; lists print without separators."""
-    items = innermost(value) if isinstance(value, list) else [value]
-    return [text_of(plain(item)) for item in items if not is_nil(item)]
+def is_blank(value: Any) -> bool:
+    """Return whether ``value == blank``."""
+    if value is False or is_nil(value):
+        return True
+    return is_empty(value.strip(WHITESPACE) if isinstance(value, str) else value)
 
 
 def key_text(value: Any) -> str:
     """Return the text JavaScript makes of a value that it needs a text of, even of null."""
-    if isinstance(value, str):
-        return value
-    value = plain(value)
-    if value is None or value is MISSING:
+    if is_nil(value):
         return "null" if value is None else "undefined"
     return text_of(value)
 
 
-def number_of(value: Any) -> float:
-    """Return a value as a number, 0 where it is none; the way the arithmetic filters read it."""
-    number = to_number(value)
-    return 0.0 if number != number else number  # noqa: PLR0124 - NaN
-
-
-def whole_number(number: float, largest: int) -> int:
-    """Return how often a loop runs that counts from 0 while below *number*, *largest* at most."""
-    return math.ceil(min(number, largest)) if number > 0 else 0
-
-
-def to_number(value: Any) -> float:
-    """Return a value as JavaScript's ``Number`` does; NaN where it is none."""
-    value = plain(value)
-    if isinstance(value, int | float):  # booleans too
-        return _float(value)
-    if value is None:
-        return 0.0
-    if isinstance(value, dict) or value is MISSING:
-        return float("nan")
-    return _read_number(text_of(value).strip(WHITESPACE))
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
-
-
-def _read_number(text: str) -> float:
-    if text == "" or text in _NUMBER_WORDS:
-        return _NUMBER_WORDS.get(text, 0.0)
-    if not text.isascii() or not _DIGITS.issuperset(text):
-        return float("nan")
-    try:
-        base = _BASES.get(text[:2].lower())
-        return _float(int(text[2:].replace("+", "x").replace("-", "x"), base)) if base else float(text)
-    except ValueError:
-        return float("nan")
-
-
 def are_equal(left: Any, right: Any) -> bool:
-    """Tell whether ``==`` holds: lists by their items, objects only with themselves."""
+    """Return whether ``==`` holds: lists by their items, objects only with themselves."""
     # Not recursive: an event may be nested deeper than Python calls.
     waiting = [(left, right)]
     while waiting:
@@ -129,10 +130,6 @@ def are_equal(left: Any, right: Any) -> bool:
 
 
 def _are_equal_alone(left: Any, right: Any) -> bool:
-    if isinstance(left, Word):
-        return _is_word_equal(left, right)
-    if isinstance(right, Word):
-        return _is_word_equal(right, left)
     if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
         return left is right
     if isinstance(left, list | dict) or isinstance(right, list | dict):
@@ -140,33 +137,18 @@ def _are_equal_alone(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _is_word_equal(word: Word, value: Any) -> bool:
-    if word is Word.NIL:
-        return is_nil(value)
-    if isinstance(value, Word):
-        return word is Word.BLANK and value is Word.NIL
-    if word is Word.BLANK:
-        if value is False or is_nil(value):
-            return True
-        value = value.strip(WHITESPACE) if isinstance(value, str) else value
-    return isinstance(value, str | list | dict) and not value
-
-
 def is_less(left: Any, right: Any, *, or_equal: bool = False) -> bool:
-    """Tell whether ``<`` (or ``<=``) holds: texts by their characters, everything else as numbers."""
-    if isinstance(left, Word) or isinstance(right, Word):
-        return False
+    """Return whether ``<`` (or ``<=``) holds: texts by their characters, everything else as numbers."""
     left, right = (text_of(v) if isinstance(v, list | dict) else v for v in (left, right))
     if isinstance(left, str) and isinstance(right, str):
         left, right = units(left), units(right)
     else:
-        left, right = to_number(left), to_number(right)
+        left, right = number_of(left), number_of(right)
     return bool(left <= right if or_equal else left < right)
 
 
 def contains(left: Any, right: Any) -> bool:
-    """Tell whether a list has an item, or a text a part; nothing else contains anything."""
-    left = plain(left)
+    """Return whether a list has an item, or a text a part; nothing else contains anything."""
     if isinstance(left, list):
         return any(are_equal(item, right) for item in left)
     return isinstance(left, str) and key_text(right) in left
@@ -174,23 +156,21 @@ def contains(left: Any, right: Any) -> bool:
 
 def property_of(value: Any, key: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     """Return a member, item or character of a value; of texts and lists also ``size`` and ``length``."""
-    if isinstance(value, dict) and isinstance(key, str):  # the common case
-        return value.get(key, len(value) if key == "size" else MISSING)
-    if is_nil(value) or isinstance(value, Word):
-        return plain(value)
-    key = plain(key)
+    if isinstance(value, dict):
+        name = key_text(key)
+        return value.get(name, len(value) if name == "size" else MISSING)
+    if is_nil(value):
+        return value
     if isinstance(value, list) and isinstance(key, int | float) and not isinstance(key, bool):
         return _item(value, key + len(value) if key < 0 else key)
     name = key_text(key)
-    if isinstance(value, dict):
-        return property_of(value, name)
     if not isinstance(value, list | str):
         return MISSING
     if name in ("size", "length"):
         return unit_count(value) if isinstance(value, str) else len(value)
     if isinstance(value, list) and name in ("first", "last"):
         return _item(value, 0 if name == "first" else len(value) - 1)
-    index = to_number(name) if name.isascii() and name.isdigit() else -1
+    index = number_of(name) if name.isascii() and name.isdigit() else -1
     return _item(value, index) if number_text(index) == name else MISSING
 
 
@@ -200,3 +180,33 @@ def _item(value: list[Any] | str, index: float) -> Any:
     if isinstance(value, str):
         return unit_at(value, int(min(index, len(value) * 2))) or MISSING
     return value[int(index)] if index < len(value) else MISSING
+
+
+def whole_number(number: float, largest: int) -> int:
+    """Return how often a loop runs that counts from 0 while below *number*, *largest* at most."""
+    return math.ceil(min(number, largest)) if number > 0 else 0
+
+
+Filter: TypeAlias = Callable[..., Any]
+"""Called with the rendering, the value and the arguments as they are given."""
+
+
+def on_values(function: Callable[..., Any], arity: int = 0) -> Filter:
+    """Return a filter from a function of *arity* arguments: more do not count, absent ones are missing."""
+
+    def call(rendering: Rendering, value: Any, *arguments: Any) -> Any:
+        given = arguments[:arity]
+        return function(rendering, value, *given, *[MISSING] * (arity - len(given)))
+
+    return call
+
+
+def on_texts(function: Callable[..., Any], arity: int = 0) -> Filter:
+    """Return the same from a function of the text of the value."""
+
+    def call(rendering: Rendering, value: Any, *arguments: Any) -> Any:
+        text = rendering.text(value)
+        rendering.spend(len(text))
+        return function(rendering, text, *arguments)
+
+    return on_values(call, arity)

@@ -1,14 +1,32 @@
-"""JavaScript's view of JSON values: their texts, truth, order of keys and UTF-16 units."""
+"""JavaScript's view of JSON values: missing ones, numbers, texts, truth, order of keys, UTF-16 units."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
-from .values import MISSING
+
+class Missing:
+    """The type of `MISSING`; has no truth value, so that it is not taken for null or false."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("MISSING is neither true nor false; ask 'is MISSING'")
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"  # copies and pickles are the one object again
+
+
+MISSING: Final = Missing()
+"""The value of a key that is not there: JavaScript's ``undefined``."""
 
 WHITESPACE: Final = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -18,9 +36,30 @@ WHITESPACE: Final = (
 
 _UTF_16: Final = f"utf-16-{sys.byteorder[0]}e"
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair of UTF-16 units; alone it is no character."""
 _ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,9})\Z")
 _LAST_ARRAY_INDEX: Final = 2**32 - 2
+_BASES: Final = {"x": 16, "o": 8, "b": 2}
+_NUMBER = re.compile(
+    r"(?P<whole>0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)"
+    r"|(?P<decimal>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    r"|(?P<infinity>[+-]?Infinity)|"
+)
+_KINDS: Final[tuple[tuple[Any, str], ...]] = (
+    (Missing, "missing"),
+    (type(None), "null"),
+    (bool, "a boolean"),
+    (str, "a text"),
+    ((int, float), "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
+
+
+def kind_of(value: Any) -> str:
+    """Return what JSON calls a value of this kind, with its article, for a sentence."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "not a JSON value")
 
 
 def number_text(number: float) -> str:
@@ -31,10 +70,7 @@ def number_text(number: float) -> str:
     """
     if isinstance(number, int) and abs(number) < 10**21:
         return str(number)
-    try:
-        number = float(number)
-    except OverflowError:
-        number = float("inf") if number > 0 else float("-inf")
+    number = as_double(number)
     shortest = repr(number)
     if shortest in ("nan", "inf", "-inf"):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[shortest]
@@ -42,6 +78,32 @@ def number_text(number: float) -> str:
         plain = format(Decimal(shortest), "f")
         return plain.removesuffix(".0").removeprefix("-" if number == 0 else "")
     return re.sub(r"e([+-])0", r"e\1", shortest)
+
+
+def as_double(number: float) -> float:
+    """Return the nearest double, infinite when there is none: JavaScript has no other numbers."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def number_of(value: Any) -> float:
+    """Return what ``Number(value)`` gives: 0 for null and a blank text, NaN for what is no number.
+
+    >>> [number_of(value) for value in (" 12 ", "0x1f", "", None, True, "1,5")]
+    [12.0, 31.0, 0.0, 0.0, 1.0, nan]
+    """
+    if isinstance(value, int | float):  # booleans too
+        return as_double(value)
+    if isinstance(value, dict) or value is MISSING:
+        return math.nan
+    match = _NUMBER.fullmatch(text_of(value).strip(WHITESPACE))
+    if match is None:
+        return math.nan
+    if digits := match["whole"]:
+        return as_double(int(digits[2:], _BASES[digits[1].lower()]))
+    return float(match["decimal"] or match["infinity"] or 0)
 
 
 def text_of(value: Any) -> str:
@@ -80,7 +142,7 @@ def _scalar_text(value: Any) -> str:
 
 
 def is_truthy(value: Any) -> bool:
-    """Tell whether a value counts as true: empty lists and objects do, NaN does not."""
+    """Return whether a value counts as true: empty lists and objects do, NaN does not."""
     if isinstance(value, list | dict):
         return True
     return value is not MISSING and bool(value) and value == value  # noqa: PLR0124 - NaN
@@ -126,6 +188,6 @@ def unit_at(text: str, index: int) -> str:
 
 def whole(text: str) -> str:
     """Undo `units`: return *text* with every surrogate pair as one character."""
-    if text.isascii() or not _SURROGATE.search(text):
+    if text.isascii() or not SURROGATE.search(text):
         return text
     return text.encode(_UTF_16, "surrogatepass").decode(_UTF_16, "surrogatepass")

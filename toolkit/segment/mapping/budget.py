@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 from toolkit.errors import MappingError
 
@@ -12,7 +13,7 @@ ITEM_COST: Final = 40
 """Characters that a list item or object member counts as; it takes about as long."""
 
 
-class Allowance:
+class OutputBudget:
     """What is left to build in one `Mapping.resolve`."""
 
     __slots__ = ("_left",)
@@ -21,7 +22,7 @@ class Allowance:
         self._left: float = MAX_OUTPUT
 
     def spend(self, characters: float, pointer: str) -> None:
-        """Take *characters* away; raise `MappingError` when there are not as many."""
+        """Take *characters* away; raise `MappingError` when fewer are left."""
         self._left -= characters
         if self._left < 0:
             raise MappingError(f"this event makes the mapping build over {MAX_OUTPUT:,} characters", pointer)
@@ -29,3 +30,7 @@ class Allowance:
     def spend_items(self, count: float, pointer: str) -> None:
         """Take *count* list items or object members away."""
         self.spend(count * ITEM_COST, pointer)
+
+
+Resolver: TypeAlias = Callable[[Any, OutputBudget], Any]
+"""Gives a value from the scope, and spends what it builds."""
