@@ -6,8 +6,8 @@ from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.segment.triggers import Trigger, lint_trigger
-from toolkit.segment.triggers.canonical import canonical
-from toolkit.segment.triggers.slips import MAX_SLIPS, SENTENCES
+from toolkit.segment.triggers.misreadings import MAX_FOUND, SENTENCES
+from toolkit.segment.triggers.tree import canonical
 
 CASES = [
     # text, codes with positions, corrected
@@ -162,7 +162,7 @@ def test_nothing_to_tell(text):
 def test_at_most_a_hundred():
     """A text with a thousand mistakes is told a hundred of them, the first ones."""
     lints = lint_trigger(" and ".join(["type = 'a'"] * 1000))
-    assert len(lints) == MAX_SLIPS
+    assert len(lints) == MAX_FOUND
     assert lints[1].position == len("type = 'a' and type = ")
     assert lints[0].corrected.count('type = "a"') == 1000
 
@@ -222,5 +222,5 @@ def test_hostile_texts(text):
     with contextlib.suppress(TriggerError):
         assert Trigger(text).matches(event) in (True, False)
     lints = lint_trigger(text)
-    assert len(lints) <= MAX_SLIPS
+    assert len(lints) <= MAX_FOUND
     assert all(0 <= lint.position <= len(text) for lint in lints)

@@ -19,7 +19,7 @@ from toolkit.segment.triggers import (
     lint_trigger,
     write_trigger,
 )
-from toolkit.segment.triggers.canonical import canonical
+from toolkit.segment.triggers.tree import canonical
 
 A, B, C, D = (Comparison(path=("event",), operator="=", value=name) for name in "ABCD")
 

@@ -12,11 +12,10 @@ A text is read in one of two dialects into one kind of tree::
     lint        where the two readings differ, why (slips), and what to write instead
 """
 
-from .explain import Condition
 from .lint import Lint, lint_trigger
 from .presets import PRESETS, activation_trigger, audience_trigger, events_trigger
 from .tree import And, Comparison, Constant, Function, FunctionName, Leaf, Never, Node, Not, Operator, Or
-from .trigger import Dialect, Trigger
+from .trigger import Condition, Dialect, Trigger
 from .write import write_trigger
 
 __all__ = [

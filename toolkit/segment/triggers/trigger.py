@@ -1,19 +1,44 @@
-"""A trigger text, read once and applied to many events."""
+"""A trigger text, read once and applied to many events; and why it fires for one, or does not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from toolkit.errors import TriggerError
 
-from .evaluate import predicate
-from .explain import Condition, explain
+from .evaluate import predicate, reader
 from .official import read_official
 from .strict import read_strict
-from .tree import Node
+from .tree import And, Node, Not, Or, negation_normal_form
+from .write import condition_text
 
 Dialect = Literal["strict", "official"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One condition of a trigger, and what became of it for one event.
+
+    Negations of groups are moved in, so that a condition is shown as it counts: in ``!(type = "page" or
+    event = "Sale")`` they are ``type != "page"`` and ``event != "Sale"``.
+    """
+
+    text: str
+    """The condition as read, not as written."""
+    path: tuple[str, ...]
+    """Where it looks; no steps for a condition that looks nowhere."""
+    value: Any
+    """What was found there, as it stands in the event; None for missing."""
+    holds: bool
+    """Whether the condition is met."""
+    decided: bool
+    """Whether the outcome hangs on it.
+
+    Of a list joined by ``and`` the first part that fails decides, or all of them when none does; of one
+    joined by ``or`` the first that holds, or all. What decides a part that decides decides the whole.
+    """
 
 
 class Trigger:
@@ -25,7 +50,7 @@ class Trigger:
         The condition, such as ``type = "identify" or type = "track"``.
     dialect
         ``strict``: the documented language, what Segment would misread refused. ``official``: exactly what
-        Segment makes of the text, slips included; never refused, a text that Segment cannot use matches
+        Segment makes of the text, misreadings included; never refused, a text that Segment cannot use matches
         nothing.
 
     Raises
@@ -70,7 +95,7 @@ class Trigger:
         self._matches: Final = predicate(self.tree)
 
     def matches(self, event: Mapping[str, Any]) -> bool:
-        """Tell whether the trigger fires for *event*. Never raises.
+        """Return whether the trigger fires for *event*. Never raises.
 
         Strictly, it does not for what is no object; Segment takes that, null excepted, for an empty one.
         """
@@ -116,6 +141,30 @@ class Trigger:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load, (self.text, self.dialect)
+
+
+def explain(tree: Node, event: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """Return the conditions of *tree*, left to right, with what they found in *event*."""
+    found: list[Condition] = []
+    _, deciding = _outcome(negation_normal_form(tree), event, found)
+    for place in deciding:
+        found[place] = replace(found[place], decided=True)
+    return tuple(found)
+
+
+def _outcome(node: Node, event: Mapping[str, Any], found: list[Condition]) -> tuple[bool, list[int]]:
+    """Return whether *node* holds and which conditions decide it; add all of them to *found*."""
+    if isinstance(node, And | Or):
+        outcomes = [_outcome(part, event, found) for part in node.parts]
+        ends_it = isinstance(node, Or)
+        first = next((outcome for outcome in outcomes if outcome[0] is ends_it), None)
+        return first or (not ends_it, [place for _, places in outcomes for place in places])
+    inner = node.part if isinstance(node, Not) else node
+    path: tuple[str, ...] = getattr(inner, "path", ())
+    value = reader(path)(event) if path else None
+    holds = predicate(node)(event)
+    found.append(Condition(text=condition_text(node), path=path, value=value, holds=holds, decided=False))
+    return holds, [len(found) - 1]
 
 
 def _load(text: str, dialect: str) -> Trigger:
