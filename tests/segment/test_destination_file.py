@@ -317,7 +317,7 @@ def many(count):
         ("mappings: !!python/object/apply:os.getcwd []", "it has a tag"),
         ("mappings: !!binary aGk=", "it has a tag"),
         ("name: !x y", "it has a tag"),
-        ("mappings: [{name: x}]\n---\nmappings: []", "a second document after --- (line 2)"),
+        ("mappings: [{name: x}]\n---\nmappings: []", "but found another document (line 2, column 1)"),
         ("mappings:\n\t- name: x", "there is a tab where YAML wants spaces (line 2, column 1)"),
         ("? [a]\n: b", "has a list or an object as a key (line 1)"),
         ("mappings: [{name: x, name: y}]", "mappings[0].name: is given twice"),

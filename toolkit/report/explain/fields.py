@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from toolkit.errors import MappingError
 from toolkit.segment.destination import ActionMapping, Field
-from toolkit.segment.destination.checks import check_fields, is_not_finite
+from toolkit.segment.destination.actions import check_fields, is_not_finite
 from toolkit.segment.mapping import MISSING, Mapping, kind_of
 
 from .display import Display

@@ -13,12 +13,13 @@ A text is read in one of two dialects into one kind of tree::
 """
 
 from .lint import Lint, lint_trigger
-from .presets import PRESETS, activation_trigger, audience_trigger, events_trigger
+from .presets import DEFAULT_TRIGGER, PRESETS, activation_trigger, audience_trigger, events_trigger
 from .tree import And, Comparison, Constant, Function, FunctionName, Leaf, Never, Node, Not, Operator, Or
 from .trigger import Condition, Dialect, Trigger
 from .write import write_trigger
 
 __all__ = [
+    "DEFAULT_TRIGGER",
     "PRESETS",
     "And",
     "Comparison",
