@@ -88,8 +88,8 @@ def test_agrees_with_payloads_and_rows(seed):
         event = some_event(chance)
         before = json.dumps(event)
         explanation = explain(event, destination)
-        said = [(outcome.status, outcome.reason_code) for outcome in explanation.outcomes]
-        assert said == [*expected_outcomes(event, destination)]
+        found = [(outcome.status, outcome.reason_code) for outcome in explanation.outcomes]
+        assert found == [*expected_outcomes(event, destination)]
         assert json.dumps(event) == before
         assert explanation.integrations.holds is is_for_postscript(event)
         assert explanation.consent.holds is has_consent(event, destination.consent_categories)
@@ -110,7 +110,7 @@ def test_agrees_with_payloads_and_rows(seed):
 
 
 def test_the_last_word_is_that_of_fold():
-    """What only fold() decides is left open, and what it calls a payload without a word is said."""
+    """What only fold() decides is left open; a payload without a membership has its status."""
     events = [
         identify({"vip": True}, messageId="1", userId="a"),
         identify({"vip": "true"}, messageId="2", userId="b"),
@@ -451,13 +451,13 @@ def test_official_calls(case):
 
 
 def test_official_sentences():
-    """The steps are told in order, contacts masked, what each hangs on included."""
+    """The steps are listed in order, contacts masked, what each hangs on included."""
     event = identify({"vip": 0, "email": EMAIL, "phone": PHONE})
     assert one_mapping(event).official == (
         "GET /api/v2/subscribers?phone_number__eq=•••23; the first subscriber found is taken.",
-        "Nobody found: GET /api/v2/subscribers?email__eq=d•••@mail.test; the first subscriber found "
+        "No subscriber found: GET /api/v2/subscribers?email__eq=d•••@mail.test; the first subscriber found "
         "is taken.",
-        "Nobody found: ends as a success, and nothing is remembered.",
+        "No subscriber found: ends as a success, and nothing is remembered.",
         'If "vip" is on the subscriber\'s "Segment Audiences": PATCH /api/v2/subscribers/{id}, the list '
         "without its first one. In JavaScript 0 == false.",
         "POST /api/v2/events, Segment_Audience_Exited, whether or not the list has changed.",
@@ -549,7 +549,7 @@ def test_conditions():
     ],
 )
 def test_both_readings_of_a_trigger(text, dialect, here, there):
-    """What fires here and what fires at Segment is told apart, and each side says what it would do."""
+    """What fires here and what fires at Segment is shown apart, each with what it would do."""
     destination = with_mapping(text, dialect=dialect)
     (mapping,) = explain(identify({"vip": True, "email": EMAIL}), destination).mappings
     assert (mapping.fires, mapping.fires_at_segment, mapping.in_effect) == (here, there, here)
@@ -683,7 +683,7 @@ def test_mappings_without_fields(fields, count, reason):
             "Segment looks for any digits; here a phone",
         ),
         (
-            identify({"vip": True, "phone": PHONE, "email": "nobody"}),
+            identify({"vip": True, "phone": PHONE, "email": "no email"}),
             "Email: email_invalid. Not the form",
             "Segment looks for any text; here an email",
         ),
@@ -705,7 +705,7 @@ def test_mappings_without_fields(fields, count, reason):
     ],
 )
 def test_what_we_would_do(event, ours, difference):
-    """The membership, the verdicts on the contacts and the write are told, and where Segment differs."""
+    """The membership, the verdicts on the contacts and the write are stated, and where Segment differs."""
     mapping = one_mapping(event)
     assert ours in " ".join(mapping.ours)
     assert difference in " ".join(mapping.differences)
@@ -723,7 +723,7 @@ def test_what_we_would_write(member, place, custom_event):
 
 
 def test_a_plain_event_differs_in_one_way():
-    """Differences are told only where there are any."""
+    """Differences are listed only where there are any."""
     assert len(one_mapping(identify({"vip": True, "phone": PHONE})).differences) == 1
 
 
@@ -798,8 +798,8 @@ def test_table():
         "message": "m1",
         "time": "2025-03-04T10:15:00+00:00",
     }
-    told = table[table["step"] == "we would"]["meaning"].tolist()
-    assert told[-2:] == [
+    ours = table[table["step"] == "we would"]["meaning"].tolist()
+    assert ours[-2:] == [
         "Nothing, because the trigger does not fire.",
         "Nothing, because the mapping is disabled.",
     ]

@@ -371,7 +371,7 @@ def test_trait_payload():
 
 
 def test_each_action_takes_its_own_events():
-    """Audiences and traits are told apart by the class of the computation; each refusal has its code."""
+    """Audiences and traits are distinguished by the class of the computation; each refusal has its code."""
     destination = Destination(mappings=(*DEFAULT.mappings, TRAITS))
     audience, trait = destination.payloads(identify({"vip": True}))
     assert isinstance(audience, Payload)

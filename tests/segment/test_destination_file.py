@@ -154,7 +154,7 @@ PASTED_FIELDS = {key: value for key, value in PASTED.items() if "batch" not in k
 
 
 def test_actions_and_dialects(tmp_path):
-    """Each mapping has its action and the dialect of its trigger; nothing said means ours and strict."""
+    """Each mapping has its action and the dialect of its trigger; the defaults are ours and strict."""
     text = """
       - {name: A, dialect: official, trigger: "type = 'identify'"}
       - {name: B, action: syncTraits, fields: {phone: null}}
@@ -205,12 +205,12 @@ SECRET = "sk_live_9f8e7d6c5b4a"
 )
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 def test_secrets_are_refused_and_never_repeated(tmp_path, content, suffix):
-    """Whatever looks like a key is told to go, by its place; no message holds it."""
+    """Whatever looks like a key has to go, by its place; no message holds it."""
     path = write(tmp_path, json.dumps(content), f"d.{suffix}")
     with pytest.raises(FileFormatError, match="POSTSCRIPT_SECRET_KEY") as caught:
         Destination.from_file(path)
-    told = f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
-    assert not [secret for secret in (SECRET, "abcdef", "12345") if secret in told]
+    message = f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+    assert not [secret for secret in (SECRET, "abcdef", "12345") if secret in message]
 
 
 def test_keys_that_only_begin_like_a_secret(tmp_path):
@@ -223,7 +223,7 @@ def test_keys_that_only_begin_like_a_secret(tmp_path):
 
 @pytest.mark.parametrize("text", [f"secret_key: {SECRET}: x", f"a: [{SECRET}", f"\tsecret: {SECRET}"])
 def test_a_file_that_cannot_be_read_is_not_quoted(tmp_path, text):
-    """What is wrong is told by line and column, not by the line itself."""
+    """What is wrong is reported by line and column, not by the line itself."""
     title, problems = problems_of(write(tmp_path, text))
     assert problems == []
     assert SECRET not in title
@@ -383,7 +383,7 @@ def test_large_files(kind, size, tmp_path):
 
 
 def test_the_list_of_problems_ends(tmp_path):
-    """Of thousands of mistakes some are told, and how many more there are."""
+    """Of thousands of mistakes a hundred are listed, and how many more there are."""
     _, problems = problems_of(write(tmp_path, json.dumps({f"k{i}": 1 for i in range(5000)})))
     assert len(problems) == 101
     assert problems[-1] == "… and 4902 more"

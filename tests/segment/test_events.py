@@ -26,7 +26,7 @@ from toolkit.segment.events import (
         pytest.param({}, "STRASSE@x.test", None, "email:strasse@x.test", id="case folded"),
         pytest.param({}, "STRAßE@x.test", None, "email:straße@x.test", id="lowered, not folded"),
         pytest.param({}, " ", " +15550100 ", "phone:+15550100", id="blank email"),
-        pytest.param({}, None, None, None, id="nobody"),
+        pytest.param({}, None, None, None, id="no id or contact"),
         pytest.param({}, "", "", None, id="blank contacts"),
         pytest.param({"userId": 42}, None, None, "user:42", id="number"),
         pytest.param({"userId": 42.0}, None, None, "user:42", id="whole float"),

@@ -125,7 +125,7 @@ def test_lints(text, reported, corrected):
 
 def test_every_code_has_a_case():
     """No sentence is there that nothing leads to, and each says what to do."""
-    shown = {code for _, told, _ in CASES for code in told.split()[1::2]}
+    shown = {code for _, found, _ in CASES for code in found.split()[1::2]}
     assert shown == set(SENTENCES)
     for sentence in SENTENCES.values():
         assert re.fullmatch(r"[A-Z'].{30,}[^.]", sentence)
@@ -160,7 +160,7 @@ def test_nothing_to_tell(text):
 
 
 def test_at_most_a_hundred():
-    """A text with a thousand mistakes is told a hundred of them, the first ones."""
+    """Of a thousand mistakes the first hundred are reported."""
     lints = lint_trigger(" and ".join(["type = 'a'"] * 1000))
     assert len(lints) == MAX_FOUND
     assert lints[1].position == len("type = 'a' and type = ")

@@ -75,7 +75,7 @@ X, Y = call("contains", "x"), call("contains", "y")
     ],
 )
 def test_written(tree, text):
-    """A tree is said in words that Segment reads to the same meaning."""
+    """A tree is written in words that Segment reads to the same meaning."""
     assert write_trigger(tree) == text
     assert canonical(Trigger(text, dialect="official").tree) == canonical(Trigger(text).tree)
 
@@ -171,7 +171,7 @@ def test_presets_refuse_what_cannot_be_quoted(preset, value):
 
 
 def test_presets_are_read_only():
-    """The table is shared, so nobody can change it."""
+    """The table is shared, so it cannot be changed."""
     with pytest.raises(TypeError):
         PRESETS["default"] = ""
     with pytest.raises(TriggerError, match="at least one event"):

@@ -34,7 +34,7 @@ def is_event(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def person_of(event: Mapping[str, Any], email: str | None, phone: str | None) -> str | None:
-    """Return the name under which the events of one person are brought together, None for nobody.
+    """Return the name under which the events of one person are brought together, None without any.
 
     The first there is of ``userId``, ``anonymousId``, *email* (lower-cased) and *phone*.
 
@@ -57,8 +57,8 @@ def is_for_postscript(event: Mapping[str, Any]) -> bool:
     """Tell whether the event's ``integrations`` object lets it through to Postscript.
 
     Segment's documented rules: ``"Postscript"`` set to true or to an object delivers, false does not;
-    without that key, ``"All": false`` does not. Undocumented content does not deliver, so that nobody is
-    written to on a guess: any other value of the key, and ``integrations`` that are not an object. An empty
+    without that key, ``"All": false`` does not. Undocumented content does not deliver, so that no one is
+    texted on a guess: any other value of the key, and ``integrations`` that are not an object. An empty
     list counts as an empty object, which is how PHP writes one.
     """
     integrations = event.get("integrations")
@@ -99,16 +99,16 @@ def dedupe_key(event: Mapping[str, Any]) -> str:
     if isinstance(message_id, str) and message_id.strip():
         return message_id
     key = _computation_key(event)
-    said = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
-    said += [key, _value_of(event, key), event.get("timestamp")]
+    parts = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
+    parts += [key, _value_of(event, key), event.get("timestamp")]
     # The contacts as well: they are the person where there is no id.
-    said += [event.get("traits"), event.get("properties"), _context_traits(event)]
+    parts += [event.get("traits"), event.get("properties"), _context_traits(event)]
     # ASCII output: a lone surrogate cannot be encoded, its escape can.
     try:
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     except (RecursionError, TypeError, ValueError):
         # Nested beyond what json writes; no such value can be a membership, so its kind will do.
-        plain = [value if isinstance(value, str | bool | None) else type(value).__name__ for value in said]
+        plain = [value if isinstance(value, str | bool | None) else type(value).__name__ for value in parts]
         text = json.dumps(plain, separators=(",", ":"))
     return "hash:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 

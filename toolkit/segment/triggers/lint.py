@@ -29,13 +29,13 @@ class Lint:
     """What Segment does there, and what to do instead."""
     corrected: str
     """The whole text as both dialects read it alike; empty where Segment has no words for it, or where what
-    is meant cannot be told."""
+    is meant is not clear."""
 
 
 def lint_trigger(text: str) -> tuple[Lint, ...]:
     """Return where Segment would misread, skip or refuse a trigger text; nothing where it would not.
 
-    The text is read in both dialects. Nothing is told when the trees mean the same.
+    The text is read in both dialects. Nothing is reported when the trees mean the same.
 
     Parameters
     ----------
