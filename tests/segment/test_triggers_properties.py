@@ -12,12 +12,12 @@ from toolkit.segment.triggers import (
     Not,
     Or,
     Trigger,
+    explain_tree,
     lint_trigger,
     write_trigger,
 )
 from toolkit.segment.triggers.evaluate import predicate
 from toolkit.segment.triggers.tree import canonical, negation_normal_form
-from toolkit.segment.triggers.trigger import explain
 from toolkit.segment.triggers.write import condition_text
 
 texts = st.sampled_from(
@@ -232,7 +232,7 @@ def test_canonical_form_keeps_the_meaning(tree, event):
 @examples(50, 150, trees, events, st.randoms(use_true_random=False))
 def test_only_what_decided_matters(tree, event, chance):
     """Whatever the other conditions had been, the outcome would be the same."""
-    found = explain(tree, event)
+    found = explain_tree(tree, event)
     assert any(condition.decided for condition in found)
     outcomes = iter([c.holds if c.decided else chance.random() < 0.5 for c in found])
     changed = _with_outcomes(negation_normal_form(tree), outcomes)

@@ -16,7 +16,8 @@ from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EXITED, Request
 from toolkit.segment.destination import SYNC_AUDIENCES, Action, Discard, Payload, TraitPayload
 from toolkit.segment.mapping import MISSING
 from toolkit.segment.mapping.javascript import WHITESPACE, is_truthy, text_of
-from toolkit.segment.triggers.javascript import BUILT_INS, number_of
+from toolkit.segment.triggers.javascript import number_of
+from toolkit.segment.triggers.official_conditions import BUILT_INS
 from toolkit.statuses import EventStatus, get_reason
 
 from .display import Display

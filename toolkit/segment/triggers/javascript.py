@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
-
-BUILT_INS: Final = frozenset(
-    (
-        *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"),
-        *("toString", "valueOf", "__proto__", "__defineGetter__", "__defineSetter__"),
-        *("__lookupGetter__", "__lookupSetter__"),
-    )
-)
-"""Names that every object answers to in JavaScript, whether or not it has such a key."""
 
 _SPACE = " \t\n\v\f\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _NUMBER = re.compile(
@@ -53,36 +42,22 @@ def number_text(number: float) -> str:
     if number == 0:
         return "0"
     if 1e-6 <= abs(number) < 1e21:
-        return plain_digits(number)
+        return format(Decimal(repr(number)), "f").removesuffix(".0")
     mantissa, exponent = repr(number).split("e")
     return f"{mantissa}e{int(exponent):+d}"
 
 
-def plain_digits(number: float) -> str:
-    """Return a finite number without an exponent."""
-    digits = format(Decimal(repr(number)), "f")
-    return digits.removesuffix(".0")
-
-
 def units(text: str) -> str:
     """Return the text with one character for each UTF-16 unit: what lies beyond U+FFFF becomes two."""
-    return text if text.isascii() else _WIDE.sub(lambda wide: _halves(ord(wide[0]) - 0x10000), text)
+    return text if text.isascii() else _WIDE.sub(lambda wide: _pair(ord(wide[0]) - 0x10000), text)
 
 
-def _halves(offset: int) -> str:
+def _pair(offset: int) -> str:
     return chr(0xD800 + (offset >> 10)) + chr(0xDC00 + (offset & 0x3FF))
 
 
-def joined(text: str) -> str:
-    """Return the text with every two halves made one character again; a lone half stays."""
+def whole(text: str) -> str:
+    """Undo `units`: return *text* with every surrogate pair as one character."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-
-
-def character_finder(text: str) -> Callable[[int], int]:
-    """Return the function from a place in `units` to the place in *text*."""
-    if text.isascii():
-        return lambda unit: unit
-    wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
-    return lambda unit: unit - bisect_left(wide, unit)

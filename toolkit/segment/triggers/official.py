@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, NoReturn
 
 from toolkit.errors import TriggerError
 
-from .javascript import BUILT_INS, units
+from .javascript import units
 from .misreadings import SENTENCES, Misreading, Misreadings
-from .official_conditions import OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
+from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
 from .tokens import Token, end_token, official_tokens
 from .tree import And, Never, Node, Not, Or
 

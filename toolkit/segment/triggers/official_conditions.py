@@ -7,7 +7,7 @@ import re
 from typing import Final, TypeAlias, get_args
 
 from .evaluate import predicate
-from .javascript import BUILT_INS, joined, number_of, number_text
+from .javascript import number_of, number_text, whole
 from .misreadings import Misreadings
 from .tokens import NUMBER, Token
 from .tree import And, Comparison, Function, FunctionName, Leaf, Never, Node, Not, Operator, Or
@@ -17,6 +17,14 @@ Written: TypeAlias = str | float | bool
 
 TEXT_FIELDS: Final = ("type", "event", "name", "userId")
 OBJECT_FIELDS: Final = ("properties", "traits", "context")
+BUILT_INS: Final = frozenset(
+    (
+        *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"),
+        *("toString", "valueOf", "__proto__", "__defineGetter__", "__defineSetter__"),
+        *("__lookupGetter__", "__lookupSetter__"),
+    )
+)
+"""Names that every object answers to in JavaScript, whether or not it has such a key."""
 
 _RELATIONS: Final[dict[str, Operator]] = {
     **{operator: operator for operator in get_args(Operator)},
@@ -112,7 +120,7 @@ def _placed(field: str, name: Token, operator: str, constant: Written, notes: Mi
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, constant)
     within = name.text.removeprefix(f"{field}.")
-    keys = _KEYS.findall(joined(within))
+    keys = _KEYS.findall(whole(within))
     if keys:
         return _with_built_ins(_leaf((field, *keys), operator, constant), name, notes)
     notes.add("odd-path", name.position)
@@ -125,7 +133,7 @@ def _placed(field: str, name: Token, operator: str, constant: Written, notes: Mi
 def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
     if operator in _TEXT_TESTS:
         test, negated = _TEXT_TESTS[operator]
-        return Function(name=test, path=path, text=joined(_string(constant)), negated=negated)
+        return Function(name=test, path=path, text=whole(_string(constant)), negated=negated)
     if operator in _STATES:
         relation, state = _STATES[operator]
         return Comparison(path=path, operator=relation, value=state)
@@ -133,7 +141,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
         return Never()
     relation = _RELATIONS[operator]
     if operator in ("=", "!=") and not isinstance(constant, float):
-        return Comparison(path=path, operator=relation, value=joined(_string(constant)))
+        return Comparison(path=path, operator=relation, value=whole(_string(constant)))
     number = number_of(constant) if isinstance(constant, str) else float(constant)
     if not math.isnan(number):
         return Comparison(path=path, operator=relation, value=number)

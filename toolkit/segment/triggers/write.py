@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Final, TypeAlias
 
 from toolkit.errors import TriggerError
 
-from .javascript import plain_digits
 from .official import read_official
 from .tree import And, Comparison, Constant, Function, Node, Not, Or, canonical
 
@@ -148,7 +148,7 @@ def _constant(value: Constant, official: bool) -> str:  # noqa: FBT001
         return {None: "null", True: "true", False: "false"}[value]
     if math.isinf(value):
         return ("-" if value < 0 else "") + "1" + "0" * 309
-    return plain_digits(value)
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
 def _path(path: tuple[str, ...], official: bool) -> str:  # noqa: FBT001
