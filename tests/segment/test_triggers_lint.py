@@ -139,7 +139,7 @@ def test_corrected_texts_are_read_alike(corrected):
     assert lint_trigger(corrected) == ()
 
 
-@pytest.mark.parametrize(
+@every(
     "text",
     [
         'type = "identify" or type = "track"',

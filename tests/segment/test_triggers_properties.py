@@ -151,8 +151,12 @@ anything = st.one_of(scraps, joined, trees.map(strict_text))
 
 
 def strictly(text):
-    with contextlib.suppress(TriggerError):
+    """Return the strict reading, None for a text that it refuses at a place within it."""
+    try:
         return Trigger(text)
+    except TriggerError as error:
+        position = error.position
+    assert 0 <= position <= len(text)
     return None
 
 
@@ -166,6 +170,17 @@ def test_both_dialects_come_back(text, event):
         assert 0 <= official.error.position <= len(text)
     strict = strictly(text)
     assert strict is None or strict.matches(event) in (True, False)
+
+
+@examples(50, 150, trees, trees, events)
+def test_combined_conditions_answer_as_their_parts(left, right, event):
+    """Conditions joined by either word, or negated, answer the same as their parts."""
+    left, right = strict_text(left), strict_text(right)
+    with contextlib.suppress(TriggerError):  # a tree may hold what the strict language has no words for
+        one, two = Trigger(left).matches(event), Trigger(right).matches(event)
+        assert Trigger(f"({left}) and ({right})").matches(event) is (one and two)
+        assert Trigger(f"({left}) or ({right})").matches(event) is (one or two)
+        assert Trigger(f"!(({left}) or ({right}))").matches(event) is (not (one or two))
 
 
 @examples(60, 250, anything, events)

@@ -141,8 +141,8 @@ EVENTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "fires"),
+@every(
+    "text, fires",
     [
         (PRESETS["default"], [True, True, False]),
         (PRESETS["audiences"], [True, False, False]),
