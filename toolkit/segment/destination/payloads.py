@@ -36,42 +36,11 @@ _MAX_BITS: Final = 63
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Payload:
-    """What an event states about one person and one audience."""
+class _Fields:
+    """What both kinds of payload hold."""
 
-    segment_audience_id: str | None
-    segment_audience_key: str
     segment_computation_action: str
-    """``audience`` or ``journey_step``."""
-    email: str | None = field(repr=False)
-    """Trimmed; None when the event has none."""
-    phone: str | None = field(repr=False)
-    """Trimmed, otherwise as sent; None when the event has none."""
-    traits_or_props: dict[str, Any] = field(repr=False)
-    mapping: str
-    """Name of the mapping that made it."""
-    official: dict[str, Any] = field(repr=False, compare=False)
-    """The fields as Segment's action receives them; read by `fields`."""
-
-    @property
-    def membership(self) -> bool | None:
-        """True in, False out; None when the value under the audience key is not a JSON boolean."""
-        value = self.traits_or_props.get(self.segment_audience_key)
-        return value if isinstance(value, bool) else None
-
-    def fields(self) -> dict[str, Any]:
-        """Return the payload as Segment's action receives it: contacts untrimmed, absent fields left out."""
-        return dict(self.official)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TraitPayload:
-    """What an event states about one person and one computed trait."""
-
-    segment_trait_id: str | None
-    segment_trait_key: str
-    segment_computation_action: str
-    """``computed_trait`` or ``trait``."""
+    """``audience`` or ``journey_step``; of a trait ``computed_trait`` or ``trait``."""
     email: str | None = field(repr=False)
     """Trimmed; None when the event has none."""
     phone: str | None = field(repr=False)
@@ -81,6 +50,32 @@ class TraitPayload:
     """Name of the mapping that made it."""
     official: dict[str, Any] = field(repr=False, compare=False)
     """The fields as the action receives them; read by `fields`."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the payload as the action receives it: contacts untrimmed, absent fields left out."""
+        return dict(self.official)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payload(_Fields):
+    """What an event states about one person and one audience."""
+
+    segment_audience_id: str | None
+    segment_audience_key: str
+
+    @property
+    def membership(self) -> bool | None:
+        """True in, False out; None when the value under the audience key is not a JSON boolean."""
+        value = self.traits_or_props.get(self.segment_audience_key)
+        return value if isinstance(value, bool) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TraitPayload(_Fields):
+    """What an event states about one person and one computed trait."""
+
+    segment_trait_id: str | None
+    segment_trait_key: str
 
     @property
     def value(self) -> Any:
@@ -96,10 +91,6 @@ class TraitPayload:
         """The value as JSON text; None when there is none that a property can hold."""
         value = self.value
         return None if value is None or value is MISSING else json_text(value)
-
-    def fields(self) -> dict[str, Any]:
-        """Return the payload as the action receives it: contacts untrimmed, absent fields left out."""
-        return dict(self.official)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
