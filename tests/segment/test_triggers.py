@@ -39,7 +39,7 @@ def _outcome(text, event):
 
 @every("case", PLAIN)
 def test_vector(case):
-    """What Segment reads without a slip is read the same here, and refused where it refuses."""
+    """What Segment reads without a mistake is read the same here, and refused where it refuses."""
     official = "refused" if isinstance(case["expect"], dict) else case["expect"]
     expected = OURS.get(case["id"], official)
     assert _outcome(case["fql"], case["event"]) == expected

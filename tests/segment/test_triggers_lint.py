@@ -118,7 +118,7 @@ def _told(text):
 
 @every("text, reported, corrected", CASES)
 def test_lints(text, reported, corrected):
-    """Each slip is named at its place, with the whole text as it should be where Segment has words for it."""
+    """Each misreading is named at its place, with the corrected text where Segment has words for it."""
     assert _told(text) == reported
     assert {lint.corrected for lint in lint_trigger(text)} <= {corrected}
 

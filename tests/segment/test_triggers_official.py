@@ -26,7 +26,7 @@ def official(text):
 
 @every("case", CASES)
 def test_vector(case):
-    """Segment's own answer, slips included; a text it cannot use matches nothing and says why."""
+    """Segment's own answer, misreadings included; a text it cannot use matches nothing and says why."""
     trigger = official(case["fql"])
     unusable = isinstance(case["expect"], dict)
     assert trigger.matches(case["event"]) is (case["expect"] is True)

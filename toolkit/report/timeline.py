@@ -45,14 +45,16 @@ _LONG = 400
 _SHOW = Display()
 
 
-class _History(Protocol):
+class PersonHistory(Protocol):
     """The part of the ledger that a timeline reads."""
 
     def load_outcomes_of(
         self, shop_id: str, persons: Collection[str], subscriber_ids: Collection[str]
-    ) -> pd.DataFrame: ...
+    ) -> pd.DataFrame:
+        """Return how the runs of a shop ended for these people."""
 
-    def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame: ...
+    def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame:
+        """Return what was sent about these subscribers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def explain_person(
     outlook: Outlook,
     *,
     destination: Destination | None = None,
-    ledger: _History | None = None,
+    ledger: PersonHistory | None = None,
     default_region: str = "US",
 ) -> Timeline:
     """Follow one person from the events to Postscript's answers. Nothing is sent.

@@ -108,18 +108,24 @@ def explain(
         for mapping in destination.mappings
     )
     made = None if any(mapping.in_effect for mapping in mappings) else destination.payload(event)
-    moment = events.event_time(event)
     return Explanation(
-        event_type=display.value(event["type"]) if "type" in event else "",
-        event_name=display.value(event["event"]) if "event" in event else "",
-        person=display.person(events.person_of(event, None, None) or ""),
-        message_id=display.person(f":{events.dedupe_key(event)}").removeprefix(":"),
-        time="" if moment is None else (_EPOCH + timedelta(microseconds=moment)).isoformat(),
+        **_facts(event, display),
         integrations=integrations,
         consent=consent,
         mappings=mappings,
         outcome=outcome_of(made.status, made.reason_code) if isinstance(made, Discard) else None,
     )
+
+
+def _facts(event: dict[str, Any], display: Display) -> dict[str, str]:
+    moment = events.event_time(event)
+    return {
+        "event_type": display.value(event["type"]) if "type" in event else "",
+        "event_name": display.value(event["event"]) if "event" in event else "",
+        "person": display.person(events.person_of(event, None, None) or ""),
+        "message_id": display.person(f":{events.dedupe_key(event)}").removeprefix(":"),
+        "time": "" if moment is None else (_EPOCH + timedelta(microseconds=moment)).isoformat(),
+    }
 
 
 def _integrations(event: Mapping[str, Any], display: Display) -> Decision:

@@ -90,6 +90,8 @@ _OFFICIAL: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _END: Final = re.compile(_ENDS)
+_BEYOND: Final = {"string": 2, "number": 1}
+"""The quotes are not counted, and a number may be one longer."""
 _TEARING: Final = frozenset(("odd-character", "odd-number", "open-quote", "too-big"))
 
 
@@ -122,18 +124,23 @@ class _Cutter:
                 if text in "\"'" or len(self.misreadings.found) >= MAX_FOUND:
                     break
                 continue
-            if kind == "name":
-                text = self.name(text, position)
-            elif kind == "string":
-                text = self.string(text, position)
-            elif kind == "number":
-                self.number(text, position)
-            elif kind == "cut":
-                # Segment looks ahead for "and" or "null", and does not step back from the end of the text.
-                self.misreadings.add("cut-word", position)
-                kind, text = "name", text[0]
-            found.append(Token(kind, text, position))
+            found.append(self.token(kind, text, position))
         return found
+
+    def token(self, kind: str, text: str, position: int) -> Token:
+        if kind == "name":
+            text = self.name(text, position)
+        elif kind == "string":
+            text = self.string(text, position)
+        elif kind == "number":
+            self.number(text, position)
+        elif kind == "cut":
+            # Segment looks ahead for "and" or "null", and does not step back from the end of the text.
+            self.misreadings.add("cut-word", position)
+            kind, text = "name", text[0]
+        if len(text) >= MAX_LENGTH + _BEYOND.get(kind, 0):
+            self.misreadings.refuse("too-long", position)
+        return Token(kind, text, position)
 
     def name(self, text: str, position: int) -> str:
         end = position + len(text)
@@ -144,10 +151,7 @@ class _Cutter:
             self.misreadings.refuse("missing-space", end)
         if any(mark in text for mark in ("\\.", "\\[", "\\]")):
             self.misreadings.add("list-index" if ESCAPED_INDEX.search(text) else "dotted-key", position)
-        text = unescaped(text)
-        if len(text) >= MAX_LENGTH:
-            self.misreadings.refuse("too-long", position)
-        return text
+        return unescaped(text)
 
     def string(self, text: str, position: int) -> str:
         if len(text) == 1 or text[-1] != text[0]:
@@ -157,8 +161,6 @@ class _Cutter:
             self.misreadings.add("carriage-return" if follows == "\r" else "missing-space", end)
             self.misreadings.stop_after(end)
             text += text[0]
-        if len(text) - 2 >= MAX_LENGTH:
-            self.misreadings.refuse("too-long", position)
         return text
 
     def number(self, text: str, position: int) -> None:
@@ -166,8 +168,6 @@ class _Cutter:
         after = self.text[end : end + 1]
         if text.count(".") > 1 or (text.endswith(".") and _END.match(self.text, end)):
             self.misreadings.refuse("odd-number", position)
-        elif len(text) > MAX_LENGTH:
-            self.misreadings.refuse("too-long", position)
         elif after.isalpha() or after in ("_", "\\"):
             self.misreadings.add("cut-number", position)
 
