@@ -23,7 +23,7 @@ from toolkit.errors import (
 from toolkit.postscript.reader import read_subscribers
 from toolkit.report import reason_table, render_report
 from toolkit.report.audit import RUNS_SHOWN, audit
-from toolkit.report.timeline.steps import outcome_steps
+from toolkit.report.timeline import outcome_steps
 from toolkit.segment.member_lists import read_snapshot
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning

@@ -88,8 +88,8 @@ def test_agrees_with_payloads_and_rows(seed):
         event = some_event(chance)
         before = json.dumps(event)
         explanation = explain(event, destination)
-        said = [(outcome.status, outcome.reason_code) for outcome in explanation.outcomes]
-        assert said == [*expected_outcomes(event, destination)]
+        found = [(outcome.status, outcome.reason_code) for outcome in explanation.outcomes]
+        assert found == [*expected_outcomes(event, destination)]
         assert json.dumps(event) == before
         assert explanation.integrations.holds is is_for_postscript(event)
         assert explanation.consent.holds is has_consent(event, destination.consent_categories)
@@ -110,7 +110,7 @@ def test_agrees_with_payloads_and_rows(seed):
 
 
 def test_the_last_word_is_that_of_fold():
-    """What only fold() decides is left open, and what it calls a payload without a word is said."""
+    """What only fold() decides is left open; a payload without a membership has its status."""
     events = [
         identify({"vip": True}, messageId="1", userId="a"),
         identify({"vip": "true"}, messageId="2", userId="b"),
@@ -129,7 +129,7 @@ def test_the_last_word_is_that_of_fold():
 # --- whatever comes in --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", [None, [], "x", 5, True, float("nan")], ids=repr)
+@every("event", [None, [], "x", 5, True, float("nan")])
 def test_what_is_no_object_is_malformed(event):
     """There is nothing to ask the mappings about."""
     explanation = explain(event, DEFAULT)
@@ -233,8 +233,8 @@ def planted():
     return event, Destination(mappings=mappings)
 
 
-@pytest.mark.parametrize(
-    ("person", "begins"),
+@every(
+    "person, begins",
     [
         *((f"user:{name}", "user:•••03~") for name in ("(202)555-0103", "1-202-555-0103", "202 5550103")),
         *((f"user:{name}", "user:•••03~") for name in ("+12025550103 home", "tel:+12025550103")),
@@ -252,7 +252,7 @@ def test_persons_named_by_a_contact_are_masked(person, begins):
     assert Display(show_contacts=True).person(person) == person
 
 
-@pytest.mark.parametrize(
+@every(
     "person",
     [
         *("user:cus_000123456", "user:1025550103", "user:2026-11-02", "user:5f1234567abc"),
@@ -286,8 +286,8 @@ def test_requests_are_not_in_a_repr():
     assert "dana" not in repr(steps)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@every(
+    "text, shown",
     [
         ("no contact", "no contact"),
         ("a@b.test,c@d.test", "a•••@b.test,c•••@d.test"),
@@ -303,15 +303,14 @@ def test_requests_are_not_in_a_repr():
         ("\ud800", "?"),
         ("x" * 90, "x" * 79 + "…"),
     ],
-    ids=lambda value: repr(value)[:30],
 )
 def test_texts_are_masked(text, shown):
     """Emails and phones are found inside texts; numbers inside words, and short ones, are left."""
     assert Display().text(text) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
+@every(
+    "value, shown",
     [
         ("vip", '"vip"'),
         ("", '""'),
@@ -326,7 +325,6 @@ def test_texts_are_masked(text, shown):
         ({}, "an object without keys"),
         ({"dana@mail.test": 1}, "an object with 1 key: d•••@mail.test"),
     ],
-    ids=lambda value: repr(value)[:30],
 )
 def test_values_are_shown_short(value, shown):
     """Scalars as JSON, the rest in words: of objects the keys, never the values."""
@@ -451,13 +449,13 @@ def test_official_calls(case):
 
 
 def test_official_sentences():
-    """The steps are told in order, contacts masked, what each hangs on included."""
+    """The steps are listed in order, contacts masked, what each hangs on included."""
     event = identify({"vip": 0, "email": EMAIL, "phone": PHONE})
     assert one_mapping(event).official == (
         "GET /api/v2/subscribers?phone_number__eq=•••23; the first subscriber found is taken.",
-        "Nobody found: GET /api/v2/subscribers?email__eq=d•••@mail.test; the first subscriber found "
+        "No subscriber found: GET /api/v2/subscribers?email__eq=d•••@mail.test; the first subscriber found "
         "is taken.",
-        "Nobody found: ends as a success, and nothing is remembered.",
+        "No subscriber found: ends as a success, and nothing is remembered.",
         'If "vip" is on the subscriber\'s "Segment Audiences": PATCH /api/v2/subscribers/{id}, the list '
         "without its first one. In JavaScript 0 == false.",
         "POST /api/v2/events, Segment_Audience_Exited, whether or not the list has changed.",
@@ -470,8 +468,8 @@ def test_official_sentences():
 # --- what decided -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("integrations", "delivered", "why"),
+@every(
+    "integrations, delivered, why",
     [
         (MISSING, True, "names no integrations"),
         ({}, True, "names no integrations"),
@@ -487,7 +485,6 @@ def test_official_sentences():
         ({"All": False, "Actions Postscript": True}, False, '"Actions Postscript" is not its name'),
         ({"postscript": False}, True, '"postscript" is not its name'),
     ],
-    ids=repr,
 )
 def test_integrations(integrations, delivered, why):
     """The rule that decided is named, a misspelt name too."""
@@ -501,15 +498,14 @@ def test_integrations(integrations, delivered, why):
         assert mapping.official == mapping.ours == ("Nothing, because the event is not delivered.",)
 
 
-@pytest.mark.parametrize(
-    ("consent", "given", "why"),
+@every(
+    "consent, given, why",
     [
         (MISSING, True, "carries no consent preferences"),
         ({"categoryPreferences": {"ads": True, "sms": True}}, True, "Consent to ads, sms."),
         ({"categoryPreferences": {"ads": True}}, False, "No consent to sms; asked for: ads, sms."),
         ({"categoryPreferences": []}, False, "No consent to ads, sms; "),
     ],
-    ids=repr,
 )
 def test_consent(consent, given, why):
     """The categories that lack consent are named."""
@@ -537,8 +533,8 @@ def test_conditions():
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "dialect", "here", "there"),
+@every(
+    "text, dialect, here, there",
     [
         ("type = 'identify'", "strict", True, False),
         ("type = 'identify'", "official", False, False),
@@ -549,7 +545,7 @@ def test_conditions():
     ],
 )
 def test_both_readings_of_a_trigger(text, dialect, here, there):
-    """What fires here and what fires at Segment is told apart, and each side says what it would do."""
+    """What fires here and what fires at Segment is shown apart, each with what it would do."""
     destination = with_mapping(text, dialect=dialect)
     (mapping,) = explain(identify({"vip": True, "email": EMAIL}), destination).mappings
     assert (mapping.fires, mapping.fires_at_segment, mapping.in_effect) == (here, there, here)
@@ -562,8 +558,8 @@ def test_both_readings_of_a_trigger(text, dialect, here, there):
 # --- fields -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("key", "event", "value", "status", "reason"),
+@every(
+    "key, event, value, status, reason",
     [
         ("email", identify({"email": " a@b.test "}), "a•••@b.test", "filled", "From $.traits.email."),
         ("email", identify({"email": ""}), "", "absent", "$.traits.email gives a blank text"),
@@ -599,8 +595,8 @@ def test_field(key, event, value, status, reason):
     assert reason in field.reason
 
 
-@pytest.mark.parametrize(
-    ("rule", "reason"),
+@every(
+    "rule, reason",
     [
         ("a@b.test", "From a fixed value."),
         ({"@template": "{{traits.x}}@b.test"}, "From @template."),
@@ -610,7 +606,6 @@ def test_field(key, event, value, status, reason):
         ({"@if": {"blank": {"@path": "$.traits.x"}, "then": {"@path": "$.traits.x"}}}, "From $.traits.x."),
         ({"@if": {"exists": 1, "then": {"@if": {"exists": 1, "then": "x"}}}}, "From a fixed value."),
     ],
-    ids=lambda value: json.dumps(value)[:40],
 )
 def test_where_a_value_is_from(rule, reason):
     """Conditions are followed to the path that was taken; other directives are named."""
@@ -620,15 +615,14 @@ def test_where_a_value_is_from(rule, reason):
     assert field.reason == reason
 
 
-@pytest.mark.parametrize(
-    ("fields", "count", "reason"),
+@every(
+    "fields, count, reason",
     [
         ({"@path": "$.traits"}, 6, "the mapping as a whole gives nothing."),
         ({"@path": "$.userId"}, 0, ""),
         ({"email": {"@path": {"@path": "$.nope"}}}, 0, ""),
         ({}, 6, "a mapping without this field gives nothing."),
     ],
-    ids=json.dumps,
 )
 def test_mappings_without_fields(fields, count, reason):
     """A mapping that fails has no fields to show; its outcome says why."""
@@ -643,8 +637,8 @@ def test_mappings_without_fields(fields, count, reason):
 # --- what we would do ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("event", "ours", "difference"),
+@every(
+    "event, ours, difference",
     [
         (
             identify({"vip": True, "phone": PHONE}),
@@ -683,7 +677,7 @@ def test_mappings_without_fields(fields, count, reason):
             "Segment looks for any digits; here a phone",
         ),
         (
-            identify({"vip": True, "phone": PHONE, "email": "nobody"}),
+            identify({"vip": True, "phone": PHONE, "email": "no email"}),
             "Email: email_invalid. Not the form",
             "Segment looks for any text; here an email",
         ),
@@ -705,14 +699,14 @@ def test_mappings_without_fields(fields, count, reason):
     ],
 )
 def test_what_we_would_do(event, ours, difference):
-    """The membership, the verdicts on the contacts and the write are told, and where Segment differs."""
+    """The membership, the verdicts on the contacts and the write are stated, and where Segment differs."""
     mapping = one_mapping(event)
     assert ours in " ".join(mapping.ours)
     assert difference in " ".join(mapping.differences)
 
 
-@pytest.mark.parametrize(
-    ("member", "place", "custom_event"),
+@every(
+    "member, place, custom_event",
     [(True, "not on", "Segment_Audience_Entered"), (False, "on", "Segment_Audience_Exited")],
 )
 def test_what_we_would_write(member, place, custom_event):
@@ -723,7 +717,7 @@ def test_what_we_would_write(member, place, custom_event):
 
 
 def test_a_plain_event_differs_in_one_way():
-    """Differences are told only where there are any."""
+    """Differences are listed only where there are any."""
     assert len(one_mapping(identify({"vip": True, "phone": PHONE})).differences) == 1
 
 
@@ -736,8 +730,8 @@ def test_region():
         explain(event, DEFAULT, default_region="XX")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "ours"),
+@every(
+    "key, value, ours",
     [
         ("ltv", 120.0, 'Notes that user:u has the "ltv" 120, unless'),
         ("ltv", None, "Changes nothing, because: The event carries no value of the trait"),
@@ -798,8 +792,8 @@ def test_table():
         "message": "m1",
         "time": "2025-03-04T10:15:00+00:00",
     }
-    told = table[table["step"] == "we would"]["meaning"].tolist()
-    assert told[-2:] == [
+    ours = table[table["step"] == "we would"]["meaning"].tolist()
+    assert ours[-2:] == [
         "Nothing, because the trigger does not fire.",
         "Nothing, because the mapping is disabled.",
     ]

@@ -75,8 +75,8 @@ def test_the_story_runs_from_event_to_answer(synced, ledger):
     """Events, outcomes and calls of both syncs, in the order of time, none of anybody else."""
     steps = explain("u1", synced, ledger).steps
     assert steps["at"].is_monotonic_increasing
-    told = steps["source"].str.partition(" ")[0] + ": " + steps["what"] + ": " + steps["status"]
-    assert told.tolist() == [
+    shown = steps["source"].str.partition(" ")[0] + ": " + steps["what"] + ": " + steps["status"]
+    assert shown.tolist() == [
         "Segment: identify: in vip: superseded",
         "Segment: identify: out of vip: counted",
         "Segment: identify: in churn: counted",
@@ -103,15 +103,15 @@ def test_where_the_person_stands(synced, ledger):
 
 
 def test_an_earlier_phone_still_leads_to_its_person(synced, ledger):
-    """Somebody complains under a number that a later event has replaced."""
+    """A complaint names a number that a later event has replaced."""
     found, same = explain("202-555-0999", synced, ledger), explain("mover", synced, ledger)
     assert found.sentence.startswith("Person user:mover; subscriber s_3, who ")
     assert {step.split()[0] for step in found.steps["source"]} == {"Segment", "Sync", "Postscript"}
     pd.testing.assert_frame_equal(found.steps, same.steps)
 
 
-def test_who_shares_a_subscriber_with_an_earlier_phone_is_told_too(store, ledger):
-    """The earlier phone leads to a person, that one to a subscriber, and the subscriber to somebody else."""
+def test_who_shares_a_subscriber_with_an_earlier_phone_is_shown_too(store, ledger):
+    """The earlier phone leads to a person, that one to a subscriber, and the subscriber to another person."""
     other = {**word(3, "old"), "userId": "other"}
     deliver([*MOVED, other], store, ledger)
     found = explain("202-555-0999", look([*MOVED, other], store, ledger), ledger, [*MOVED, other])
@@ -120,7 +120,7 @@ def test_who_shares_a_subscriber_with_an_earlier_phone_is_told_too(store, ledger
 
 
 def test_shops_do_not_mix(store, ledger):
-    """What another shop's run did to a person and subscriber of the same names is not told."""
+    """What another shop's run did to a person and subscriber of the same names is not shown."""
     deliver([ENTERED], store, ledger)
     known = look([ENTERED], store, ledger)
     before = explain("u1", known, ledger, [ENTERED]).steps
@@ -160,29 +160,29 @@ def test_the_destination_decides_what_events_say(tmp_path):
     assert found.steps["status"].tolist() == ["no_matching_mapping"]
 
 
-def test_thousands_with_one_contact_are_not_all_told():
-    """A phone that is nobody's own: a hundred people, and the first and last steps of one who has many."""
+def test_thousands_with_one_contact_are_not_all_shown():
+    """A phone that many share: a hundred people, and the first and last steps of one who has many."""
     crowd = [{**word(1, "vip"), "userId": f"u{n:04}", "messageId": str(n)} for n in range(150)]
     archive = read_events(crowd)
     found = explain_person(phone(1), archive, outlook(fold(archive.payloads()).state))
     assert found.sentence.startswith("The first 100 of the people (user:u0000, user:u0001, ")
     assert len(found.standing) == 100
     busy = [word(1, "vip", at=f"2025-03-04T10:{n // 60:02}:{n % 60:02}Z") for n in range(300)]
-    told = explain_person("u1", read_events(busy), outlook(fold(read_events(busy).payloads()).state))
-    assert (len(told.steps), len(told.table(most=10))) == (300, 11)
-    assert told.table(most=10)["what"].iloc[5] == "… 290 more steps …"
+    long = explain_person("u1", read_events(busy), outlook(fold(read_events(busy).payloads()).state))
+    assert (len(long.steps), len(long.table(most=10))) == (300, 11)
+    assert long.table(most=10)["what"].iloc[5] == "… 290 more steps …"
 
 
 def test_a_subscriber_who_is_gone_is_known_to_the_ledger(synced, store, ledger):
-    """Removed in Postscript since: what was sent about them is still told."""
+    """Removed in Postscript since: what was sent about them is still shown."""
     del store.people["s_1"]
     found = explain("s_1", look(EVENTS, store, ledger), ledger)
-    assert "subscriber s_1, of whom nothing is known now" in found.sentence
+    assert "subscriber s_1, who is not known now" in found.sentence
     assert "Postscript" in {*found.steps["source"]}
     assert "Segment" in {*found.steps["source"]}
 
 
-def test_a_lost_answer_is_told_as_one(store, ledger):
+def test_a_lost_answer_is_shown_as_one(store, ledger):
     """The call failed for all that is known, with its class and sentence."""
 
     def lose(request):
@@ -196,17 +196,17 @@ def test_a_lost_answer_is_told_as_one(store, ledger):
     assert (last["status"], last["meaning"]) == ("failed", "LostAnswerError: No answer came.")
 
 
-def test_without_a_ledger_the_events_are_told():
-    """Nothing is known of runs and subscribers, and that is said."""
+def test_without_a_ledger_the_events_are_shown():
+    """Nothing is known of runs and subscribers, and the sentence says so."""
     state = fold(read_events(EVENTS).payloads()).state
     found = explain_person("u1", read_events(EVENTS), outlook(state))
     assert found.sentence == "Person user:u1; no subscriber is known."
     assert {*found.steps["source"]} == {"Segment"}
 
 
-@pytest.mark.parametrize("events", [EVENTS, []], ids=["others", "nobody at all"])
-@pytest.mark.parametrize("who", ["nobody", "", "x" * 5000, "ana@mail.test", "<b>\ud800"])
-def test_nobody_is_said_to_be_nobody(events, who):
+@pytest.mark.parametrize("events", [EVENTS, []], ids=["others", "no event"])
+@pytest.mark.parametrize("who", ["no-one", "", "x" * 5000, "ana@mail.test", "<b>\ud800"])
+def test_a_search_that_finds_no_person(events, who):
     """A sentence, which shows no contact, and tables without rows; left blank, the first person is taken."""
     state = fold(read_events(events).payloads()).state
     found = explain_person(who, read_events(events), outlook(state))
@@ -217,7 +217,7 @@ def test_nobody_is_said_to_be_nobody(events, who):
 
 
 def test_contacts_are_shown_nowhere(store, ledger):
-    """Not in names, keys, values or answers of what is told."""
+    """Not in names, keys, values or answers of what is shown."""
     events = [
         {**word(1, "ana@mail.test", email=email(1)), "userId": email(1)},
         {**word(1, "vip", email=email(1)), "userId": None, "anonymousId": phone(1)},

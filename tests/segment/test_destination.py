@@ -152,8 +152,8 @@ def test_payload():
         payload.email = "x"
 
 
-@pytest.mark.parametrize(
-    ("traits", "email", "phone"),
+@every(
+    "traits, email, phone",
     [
         ({}, None, None),
         ({"email": "", "phone": None}, None, None),
@@ -172,8 +172,8 @@ def test_contacts(traits, email, phone):
     assert (payload.email, payload.phone, payload.membership) == (email, phone, True)
 
 
-@pytest.mark.parametrize(
-    ("value", "membership"),
+@every(
+    "value, membership",
     [
         (True, True),
         (False, False),
@@ -198,8 +198,8 @@ def test_membership_takes_the_key_as_it_stands():
     assert DEFAULT.payload(event).membership is True
 
 
-@pytest.mark.parametrize(
-    ("event", "status", "code", "reason"),
+@every(
+    "event, status, code, reason",
     [
         (
             identify({}, integrations={"All": False}),
@@ -295,8 +295,8 @@ def test_every_matching_mapping_answers():
     assert destination.payload(identify({})) == broken
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
+@every(
+    "fields, reason",
     [
         (
             DEFAULT_FIELDS | {"phone": {"@path": {"@path": "$.traits.vip"}}},
@@ -371,7 +371,7 @@ def test_trait_payload():
 
 
 def test_each_action_takes_its_own_events():
-    """Audiences and traits are told apart by the class of the computation; each refusal has its code."""
+    """Audiences and traits are distinguished by the class of the computation; each refusal has its code."""
     destination = Destination(mappings=(*DEFAULT.mappings, TRAITS))
     audience, trait = destination.payloads(identify({"vip": True}))
     assert isinstance(audience, Payload)

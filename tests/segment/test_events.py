@@ -26,7 +26,7 @@ from toolkit.segment.events import (
         pytest.param({}, "STRASSE@x.test", None, "email:strasse@x.test", id="case folded"),
         pytest.param({}, "STRAßE@x.test", None, "email:straße@x.test", id="lowered, not folded"),
         pytest.param({}, " ", " +15550100 ", "phone:+15550100", id="blank email"),
-        pytest.param({}, None, None, None, id="nobody"),
+        pytest.param({}, None, None, None, id="no id or contact"),
         pytest.param({}, "", "", None, id="blank contacts"),
         pytest.param({"userId": 42}, None, None, "user:42", id="number"),
         pytest.param({"userId": 42.0}, None, None, "user:42", id="whole float"),
@@ -77,8 +77,8 @@ def test_integrations(integrations, delivered):
     assert is_for_postscript({})
 
 
-@pytest.mark.parametrize(
-    ("context", "categories", "consent"),
+@every(
+    "context, categories, consent",
     [
         ({"consent": {"categoryPreferences": {"sms": True}}}, ["sms"], True),
         ({"consent": {"categoryPreferences": {"sms": True, "ads": False}}}, ["sms"], True),
@@ -117,7 +117,7 @@ def test_dedupe_key_is_the_message_id():
     assert dedupe_key(_event(messageId="m-1")) == dedupe_key({"messageId": "m-1"}) == "m-1"
 
 
-@pytest.mark.parametrize("message_id", [None, "", "  ", 5, ["m"]])
+@every("message_id", [None, "", "  ", 5, ["m"]])
 def test_dedupe_key_without_a_message_id_is_a_hash(message_id):
     """A blank or odd id does not make strangers duplicates."""
     key = dedupe_key(_event(messageId=message_id))
@@ -126,7 +126,7 @@ def test_dedupe_key_without_a_message_id_is_a_hash(message_id):
     assert key == dedupe_key(_event())
 
 
-@pytest.mark.parametrize(
+@every(
     "change",
     [
         {"type": "identify"},
@@ -140,7 +140,6 @@ def test_dedupe_key_without_a_message_id_is_a_hash(message_id):
         {"context": {"personas": {"computation_key": "vip"}, "traits": {"phone": "+15550100"}}},
         {"context": {"personas": {"computation_key": "lapsed"}}},
     ],
-    ids=lambda change: next(iter(change)),
 )
 def test_dedupe_hash_sees(change):
     """Each part of the hash tells events apart."""
@@ -158,7 +157,7 @@ def test_dedupe_hash_takes_the_trait_where_there_is_no_property():
     assert dedupe_key(event) != dedupe_key(_event(properties=None, traits={"vip": False}))
 
 
-@pytest.mark.parametrize("depth", [50, 900, 100_000])
+@every("depth", [50, 900, 100_000])
 def test_dedupe_hash_survives(depth):
     """Nesting, lone surrogates and NaN have a hash as well."""
     deep: object = 1
@@ -215,7 +214,7 @@ def test_time(timestamp, expected):
     assert received_time({"receivedAt": timestamp, "timestamp": "2000-01-01"}) == expected
 
 
-@pytest.mark.parametrize("missing", range(4))
+@every("missing", range(4))
 def test_time_falls_back(missing):
     """What cannot be read is stood in for, in this order."""
     names = ["timestamp", "receivedAt", "originalTimestamp", "sentAt"]
@@ -226,9 +225,7 @@ def test_time_falls_back(missing):
     assert received_time({"timestamp": 5}) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [({}, True), ({"type": 5}, True), ([], False), (None, False), ("{}", False)]
-)
+@every("value, expected", [({}, True), ({"type": 5}, True), ([], False), (None, False), ("{}", False)])
 def test_is_event(value, expected):
     """An object is an event, whatever it holds."""
     assert is_event(value) is expected

@@ -1,7 +1,4 @@
-import copy
 import json
-import pickle
-import random
 
 import pytest
 from conftest import PROJECT
@@ -42,7 +39,7 @@ def _outcome(text, event):
 
 @every("case", PLAIN)
 def test_vector(case):
-    """What Segment reads without a slip is read the same here, and refused where it refuses."""
+    """What Segment reads without a mistake is read the same here, and refused where it refuses."""
     official = "refused" if isinstance(case["expect"], dict) else case["expect"]
     expected = OURS.get(case["id"], official)
     assert _outcome(case["fql"], case["event"]) == expected
@@ -55,53 +52,44 @@ def test_vectors_are_all_there():
     assert set(OURS) <= {case["id"] for case in PLAIN}
 
 
-_VALUES = {
-    "text 5": {"x": "5"},
-    "number 5": {"x": 5},
-    "true": {"x": True},
-    "blank": {"x": ""},
-    "null": {"x": None},
-    "missing": {},
-    "list": {"x": ["5"]},
-    "object": {"x": {"5": 5}},
-}
+_VALUES = ({"x": "5"}, {"x": 5}, {"x": True}, {"x": ""}, {"x": None}, {}, {"x": ["5"]}, {"x": {"5": 5}})
 
 
 @every(
-    "condition, row",
+    "condition, row, dialects",
     [
-        # in the order of _VALUES
-        ('properties.x = "5"', "TFFFFFFF"),
-        ('properties.x != "5"', "FTTTTTTT"),
-        ("properties.x = 5", "FTFFFFFF"),
-        ("properties.x != 5", "FFFFFFFF"),
-        ("properties.x > 3", "FTFFFFFF"),
-        ('properties.x > "3"', "FTFFFFFF"),
-        ("properties.x >= 5", "FTFFFFFF"),
-        ("properties.x < 6", "FTFFFFFF"),
-        ("properties.x <= 4", "FFFFFFFF"),
-        ("properties.x = true", "FFTFFFFF"),
-        ("properties.x != true", "TTTTTTTT"),
-        ("properties.x != null", "TTTTFFTT"),
-        ("properties.x = null", "FFFFTTFF"),
-        ('contains(properties.x, "5")', "TFFFFFFF"),
-        ('match(properties.x, "5*")', "TFFFFFFF"),
-        ('!contains(properties.x, "5")', "FFFTFFFF"),
-        ('!match(properties.x, "5*")', "FFFTFFFF"),
-        ('!(contains(properties.x, "5"))', "FTTTTTTT"),
-        ("!properties.x = 5", "TFTTTTTT"),
-        ("!(properties.x = null)", "TTTTFFTT"),
+        # text 5, number 5, true, blank, null, missing, list, object
+        ('properties.x = "5"', "TFFFFFFF", "both"),
+        ('properties.x != "5"', "FTTTTTTT", "both"),
+        ("properties.x = 5", "FTFFFFFF", "both"),
+        ("properties.x != 5", "FFFFFFFF", "both"),
+        ("properties.x > 3", "FTFFFFFF", "both"),
+        ('properties.x > "3"', "FTFFFFFF", "both"),
+        ("properties.x >= 5", "FTFFFFFF", "both"),
+        ("properties.x < 6", "FTFFFFFF", "both"),
+        ("properties.x <= 4", "FFFFFFFF", "both"),
+        ("properties.x = true", "FFTFFFFF", "both"),
+        ("properties.x != true", "TTTTTTTT", "both"),
+        ("properties.x != null", "TTTTFFTT", "both"),
+        ("properties.x = null", "FFFFTTFF", "both"),
+        ('contains(properties.x, "5")', "TFFFFFFF", "both"),
+        ('match(properties.x, "5*")', "TFFFFFFF", "both"),
+        ('!contains(properties.x, "5")', "FFFTFFFF", "both"),
+        ('!match(properties.x, "5*")', "FFFTFFFF", "both"),
+        ('!(contains(properties.x, "5"))', "FTTTTTTT", "strict"),
+        ("!properties.x = 5", "TFTTTTTT", "strict"),
+        ("!(properties.x = null)", "TTTTFFTT", "strict"),
     ],
 )
-def test_evaluation_table(condition, row):
+def test_evaluation_table(condition, row, dialects):
     """Segment's table of conditions against values; before a group '!' is the logical complement."""
-    trigger = Trigger(condition)
-    got = {name: trigger.matches({"properties": value}) for name, value in _VALUES.items()}
-    assert got == dict(zip(_VALUES, (letter == "T" for letter in row), strict=True))
+    for dialect in ("strict", "official") if dialects == "both" else ("strict",):
+        trigger = Trigger(condition, dialect=dialect)
+        assert [trigger.matches({"properties": value}) for value in _VALUES] == [c == "T" for c in row]
 
 
-@pytest.mark.parametrize(
-    ("text", "events"),
+@every(
+    "text, events",
     [
         ("event = null", [({}, True), ({"event": None}, True), ({"event": "null"}, False)]),
         ("event != null", [({}, False), ({"event": None}, False), ({"event": "null"}, True)]),
@@ -135,8 +123,8 @@ def test_bang():
     assert Trigger('!(contains(event, "A"))').tree == Not(part=function)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
+@every(
+    "text, value",
     [
         ('"it\'s"', "it's"),
         ("'say \"hi\"'", 'say "hi"'),
@@ -155,8 +143,8 @@ def test_strings(text, value):
     assert Trigger(f"event={text}").tree == Comparison(path=("event",), operator="=", value=value)
 
 
-@pytest.mark.parametrize(
-    ("path", "event"),
+@every(
+    "path, event",
     [
         ("properties.a\\.b", {"properties": {"a.b": 1}}),
         ("properties.\\2nd", {"properties": {"2nd": 1}}),
@@ -185,8 +173,8 @@ def test_length_counts_as_segment_does():
     assert Trigger("traits.t.length = 4").matches({"traits": {"t": "a🎉\ud83d"}})
 
 
-@pytest.mark.parametrize(
-    ("path", "event", "value"),
+@every(
+    "path, event, value",
     [
         ("traits.a.b", {"traits": {"a": ""}}, '""'),
         ("traits.a.b", {"traits": {"a": False}}, "false"),
@@ -210,8 +198,8 @@ def test_paths_that_end_early(path, event, value):
     assert Trigger(f"{path} = {value}").matches(event)
 
 
-@pytest.mark.parametrize(
-    ("text", "found", "expected"),
+@every(
+    "text, found, expected",
     [
         ("traits.x = 9007199254740992", 9007199254740993, True),
         ("traits.x = 9007199254740993", 9007199254740992, True),
@@ -230,8 +218,8 @@ def test_numbers_are_doubles(text, found, expected):
     assert Trigger(text).matches({"traits": {"x": found}}) is expected
 
 
-@pytest.mark.parametrize(
-    ("written", "text"),
+@every(
+    "written, text",
     [
         ("1000000000000000000000", "1e+21"),
         ("123456789012345678901", "123456789012345680000"),
@@ -246,8 +234,8 @@ def test_numbers_as_texts(written, text):
     assert Trigger(f"event = {written}").tree == Comparison(path=("event",), operator="=", value=text)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "fits", "fits_not"),
+@every(
+    "pattern, fits, fits_not",
     [
         ("Order", ["Order"], ["Order ", "An Order", "order", ""]),
         ("A*B", ["AB", "A--B", "ABB"], ["A", "B", "ABx", "xAB"]),
@@ -345,7 +333,7 @@ def test_depth():
     assert Trigger(" or ".join(["(type = 'a')"] * 3000)).matches({"type": "a"})
 
 
-@pytest.mark.parametrize("dialect", ["strict", "official"])
+@every("dialect", ["strict", "official"])
 def test_length(dialect):
     """Fifty thousand words and signs are read, one more is not: that keeps any text under a second."""
     longest = "type = 'a' or " * 12_499 + "type = 'a' or"
@@ -359,102 +347,6 @@ def test_length(dialect):
     assert error.position == len(longest) + 1
 
 
-def test_value():
-    """A trigger is a value: equal by its text, hashable, copied and pickled."""
-    trigger = Trigger("type = 'a'")
-    assert trigger == Trigger("type = 'a'") == pickle.loads(pickle.dumps(trigger)) == copy.deepcopy(trigger)
-    assert trigger != Trigger("type='a'")
-    assert len({trigger, Trigger("type = 'a'")}) == 1
-    assert repr(trigger) == "Trigger(\"type = 'a'\")"
-
-
-_WORDS = (
-    [
-        "type",
-        "event",
-        "userId",
-        "properties",
-        "traits.x",
-        "context.a.b",
-        ".",
-        "[0]",
-        "and",
-        "or",
-        "!",
-        "(",
-        ")",
-    ]
-    + [
-        "=",
-        "!=",
-        "<",
-        ">=",
-        '"5"',
-        "'",
-        "5",
-        "-1.5",
-        "null",
-        "true",
-        "contains(",
-        "match(",
-        ",",
-        "\\",
-        "é",
-        " ",
-    ]
-    + ["type = 'a'", "properties.x != 5", "!contains(event, 'a')", "traits.x > 1", "match(name, 'a*b')"] * 3
-)
-
-
-def _random_value(chance, depth=0):
-    if depth < 4 and chance.random() < 0.6:
-        return {
-            key: _random_value(chance, depth + 1)
-            for key in chance.choices(["x", "a", "b", "0", "length"], k=3)
-        }
-    if depth < 4 and chance.random() < 0.3:
-        return [_random_value(chance, depth + 1) for _ in range(2)]
-    return chance.choice(
-        [None, True, False, 0, 5, -0.5, float("nan"), 10**400, "", "5", "a", "\ud83d", [], {}]
-    )
-
-
-def _position_of_error(text):
-    try:
-        Trigger(text)
-    except TriggerError as error:
-        return error.position
-
-
-@every("seed", range(200))
-def test_whatever_comes(seed):
-    """Any text is a trigger or a TriggerError within the text; any trigger answers any event."""
-    chance = random.Random(seed)
-    fields = ("type", "event", "userId", "name", "properties", "traits", "context")
-    for _ in range(20):
-        text = " ".join(chance.choices(_WORDS, k=chance.randrange(1, 8)))
-        position = _position_of_error(text)
-        if position is not None:
-            assert 0 <= position <= len(text)
-            continue
-        trigger = Trigger(text)
-        for event in ({field: _random_value(chance) for field in fields}, _random_value(chance)):
-            assert trigger.matches(event) in (True, False)
-
-
-def test_combined_conditions_always_answer():
-    """Conditions glued together with either word answer the same as their parts."""
-    chance = random.Random(0)
-    parts = ["type = 'a'", "properties.x != 5", "!contains(event, 'a')", "traits.x > 1", "match(name, 'a*b')"]
-    for _ in range(200):
-        event = {f: _random_value(chance) for f in ("type", "event", "name", "properties", "traits")}
-        left, right = chance.sample(parts, 2)
-        one, two = Trigger(left).matches(event), Trigger(right).matches(event)
-        assert Trigger(f"{left} and {right}").matches(event) is (one and two)
-        assert Trigger(f"{left} or {right}").matches(event) is (one or two)
-        assert Trigger(f"!({left} or {right})").matches(event) is (not (one or two))
-
-
 def test_dialects():
     """Strict is what goes without saying; a dialect that does not exist is refused, not ignored."""
     assert Trigger('type = "track"', dialect="strict") == Trigger('type = "track"')
@@ -463,7 +355,7 @@ def test_dialects():
             Trigger('type = "track"', dialect=unknown)
 
 
-@pytest.mark.parametrize("given", [None, 5, b"type = 'a'", ["type = 'a'"]], ids=repr)
+@every("given", [None, 5, b"type = 'a'", ["type = 'a'"]])
 def test_what_is_no_text_is_refused(given):
     """Strictly, only a text is a trigger."""
     with pytest.raises(TriggerError, match="A trigger is a text"):

@@ -1,4 +1,4 @@
-import pytest
+from tables import every
 
 from toolkit.segment.triggers import Trigger
 
@@ -13,8 +13,8 @@ def _shown(text, event=EVENT, dialect="strict"):
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@every(
+    "text, shown",
     [
         ("type = 'track'", ['+* type = "track"']),
         ("type = 'track' and event = 'Cart'", ['+* type = "track"', '+* event = "Cart"']),
@@ -75,7 +75,7 @@ def test_values_are_what_was_found():
     assert conditions[0].value is EVENT["properties"]["list"]
 
 
-@pytest.mark.parametrize("event", [None, "x", [], 5])
+@every("event", [None, "x", [], 5])
 def test_no_conditions_without_an_event(event):
     """What is no object has no conditions to show, and neither has a text that cannot be used."""
     assert Trigger("type = 'a'").conditions(event) == ()

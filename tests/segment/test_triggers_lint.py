@@ -6,8 +6,8 @@ from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.segment.triggers import Trigger, lint_trigger
-from toolkit.segment.triggers.canonical import canonical
-from toolkit.segment.triggers.slips import MAX_SLIPS, SENTENCES
+from toolkit.segment.triggers.misreadings import MAX_FOUND, SENTENCES
+from toolkit.segment.triggers.tree import canonical
 
 CASES = [
     # text, codes with positions, corrected
@@ -118,14 +118,14 @@ def _told(text):
 
 @every("text, reported, corrected", CASES)
 def test_lints(text, reported, corrected):
-    """Each slip is named at its place, with the whole text as it should be where Segment has words for it."""
+    """Each misreading is named at its place, with the corrected text where Segment has words for it."""
     assert _told(text) == reported
     assert {lint.corrected for lint in lint_trigger(text)} <= {corrected}
 
 
 def test_every_code_has_a_case():
     """No sentence is there that nothing leads to, and each says what to do."""
-    shown = {code for _, told, _ in CASES for code in told.split()[1::2]}
+    shown = {code for _, found, _ in CASES for code in found.split()[1::2]}
     assert shown == set(SENTENCES)
     for sentence in SENTENCES.values():
         assert re.fullmatch(r"[A-Z'].{30,}[^.]", sentence)
@@ -139,7 +139,7 @@ def test_corrected_texts_are_read_alike(corrected):
     assert lint_trigger(corrected) == ()
 
 
-@pytest.mark.parametrize(
+@every(
     "text",
     [
         'type = "identify" or type = "track"',
@@ -160,9 +160,9 @@ def test_nothing_to_tell(text):
 
 
 def test_at_most_a_hundred():
-    """A text with a thousand mistakes is told a hundred of them, the first ones."""
+    """Of a thousand mistakes the first hundred are reported."""
     lints = lint_trigger(" and ".join(["type = 'a'"] * 1000))
-    assert len(lints) == MAX_SLIPS
+    assert len(lints) == MAX_FOUND
     assert lints[1].position == len("type = 'a' and type = ")
     assert lints[0].corrected.count('type = "a"') == 1000
 
@@ -222,5 +222,5 @@ def test_hostile_texts(text):
     with contextlib.suppress(TriggerError):
         assert Trigger(text).matches(event) in (True, False)
     lints = lint_trigger(text)
-    assert len(lints) <= MAX_SLIPS
+    assert len(lints) <= MAX_FOUND
     assert all(0 <= lint.position <= len(text) for lint in lints)

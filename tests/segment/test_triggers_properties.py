@@ -12,12 +12,12 @@ from toolkit.segment.triggers import (
     Not,
     Or,
     Trigger,
+    explain_tree,
     lint_trigger,
     write_trigger,
 )
-from toolkit.segment.triggers.canonical import canonical, settled, settled_leaves
 from toolkit.segment.triggers.evaluate import predicate
-from toolkit.segment.triggers.explain import explain
+from toolkit.segment.triggers.tree import canonical, negation_normal_form
 from toolkit.segment.triggers.write import condition_text
 
 texts = st.sampled_from(
@@ -151,8 +151,12 @@ anything = st.one_of(scraps, joined, trees.map(strict_text))
 
 
 def strictly(text):
-    with contextlib.suppress(TriggerError):
+    """Return the strict reading, None for a text that it refuses at a place within it."""
+    try:
         return Trigger(text)
+    except TriggerError as error:
+        position = error.position
+    assert 0 <= position <= len(text)
     return None
 
 
@@ -166,6 +170,17 @@ def test_both_dialects_come_back(text, event):
         assert 0 <= official.error.position <= len(text)
     strict = strictly(text)
     assert strict is None or strict.matches(event) in (True, False)
+
+
+@examples(50, 150, trees, trees, events)
+def test_combined_conditions_answer_as_their_parts(left, right, event):
+    """Conditions joined by either word, or negated, answer the same as their parts."""
+    left, right = strict_text(left), strict_text(right)
+    with contextlib.suppress(TriggerError):  # a tree may hold what the strict language has no words for
+        one, two = Trigger(left).matches(event), Trigger(right).matches(event)
+        assert Trigger(f"({left}) and ({right})").matches(event) is (one and two)
+        assert Trigger(f"({left}) or ({right})").matches(event) is (one or two)
+        assert Trigger(f"!(({left}) or ({right}))").matches(event) is (not (one or two))
 
 
 @examples(60, 250, anything, events)
@@ -232,11 +247,11 @@ def test_canonical_form_keeps_the_meaning(tree, event):
 @examples(50, 150, trees, events, st.randoms(use_true_random=False))
 def test_only_what_decided_matters(tree, event, chance):
     """Whatever the other conditions had been, the outcome would be the same."""
-    found = explain(tree, event)
-    assert len(found) == len(list(settled_leaves(settled(tree))))
+    found = explain_tree(tree, event)
     assert any(condition.decided for condition in found)
     outcomes = iter([c.holds if c.decided else chance.random() < 0.5 for c in found])
-    changed = _with_outcomes(settled(tree), outcomes)
+    changed = _with_outcomes(negation_normal_form(tree), outcomes)
+    assert next(outcomes, None) is None
     assert predicate(changed)(event) is predicate(tree)(event)
 
 

@@ -19,7 +19,7 @@ from toolkit.segment.triggers import (
     lint_trigger,
     write_trigger,
 )
-from toolkit.segment.triggers.canonical import canonical
+from toolkit.segment.triggers.tree import canonical
 
 A, B, C, D = (Comparison(path=("event",), operator="=", value=name) for name in "ABCD")
 
@@ -75,7 +75,7 @@ X, Y = call("contains", "x"), call("contains", "y")
     ],
 )
 def test_written(tree, text):
-    """A tree is said in words that Segment reads to the same meaning."""
+    """A tree is written in words that Segment reads to the same meaning."""
     assert write_trigger(tree) == text
     assert canonical(Trigger(text, dialect="official").tree) == canonical(Trigger(text).tree)
 
@@ -141,8 +141,8 @@ EVENTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "fires"),
+@every(
+    "text, fires",
     [
         (PRESETS["default"], [True, True, False]),
         (PRESETS["audiences"], [True, False, False]),
@@ -171,7 +171,7 @@ def test_presets_refuse_what_cannot_be_quoted(preset, value):
 
 
 def test_presets_are_read_only():
-    """The table is shared, so nobody can change it."""
+    """The table is shared, so it cannot be changed."""
     with pytest.raises(TypeError):
         PRESETS["default"] = ""
     with pytest.raises(TriggerError, match="at least one event"):

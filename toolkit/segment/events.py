@@ -26,7 +26,7 @@ _TIMES = ("timestamp", "receivedAt", "originalTimestamp", "sentAt")
 
 
 def is_event(value: object) -> TypeGuard[dict[str, Any]]:
-    """Tell whether *value* is an event at all: a JSON object, of whatever content.
+    """Return whether *value* is an event at all: a JSON object, of whatever content.
 
     An object without a ``type`` is an event that no trigger matches; anything else is malformed.
     """
@@ -34,7 +34,7 @@ def is_event(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def person_of(event: Mapping[str, Any], email: str | None, phone: str | None) -> str | None:
-    """Return the name under which the events of one person are brought together, None for nobody.
+    """Return the name under which the events of one person are brought together, None without any.
 
     The first there is of ``userId``, ``anonymousId``, *email* (lower-cased) and *phone*.
 
@@ -54,11 +54,11 @@ def person_of(event: Mapping[str, Any], email: str | None, phone: str | None) ->
 
 
 def is_for_postscript(event: Mapping[str, Any]) -> bool:
-    """Tell whether the event's ``integrations`` object lets it through to Postscript.
+    """Return whether the event's ``integrations`` object lets it through to Postscript.
 
     Segment's documented rules: ``"Postscript"`` set to true or to an object delivers, false does not;
-    without that key, ``"All": false`` does not. Undocumented content does not deliver, so that nobody is
-    written to on a guess: any other value of the key, and ``integrations`` that are not an object. An empty
+    without that key, ``"All": false`` does not. Undocumented content does not deliver, so that no one is
+    texted on a guess: any other value of the key, and ``integrations`` that are not an object. An empty
     list counts as an empty object, which is how PHP writes one.
     """
     integrations = event.get("integrations")
@@ -73,7 +73,7 @@ def is_for_postscript(event: Mapping[str, Any]) -> bool:
 
 
 def has_consent(event: Mapping[str, Any], categories: Collection[str]) -> bool:
-    """Tell whether the person consented to every one of the *categories* the destination is mapped to.
+    """Return whether the person consented to every one of the *categories* the destination is mapped to.
 
     Segment evaluates ``context.consent.categoryPreferences`` before ``integrations``; one category without
     consent is enough to deliver nothing. An event that carries no preferences at all does not use consent
@@ -81,8 +81,7 @@ def has_consent(event: Mapping[str, Any], categories: Collection[str]) -> bool:
     """
     if not categories:
         return True
-    context = event.get("context")
-    consent = context.get("consent") if isinstance(context, Mapping) else None
+    consent = _within(event, "context", "consent")
     preferences = consent.get("categoryPreferences") if isinstance(consent, Mapping) else consent
     if preferences is None:
         return True
@@ -98,24 +97,26 @@ def dedupe_key(event: Mapping[str, Any]) -> str:
     message_id = event.get("messageId")
     if isinstance(message_id, str) and message_id.strip():
         return message_id
-    key = _computation_key(event)
-    said = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
-    said += [key, _value_of(event, key), event.get("timestamp")]
+    key = _within(event, "context", "personas", "computation_key")
+    parts = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
+    parts += [key, _value_of(event, key), event.get("timestamp")]
     # The contacts as well: they are the person where there is no id.
-    said += [event.get("traits"), event.get("properties"), _context_traits(event)]
+    parts += [event.get("traits"), event.get("properties"), _within(event, "context", "traits")]
     # ASCII output: a lone surrogate cannot be encoded, its escape can.
     try:
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     except (RecursionError, TypeError, ValueError):
         # Nested beyond what json writes; no such value can be a membership, so its kind will do.
-        plain = [value if isinstance(value, str | bool | None) else type(value).__name__ for value in said]
+        plain = [value if isinstance(value, str | bool | None) else type(value).__name__ for value in parts]
         text = json.dumps(plain, separators=(",", ":"))
     return "hash:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _context_traits(event: Mapping[str, Any]) -> object:
-    context = event.get("context")
-    return context.get("traits") if isinstance(context, Mapping) else None
+def _within(value: object, *path: str) -> object:
+    """Return what stands at *path*, None where an object or the key is missing."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def event_time(event: Mapping[str, Any]) -> int | None:
@@ -149,14 +150,8 @@ def _id_text(value: object) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _computation_key(event: Mapping[str, Any]) -> object:
-    context = event.get("context")
-    personas = context.get("personas") if isinstance(context, Mapping) else None
-    return personas.get("computation_key") if isinstance(personas, Mapping) else None
-
-
 def _value_of(event: Mapping[str, Any], key: object) -> object:
-    """Return what the event says under the audience *key*, in its properties or else its traits."""
+    """Return the event's value under the audience *key*, in its properties or else its traits."""
     if isinstance(key, str):
         for name in ("properties", "traits"):
             holder = event.get(name)

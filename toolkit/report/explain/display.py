@@ -14,7 +14,7 @@ from toolkit.segment.javascript import kind_of, number_text
 MAX_SHOWN: Final = 80
 """Characters shown of a value."""
 _MAX_READ: Final = 10_000
-"""Of a longer text only the length is told: what is cut off may not be searched for contacts."""
+"""Of a longer text only the length is shown: what is cut off may not be searched for contacts."""
 _KEYS_SHOWN: Final = 10
 
 _WORD = r"""[^\s"'<>(),;:=&?/\[\]{}@%]"""
@@ -58,6 +58,15 @@ class Display:
             return self.text(contact)
         return self.text(mask_contact(kind, contact))
 
+    def field(self, kind: str, value: Any) -> str:
+        """Return a JSON value, hidden as a whole where the *kind* is ``email`` or ``phone``.
+
+        A contact may be written in a way in which it would not be recognised inside a text.
+        """
+        if kind in ("email", "phone") and isinstance(value, str):
+            return self.contact(kind, value)
+        return self.value(value)
+
     def person(self, person: str) -> str:
         """Return a person's name, such as ``user:c_1042``, or an id of the same form; plain digits stay."""
         person = _whole(person)
@@ -84,7 +93,7 @@ class Display:
 
 
 def _whole(text: str) -> str:
-    """Return *text* without halves of characters, which no table and no screen can hold."""
+    """Return *text* without lone surrogates, which no table and no screen can hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What an explanation holds, and how it is laid out as a table. All texts are ready to be shown."""
+"""What an explanation holds, and its table. All texts are ready to be shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Row = tuple[str, str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One question that is asked before any mapping, and its answer."""
+    """What was decided about an event before any mapping."""
 
     holds: bool
     """True lets the event through."""
@@ -58,7 +58,7 @@ class Outcome:
     """What becomes of the event, in the words of a run."""
 
     status: EventStatus | None
-    """None while only the other events can tell: ``counted`` or ``superseded``."""
+    """None while it depends on the other events: ``counted`` or ``superseded``."""
     reason_code: str | None
     sentence: str
     fix: str
@@ -90,26 +90,26 @@ class MappingExplanation:
     ours: tuple[str, ...]
     """What a run of this toolkit would do."""
     differences: tuple[str, ...]
-    """Where the two part, and how."""
+    """Where the two differ, and how."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """What becomes of one event, and why. Made by explain(); holds nothing of the event but shown texts."""
 
-    event_type: str
-    event_name: str
-    person: str
-    """By the event's ids alone; the mappings say who it is by contact."""
-    message_id: str
-    time: str
+    event_type: str = ""
+    event_name: str = ""
+    person: str = ""
+    """By the event's ids alone; the mappings have the person by contact."""
+    message_id: str = ""
+    time: str = ""
     """ISO 8601, UTC."""
     integrations: Decision
     consent: Decision
-    mappings: tuple[MappingExplanation, ...]
+    mappings: tuple[MappingExplanation, ...] = ()
     """All of the destination, in its order; none for what is no event."""
     outcome: Outcome | None
-    """What became of the event before any mapping had a say; None when the mappings decide."""
+    """What became of the event before any mapping; None when the mappings decide."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

@@ -13,13 +13,12 @@ from typing import Any
 
 from toolkit.segment.events import INTEGRATION_NAME, has_consent, is_event, is_for_postscript
 from toolkit.segment.mapping import Mapping
-from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 from toolkit.statuses import EventStatus
 
-from .action_mapping import ActionMapping
 from .actions import ACTIONS, SYNC_AUDIENCES, SYNC_TRAITS, Action, Field
-from .payloads import REASON_CODES, Discard, Payload, TraitPayload
-from .settings_file import DEFAULT_TRIGGER, MAX_MAPPINGS, read_destination
+from .payloads import REASON_CODES, ActionMapping, Discard, Payload, TraitPayload
+from .settings_file import MAX_MAPPINGS, read_destination
 
 __all__ = [
     "ACTIONS",
@@ -89,16 +88,17 @@ class Destination:
 
         Never empty and never raises, whatever the event holds.
         """
+        status = EventStatus.NO_MATCHING_MAPPING
         if not is_event(event):
-            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason="The event is not an object."),)
-        if not is_for_postscript(event):
+            reason = "The event is not an object."
+        elif not is_for_postscript(event):
+            status = EventStatus.FILTERED_INTEGRATIONS
             reason = f"The event's integrations object does not include {INTEGRATION_NAME}."
-            return (Discard(status=EventStatus.FILTERED_INTEGRATIONS, reason=reason),)
-        if not has_consent(event, self.consent_categories):
+        elif not has_consent(event, self.consent_categories):
+            status = EventStatus.FILTERED_CONSENT
             reason = "The person has not consented to every category of the destination."
-            return (Discard(status=EventStatus.FILTERED_CONSENT, reason=reason),)
-        found = [m.payload(event) for m in self.mappings if m.enabled and m.trigger.matches(event)]
-        if not found:
+        elif found := [m.payload(event) for m in self.mappings if m.enabled and m.trigger.matches(event)]:
+            return tuple(found)
+        else:
             reason = "No enabled mapping has a trigger that matches the event."
-            return (Discard(status=EventStatus.NO_MATCHING_MAPPING, reason=reason),)
-        return tuple(found)
+        return (Discard(status=status, reason=reason),)

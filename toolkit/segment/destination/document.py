@@ -1,4 +1,7 @@
-"""Read a settings file, YAML or JSON, into plain JSON values, suspicious of what is in it."""
+"""Read a settings file, YAML or JSON, into plain JSON values, suspicious of what is in it.
+
+YAML is read as if it were JSON: no references, no dates, no tags, and no key given twice unnoticed.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
+
+import yaml
 
 from toolkit.errors import FileFormatError, InputPathError
 
-from .yaml_text import MAX_DEPTH, TWICE, Odd, UnreadableError, parse_yaml
-
 MAX_BYTES: Final = 256 << 10
 """Fifty mappings, each with all of its fields, take less than half of it."""
+MAX_DEPTH: Final = 120
+"""How deep values may be nested: a little more than a mapping may."""
 NO_SECRETS: Final = (
     "a secret does not belong in the file. Delete it here, and put Postscript's private key into the "
     "environment variable POSTSCRIPT_SECRET_KEY"
@@ -33,6 +38,11 @@ _SECRET: Final = re.compile(
 )
 """How Postscript's private keys look: the key of an audience may begin like one, but has no such mix."""
 _PERHAPS_SECRET: Final = re.compile(r"(?<![A-Za-z0-9])sk_\w+")
+_NEITHER: Final = "is neither YAML nor JSON:"
+
+
+class UnreadableError(ValueError):
+    """The text is not in its language; the message never quotes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,19 @@ class Document:
     """Each with its place."""
     secrets: tuple[str, ...]
     """Texts that must not be repeated in a message."""
+
+
+class _Object(dict[str, Any]):
+    """An object in which keys are given twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+class _Text(str):
+    """What stands for a value that cannot be used."""
+
+    __slots__ = ("problem",)
+    problem: str
 
 
 def read_document(path: Path) -> Document:
@@ -68,39 +91,43 @@ def read_document(path: Path) -> Document:
     except UnreadableError as error:
         raise FileFormatError(without_secrets(f"{path.name} {error}")) from None
     except UnicodeDecodeError:
-        raise FileFormatError(f"{path.name} is neither YAML nor JSON: it is not UTF-8 text.") from None
+        raise FileFormatError(f"{path.name} {_NEITHER} it is not UTF-8 text.") from None
 
 
-def without_secrets(message: str, secrets: Iterable[str] = ()) -> str:
-    """Return the message with these texts, and all that may be a private key, made unreadable."""
-    for secret in secrets:
-        message = message.replace(secret, "•••")
-    return _PERHAPS_SECRET.sub("•••", message)
+def _parse_either(text: str) -> Document:
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            return parse_json(text)  # JSON by another name: its tabs and escapes are not YAML's
+        except UnreadableError:
+            pass
+    return _checked(_parse_yaml(text))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        made = _Object(made)
+        made.twice = tuple(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+    return made
+
+
+# --- JSON
 
 
 def parse_json(text: str, place: str = "") -> Document:
     """Return what a JSON text holds that stands at *place*; UnreadableError when it is none."""
-    odd: list[Odd] = []
-
-    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            counted = Counter(key for key, _ in pairs)
-            odd.extend((made, key, TWICE) for key, times in counted.items() if times > 1)
-        return made
-
     try:
         content = json.loads(
-            text, object_pairs_hook=as_object, parse_constant=_refuse_number, parse_float=_finite
+            text, object_pairs_hook=_object, parse_constant=_refuse_number, parse_float=_finite
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise UnreadableError(f"is neither YAML nor JSON: {error.msg} ({where}).") from None
+        raise UnreadableError(f"{_NEITHER} {error.msg} ({where}).") from None
     except RecursionError:
         raise UnreadableError("is nested too deeply.") from None
     except ValueError:  # a whole number of thousands of digits, too
-        raise UnreadableError("is neither YAML nor JSON: it has a number that JSON has not.") from None
-    return _checked(content, odd, place)
+        raise UnreadableError(f"{_NEITHER} it has a number that JSON has not.") from None
+    return _checked(content, place)
 
 
 def _finite(digits: str) -> float:
@@ -112,68 +139,124 @@ def _refuse_number(_digits: str) -> NoReturn:
     raise ValueError
 
 
-def _parse_either(text: str) -> Document:
-    if text.lstrip().startswith(("{", "[")):
+# --- YAML
+
+_CORE: Final = "tag:yaml.org,2002:"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML's safe loader, but keys are texts, and what JSON has not is a text with a problem."""
+
+    def object_of(self, node: yaml.MappingNode) -> dict[str, Any]:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                line = f"(line {key.start_mark.line + 1})"
+                raise UnreadableError(f"has a list or an object as a key {line}; a key is a text.")
+        return _object([(key.value, self.construct_object(value, deep=True)) for key, value in node.value])
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        kind = node.tag.removeprefix(_CORE)
         try:
-            return parse_json(text)  # JSON by another name: its tabs and escapes are not YAML's
-        except UnreadableError:
-            pass
-    return _checked(*parse_yaml(text))
+            value = getattr(self, f"construct_yaml_{kind}")(node)
+        except (KeyError, ValueError):
+            return self.odd(node, "cannot be read as what it should be")
+        if isinstance(value, float) and not math.isfinite(value):
+            return self.odd(node, "is not a number that JSON has")
+        return value
+
+    def odd(self, node: yaml.ScalarNode, problem: str = "is a date to YAML; put it in quotes") -> _Text:
+        text = _Text(node.value)
+        text.problem = problem
+        return text
+
+    def refuse(self, node: yaml.Node) -> NoReturn:
+        raise UnreadableError(f"{_NEITHER} it has a tag, ! (line {node.start_mark.line + 1}).")
 
 
-def _checked(content: Any, odd: list[Odd], root: str = "") -> Document:
+_Loader.yaml_constructors = {
+    f"{_CORE}map": _Loader.object_of,
+    f"{_CORE}seq": lambda loader, node: loader.construct_sequence(node, deep=True),
+    **{f"{_CORE}{kind}": _Loader.scalar for kind in ("str", "int", "float", "bool", "null")},
+    **{f"{_CORE}{kind}": yaml.SafeLoader.construct_yaml_str for kind in ("merge", "value")},  # << and =
+    f"{_CORE}timestamp": _Loader.odd,
+    None: _Loader.refuse,
+}
+
+
+def _parse_yaml(text: str) -> Any:
+    depth = 0
+    try:
+        events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
+        for event in events:
+            line = f"(line {event.start_mark.line + 1})"
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                # A few references to references make a gigabyte; a destination needs none.
+                raise UnreadableError(f"uses a YAML anchor or alias (& or *) {line}; write the value out.")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the loader would follow
+                raise UnreadableError(f"is nested too deeply {line}.")
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
+    except yaml.MarkedYAMLError as error:
+        raise UnreadableError(f"{_NEITHER} {_sentence(error, text)}") from None
+    except yaml.YAMLError:
+        raise UnreadableError(f"{_NEITHER} it holds characters that no text has.") from None
+
+
+def _sentence(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Say what is wrong and where, without the snippet that YAML's own message has."""
+    mark = error.problem_mark
+    if mark is None:
+        return f"{error.problem}."
+    before = "".join(text.splitlines()[mark.line : mark.line + 1])[: mark.column + 1]
+    problem = f"{error.context}, {error.problem}" if error.context else error.problem
+    if before.endswith("\t"):
+        problem = "there is a tab where YAML wants spaces"
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})."
+
+
+# --- what may be in it, and where
+
+
+def _checked(content: Any, root: str = "") -> Document:
     """Give what is odd its place, and look for secrets."""
-    told: dict[int, list[tuple[str | int, str]]] = {}
-    for holder, key, sentence in odd:
-        told.setdefault(id(holder), []).append((key, sentence))
-    problems, secrets = [], []
-    for trail, value in _walk(content):
-        inside = [*told.get(id(value), ())]
+    problems: list[str] = []
+    secrets: list[str] = []
+
+    def visit(value: Any, place: str, name: str = "", depth: int = 0) -> None:
+        if depth > MAX_DEPTH:
+            raise UnreadableError("is nested too deeply.")
         if isinstance(value, dict):
-            inside += [(key, NO_SECRETS) for key in value if isinstance(key, str) and _has_secret(key)]
-        problems += [f"{at(_place(trail, root), key)}: {sentence}" for key, sentence in inside]
-        if not isinstance(value, str):
-            continue
-        if _has_secret(value):
-            problems.append(f"{_place(trail, root)}: {NO_SECRETS}")
-        if trail and is_secret_name(str(trail[1])) and len(value.strip()) > 3:
-            secrets.append(value.strip())
+            problems.extend(f"{at(place, key)}: is given twice" for key in getattr(value, "twice", ()))
+            problems.extend(f"{at(place, key)}: {NO_SECRETS}" for key in value if _SECRET.search(key))
+            for key, inner in value.items():
+                visit(inner, at(place, key), key, depth + 1)
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                visit(item, at(place, i), depth=depth + 1)
+        elif isinstance(value, str):
+            if problem := getattr(value, "problem", NO_SECRETS if _SECRET.search(value) else ""):
+                problems.append(f"{place or 'the file'}: {problem}")
+            if is_secret_name(name) and len(value.strip()) > 3:
+                secrets.append(value.strip())
+
+    visit(content, root)
     return Document(content=content, problems=tuple(problems), secrets=tuple(secrets))
 
 
-def _has_secret(text: str) -> bool:
-    return bool(_SECRET.search(text))
+def without_secrets(message: str, secrets: Iterable[str] = ()) -> str:
+    """Return the message with these texts, and all that may be a private key, made unreadable."""
+    for secret in secrets:
+        message = message.replace(secret, "•••")
+    return _PERHAPS_SECRET.sub("•••", message)
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a setting of that name holds a secret.
+    """Return whether a setting of that name holds a secret.
 
     >>> is_secret_name("secretKey"), is_secret_name("segment_audience_key")
     (True, False)
     """
     return bool(_SECRET_NAME.search(name.lower().replace("-", "_")))
-
-
-_Trail: TypeAlias = "tuple[_Trail | None, str | int]"
-"""Where a value stands: its holder's trail, and its key there. Written out only when there is a problem."""
-
-
-def _walk(content: Any) -> Iterator[tuple[_Trail | None, Any]]:
-    """Yield everything in *content* with its trail, in its order."""
-    rest: list[tuple[_Trail | None, Any, int]] = [(None, content, 0)]
-    while rest:
-        trail, value, depth = rest.pop()
-        if depth > MAX_DEPTH:
-            raise UnreadableError("is nested too deeply.")
-        yield trail, value
-        if isinstance(value, dict):
-            rest += [((trail, key), value[key], depth + 1) for key in reversed(value)]
-        elif isinstance(value, list):
-            rest += [((trail, i), item, depth + 1) for i, item in reversed([*enumerate(value)])]
-
-
-def _place(trail: _Trail | None, root: str) -> str:
-    return at(_place(trail[0], root), trail[1]) if trail else root
 
 
 def at(place: str, key: str | int) -> str:
@@ -182,7 +265,7 @@ def at(place: str, key: str | int) -> str:
     >>> at(at(at("mappings", 3), "fields"), "email")
     'mappings[3].fields/email'
     """
-    if "/" in place or re.split(r"[.\]]", place)[-1] in _FIELDS:
+    if "/" in place or place.replace("]", ".").rpartition(".")[2] in _FIELDS:
         return f"{place}/{shortened(str(key))}"
     if isinstance(key, int):
         return f"{place}[{key}]"

@@ -1,4 +1,4 @@
-"""The linter: where Segment would read a trigger otherwise than it is written."""
+"""The linter: where Segment would read a trigger differently from what is written."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Final
 
 from toolkit.errors import TriggerError
 
-from .canonical import canonical
+from .misreadings import SENTENCES, Misreading
 from .official import Reading, read_official
-from .slips import SENTENCES, Slip
 from .strict import read_strict
-from .tree import Node
+from .tree import Node, canonical
 from .write import written
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lint:
-    """One place where Segment's reading leaves what is written."""
+    """One place where Segment's reading differs from what is written."""
 
     code: str
     """One word for the kind, such as ``single-quotes``; stable."""
@@ -30,13 +29,13 @@ class Lint:
     """What Segment does there, and what to do instead."""
     corrected: str
     """The whole text as both dialects read it alike; empty where Segment has no words for it, or where what
-    is meant cannot be told."""
+    is meant is not clear."""
 
 
 def lint_trigger(text: str) -> tuple[Lint, ...]:
     """Return where Segment would misread, skip or refuse a trigger text; nothing where it would not.
 
-    The text is read in both dialects. Nothing is told when the trees mean the same.
+    The text is read in both dialects. Nothing is reported when the trees mean the same.
 
     Parameters
     ----------
@@ -65,12 +64,12 @@ def lint_trigger(text: str) -> tuple[Lint, ...]:
     if strict is not None and canonical(strict) == canonical(reading.tree):
         return ()
     corrected = _corrected(text, strict, reading)
-    found = sorted(dict.fromkeys(reading.slips.found), key=lambda slip: slip.position)
+    found = sorted(dict.fromkeys(reading.notes.found), key=lambda misreading: misreading.position)
     if not found:
-        found = [Slip("reads-differently", (error and error.position) or 0)]
+        found = [Misreading("reads-differently", (error and error.position) or 0)]
     return tuple(
-        Lint(code=slip.code, position=slip.position, sentence=f"{SENTENCES[slip.code]}.", corrected=corrected)
-        for slip in found
+        Lint(code=code, position=position, sentence=f"{SENTENCES[code]}.", corrected=corrected)
+        for code, position in found
     )
 
 
@@ -86,11 +85,11 @@ def _strictly(text: str) -> tuple[Node | None, TriggerError | None]:
 
 def _corrected(text: str, strict: Node | None, reading: Reading) -> str:
     meant = strict
-    if "too-big" in reading.slips.codes or not isinstance(text, str):
+    if "too-big" in reading.notes.codes or not isinstance(text, str):
         return ""
     if meant is None:
         meant, _ = _strictly(_repaired(text))
-    if meant is None and reading.error is None and reading.slips.codes <= _ACCEPTED:
+    if meant is None and reading.error is None and reading.notes.codes <= _ACCEPTED:
         meant = reading.tree
     if meant is None:
         return ""
@@ -107,7 +106,7 @@ _ACCEPTED: Final = frozenset(
         *("missing-connective", "stray-connective", "extra-parenthesis"),
     )
 )
-"""Slips after which Segment's reading is what was meant, if the strict one refuses the text."""
+"""Misreadings after which Segment's reading is what was meant, if the strict one refuses the text."""
 
 _NAME = r"(?:[A-Za-z_]|\\.)(?:[A-Za-z0-9_.-]|\\.)*+"
 _TEXT = r'"[^"]*+"|' + r"'[^']*+'"

@@ -1,26 +1,33 @@
-"""The official reading: what Segment makes of a trigger text, slips included.
+"""The official reading: what Segment makes of a trigger text, misreadings included.
 
 Segment walks over the tokens once, left to right. A known field takes the next two tokens for operator and
 value, ``contains`` and ``match`` the next five for their call, whatever these are; a parenthesis makes a
 group of all up to the first closing one; the last ``and`` or ``or`` joins the whole list; everything else
-is passed over without a word.
+is passed over without a word. Where that differs from what is written, it is noted for the linter.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import contextlib
+import re
+from bisect import bisect_left
+from typing import Final, NamedTuple, NoReturn
 
 from toolkit.errors import TriggerError
+from toolkit.segment.javascript import units
 
-from .javascript import BUILT_INS, character_finder, units
-from .official_conditions import FIELDS, FUNCTIONS, called, called_field, compared
-from .official_tokens import Token, cut, end_token
-from .slips import SENTENCES, Slip, Slips
+from .misreadings import SENTENCES, Misreading, Misreadings
+from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
+from .tokens import Token, end_token, official_tokens
 from .tree import And, Never, Node, Not, Or
-from .watch import Watch, derails
 
 MAX_FAILING_GROUPS: Final = 50
 """So many groups joined by ``or`` may fail half way; each puts the rest of the text one level deeper."""
+
+_FUNCTIONS: Final = ("contains", "match")
+_ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
+"""Fields of an event that conditions could be about, but not at Segment."""
+_WIDE: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
 class Reading(NamedTuple):
@@ -30,47 +37,45 @@ class Reading(NamedTuple):
     """`Never` when there is an error."""
     error: TriggerError | None
     """Why Segment can use the text for no event at all."""
-    slips: Slips
-    """Where the reading leaves what is written."""
-
-
-class _UnusableError(Exception):
-    def __init__(self, code: str, position: int) -> None:
-        self.code = code
-        self.position = position
+    notes: Misreadings
+    """Where the reading differs from what is written."""
 
 
 def read_official(text: object) -> Reading:
     """Return Segment's reading of anything; what it cannot use is never true."""
-    slips = Slips()
+    notes = Misreadings()
     if not isinstance(text, str):
-        slips.add("not-a-text", 0)
-        return Reading(Never(), TriggerError(SENTENCES["not-a-text"], None), slips)
-    tree, unusable = _tree_or_slip(units(text), slips)
-    place = character_finder(text)
-    slips.found = [Slip(slip.code, place(slip.position)) for slip in slips.found]
-    if unusable is None:
-        return Reading(tree, None, slips)
-    return Reading(Never(), TriggerError(SENTENCES[unusable.code], place(unusable.position)), slips)
+        notes.refuse("not-a-text", 0)
+        return Reading(Never(), TriggerError(SENTENCES["not-a-text"], None), notes)
+    tokens = official_tokens(units(text), notes)
+    tree: Node = Never()
+    with contextlib.suppress(_UnusableError):
+        tree = _tree(tokens, notes) if tokens else tree
+    wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
+    notes.found = [Misreading(code, unit - bisect_left(wide, unit)) for code, unit in notes.found]
+    if notes.refusal is None:
+        return Reading(tree, None, notes)
+    code, unit = notes.refusal
+    return Reading(Never(), TriggerError(SENTENCES[code], unit - bisect_left(wide, unit)), notes)
 
 
-def _tree_or_slip(text: str, slips: Slips) -> tuple[Node, Slip | None]:
-    tokens, unreadable = cut(text, slips)
-    try:
-        return _tree(tokens, slips) if tokens else Never(), unreadable
-    except _UnusableError as error:
-        slips.add(error.code, error.position)
-        return Never(), unreadable or Slip(error.code, error.position)
+class _UnusableError(Exception):
+    """Segment can use the text for no event; the reason is noted."""
 
 
-def _tree(tokens: list[Token], slips: Slips) -> Node:
-    top = _List(tokens, slips)
+def _refuse(notes: Misreadings, code: str, position: int) -> NoReturn:
+    notes.refuse(code, position)
+    raise _UnusableError
+
+
+def _tree(tokens: list[Token], notes: Misreadings) -> Node:
+    top = _List(tokens, notes)
     whole = top.read()
     if whole is None:
-        raise _UnusableError("nothing-left" if len(tokens) > 1 else "empty", 0)
+        _refuse(notes, "nothing-left" if len(tokens) > 1 else "empty", 0)
     if top.parts[0] == _BROKEN:
         empty = [token.text for token in tokens[:2]] == ["(", ")"]
-        raise _UnusableError("empty-parentheses" if empty else "odd-path", tokens[0].position)
+        _refuse(notes, "empty-parentheses" if empty else "odd-path", tokens[0].position)
     return whole.holds
 
 
@@ -78,111 +83,133 @@ class _Part(NamedTuple):
     """One member of a list of conditions."""
 
     holds: Node
-    fails: Node | None = None
-    """When it is false without bringing the whole trigger down; None for the opposite of ``holds``."""
+    is_false: Node | None = None
+    """When it is false without failing the whole trigger; None where that is whenever it does not hold."""
 
 
 _BROKEN: Final = _Part(Never(), Never())
-"""Neither true nor false: Segment stumbles over it, and the trigger fails for this event."""
+"""Neither true nor false: Segment fails at it, and with it the trigger fails for this event."""
 
 
 class _List:
     """Reads one list of conditions: the whole text, or what stands in parentheses."""
 
-    def __init__(self, tokens: list[Token], slips: Slips, *, inside: bool = False) -> None:
+    def __init__(self, tokens: list[Token], notes: Misreadings, *, inside: bool = False) -> None:
         self.tokens = tokens
-        self.slips = slips
+        self.notes = notes
         self.inside = inside
         self.next = 0
         self.parts: list[_Part] = []
-        self.watch = Watch(slips)
+        self.joint = "and"
+        """The last and or or, which joins the list."""
+        self.joints: set[str] = set()
         self.open_call = False
+        """Whether the last call took the group's closing parenthesis for its own."""
+        self.waiting: Token | None = None
+        """The and or or that no condition has followed yet."""
+        self.silent = False
+        """Whether what is ignored next belongs to something already noted."""
+        self.forgiven = 0
+        """Closing parentheses to come that were used up by a call."""
 
     def shift(self) -> Token | None:
-        if self.next >= len(self.tokens):
-            return None
         self.next += 1
-        return self.tokens[self.next - 1]
+        return self.tokens[self.next - 1] if self.next <= len(self.tokens) else None
 
     def peek(self) -> Token:
-        last = len(self.tokens) - 1
-        return self.tokens[self.next] if self.next <= last else end_token(self.tokens[last].position)
+        return self.tokens[self.next] if self.next < len(self.tokens) else end_token(self.tokens[-1].position)
 
     def demand(self, after: Token) -> Token:
-        token = self.shift()
-        if token is None:
-            raise _UnusableError("unfinished", after.position)
-        return token
+        return self.shift() or _refuse(self.notes, "unfinished", after.position)
 
     def read(self) -> _Part | None:
         """Return the whole list as one part; None when it holds no condition."""
-        joint = "and"
         while (token := self.shift()) is not None and token.kind != "end":
             if token.kind == "joint":
-                joint = token.text
-                self.watch.joint(token)
-            elif token.kind == "ident":
-                self.ident(token)
-            elif token.text == "(" and token.kind == "mark":
+                self.connective(token)
+            elif token.kind == "name":
+                self.name(token)
+            elif token.kind == "mark" and token.text == "(":
                 self.add(self.group(token), token)
-            elif token.text == "!" and token.kind == "operator":
+            elif token.kind == "operator" and token.text == "!":
                 self.bang(token)
+            elif token.kind != "mark" or token.text != ")":
+                self.pass_over("ignored-text", token)
+            elif self.forgiven:
+                self.forgiven -= 1
             else:
-                self.watch.passed(token)
-        self.watch.end()
-        return _sequence(joint, self.parts) if self.parts else None
+                self.notes.add("extra-parenthesis", token.position)
+        if self.waiting is not None:
+            self.notes.add("stray-connective", self.waiting.position)
+        return _sequence(self.joint, self.parts, self.notes) if self.parts else None
 
-    def add(self, part: _Part, token: Token) -> None:
-        self.watch.condition(token)
-        self.parts.append(part)
+    def add(self, node: Node | _Part | None, token: Token) -> None:
+        """Add a condition, or None for one that Segment fails at."""
+        if self.parts and self.waiting is None and not self.silent:
+            self.notes.add("missing-connective", token.position)
+        self.waiting, self.silent = None, False
+        self.parts.append(node if isinstance(node, _Part) else _BROKEN if node is None else _Part(node))
+
+    def pass_over(self, code: str, token: Token) -> None:
+        """Note the first of what is ignored in a row."""
+        if not self.silent or code not in ("ignored-text", "skipped-field"):
+            self.notes.add(code, token.position)
+        self.waiting, self.silent = None, True
 
     # --- one member
 
-    def ident(self, token: Token) -> None:
+    def connective(self, token: Token) -> None:
+        if self.waiting is not None or not (self.parts or self.silent):
+            self.notes.add("stray-connective", token.position)
+        if self.joints - {token.text}:
+            self.notes.add("mixed-connectives", token.position)
+        self.joint = token.text
+        self.joints.add(token.text)
+        self.waiting, self.silent = token, False
+
+    def name(self, token: Token) -> None:
         field = token.text.partition(".")[0]
-        if field in FIELDS:
+        if field in TEXT_FIELDS + OBJECT_FIELDS:
             self.comparison(token, field)
         elif field in BUILT_INS:
             # Found in Segment's table of fields, by way of JavaScript, but no field.
-            self.slips.add("built-in-name", token.position)
+            self.notes.add("built-in-name", token.position)
             self.demand(self.demand(token))
-        elif token.text in FUNCTIONS:
+        elif token.text in _FUNCTIONS:
             self.call(token, negated=False)
         else:
-            self.watch.unknown(token, field, self.peek())
+            self.pass_over(_unknown_name(token, field, self.peek()), token)
 
     def bang(self, token: Token) -> None:
         name = self.peek()
-        if name.kind == "ident" and name.text in FUNCTIONS:
+        if name.kind == "name" and name.text in _FUNCTIONS:
             self.next += 1
             self.call(name, negated=True)
         else:
-            self.slips.add("lost-negation", token.position)
+            self.notes.add("lost-negation", token.position)
 
     def group(self, opening: Token) -> _Part:
         start = self.next
         while (token := self.shift()) is None or token.text != ")" or token.kind != "mark":
             if token is None:
-                raise _UnusableError(
-                    "nested-parentheses" if self.inside else "open-parenthesis", opening.position
-                )
+                code = "nested-parentheses" if self.inside else "open-parenthesis"
+                _refuse(self.notes, code, opening.position)
         inner = [*self.tokens[start : self.next - 1], end_token(token.position)]
-        content = _List(inner, self.slips, inside=True)
+        content = _List(inner, self.notes, inside=True)
         whole = content.read()
         if content.open_call:
-            self.watch.forgiven += 1
+            self.forgiven += 1
             if self.peek().text != ")":
-                self.slips.add("call-in-group", opening.position)
+                self.notes.add("call-in-group", opening.position)
         if whole is None:
-            self.slips.add("empty-parentheses", opening.position)
-            return _BROKEN
-        return whole
+            self.notes.add("empty-parentheses", opening.position)
+        return whole or _BROKEN
 
     def comparison(self, token: Token, field: str) -> None:
         operator = self.demand(token)
         value = self.demand(operator)
-        self.add(_part(compared(field, token, operator, value, self.slips)), token)
-        self.watch.silent = derails(operator, value, self.peek())
+        self.add(compared(field, token, operator, value, self.notes), token)
+        self.silent = _is_torn(operator, value, self.peek())
 
     def call(self, name: Token, *, negated: bool) -> None:
         opening = self.demand(name)
@@ -193,47 +220,61 @@ class _List:
         self.next += 1
         self.open_call = self.inside and closing.kind == "end"
         shape = (opening.text, path.kind, comma.text, value.kind)
-        if shape != ("(", "ident", ",", "string") or (closing.text != ")" and not self.open_call):
-            self.slips.add("odd-call", name.position)
+        if shape != ("(", "name", ",", "string") or (closing.text != ")" and not self.open_call):
+            self.notes.add("odd-call", name.position)
         field = called_field(path.text)
-        if field is None:
-            self.watch.dropped(path)
-        else:
-            self.add(_part(called(field, name, path, value, self.slips, negated=negated)), name)
+        if field is not None:
+            self.add(called(field, name, path, value, self.notes, negated=negated), name)
+            return
+        head = path.text.partition(".")[0]
+        code = "function-on-type" if head == "type" else "skipped-field"
+        self.pass_over("not-portable-field" if head in _ELSEWHERE else code, path)
+
+
+def _is_torn(operator: Token, value: Token, follower: Token) -> bool:
+    """Tell whether a condition was torn apart, so that what follows is no mistake of its own."""
+    if operator.kind != "operator" or value.kind in ("operator", "mark", "joint"):
+        return True
+    end = value.position + len(value.text)
+    return value.kind in ("string", "number") and follower.position < end + (follower.kind == "name")
+
+
+def _unknown_name(token: Token, field: str, follower: Token) -> str:
+    if token.text in ("and", "or"):
+        return "missing-space"
+    if token.text.lower() in ("and", "or", "not"):
+        return "lost-negation" if token.text.lower() == "not" else "uppercase-word"
+    if field in _ELSEWHERE:
+        return "not-portable-field"
+    return "unknown-function" if follower.text == "(" else "skipped-field"
 
 
 # --- lists of conditions as trees
 
 
-def _part(node: Node | None) -> _Part:
-    return _BROKEN if node is None else _Part(node)
-
-
-def _sequence(joint: str, parts: list[_Part]) -> _Part:
+def _sequence(joint: str, parts: list[_Part], notes: Misreadings) -> _Part:
     """Join parts as Segment tests them: in turn, up to the one that decides or fails the trigger."""
-    cut_at = next((place for place, part in enumerate(parts) if part.fails is not None), None)
+    holds = [part.holds for part in parts]
+    cut_at = next((place for place, part in enumerate(parts) if part.is_false is not None), None)
     if cut_at is None:
-        return _Part(_join(joint, [part.holds for part in parts]))
-    before = [part.holds for part in parts[:cut_at]]
-    if joint == "and":
-        fails = Not(part=_join("and", before)) if before else Never()
-        return _Part(_join("and", [part.holds for part in parts]), fails)
-    return _Part(_first_of(parts), Never())
+        return _Part(_join(joint, holds))
+    if joint == "or":
+        return _Part(_first_true(parts, notes), Never())
+    return _Part(_join("and", holds), Not(part=_join("and", holds[:cut_at])) if cut_at else Never())
 
 
-def _first_of(parts: list[_Part]) -> Node:
-    """Return when an ``or`` comes to a true part before one that fails the trigger."""
+def _first_true(parts: list[_Part], notes: Misreadings) -> Node:
+    """Return when an ``or`` finds a true part before one that fails the trigger."""
     depth = 0
     rest: list[Node] = []  # last part first
     for part in reversed(parts):
-        if part.fails is None:
-            rest.append(part.holds)
-        elif isinstance(part.fails, Never) or not rest:
-            rest, depth = [part.holds], 0
-        else:
-            rest, depth = [And(parts=(part.fails, _join("or", rest[::-1]))), part.holds], depth + 1
+        if isinstance(part.is_false, Never):
+            rest, depth = [], 0
+        elif part.is_false is not None and rest:
+            rest, depth = [And(parts=(part.is_false, _join("or", rest[::-1])))], depth + 1
+        rest.append(part.holds)
         if depth > MAX_FAILING_GROUPS:
-            raise _UnusableError("odd-path", 0)
+            _refuse(notes, "odd-path", 0)
     return _join("or", rest[::-1])
 
 

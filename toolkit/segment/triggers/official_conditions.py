@@ -1,14 +1,16 @@
-"""What one condition of a trigger means to Segment."""
+"""What one condition of a trigger means to Segment, and how that differs from what is written."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
-from .javascript import BUILT_INS, joined, number_of, number_text
-from .official_tokens import Token
-from .slips import Slips
+from toolkit.segment.javascript import number_of, number_text, whole
+
+from .evaluate import predicate
+from .misreadings import Misreadings
+from .tokens import NUMBER, Token
 from .tree import And, Comparison, Function, FunctionName, Leaf, Never, Node, Not, Operator, Or
 
 Written: TypeAlias = str | float | bool
@@ -16,24 +18,24 @@ Written: TypeAlias = str | float | bool
 
 TEXT_FIELDS: Final = ("type", "event", "name", "userId")
 OBJECT_FIELDS: Final = ("properties", "traits", "context")
-FIELDS: Final = frozenset(TEXT_FIELDS + OBJECT_FIELDS)
-FUNCTIONS: Final = frozenset(("contains", "match"))
+BUILT_INS: Final = frozenset(
+    (
+        *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"),
+        *("toString", "valueOf", "__proto__", "__defineGetter__", "__defineSetter__"),
+        *("__lookupGetter__", "__lookupSetter__"),
+    )
+)
+"""Names that every object answers to in JavaScript, whether or not it has such a key."""
 
 _RELATIONS: Final[dict[str, Operator]] = {
+    **{operator: operator for operator in get_args(Operator)},
     "number_equals": "=",
     "number_not_equals": "!=",
-    "<": "<",
-    "<=": "<=",
-    ">": ">",
-    ">=": ">=",
 }
+_NAMES: Final[tuple[FunctionName, ...]] = ("contains", "starts_with", "ends_with")
 _TEXT_TESTS: Final[dict[str, tuple[FunctionName, bool]]] = {
-    "contains": ("contains", False),
-    "not_contains": ("contains", True),
-    "starts_with": ("starts_with", False),
-    "not_starts_with": ("starts_with", True),
-    "ends_with": ("ends_with", False),
-    "not_ends_with": ("ends_with", True),
+    **{name: (name, False) for name in _NAMES},
+    **{f"not_{name}": (name, True) for name in _NAMES},
 }
 _STATES: Final[dict[str, tuple[Operator, bool | None]]] = {
     "exists": ("!=", None),
@@ -41,38 +43,30 @@ _STATES: Final[dict[str, tuple[Operator, bool | None]]] = {
     "is_true": ("=", True),
     "is_false": ("=", False),
 }
-_INTERNAL: Final = frozenset((*_TEXT_TESTS, *_STATES, "number_equals", "number_not_equals"))
 _WRITTEN_STATES: Final = {
     ("=", "null"): "not_exists",
     ("!=", "null"): "exists",
     ("=", "true"): "is_true",
     ("=", "false"): "is_false",
 }
-_KEYS = re.compile(r"[^\[.\]]+")
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
-_ESCAPES = re.compile(r"\\[\"'\\]")
-_ONE_STAR = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
+_KEYS: Final = re.compile(r"[^\[.\]]+")
+_ESCAPES: Final = re.compile(r"\\[\"'\\]")
+_ONE_STAR: Final = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
 
 
-def compared(field: str, name: Token, operator: Token, value: Token, slips: Slips) -> Node | None:
-    """Return what ``name operator value`` means; None when Segment stumbles over it."""
+def compared(field: str, name: Token, operator: Token, value: Token, notes: Misreadings) -> Node | None:
+    """Return what ``name operator value`` means; None when Segment fails at it."""
     if operator.kind != "operator" or operator.text == "!":
-        slips.add(_odd_operator(operator, value), operator.position)
+        notes.add(_odd_operator(operator, value), operator.position)
     else:
-        _check_name(field, name, slips)
-    if operator.kind in ("operator", "ident") and operator.text != "in":
-        _check_value(field, operator, value, slips)
+        _check_name(field, name, notes)
+    if operator.kind in ("operator", "name") and operator.text != "in":
+        _check_value(field, operator, value, notes)
     state = _WRITTEN_STATES.get((operator.text, value.text))
     if state is not None and _has_state(field, state):
-        return _placed(field, name, state, "", slips)
+        return _placed(field, name, state, "", notes)
     constant = _constant(value)
-    if field in TEXT_FIELDS:
-        constant = _string(constant)
-    elif value.kind == "number" and operator.text in ("=", "!="):
-        return _placed(
-            field, name, "number_equals" if operator.text == "=" else "number_not_equals", constant, slips
-        )
-    return _placed(field, name, operator.text, constant, slips)
+    return _placed(field, name, operator.text, _string(constant) if field in TEXT_FIELDS else constant, notes)
 
 
 def called_field(path: str) -> str | None:
@@ -82,19 +76,21 @@ def called_field(path: str) -> str | None:
     return next((field for field in OBJECT_FIELDS if path.startswith(field)), None)
 
 
-def called(field: str, name: Token, path: Token, value: Token, slips: Slips, *, negated: bool) -> Node | None:
-    """Return what a call of contains or match means; None when Segment stumbles over it."""
-    _check_name(field, path, slips)
+def called(
+    field: str, name: Token, path: Token, value: Token, notes: Misreadings, *, negated: bool
+) -> Node | None:
+    """Return what a call of contains or match means; None when Segment fails at it."""
+    _check_name(field, path, notes)
     if value.kind == "string":
-        _check_string(value, slips)
+        _check_string(value, notes)
     text = _string(_constant(value))
     test = "contains"
     if name.text == "match":
         if not _ONE_STAR.fullmatch(value.text):
-            slips.add("glob", value.position)
+            notes.add("glob", value.position)
         starts = value.text.endswith('*"')
         test, text = ("starts_with", text[:-1]) if starts else ("ends_with", text[1:])
-    return _placed(field, path, f"not_{test}" if negated else test, text, slips)
+    return _placed(field, path, f"not_{test}" if negated else test, text, notes)
 
 
 def _has_state(field: str, state: str) -> bool:
@@ -106,7 +102,7 @@ def _constant(value: Token) -> Written:
         return value.text[1:-1] if value.text[0] == '"' else value.text
     if value.kind == "number":
         return number_of(value.text)
-    if value.kind == "ident" and value.text in ("true", "false"):
+    if value.kind == "name" and value.text in ("true", "false"):
         return value.text == "true"
     return value.text
 
@@ -120,34 +116,33 @@ def _string(constant: Written) -> str:
 # --- operator and constant as a node
 
 
-def _placed(field: str, name: Token, operator: str, constant: Written, slips: Slips) -> Node | None:
-    """Return the test of what the name leads to."""
+def _placed(field: str, name: Token, operator: str, constant: Written, notes: Misreadings) -> Node | None:
+    """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, constant)
     within = name.text.removeprefix(f"{field}.")
-    keys = _KEYS.findall(joined(within))
+    keys = _KEYS.findall(whole(within))
     if keys:
-        return _with_built_ins(_leaf((field, *keys), operator, constant), name, slips)
-    slips.add("odd-path", name.position)
-    return None if within else _of_nothing(_leaf((field,), operator, constant))
+        return _with_built_ins(_leaf((field, *keys), operator, constant), name, notes)
+    notes.add("odd-path", name.position)
+    if within:
+        return None
+    missing = predicate(_leaf((field,), operator, constant))({})
+    return Not(part=Never()) if missing else Never()
 
 
 def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
-    if operator in ("=", "!="):
-        equal: Operator = "=" if operator == "=" else "!="
-        return Comparison(path=path, operator=equal, value=joined(_string(constant)))
-    if operator in _RELATIONS:
-        return _number_leaf(path, _RELATIONS[operator], constant)
     if operator in _TEXT_TESTS:
         test, negated = _TEXT_TESTS[operator]
-        return Function(name=test, path=path, text=joined(_string(constant)), negated=negated)
+        return Function(name=test, path=path, text=whole(_string(constant)), negated=negated)
     if operator in _STATES:
         relation, state = _STATES[operator]
         return Comparison(path=path, operator=relation, value=state)
-    return Never()
-
-
-def _number_leaf(path: tuple[str, ...], relation: Operator, constant: Written) -> Leaf:
+    if operator not in _RELATIONS:
+        return Never()
+    relation = _RELATIONS[operator]
+    if operator in ("=", "!=") and not isinstance(constant, float):
+        return Comparison(path=path, operator=relation, value=whole(_string(constant)))
     number = number_of(constant) if isinstance(constant, str) else float(constant)
     if not math.isnan(number):
         return Comparison(path=path, operator=relation, value=number)
@@ -155,70 +150,56 @@ def _number_leaf(path: tuple[str, ...], relation: Operator, constant: Written) -
     return Comparison(path=path, operator=">=", value=-math.inf) if relation == "!=" else Never()
 
 
-def _of_nothing(leaf: Leaf) -> Node:
-    """Return the leaf's answer for a missing value, whatever the event."""
-    if not isinstance(leaf, Comparison):
-        return Never()
-    wants_null = leaf.value is None and leaf.operator == "="
-    wants_other = isinstance(leaf.value, str) and leaf.operator == "!="
-    return Not(part=Never()) if wants_null or wants_other else Never()
-
-
-def _with_built_ins(leaf: Leaf, name: Token, slips: Slips) -> Node:
+def _with_built_ins(leaf: Leaf, name: Token, notes: Misreadings) -> Node:
     """Return the leaf as JavaScript answers it where every object has something of the last name."""
     if not isinstance(leaf, Comparison) or leaf.value is not None or leaf.path[-1] not in BUILT_INS:
         return leaf
-    slips.add("built-in-name", name.position)
+    notes.add("built-in-name", name.position)
     holder = Comparison(path=leaf.path[:-1], operator=leaf.operator, value=None)
     return Or(parts=(leaf, holder)) if leaf.operator == "!=" else And(parts=(leaf, holder))
 
 
-# --- what to tell the linter
+# --- what is misread
 
 
-def _check_name(field: str, name: Token, slips: Slips) -> None:
+def _check_name(field: str, name: Token, notes: Misreadings) -> None:
     if field in TEXT_FIELDS and name.text != field:
-        slips.add("ignored-suffix", name.position)
+        notes.add("ignored-suffix", name.position)
     elif field in OBJECT_FIELDS and not name.text.startswith(f"{field}."):
-        slips.add("bare-object", name.position)
+        notes.add("bare-object", name.position)
 
 
 def _odd_operator(operator: Token, value: Token) -> str:
-    if operator.text in _INTERNAL:
+    if operator.text in (*_TEXT_TESTS, *_STATES, "number_equals", "number_not_equals"):
         return "internal-operator"
     if operator.text == ".":
-        return _AFTER_DOT.get(value.kind, "odd-path")
+        after_dot = {"number": "digit-segment", "null": "keyword-segment", "joint": "keyword-segment"}
+        return after_dot.get(value.kind, "odd-path")
     return {"in": "in-list", "[": "list-index"}.get(operator.text, "odd-operator")
 
 
-_AFTER_DOT: Final = {"number": "digit-segment", "null": "keyword-segment", "joint": "keyword-segment"}
-
-
-def _check_value(field: str, operator: Token, value: Token, slips: Slips) -> None:
+def _check_value(field: str, operator: Token, value: Token, notes: Misreadings) -> None:
     orders = operator.text in ("<", "<=", ">", ">=")
     if value.kind == "operator" and value.position == operator.position + len(operator.text):
-        slips.add("missing-space" if orders and value.text == "=" else "odd-operator", operator.position)
+        notes.add("missing-space" if orders and value.text == "=" else "odd-operator", operator.position)
     elif value.kind == "end":
-        slips.add("missing-value", operator.position)
-    elif orders and value.kind != "number" and not _NUMBER.fullmatch(value.text.strip('"')):
-        slips.add("order-of-texts", value.position)
+        notes.add("missing-value", operator.position)
+    elif orders and value.kind != "number" and not NUMBER.fullmatch(value.text.strip('"')):
+        notes.add("order-of-texts", value.position)
     elif value.kind == "string":
-        _check_string(value, slips)
-    elif value.kind == "number" and not _NUMBER.fullmatch(value.text):
-        slips.add(
-            "number-form" if any(digit in value.text for digit in "0123456789") else "odd-value",
-            value.position,
-        )
+        _check_string(value, notes)
+    elif value.kind == "number" and not NUMBER.fullmatch(value.text):
+        notes.add("number-form" if re.search("[0-9]", value.text) else "odd-value", value.position)
     elif value.kind == "null" and field in ("type", "event"):
-        slips.add("null-as-text", value.position)
-    elif value.kind == "ident" and value.text not in ("true", "false", "null"):
-        slips.add("bare-word", value.position)
+        notes.add("null-as-text", value.position)
+    elif value.kind == "name" and value.text not in ("true", "false", "null"):
+        notes.add("bare-word", value.position)
     elif value.kind in ("operator", "mark", "joint"):
-        slips.add("odd-value", value.position)
+        notes.add("odd-value", value.position)
 
 
-def _check_string(value: Token, slips: Slips) -> None:
+def _check_string(value: Token, notes: Misreadings) -> None:
     if value.text[0] == "'":
-        slips.add("single-quotes", value.position)
+        notes.add("single-quotes", value.position)
     if _ESCAPES.search(value.text):
-        slips.add("escape-in-text", value.position)
+        notes.add("escape-in-text", value.position)

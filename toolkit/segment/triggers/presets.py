@@ -12,9 +12,11 @@ from .lint import lint_trigger
 from .tree import Comparison, Node, Or
 from .write import write_trigger
 
+DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
+"""What Segment suggests for the Sync Audiences action."""
 PRESETS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "default": 'type = "identify" or type = "track"',
+        "default": DEFAULT_TRIGGER,
         "audiences": 'context.personas.computation_class = "audience"',
     }
 )
@@ -22,25 +24,8 @@ PRESETS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def audience_trigger(key: str) -> str:
-    """Return the trigger for the calls of one audience.
+    """Return the trigger for the calls of the audience with this key; TriggerError if no text can hold it.
 
-    Parameters
-    ----------
-    key
-        The audience's key, such as ``vip_customers``.
-
-    Returns
-    -------
-    str
-        A text for `Trigger`, read alike in both dialects.
-
-    Raises
-    ------
-    TriggerError
-        A text in Segment's language cannot hold the key.
-
-    Examples
-    --------
     >>> audience_trigger("vip_customers")
     'context.personas.computation_key = "vip_customers"'
     """
@@ -48,25 +33,8 @@ def audience_trigger(key: str) -> str:
 
 
 def events_trigger(*names: str) -> str:
-    """Return the trigger for track calls of these names.
+    """Return the trigger for track calls of these names, one at least; TriggerError if no text can hold one.
 
-    Parameters
-    ----------
-    names
-        Event names, exact; at least one.
-
-    Returns
-    -------
-    str
-        A text for `Trigger`, read alike in both dialects.
-
-    Raises
-    ------
-    TriggerError
-        There is no name, or a text in Segment's language cannot hold one.
-
-    Examples
-    --------
     >>> events_trigger("Audience Entered", "Audience Exited")
     'event = "Audience Entered" or event = "Audience Exited"'
     """
@@ -76,25 +44,10 @@ def events_trigger(*names: str) -> str:
 
 
 def activation_trigger(emitter_id: str) -> str:
-    """Return the trigger for the calls of one activation: one audience connected to one destination.
+    """Return the trigger for one activation, an audience connected to a destination; TriggerError as above.
 
-    Parameters
-    ----------
-    emitter_id
-        ``context.personas.event_emitter_id`` of its events, such as ``ee_3xYp``.
+    *emitter_id* is ``context.personas.event_emitter_id`` of its events.
 
-    Returns
-    -------
-    str
-        A text for `Trigger`, read alike in both dialects.
-
-    Raises
-    ------
-    TriggerError
-        A text in Segment's language cannot hold the id.
-
-    Examples
-    --------
     >>> activation_trigger("ee_3xYp")
     'context.personas.event_emitter_id = "ee_3xYp"'
     """

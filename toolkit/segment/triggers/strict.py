@@ -18,12 +18,13 @@ literal.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 
 from toolkit.errors import TriggerError
+from toolkit.segment.javascript import number_text
 
-from .javascript import number_text
-from .tree import MAX_TOKENS, And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or
+from .tokens import ESCAPED_INDEX, NUMBER, Token, strict_tokens, unescaped
+from .tree import And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -31,6 +32,11 @@ TEXT_FIELDS: Final = ("type", "event", "name", "userId", "anonymousId", "message
 """Fields that hold one text; nothing can follow them in a path."""
 OBJECT_FIELDS: Final = ("properties", "traits", "context", "integrations")
 """Fields that hold an object; a path has to go on into it."""
+
+_CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
+_FUNCTIONS: Final[dict[str, FunctionName]] = {"contains": "contains", "match": "match"}
+_OPERATORS: Final[dict[str, Operator]] = {operator: operator for operator in get_args(Operator)}
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def read_strict(text: str) -> Node:
@@ -40,56 +46,11 @@ def read_strict(text: str) -> Node:
     return _Parser(text).parse()
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    position: int
-
-
-_TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+)
-    |(?P<name>(?:[A-Za-z_]|\\.)(?:[A-Za-z0-9_-]|\\.)*)
-    |(?P<number>[+-]?[0-9][A-Za-z0-9_.]*)
-    |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    |(?P<operator><=|>=|!=|[=<>])
-    |(?P<mark>[!().,\[\]])""",
-    re.DOTALL | re.VERBOSE,
-)
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-_ESCAPED_INDEX = re.compile(r"\\\[[0-9]+\\\]")
-_CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
-
-
-def _tokens(text: str) -> list[_Token]:
-    """Cut *text* up; the list ends with a token of kind ``end``."""
-    found: list[_Token] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise TriggerError(_stray(text[position]), position)
-        if match.lastgroup != "space":
-            if len(found) >= MAX_TOKENS:
-                raise TriggerError(f"A trigger has at most {MAX_TOKENS:,} words and signs", position)
-            found.append(_Token(match.lastgroup or "", match.group(), position))
-        position = match.end()
-    return [*found, _Token("end", "", len(text))]
-
-
-def _stray(character: str) -> str:
-    if character in "\"'":
-        return "This text is never closed; a quote inside a text is written \\\" or \\'"
-    if character == "\\":
-        return "Nothing follows the \\"
-    return f"{character!r} means nothing here; in a name write it with a \\ before it"
-
-
 class _Parser:
     """Reads one text by recursive descent."""
 
     def __init__(self, text: str) -> None:
-        self.tokens = _tokens(text)
+        self.tokens = strict_tokens(text)
         self.next = 0
         self.depth = 0
 
@@ -102,16 +63,15 @@ class _Parser:
             raise TriggerError(f"Expected 'and', 'or' or the end, not {token.text}", token.position)
         return tree
 
-    def peek(self) -> _Token:
+    def peek(self) -> Token:
         return self.tokens[self.next]
 
-    def take(self) -> _Token:
-        token = self.tokens[self.next]
+    def take(self) -> Token:
         self.next += 1
-        return token
+        return self.tokens[self.next - 1]
 
     def found(self, kind: str, text: str) -> bool:
-        """Take the next token if it is this one, and tell whether it was."""
+        """Take the next token if it is this one, and return whether it was."""
         here = self.peek()[:2] == (kind, text)
         self.next += here
         return here
@@ -136,24 +96,24 @@ class _Parser:
         negated = False
         while self.found("mark", "!"):
             negated = not negated
-        opening = self.peek().position
-        if self.found("mark", "("):
-            if self.depth >= MAX_DEPTH:
-                raise TriggerError(f"More than {MAX_DEPTH} parentheses are open", opening)
-            self.depth += 1
-            group = self.any_of()
-            self.depth -= 1
-            self.expect(")", f"for the '(' at character {opening + 1}")
-            return Not(part=group) if negated else group
-        if self.peek().kind == "name" and self.tokens[self.next + 1].text == "(":
+        token = self.peek()
+        if token.kind == "name" and self.tokens[self.next + 1].text == "(":
             return self.function(negated=negated)
-        comparison = self.comparison()
-        return Not(part=comparison) if negated else comparison
+        part = self.group(token.position) if self.found("mark", "(") else self.comparison()
+        return Not(part=part) if negated else part
+
+    def group(self, opening: int) -> Node:
+        if self.depth >= MAX_DEPTH:
+            raise TriggerError(f"More than {MAX_DEPTH} parentheses are open", opening)
+        self.depth += 1
+        group = self.any_of()
+        self.depth -= 1
+        self.expect(")", f"for the '(' at character {opening + 1}")
+        return group
 
     def function(self, *, negated: bool) -> Function:
         token = self.take()
-        names: dict[str, FunctionName] = {"contains": "contains", "match": "match"}
-        if token.text not in names:
+        if token.text not in _FUNCTIONS:
             raise TriggerError(f"No function {token.text}; there are contains and match", token.position)
         self.take()
         path = self.path()
@@ -162,7 +122,15 @@ class _Parser:
         if value.kind != "string":
             raise TriggerError(f"{token.text} needs a text in quotes here", value.position)
         self.expect(")", f"at the end of {token.text}")
-        return Function(name=names[token.text], path=path, text=_unquoted(value.text), negated=negated)
+        return Function(name=_FUNCTIONS[token.text], path=path, text=_unquoted(value.text), negated=negated)
+
+    def comparison(self) -> Comparison:
+        path = self.path()
+        token = self.take()
+        if token.kind != "operator":
+            raise TriggerError(f"Expected one of {' '.join(_OPERATORS)}", token.position)
+        value = self.take()
+        return _comparison(path, _OPERATORS[token.text], _constant(value), value.position)
 
     def path(self) -> tuple[str, ...]:
         token = self.take()
@@ -171,69 +139,61 @@ class _Parser:
             raise TriggerError(
                 f"Expected a condition, which starts with a field, not {shown}", token.position
             )
-        field = _unescaped(token.text)
+        field = unescaped(token.text)
         if field not in TEXT_FIELDS + OBJECT_FIELDS:
             known = ", ".join(TEXT_FIELDS + OBJECT_FIELDS)
             raise TriggerError(f"No field {field}; there are {known}", token.position)
-        parts = [field, *self.steps()]
-        if field in TEXT_FIELDS and len(parts) > 1:
-            raise TriggerError(f"{field} is a text, nothing is inside it", token.position)
-        if field in OBJECT_FIELDS and len(parts) == 1:
-            raise TriggerError(f"Say what in {field}, such as {field}.name", token.position)
-        return tuple(parts)
-
-    def steps(self) -> list[str]:
-        parts = []
+        steps = []
         while True:
             if self.found("mark", "."):
-                token = self.take()
-                if token.kind == "number":
-                    raise TriggerError(
-                        "Write [0] for a list item, \\2nd for a key with a digit", token.position
-                    )
-                if token.kind != "name":
-                    raise TriggerError("Expected a name after the '.'", token.position)
-                if _ESCAPED_INDEX.search(token.text):
-                    # The one way to a list item in Segment; here it would be a key that nothing has.
-                    raise TriggerError("Write [0] for a list item, without \\", token.position)
-                parts.append(_unescaped(token.text))
+                steps.append(_key(self.take()))
             elif self.found("mark", "["):
-                token = self.take()
-                if not _INDEX.fullmatch(token.text):
-                    raise TriggerError("Expected the number of a list item, from 0", token.position)
+                steps.append(_index(self.take()))
                 self.expect("]", "after the number of the list item")
-                parts.append(token.text)
             else:
-                return parts
+                break
+        if field in TEXT_FIELDS and steps:
+            raise TriggerError(f"{field} is a text, nothing is inside it", token.position)
+        if field in OBJECT_FIELDS and not steps:
+            raise TriggerError(f"Say what in {field}, such as {field}.name", token.position)
+        return (field, *steps)
 
-    def comparison(self) -> Comparison:
-        path = self.path()
-        token = self.take()
-        operators = {operator: operator for operator in get_args(Operator)}
-        if token.text not in operators or token.kind != "operator":
-            raise TriggerError(f"Expected one of {' '.join(operators)}", token.position)
-        value = self.take()
-        constant = self.constant(value)
-        return _comparison(path, operators[token.text], constant, value.position)
 
-    def constant(self, token: _Token) -> Constant:
-        if token.kind == "string":
-            return _unquoted(token.text)
-        if token.kind == "name" and token.text in _CONSTANTS:
-            return _CONSTANTS[token.text]
-        if token.kind == "number" and _NUMBER.fullmatch(token.text):
-            return float(token.text)
-        if token.kind == "number":
-            raise TriggerError("A number has digits and at most one point, such as -12.5", token.position)
-        if token.kind == "name":
-            raise TriggerError(f'Put a text in quotes: "{token.text}"', token.position)
-        raise TriggerError("Expected a text in quotes, a number, true, false or null", token.position)
+def _key(token: Token) -> str:
+    if token.kind == "number":
+        raise TriggerError("Write [0] for a list item, \\2nd for a key with a digit", token.position)
+    if token.kind != "name":
+        raise TriggerError("Expected a name after the '.'", token.position)
+    if ESCAPED_INDEX.search(token.text):
+        # The one way to a list item in Segment; here it would be a key that nothing has.
+        raise TriggerError("Write [0] for a list item, without \\", token.position)
+    return unescaped(token.text)
+
+
+def _index(token: Token) -> str:
+    if not _INDEX.fullmatch(token.text):
+        raise TriggerError("Expected the number of a list item, from 0", token.position)
+    return token.text
+
+
+def _constant(token: Token) -> Constant:
+    if token.kind == "string":
+        return _unquoted(token.text)
+    if token.kind == "name" and token.text in _CONSTANTS:
+        return _CONSTANTS[token.text]
+    if token.kind == "number" and NUMBER.fullmatch(token.text):
+        return float(token.text)
+    if token.kind == "number":
+        raise TriggerError("A number has digits and at most one point, such as -12.5", token.position)
+    if token.kind == "name":
+        raise TriggerError(f'Put a text in quotes: "{token.text}"', token.position)
+    raise TriggerError("Expected a text in quotes, a number, true, false or null", token.position)
 
 
 def _comparison(path: tuple[str, ...], operator: Operator, value: Constant, position: int) -> Comparison:
     """Return the comparison that Segment makes of it; refuse an order that is never true."""
     if operator not in ("=", "!="):
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if isinstance(value, str) and NUMBER.fullmatch(value):
             value = float(value)
         if not isinstance(value, float):
             raise TriggerError(f"{operator} orders numbers only, not texts, dates or null", position)
@@ -248,7 +208,3 @@ def _comparison(path: tuple[str, ...], operator: Operator, value: Constant, posi
 
 def _unquoted(text: str) -> str:
     return re.sub(r"\\([\\\"'])", r"\1", text[1:-1])
-
-
-def _unescaped(name: str) -> str:
-    return re.sub(r"\\(.)", r"\1", name, flags=re.DOTALL)

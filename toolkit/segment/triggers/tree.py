@@ -1,4 +1,4 @@
-"""The tree both dialects read a trigger into: a closed set of conditions, each with one meaning.
+"""The tree both dialects read a trigger into, a closed set of conditions, and its normal forms.
 
 What a node means depends on the node alone, not on the dialect it was read in. A condition is about the
 value found at its path::
@@ -16,16 +16,13 @@ Missing counts as null. An empty list or object is walked into like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 FunctionName = Literal["contains", "match", "starts_with", "ends_with"]
 Constant: TypeAlias = str | float | bool | None
-
-MAX_TOKENS: Final = 50_000
-"""How many words and signs a text may have; more would hold a run up for seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +48,7 @@ class Not:
 
 @dataclass(frozen=True, kw_only=True)
 class Never:
-    """False of every event: a condition Segment takes without being able to test it."""
+    """False for every event: a condition Segment takes without being able to test it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A test of a text, exact and case sensitive; false of whatever is not a text, negated or not.
+    """A test of a text, exact and case sensitive; false for whatever is not a text, negated or not.
 
     ``contains``, ``starts_with`` and ``ends_with`` look for the text as it stands. ``match`` wants the whole
     value to fit the text as a pattern, in which ``*`` is any run of characters, wherever it stands.
@@ -97,14 +94,78 @@ Leaf: TypeAlias = Comparison | Function | Never
 Node: TypeAlias = And | Or | Not | Leaf
 
 
-def leaves(node: Node) -> Iterator[Leaf]:
-    """Yield the conditions of a tree, left to right."""
-    waiting = [node]
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, And | Or):
-            waiting.extend(reversed(here.parts))
-        elif isinstance(here, Not):
-            waiting.append(here.part)
-        else:
-            yield here
+def canonical(node: Node) -> Node:
+    """Return one form for trees that mean the same: the normal form, with patterns as the simplest tests.
+
+    Every rewriting keeps the meaning exactly; what cannot be moved stays where it is.
+    """
+    return negation_normal_form(_simplified(node))
+
+
+def negation_normal_form(node: Node, *, negate: bool = False) -> Node:
+    """Return the tree with negations moved in as far as they go, and nested lists of one kind flattened.
+
+    A `Not` that stays is around a single condition. "Not equal to 5" holds for a missing value when 5 is a
+    text, and does not when it is a number, so only the first takes a negation in.
+    """
+    if isinstance(node, Not):
+        return negation_normal_form(node.part, negate=not negate)
+    if not isinstance(node, And | Or):
+        return _opposite(node) if negate else node
+    kind = And if isinstance(node, And) is not negate else Or
+    parts: list[Node] = []
+    for part in node.parts:
+        inner = negation_normal_form(part, negate=negate)
+        parts.extend(inner.parts if isinstance(inner, kind) else [inner])
+    return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
+
+
+def _opposite(leaf: Leaf) -> Node:
+    if isinstance(leaf, Comparison) and (leaf.value is None or isinstance(leaf.value, str)):
+        return replace(leaf, operator="!=" if leaf.operator == "=" else "=")
+    return Not(part=leaf)
+
+
+def _simplified(node: Node) -> Node:
+    """Return the tree with every condition in its simplest form."""
+    if isinstance(node, And | Or):
+        return replace(node, parts=tuple(_simplified(part) for part in node.parts))
+    if isinstance(node, Not):
+        return Not(part=_simplified(node.part))
+    if isinstance(node, Comparison) and isinstance(node.value, bool) and node.operator == "!=":
+        return Not(part=replace(node, operator="="))
+    if isinstance(node, Function) and node.name == "match":
+        return _without_pattern(node)
+    return replace(node, name="starts_with") if isinstance(node, Function) and not node.text else node
+
+
+def _without_pattern(node: Function) -> Node:
+    pattern = re.sub(r"\*+", "*", node.text)
+    match pattern.split("*"):
+        case [text]:
+            return _equality(node, text)
+        case [first, ""]:
+            return replace(node, name="starts_with", text=first)
+        case ["", last]:
+            return replace(node, name="ends_with", text=last)
+        case ["", middle, ""]:
+            return replace(node, name="contains", text=middle)
+        case [first, last] if not _overlaps(first, last):
+            ends = (
+                replace(node, name="starts_with", text=first),
+                replace(node, name="ends_with", text=last),
+            )
+            return Or(parts=ends) if node.negated else And(parts=ends)
+    return replace(node, text=pattern)
+
+
+def _equality(node: Function, text: str) -> Node:
+    if not node.negated:
+        return Comparison(path=node.path, operator="=", value=text)
+    is_text = Function(name="starts_with", path=node.path, text="", negated=False)
+    return And(parts=(is_text, Comparison(path=node.path, operator="!=", value=text)))
+
+
+def _overlaps(first: str, last: str) -> bool:
+    """Tell whether a text can start with one and end with the other and be too short for both."""
+    return any(first.endswith(last[:length]) for length in range(1, min(len(first), len(last)) + 1))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Final, TypeAlias
 
 from toolkit.errors import TriggerError
 
-from .canonical import canonical
-from .javascript import plain_digits
 from .official import read_official
-from .tree import And, Comparison, Constant, Function, Node, Not, Or
+from .tree import And, Comparison, Constant, Function, Node, Not, Or, canonical
 
-MAX_DEPTH: Final = 300
-"""How deep a tree may be that is written."""
 MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
 MAX_CONDITIONS: Final = 10_000
@@ -22,9 +19,7 @@ MAX_CONDITIONS: Final = 10_000
 
 Clauses: TypeAlias = list[list[Node]]
 
-_ODD = re.compile(r"[^A-Za-z0-9_-]")
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-_WORDS: Final = ("and", "or", "null")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def write_trigger(tree: Node) -> str:
@@ -46,7 +41,7 @@ def write_trigger(tree: Node) -> str:
     Raises
     ------
     TriggerError
-        It cannot be said in Segment's language.
+        Segment's language has no words for it.
 
     Examples
     --------
@@ -59,18 +54,19 @@ def write_trigger(tree: Node) -> str:
 
 def written(tree: Node) -> tuple[str, Node]:
     """Return the text of `write_trigger`, and Segment's reading of it in canonical form."""
-    if _depth_exceeds(tree, MAX_DEPTH):
-        raise TriggerError(f"The tree is more than {MAX_DEPTH} levels deep; make it flatter", None)
-    plain = canonical(tree)
-    for kind in (Or, And) if isinstance(plain, Or) else (And, Or):
-        clauses = _clauses(plain, kind)
-        text = None if clauses is None else _said(clauses, kind)
-        if text is None or clauses is None:
-            continue
-        reading = read_official(text)
-        read = canonical(reading.tree)
-        if reading.error is None and read == _meant(clauses, kind):
-            return text, read
+    try:
+        plain = canonical(tree)
+        for kind in (Or, And) if isinstance(plain, Or) else (And, Or):
+            clauses = _clauses(plain, kind)
+            text = None if clauses is None else _official_text(clauses, kind)
+            if text is None or clauses is None:
+                continue
+            reading = read_official(text)
+            read = canonical(reading.tree)
+            if reading.error is None and read == _meaning(clauses, kind):
+                return text, read
+    except RecursionError:
+        raise TriggerError("The tree is too many levels deep; make it flatter", None) from None
     raise TriggerError(
         "Segment's language cannot say this; it has one level of parentheses with one call in each, no "
         "negation but != and !contains, !match, and no texts with a double quote",
@@ -78,24 +74,9 @@ def written(tree: Node) -> tuple[str, Node]:
     )
 
 
-def _meant(clauses: Clauses, kind: type[And | Or]) -> Node:
+def _meaning(clauses: Clauses, kind: type[And | Or]) -> Node:
     other = Or if kind is And else And
     return canonical(kind(parts=tuple(other(parts=tuple(clause)) for clause in clauses)))
-
-
-def _depth_exceeds(tree: Node, limit: int) -> bool:
-    level = [tree]
-    for _ in range(limit):
-        level = [
-            part
-            for node in level
-            for part in (
-                node.parts if isinstance(node, And | Or) else (node.part,) if isinstance(node, Not) else ()
-            )
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
@@ -109,7 +90,7 @@ def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
     for clauses in inner:
         if clauses is None or len(product) * len(clauses) > max(MAX_GROUPS, len(product)):
             return None
-        if len(clauses) == 1:
+        if len(clauses) == 1:  # in place: a long list of single conditions would be copied for each
             for clause in product:
                 clause.extend(clauses[0])
         else:
@@ -119,7 +100,7 @@ def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
     return product
 
 
-def _said(clauses: Clauses, kind: type[And | Or]) -> str | None:
+def _official_text(clauses: Clauses, kind: type[And | Or]) -> str | None:
     outer, inner = (" and ", " or ") if kind is And else (" or ", " and ")
     if len(clauses) == 1:
         outer = inner
@@ -128,74 +109,55 @@ def _said(clauses: Clauses, kind: type[And | Or]) -> str | None:
     for clause in clauses:
         # A call ends the group it stands in, so it has to be the last.
         clause.sort(key=lambda leaf: isinstance(leaf, Function))
-        conditions = [_official_text(leaf) for leaf in clause]
-        if None in conditions:
+        if not all(_has_words(leaf) for leaf in clause):
             return None
-        text = inner.join(condition or "" for condition in conditions)
+        text = inner.join(condition_text(leaf, official=True) for leaf in clause)
         groups.append(f"({text})" if len(clause) > 1 else text)
     return outer.join(groups)
 
 
-def _official_text(leaf: Node) -> str | None:
-    """Return a condition as Segment reads it; None when there are no words for it."""
+def _has_words(leaf: Node) -> bool:
+    if isinstance(leaf, Function):
+        return leaf.name != "match" and '"' not in leaf.text
+    return isinstance(leaf, Comparison) and not (isinstance(leaf.value, str) and '"' in leaf.value)
+
+
+def condition_text(leaf: Node, *, official: bool = False) -> str:
+    r"""Return a condition of a tree in normal form: for people, or as Segment reads it.
+
+    People see ``[0]`` and ``\"``, which are easier to read, but not for Segment.
+    """
+    if isinstance(leaf, Not):
+        return f"!({condition_text(leaf.part)})"
     if isinstance(leaf, Comparison):
-        if isinstance(leaf.value, str) and '"' in leaf.value:
-            return None
-        return f"{path_text(leaf.path)} {leaf.operator} {_constant_text(leaf.value)}"
-    if isinstance(leaf, Function) and leaf.name != "match" and '"' not in leaf.text:
-        return _call_text(leaf, path_text(leaf.path), f'"{leaf.text}"')
-    return None
+        return f"{_path(leaf.path, official)} {leaf.operator} {_constant(leaf.value, official)}"
+    if isinstance(leaf, Function):
+        before, after = leaf.name == "ends_with", leaf.name == "starts_with"
+        quoted = _constant(leaf.text, official)
+        pattern = f'"{"*" * before}{quoted[1:-1]}{"*" * after}"'
+        name = "contains" if leaf.name == "contains" else "match"
+        return f"{'!' * leaf.negated}{name}({_path(leaf.path, official)}, {pattern})"
+    return "(never true)"
 
 
-def _constant_text(value: Constant) -> str:
+def _constant(value: Constant, official: bool) -> str:  # noqa: FBT001
     if isinstance(value, str):
-        return f'"{value}"'
+        text = value if official else value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{text}"'
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if math.isinf(value):
         return ("-" if value < 0 else "") + "1" + "0" * 309
-    return plain_digits(value)
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
-def _call_text(leaf: Function, path: str, quoted: str) -> str:
-    if leaf.name == "starts_with":
-        quoted = f"{quoted[:-1]}*{quoted[-1]}"
-    elif leaf.name == "ends_with":
-        quoted = f"{quoted[0]}*{quoted[1:]}"
-    name = "contains" if leaf.name == "contains" else "match"
-    return f"{'!' if leaf.negated else ''}{name}({path}, {quoted})"
-
-
-def path_text(path: tuple[str, ...], *, brackets: bool = False) -> str:
-    """Return a path as written; *brackets* for ``[0]``, which is easier to read, but not for Segment."""
+def _path(path: tuple[str, ...], official: bool) -> str:  # noqa: FBT001
     field, *steps = path
-    written = [field]
-    for step in steps:
-        if brackets and _INDEX.fullmatch(step):
-            written.append(f"[{step}]")
-        else:
-            written.append(f".{_name_text(step)}")
-    return "".join(written)
+    brackets = (not official and _INDEX.fullmatch(step) for step in steps)
+    names = (f"[{step}]" if index else f".{_name(step)}" for step, index in zip(steps, brackets, strict=True))
+    return field + "".join(names)
 
 
-def _name_text(name: str) -> str:
-    escaped = _ODD.sub(lambda odd: f"\\{odd[0]}", name)
-    return f"\\{escaped}" if name in _WORDS or re.match(r"[0-9-]", name) else escaped
-
-
-def condition_text(leaf: Node) -> str:
-    """Return a condition of a settled tree for people to read."""
-    if isinstance(leaf, Not):
-        return f"!({condition_text(leaf.part)})"
-    if isinstance(leaf, Comparison):
-        value = leaf.value
-        constant = _quoted(value) if isinstance(value, str) else _constant_text(value)
-        return f"{path_text(leaf.path, brackets=True)} {leaf.operator} {constant}"
-    if isinstance(leaf, Function):
-        return _call_text(leaf, path_text(leaf.path, brackets=True), _quoted(leaf.text))
-    return "(never true)"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _name(name: str) -> str:
+    escaped = re.sub(r"[^A-Za-z0-9_-]", lambda odd: f"\\{odd[0]}", name)
+    return f"\\{escaped}" if name in ("and", "or", "null") or re.match(r"[0-9-]", name) else escaped

@@ -1,12 +1,12 @@
-"""Where Segment's reading leaves what is written: one code and one sentence for each way."""
+"""Where Segment's reading differs from what is written: one code and one sentence for each way."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .tree import MAX_TOKENS
-
-MAX_SLIPS: Final = 100
+MAX_TOKENS: Final = 50_000
+"""How many words and signs a text may have; more would hold a run up for seconds."""
+MAX_FOUND: Final = 100
 """How many places are kept of one text."""
 
 SENTENCES: Final = {
@@ -95,24 +95,35 @@ SENTENCES: Final = {
 }
 
 
-class Slip(NamedTuple):
-    """One place where Segment's reading leaves what is written."""
+class Misreading(NamedTuple):
+    """One place where Segment's reading differs from what is written."""
 
     code: str
+    """A key of SENTENCES."""
     position: int
 
 
-class Slips:
-    """Collects slips: the first places of each text, and every code."""
+class Misreadings:
+    """Collects misreadings: the first places of a text, and every code."""
 
     def __init__(self) -> None:
-        self.found: list[Slip] = []
+        self.found: list[Misreading] = []
         self.codes: set[str] = set()
-        self.end: int | None = None
-        """Where a text in quotes turned inside out; places after that are not kept."""
+        self.refusal: Misreading | None = None
+        """The first that makes the whole text unusable to Segment."""
+        self._last = float("inf")
 
     def add(self, code: str, position: int) -> None:
-        """Note one slip."""
+        """Note one."""
         self.codes.add(code)
-        if len(self.found) < MAX_SLIPS and (self.end is None or position <= self.end):
-            self.found.append(Slip(code, position))
+        if len(self.found) < MAX_FOUND and position <= self._last:
+            self.found.append(Misreading(code, position))
+
+    def refuse(self, code: str, position: int) -> None:
+        """Note one for which Segment can use the text for no event at all."""
+        self.add(code, position)
+        self.refusal = self.refusal or Misreading(code, position)
+
+    def stop_after(self, position: int) -> None:
+        """Keep no place behind the first such *position*: there a text in quotes turns inside out."""
+        self._last = min(self._last, position)
