@@ -21,13 +21,10 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import stores
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest import PROJECT
 
-import toolkit
 from toolkit.audiences.memberships import (
     MEMBERSHIP_COLUMNS,
     PEOPLE_COLUMNS,
@@ -37,10 +34,10 @@ from toolkit.audiences.memberships import (
 )
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, metadata
-from toolkit.ledger.address import read_address
-from toolkit.ledger.database import now
-from toolkit.ledger.frames import read_frame
-from toolkit.ledger.locks import FileLock, lock_number
+from toolkit.ledger.database import lock_number, now
+from toolkit.ledger.locks import FileLock
+from toolkit.ledger.messages import read_address
+from toolkit.ledger.schema import REVISION, read_frame
 from toolkit.notebook.runner import exit_code_of
 from toolkit.postscript.cache import Mirror, Reading
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
@@ -146,12 +143,28 @@ def test_folders_are_made(tmp_path):
     assert path.is_file()
 
 
-def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
-    """From nothing, the migrations make exactly the tables, columns, types and indexes that are declared."""
+DUMP = PROJECT / "tests" / "data" / "ledger-0007.sql"
+"""A ledger of the first schema, as ``sqlite3 .dump`` writes it: never changed, because users have such."""
+
+
+@pytest.fixture
+def first(url):
+    """The URL of a ledger of the first schema, with two people and one run in it."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.executescript(DUMP.read_text("utf-8"))
+    return url
+
+
+@pytest.mark.parametrize("start", ["url", "first"])
+def test_new_and_migrated_ledgers_have_the_schema_in_the_code(request, start):
+    """Both have exactly the tables, columns, types, keys and indexes that are declared."""
+    url = request.getfixturevalue(start)
+    Ledger(url).close()
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == REVISION
         inspector = sa.inspect(connection)
         assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
         for name, declared in metadata.tables.items():
@@ -169,6 +182,34 @@ def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
             indexes = {i["name"]: i["column_names"] for i in inspector.get_indexes(name)}
             assert indexes == {i.name: [c.name for c in i.columns] for i in declared.indexes}
     engine.dispose()
+
+
+def test_a_new_ledger_is_as_the_first_one_was(url, first, tmp_path):
+    """Until a migration changes it, the database's own description of the tables is the same."""
+    Ledger(f"sqlite:///{tmp_path / 'new.db'}").close()
+    master = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+    old, new = (
+        [tuple(re.sub(r'[\s"]+', " ", text or "") for text in row) for row in rows(each, master)]
+        for each in (first, f"sqlite:///{tmp_path / 'new.db'}")
+    )
+    assert {*old} == {*new}
+
+
+def test_a_ledger_of_the_first_schema_keeps_what_it_holds(first):
+    """Runs, totals, changes, desired state, subscribers and the journal are read as they were written."""
+    with Ledger(first) as ledger:
+        record = ledger.get_run()
+        assert (record.status, record.facts["members"]) == ("completed", {"vip": 2})
+        assert sorted(ledger.load_totals(record.run_id)["status"]) == ["added", "counted", "waiting"]
+        assert ledger.load_changes(record.run_id)["person"].tolist() == ["user:u1"]
+        state = ledger.load_state(SHOP)
+        assert (
+            state.memberships["person"].tolist() == state.people["person"].tolist() == ["user:u1", "user:u2"]
+        )
+        assert ledger.load_mirror(SHOP).subscribers["audiences"].tolist() == ['["vip"]']
+        assert ledger.load_calls(record.run_id)["outcome"].tolist() == ["ok", "ok"]
+        ledger.lock_shop(SHOP)
+        assert begin_write(ledger, transition(1)) == 3
 
 
 def test_reopening_keeps_everything(url):
@@ -206,16 +247,25 @@ def test_opening_at_once_from_several_threads(url):
 
 def test_a_schema_half_made_is_not_kept(url, monkeypatch):
     """A first opening that dies in the middle leaves nothing that the next one stumbles over."""
-    from alembic import op
 
     def fail(*_args, **_named):
         raise RuntimeError("switched off")
 
     with monkeypatch.context() as patched:
-        patched.setattr(op, "create_index", fail)
+        patched.setattr(MigrationContext, "stamp", fail)
         with pytest.raises(LedgerError, match="switched off"):
             Ledger(url)
+    assert rows(url, "SELECT name FROM sqlite_master") == []
     Ledger(url).close()
+
+
+def test_a_database_of_something_else_is_left_alone(url):
+    """A table of the same name that no ledger made is not written to."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
+        other.execute("CREATE TABLE runs (distance REAL)")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(url)
+    assert rows(url, "SELECT name FROM sqlite_master") == [("runs",)]
 
 
 @pytest.mark.parametrize(
@@ -248,64 +298,27 @@ def test_a_place_that_cannot_be_written(tmp_path):
             Ledger(f"sqlite:///{path}")
 
 
-def test_a_ledger_of_a_newer_toolkit(url):
+@pytest.mark.parametrize(
+    ("revision", "sentence"),
+    [
+        ("9999", r"newer version of the toolkit: its schema is 9999\. Upgrade"),
+        ("0006", r"older than this toolkit can read: its schema is 0006\. Name a new ledger"),
+    ],
+)
+def test_a_ledger_of_another_toolkit(first, revision, sentence):
     """A schema that this toolkit does not know is refused, and left as it is."""
-    Ledger(url).close()
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    with pytest.raises(LedgerError, match=r"newer version of the toolkit: its schema is 9999\. Upgrade"):
-        Ledger(url)
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
+    with closing(sqlite3.connect(first.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(LedgerError, match=sentence):
+        Ledger(first)
+    assert rows(first, "SELECT version_num FROM alembic_version") == [(revision,)]
 
 
-def test_a_ledger_of_the_first_schema(url):
-    """An older ledger is brought up to date when it is opened, and keeps what it holds."""
-    path = url.removeprefix("sqlite:///")
-    engine = sa.create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(toolkit.__file__).parent / "ledger" / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
-    old = sqlite3.connect(path)
-    with old:
-        old.execute("INSERT INTO totals VALUES ('r1', 'change', 'vip', 'added', 'ENTERED', 7)")
-        old.execute(
-            "INSERT INTO changes (run_id, person, audience_key, member, status, reason_code) "
-            "VALUES ('r1', 'user:u1', 'vip', 1, 'added', 'ENTERED')"
-        )
-        old.execute("INSERT INTO memberships VALUES ('shop_1', 'user:u1', 'vip', NULL, 1, 5, 6, 'm', 'r1')")
-        old.execute(
-            "INSERT INTO calls (run_id, route, before, after, started_at) "
-            "VALUES ('r1', 'PATCH', '[\"a\"]', '[]', '2025-03-04 10:00:00'), "
-            "('r1', 'POST', NULL, NULL, '2025-03-04 10:00:00')"
-        )
-    old.close()
-    with Ledger(url) as ledger:
-        assert ledger.load_totals("r1").to_dict("records") == [
-            {
-                "kind": "change",
-                "audience_key": "vip",
-                "trait_key": "",
-                "status": "added",
-                "reason_code": "ENTERED",
-                "count": 7,
-            }
-        ]
-        (row,) = ledger.load_changes("r1").to_dict("records")
-        assert (row["person"], row["audience_key"], row["member"]) == ("user:u1", "vip", True)
-        assert pd.isna(row["trait_key"])
-        assert ledger.load_state(SHOP).memberships["audience_key"].tolist() == ["vip"]
-        assert ledger.load_state(SHOP).traits.empty
-        calls = ledger.load_calls("r1")
-        assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
-        assert json.loads(calls["after"][0]) == {"Segment Audiences": []}
-        assert pd.isna(calls["before"][1])
-        ledger.save_results("r2", empty_table(PAYLOAD_COLUMNS), table(CHANGE_COLUMNS, [trait_change(1)]))
-        assert ledger.load_changes("r2")["trait_key"].tolist() == ["orders"]
+@pytest.mark.parametrize("in_memory", ["sqlite://", "sqlite:///:memory:"])
+def test_a_ledger_in_memory_is_refused(in_memory):
+    """Threads do not share one, so a run would find no tables in it."""
+    with pytest.raises(LedgerError, match="Name a file"):
+        Ledger(in_memory)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="the shop's lock is not checked",
         seed=12,
-        file="ledger/database.py",
+        file="ledger/locks.py",
         old="        if not is_ours:\n",
         new="        if False:\n",
     ),
@@ -299,7 +299,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="who was taken for gone is not looked up again",
-        file="ledger/mirrors.py",
+        file="ledger/journal.py",
         old="            upsert(connection, doubted, rows)\n",
         new="",
     ),

@@ -15,7 +15,7 @@ from typing import Any
 
 from toolkit.contacts import check_region
 from toolkit.errors import ParameterError
-from toolkit.ledger.address import read_address
+from toolkit.ledger.messages import read_address
 
 Reader = Callable[[str, Any], Any]
 
