@@ -38,7 +38,7 @@ from toolkit.ledger.database import lock_number, now
 from toolkit.ledger.locks import FileLock
 from toolkit.ledger.messages import read_address
 from toolkit.ledger.schema import REVISION, read_frame
-from toolkit.notebook.runner import exit_code_of
+from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.cache import Mirror, Reading
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS

@@ -13,8 +13,8 @@ from conftest import PROJECT
 
 from toolkit.__main__ import main
 from toolkit.notebook import runner
-from toolkit.notebook.runner.alerts import (
-    Standing,
+from toolkit.notebook.alerts import (
+    Baseline,
     alert_body,
     members_of,
     post_alert,
@@ -44,8 +44,8 @@ OK, ERRORS, FAILED, CANCELED = "completed", "completed_with_errors", "failed", "
 )
 def test_trouble_and_recovery_are_told(before, now, reasons):
     """Failed, completed with errors, and well again; a run that was canceled was canceled by somebody."""
-    earlier = before and Standing(status=before)
-    assert reasons_for_alert(earlier, Standing(status=now), size_change=0.2) == reasons
+    earlier = before and Baseline(status=before)
+    assert reasons_for_alert(earlier, Baseline(status=now), size_change=0.2) == reasons
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_trouble_and_recovery_are_told(before, now, reasons):
 )
 def test_an_audience_whose_size_jumps_is_told(before, now, told):
     """By more than the share, up or down; a new one has no size to compare with."""
-    earlier = Standing(status=OK, members={} if before is None else {"vip": before})
-    found = reasons_for_alert(earlier, Standing(status=OK, members={"vip": now}), size_change=0.2)
+    earlier = Baseline(status=OK, members={} if before is None else {"vip": before})
+    found = reasons_for_alert(earlier, Baseline(status=OK, members={"vip": now}), size_change=0.2)
     assert found == ([f"audience vip went from {before} to {now} members"] if told else [])
 
 
@@ -76,9 +76,9 @@ def test_an_audience_whose_size_jumps_is_told(before, now, told):
 def test_a_state_that_cannot_be_read_is_none(tmp_path, text):
     """Nothing there, torn, or another's file: as if there had been no run before."""
     path = tmp_path / "state.json"
-    assert Standing.load(path) is None
+    assert Baseline.load(path) is None
     path.write_text(text)
-    assert Standing.load(path) is None
+    assert Baseline.load(path) is None
 
 
 def test_the_members_are_found_in_both_summaries():

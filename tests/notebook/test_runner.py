@@ -23,10 +23,9 @@ from tables import every
 from toolkit.__main__ import command_parser, given_parameters, main
 from toolkit.ledger import Ledger
 from toolkit.notebook import runner as order_runner
-from toolkit.notebook.runner import ExitCode
-from toolkit.notebook.runner.execution import Canceling
-from toolkit.notebook.runner.exit_codes import exit_code_of
-from toolkit.notebook.runner.leaks import cells_with_contacts, forms_of, hide_secrets
+from toolkit.notebook.exit_codes import ExitCode, exit_code_of
+from toolkit.notebook.runner import SYNC_TAG, Canceling
+from toolkit.notebook.secret_scan import cells_with_contacts, forms_of, hide_secrets
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.faults import Fault
 from toolkit.sandbox.records import load_subscribers
@@ -442,7 +441,7 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
     """A signal between cells, or one a cell did not take, ends the run before the next cell."""
     canceling = Canceling(lambda: None)
     canceling.before_cell()
-    canceling.after_cell({"source": "run = toolkit.sync(plan)"})
+    canceling.after_cell({"metadata": {"tags": [SYNC_TAG]}})
     with pytest.raises(KeyboardInterrupt):
         canceling.on_signal()
     with pytest.raises(KeyboardInterrupt):
@@ -450,10 +449,10 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
 
     canceling = Canceling(lambda: None)
     canceling.is_asked = True  # while this cell ran
-    canceling.after_cell({"source": "plan = toolkit.plan(state)"})
+    canceling.after_cell({"metadata": {}})
     with pytest.raises(KeyboardInterrupt):
         canceling.before_cell()
-    canceling.after_cell({"source": "run = await job.sync(plan)"})
+    canceling.after_cell({"metadata": {"tags": [SYNC_TAG]}})
     canceling.before_cell()
 
 
@@ -511,7 +510,7 @@ def test_every_form_of_a_secret_is_taken_out_of_a_text(tmp_path, shown):
 @pytest.mark.parametrize("after", [0, 100])
 def test_a_secret_across_two_pieces_is_found(tmp_path, monkeypatch, cut, after):
     """Wherever the border between two readings falls."""
-    monkeypatch.setattr("toolkit.notebook.runner.leaks.PIECE", 1000)
+    monkeypatch.setattr("toolkit.notebook.secret_scan.PIECE", 1000)
     path = tmp_path / "long.txt"
     path.write_text("x" * (3000 - cut) + KEY + "y" * after)
     assert hide_secrets(path, forms_of([KEY])) == "replaced by ***"
@@ -560,7 +559,7 @@ def test_half_a_gigabyte_is_read_in_pieces(tmp_path):
         file.write(KEY.encode())
     script = (
         "import resource, sys, pathlib\n"
-        "from toolkit.notebook.runner.leaks import forms_of, hide_secrets\n"
+        "from toolkit.notebook.secret_scan import forms_of, hide_secrets\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(hide_secrets(pathlib.Path(sys.argv[1]), forms_of([sys.argv[2]])))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
