@@ -163,7 +163,7 @@ class DesiredState(Database):
         found = self._load(query.group_by(held.c.run_id).order_by(held.c.run_id))
         return {row["run_id"]: row["count"] for row in found}
 
-    # --- whom it reaches ----------------------------------------------------------------------------------
+    # --- the subscribers that people reach ------------------------------------------------------------------
 
     def load_reached(self, shop_id: str) -> pd.DataFrame:
         """Return REACHED_COLUMNS: what live runs reached, but not where nothing is left of the person."""
