@@ -1,4 +1,4 @@
-"""The ledger: everything it is told is there tomorrow, and can be read while it is being told."""
+"""The ledger: everything written is there tomorrow, and can be read during a write."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def run_record(run_id="r1", **fields):
 
 
 def table(columns, records):
-    """Lay records out as a frame of these columns; what they do not say is null."""
-    said = {name: [record.get(name) for record in records] for name in columns}
-    return pd.DataFrame({name: pd.Series(said[name], dtype=dtype) for name, dtype in columns.items()})
+    """Lay records out as a frame of these columns; what they lack is null."""
+    values = {name: [record.get(name) for record in records] for name in columns}
+    return pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in columns.items()})
 
 
 def memberships(*records):
@@ -228,7 +228,7 @@ def test_reopening_keeps_everything(url):
 
 
 def test_opening_does_not_wait_for_a_run_that_writes(url, ledger):
-    """Who only reads is not held up, and is not told to check the address."""
+    """A reader is not held up, and gets no error about the address."""
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writing:
         writing.execute("BEGIN IMMEDIATE")
         with Ledger(url) as other:
@@ -283,14 +283,14 @@ def test_a_database_of_something_else_is_left_alone(url):
     ],
 )
 def test_an_address_that_leads_nowhere(bad):
-    """The sentence says what to check, and never quotes a password."""
+    """The sentence names what to check, and never quotes a password."""
     with pytest.raises(LedgerError, match="Check ledger_url or TOOLKIT_LEDGER_URL") as caught:
         Ledger(bad)
     assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
-    """A folder in the place of the file, or a file in the place of the folder, is told in one sentence."""
+    """A folder in the place of the file, or a file in the place of the folder, is one sentence."""
     (tmp_path / "file").write_text("")
     (tmp_path / "junk.db").write_bytes(b"this is no database, whatever its name says" * 99)
     for path in (tmp_path, tmp_path / "file" / "ledger.db", tmp_path / "junk.db"):
@@ -368,7 +368,7 @@ def test_the_latest_run_is_the_one_that_began_last(ledger):
 
 
 def test_no_such_run(ledger):
-    """An unknown run, or none at all, is said with what to do."""
+    """An unknown run, or none at all, is an error with the next step."""
     with pytest.raises(UnknownRunError, match="no run yet"):
         ledger.get_run()
     ledger.save_run(run_record())
@@ -426,8 +426,8 @@ def test_results_of_traits(ledger):
 
 
 def value(number, key="orders", text="5", **fields):
-    said = word(number)
-    kept = {name: said[name] for name in ("person", "timestamp", "received_at", "message_id")}
+    known = word(number)
+    kept = {name: known[name] for name in ("person", "timestamp", "received_at", "message_id")}
     return {**kept, "trait_key": key, "value": text, **fields}
 
 
@@ -535,14 +535,14 @@ def test_a_state_comes_back_as_it_was_saved(ledger):
 
 @pytest.mark.parametrize("nulls", [{"audience_id": None}, {"timestamp": pd.NaT, "received_at": pd.NaT}])
 def test_a_column_of_nulls(ledger, nulls):
-    """A column in which nobody has a value keeps its dtype."""
+    """A column without a value keeps its dtype."""
     state = State(memberships=memberships(word(1, **nulls)), people=empty_table(PEOPLE_COLUMNS))
     ledger.save_state(SHOP, "r1", state)
     pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
 
 
 def test_only_what_is_new_is_written(url, ledger):
-    """A word that was there keeps the run that brought it; only a new or changed one has the later run's."""
+    """A value that was there keeps the run that brought it; only a new or changed one has the later run's."""
     first = [word(1), word(2), word(3, timestamp=pd.NaT, audience_id=None)]
     ledger.save_state(
         SHOP, "r1", State(memberships=memberships(*first), people=table(PEOPLE_COLUMNS, [contact(1)]))
@@ -616,7 +616,7 @@ def test_the_mirror_is_renewed(ledger):
     assert ledger.load_mirror("another").subscribers.empty
 
 
-def test_who_was_asked_for_is_remembered(ledger):
+def test_the_contacts_that_were_looked_up_are_remembered(ledger):
     """What was looked up adds up over runs, until everything is read anew."""
     ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
     ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
@@ -626,7 +626,7 @@ def test_who_was_asked_for_is_remembered(ledger):
 
 
 def test_the_mirror_shows_what_was_written(ledger):
-    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are told."""
+    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are noted."""
     ledger.save_mirror(
         SHOP, a_reading(mirrored(1, "[]", False, 2, '{"orders": "5"}'), mirrored(2, "[]", False, 0, None))
     )
@@ -652,8 +652,8 @@ def test_the_mirror_shows_what_was_written(ledger):
     assert mirror.newest == ""
 
 
-def test_words_are_taken_back(ledger):
-    """A run's words go and those they replaced return; what was only said again, or by later runs, stays."""
+def test_values_are_taken_back(ledger):
+    """A run's values go and those they replaced return; what only came again, or in later runs, stays."""
     people_of = empty_table(PEOPLE_COLUMNS)
     later = {"timestamp": pd.Timestamp("2025-04-01T00:00:00Z"), "message_id": "later"}
 
@@ -827,7 +827,7 @@ def test_nothing_is_left_beside_the_file(url):
 
 
 def test_one_writer_a_shop(tmp_path):
-    """The second is told who has it; another shop is free; closing lets go."""
+    """The second gets the holder's name; another shop is free; closing lets go."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as first, Ledger(url) as second:
         first.lock_shop("shop_1")
@@ -853,7 +853,7 @@ def test_one_writer_a_shop(tmp_path):
 
 
 def test_a_killed_writer_holds_nothing(tmp_path):
-    """The lock goes with its process, even one that had no time to say so."""
+    """The lock goes with its process, even one that had no time to release it."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     code = f"""
 import sys, time
@@ -873,7 +873,7 @@ time.sleep(60)
 
 
 def test_the_lock_is_let_go_when_the_call_that_took_it_ends(tmp_path):
-    """An earlier claim stays, also when the call fails; the sentence says what to close."""
+    """An earlier claim stays, also when the call fails; the sentence names what to close."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as first, Ledger(url) as second:
         close = rf"close the .* that is process {os.getpid()} on "
@@ -935,7 +935,7 @@ def test_a_lock_file_of_another_user():
 
 
 def test_a_lock_that_fails_is_not_another_run(tmp_path):
-    """Only a lock that is taken says so; a file that is no lock is another trouble."""
+    """Only a lock that is taken is an error of that kind; a file that is no lock is another trouble."""
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         (tmp_path / f"ledger.db.{lock_number('shop_1'):x}.lock").mkdir()
         with pytest.raises(LedgerError, match="cannot be opened") as raised:
@@ -976,7 +976,7 @@ def _drop(ledger, path):
     ],
 )
 def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
-    """Every write ends in one sentence that says what to do, the exit code that of a ledger that failed."""
+    """Every write ends in one sentence with the next step, the exit code that of a ledger that failed."""
     kept = spoil(ledger, url.removeprefix("sqlite:///"))
     note = "x" * 10_000
     for _ in range(2):
@@ -1013,8 +1013,8 @@ def test_reading_leaves_the_connection_fit_for_writing(ledger):
     engine.dispose()
 
 
-def test_a_write_that_fails_tells_no_contacts(ledger):
-    """What the database complains about is said without the values that were to be written."""
+def test_a_write_that_fails_shows_no_contacts(ledger):
+    """The database's complaint is shown without the values that were to be written."""
     engine = sa.create_engine(ledger.name)
     with engine.begin() as connection:
         picky = (
@@ -1028,11 +1028,11 @@ def test_a_write_that_fails_tells_no_contacts(ledger):
     assert "mail.test" not in str(raised.value)
 
 
-# --- what anybody may ask it -------------------------------------------------------------------------------
+# --- queries ----------------------------------------------------------------------------------------------
 
 
 def test_the_questions_of_the_ledgers_page_are_answered(tmp_path):
-    """Each SQL example runs; what a run did, and whom Segment says to be in, comes back."""
+    """Each SQL example runs, and returns what a run did and which members Segment has."""
     page = (PROJECT / "docs" / "ledger.md").read_text("utf-8")
     runs, members, trouble = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
     with stores.new_ledger(tmp_path) as opened:

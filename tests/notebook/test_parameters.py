@@ -83,7 +83,7 @@ def test_types():
         pytest.param("max_removal_share", 0, 0.0, id="nothing may go"),
         pytest.param("max_removal_share", "1", 1.0, id="all may go"),
         pytest.param("warn_unusable_share", "0.25", 0.25, id="share as text"),
-        pytest.param("max_unusable_share", 1, 1.0, id="nobody need be usable"),
+        pytest.param("max_unusable_share", 1, 1.0, id="none need be usable"),
         pytest.param("corrections_path", " a.csv", "a.csv", id="a path"),
         pytest.param("audience_keys", ["vip"], ("vip",), id="list"),
         pytest.param("audience_keys", ("vip", "churn"), ("vip", "churn"), id="tuple"),
@@ -153,12 +153,12 @@ def test_every_bad_value_is_named_at_once():
     del given["output_dir"]
     with pytest.raises(ParameterError) as caught:
         read_parameters(SYNC, given)
-    said = str(caught.value)
-    assert "dry_run is 'maybe'; give True or False." in said
-    assert "requests_per_second is 0; give a number above 0 and at most 15." in said
-    assert "max_removal_share is 2; give a number from 0 to 1." in said
-    assert "output_dir is not set; run the parameters cell first." in said
-    assert "events_path" not in said
+    message = str(caught.value)
+    assert "dry_run is 'maybe'; give True or False." in message
+    assert "requests_per_second is 0; give a number above 0 and at most 15." in message
+    assert "max_removal_share is 2; give a number from 0 to 1." in message
+    assert "output_dir is not set; run the parameters cell first." in message
+    assert "events_path" not in message
 
 
 @every("seed", range(100))
@@ -258,7 +258,7 @@ def test_parameters_are_those_of_the_design():
     ],
 )
 def test_a_ledger_url_with_a_password_is_refused(url):
-    """Parameters are saved in notebooks; the sentence says where it belongs, and repeats nothing of it."""
+    """Parameters are saved in notebooks; the sentence names where it belongs, and repeats nothing of it."""
     with pytest.raises(ParameterError, match="TOOLKIT_LEDGER_URL") as caught:
         read("ledger_url", url)
     assert "sh1" not in str(caught.value)

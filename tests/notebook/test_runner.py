@@ -65,13 +65,13 @@ LIVE = ("-p", "dry_run", "False")
         ("annotations", {}, 1),
     ],
 )
-def test_the_exit_code_is_told_by_class_and_summary(error, summary, code):
+def test_the_exit_code_follows_from_class_and_summary(error, summary, code):
     """Each way to end has its code, read from the error's class and the summary's fields."""
     assert exit_code_of(error, summary, has_key=True, is_canceled=False) == code
 
 
 def test_without_a_key_a_wrong_setting_is_no_access():
-    """The same error says another thing where there is no key."""
+    """The same error means another thing where there is no key."""
     assert exit_code_of("SettingsError", {}, has_key=False, is_canceled=False) == 5
 
 
@@ -236,7 +236,7 @@ class Runner:
         )
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
-        """Wait for the end; no kernel may be left, and a line says where everything is."""
+        """Wait for the end; no kernel may be left, and a line names where everything is."""
         out, err = process.communicate(timeout=300)
         assert self.kernels() == []
         assert len(out.splitlines()) == 1
@@ -346,7 +346,7 @@ def test_trouble_on_the_way_has_its_code(runner, shop, fault, code, cause):
 
 
 @pytest.mark.slow
-def test_a_refused_key_no_key_and_nobody_there(runner, shop):
+def test_a_refused_key_no_key_and_no_server(runner, shop):
     """5, 5 and 7; the refused key is in no file."""
     wrong = "sk_wrong_but_secret_all_the_same"
     assert runner(notebook_path(), **access(shop(), wrong))[0] == 5
@@ -358,7 +358,7 @@ def test_a_refused_key_no_key_and_nobody_there(runner, shop):
 
 @pytest.mark.slow
 def test_a_locked_shop_and_a_missing_archive(runner, shop):
-    """6 while somebody else writes to the shop, 2 for a path to nothing; both keep the notebook."""
+    """6 while another run writes to the shop, 2 for a path to nothing; both keep the notebook."""
     (runner.folder / "output").mkdir()
     with Ledger(f"sqlite:///{runner.folder / 'output' / 'ledger.db'}") as other:
         other.lock_shop("shop_sandbox")
@@ -460,7 +460,7 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
 
 
 @pytest.mark.slow
-def test_a_secret_in_a_notebook_is_taken_out_and_told(runner):
+def test_a_secret_in_a_notebook_is_taken_out_and_reported(runner):
     """The cell's output shows the key: it is replaced, exit code 1, the file is named; contacts by cell."""
     show = "import os; print(os.environ['POSTSCRIPT_SECRET_KEY'], os.environ['POSTSCRIPT_SHOP_TOKEN'])"
     name = write_notebook(runner.folder, show, "print('ana@example.com')")
@@ -567,8 +567,8 @@ def test_half_a_gigabyte_is_read_in_pieces(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, str(path), KEY], capture_output=True, text=True, check=True
     )
-    said, kilobytes = done.stdout.splitlines()
-    assert said == "replaced by ***"
+    done_to_it, kilobytes = done.stdout.splitlines()
+    assert done_to_it == "replaced by ***"
     assert path.stat().st_size == 500_000_003
     assert int(kilobytes) < 100_000
 
