@@ -129,10 +129,10 @@ NOTEBOOKS = Path("notebooks")
 OUTPUT = Path("output", "demo")
 SANDBOX_KEY = "sk_sandbox"
 """The key that every sandbox accepts; it opens nothing else."""
-_STEPS: Mapping[str, Mapping[str, str]] = {
+_STEPS: Mapping[str, Mapping[str, Any]] = {
     "1_preview_audiences": {},
     "2_validate_contacts": {},
-    "3_sync_audiences": {"dry_run": "False"},
+    "3_sync_audiences": {"dry_run": False},
     "4_audit_report": {},
 }
 
@@ -142,50 +142,45 @@ def _beside_a_sandbox(parser: argparse.ArgumentParser, arguments: argparse.Names
         parser.error("demo and lab run in the project's folder, which has a folder named notebooks.")
     # A plain kill ends it as an exit does, so that no sandbox stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    return demo() if arguments.command == "demo" else lab(arguments.words)
+    with running_sandbox():
+        return demo() if arguments.command == "demo" else lab(arguments.words)
 
 
 @contextmanager
-def running_sandbox(port: int = 0) -> Iterator[dict[str, str]]:
-    """Run a sandbox in a process of its own; yield the environment that points there."""
+def running_sandbox() -> Iterator[None]:
+    """Run a sandbox in a process of its own, and point this process and its children there."""
+    for name in [name for name in os.environ if name.startswith(("POSTSCRIPT_", "TOOLKIT_"))]:
+        del os.environ[name]
     people = resources.files("toolkit.segment") / "sample" / "subscribers.ndjson"
-    command = [sys.executable, "-m", "toolkit.sandbox", "--port", str(port), "--subscribers", str(people)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("POSTSCRIPT_", "TOOLKIT_"))}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:  # noqa: S603
+    command = [sys.executable, "-m", "toolkit.sandbox", "--port", "0", "--subscribers", str(people)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             ready = process.stdout.readline() if process.stdout else ""
             base_url = next((word for word in ready.split() if word.startswith("http://127.0.0.1:")), "")
             if not base_url:
-                raise SystemExit(f"The sandbox did not start on port {port}. Is the port in use?")
+                raise SystemExit("The sandbox did not start.")
             print(ready, end="", flush=True)
-            yield {
-                **environment,
+            os.environ |= {
                 "POSTSCRIPT_BASE_URL": base_url,
                 "POSTSCRIPT_SECRET_KEY": SANDBOX_KEY,
                 # The notebooks' kernel, and every command in it, is this environment's.
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
             }
+            yield
         finally:
             process.terminate()
 
 
 def demo() -> int:
     """Run the four notebooks on the sample, live against the sandbox; return the exit code."""
+    from toolkit.notebook.runner import run
+
     started = time.monotonic()
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    OUTPUT.mkdir(parents=True)
-    with running_sandbox() as environment:
-        for notebook, parameters in _STEPS.items():
-            print(f"{notebook} …", flush=True)
-            given = [word for name, value in parameters.items() for word in ("-p", name, value)]
-            command = [sys.executable, "-m", "papermill", f"{NOTEBOOKS / notebook}.ipynb"]
-            command += [f"{OUTPUT / notebook}.ipynb", "-p", "output_dir", str(OUTPUT), "--no-progress-bar"]
-            done = subprocess.run(  # noqa: S603
-                [*command, *given], env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                print(done.stdout + done.stderr, file=sys.stderr)
-                return done.returncode
+    for notebook, parameters in _STEPS.items():
+        place = {"output_dir": str(OUTPUT)}
+        if code := run(notebook, {**parameters, **place}, output="{output_dir}/{notebook}.ipynb"):
+            return code
     found = json.loads((OUTPUT / "3_sync_audiences" / "summary.json").read_text("utf-8"))
     statuses = ", ".join(f"{n} {status}" for status, n in found["change_statuses"].items())
     print(
@@ -198,17 +193,17 @@ def demo() -> int:
 
 
 def lab(words: Sequence[str]) -> int:
-    """Open JupyterLab on the notebooks, a sandbox beside it; return its exit code when it is closed.
+    """Open JupyterLab on the notebooks; return its exit code when it is closed.
 
     The sandbox is a new shop each time, and so is the ledger: what an earlier one held would not be true of
     it, and a real shop's ledger must not get a sandbox's runs.
     """
-    with running_sandbox() as shop, TemporaryDirectory(prefix="sandbox-") as folder:
-        environment = {**shop, "TOOLKIT_LEDGER_URL": f"sqlite:///{folder}/ledger.db"}
+    with TemporaryDirectory(prefix="sandbox-") as folder:
+        os.environ["TOOLKIT_LEDGER_URL"] = f"sqlite:///{folder}/ledger.db"
         # In a container one is often root, which Jupyter refuses by default; it listens on this machine only.
         root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         command = [sys.executable, "-m", "jupyterlab", *root, *words]
-        return subprocess.run(command, env=environment, cwd=NOTEBOOKS, check=False).returncode  # noqa: S603
+        return subprocess.run(command, cwd=NOTEBOOKS, check=False).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -342,6 +342,8 @@ def execute(spec: RunSpec, timeout: int | None) -> tuple[BaseException | None, b
                 progress_bar=sys.stderr.isatty(),
                 execution_timeout=timeout,
                 km=kernel,
+                # Every start of a kernel would warn that it listens on TCP.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"] if kernel.ipykernel else [],
                 on_cell_execute=canceling.before_cell,
                 on_cell_executed=canceling.after_cell,
             )
