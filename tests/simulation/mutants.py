@@ -243,8 +243,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a failed commit passes as done",
         file="ledger/database.py",
-        old="                work.error = error\n",
-        new="                pass\n",
+        old="                done.set_exception(error)\n",
+        new="                done.set_result(None)\n",
     ),
     Mutant(
         name="one phone shows that a shop takes lists of values",

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ class Database:
         self.name = address.shown
         """The URL without user, password and options."""
         self._lock = threading.Lock()
-        self._waiting: deque[_Work] = deque()
+        self._waiting: deque[tuple[Callable[[sa.Connection], Any], Future[Any]]] = deque()
         engine = None
         try:
             engine = _make_engine(sa.make_url(url))
@@ -110,40 +111,29 @@ class Database:
         What several threads want at the same moment goes into one commit: each waits for the disk, but
         they wait together.
         """
-        work = _Work(action)
-        self._waiting.append(work)
+        done: Future[Any] = Future()
+        self._waiting.append((action, done))
         with as_ledger_errors(self.name):
             with self._lock:
-                if not work.done:
+                if not done.done():
                     self._commit_waiting()
-            if work.error is not None:
-                raise work.error
-        return work.result
+            return done.result()
 
     def _commit_waiting(self) -> None:
-        batch: list[_Work] = []
+        batch: list[Future[Any]] = []
+        results = []
         try:
             with self._engine.begin() as connection:
                 while self._waiting:
-                    batch.append(self._waiting.popleft())
-                    batch[-1].result = batch[-1].action(connection)
-        except BaseException as error:
-            for work in batch:
-                work.error = error
-            raise
-        finally:
-            for work in batch:
-                work.done = True
-
-
-class _Work:
-    """Something to be written, and its result."""
-
-    def __init__(self, action: Callable[[sa.Connection], Any]) -> None:
-        self.action = action
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
+                    action, done = self._waiting.popleft()
+                    batch.append(done)
+                    results.append(action(connection))
+        except BaseException as error:  # noqa: BLE001 - of any kind: each waiting thread raises it
+            for done in batch:
+                done.set_exception(error)
+        else:
+            for done, result in zip(batch, results, strict=True):
+                done.set_result(result)
 
 
 # --- opening ----------------------------------------------------------------------------------------------
