@@ -24,6 +24,7 @@ import stores
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import PROJECT
+from tables import every
 
 from toolkit.audiences.memberships import (
     MEMBERSHIP_COLUMNS,
@@ -321,8 +322,8 @@ def test_a_ledger_in_memory_is_refused(in_memory):
         Ledger(in_memory)
 
 
-@pytest.mark.parametrize(
-    ("url_", "shown", "passwords"),
+@every(
+    "url_, shown, passwords",
     [
         ("sqlite:////home/a@b/ledger.db?timeout=5", "sqlite:////home/a@b/ledger.db", ()),
         ("postgresql+psycopg://ana@db.test/x", "postgresql+psycopg://db.test/x", ()),

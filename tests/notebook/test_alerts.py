@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 from conftest import PROJECT
+from tables import every
 
 from toolkit.__main__ import main
 from toolkit.notebook import runner
@@ -27,8 +28,8 @@ KEY = "sk_a_key_that_must_not_be_seen_7Qx"
 OK, ERRORS, FAILED, CANCELED = "completed", "completed_with_errors", "failed", "canceled"
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "reasons"),
+@every(
+    "before, now, reasons",
     [
         (None, OK, []),
         (OK, OK, []),
@@ -48,8 +49,8 @@ def test_trouble_and_recovery_are_alerted(before, now, reasons):
     assert reasons_for_alert(earlier, Baseline(status=now), size_change=0.2) == reasons
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "is_alerted"),
+@every(
+    "before, now, is_alerted",
     [
         (100, 100, False),
         (100, 120, False),
