@@ -560,7 +560,7 @@ def test_only_what_is_new_is_written(url, ledger):
 
 
 def test_shops_do_not_mix(ledger):
-    """A rehearsal and a live shop share a ledger and nothing else."""
+    """A sandbox and a live shop share a ledger and nothing else."""
     for shop, number in [("shop_1", 1), ("shop_2", 2)]:
         ledger.save_state(
             shop, "r", State(memberships=memberships(word(number)), people=empty_table(PEOPLE_COLUMNS))
@@ -986,6 +986,20 @@ def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
     assert exit_code_of(type(raised.value).__name__, {}, has_key=True, is_canceled=False) == 7
     if kept is not None:
         kept.close()
+
+
+def test_a_commit_that_cannot_begin_fails_at_once(ledger):
+    """Without a connection the caller gets the error at once, and nothing of it is written later."""
+
+    def fail(_connection):
+        raise sqlite3.OperationalError("gone")
+
+    sa.event.listen(ledger._engine, "begin", fail)
+    with pytest.raises(LedgerError, match="was lost"):
+        begin_write(ledger, transition(1))
+    sa.event.remove(ledger._engine, "begin", fail)
+    begin_write(ledger, transition(2))
+    assert open_states(ledger) == {"x2": "planned"}
 
 
 def test_everything_a_ledger_makes_is_its_users_alone(tmp_path):

@@ -129,6 +129,8 @@ class Database:
                     batch.append(done)
                     results.append(action(connection))
         except BaseException as error:  # noqa: BLE001 - of any kind: each waiting thread raises it
+            if not batch:  # without a connection nothing was begun: all that wait have failed
+                batch = [self._waiting.popleft()[1] for _ in range(len(self._waiting))]
             for done in batch:
                 done.set_exception(error)
         else:
