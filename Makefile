@@ -44,10 +44,10 @@ $(READY): pyproject.toml constraints.txt requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python -m toolkit.notebook.demo demo
+	@$(BIN)/python -m toolkit demo
 
 lab: $(READY)
-	@$(BIN)/python -m toolkit.notebook.demo lab
+	@$(BIN)/python -m toolkit lab
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -22,7 +22,7 @@ from toolkit.sandbox.records import load_subscribers
 PACKAGE = PROJECT / "toolkit"
 
 HOMES = {
-    "requests": {"postscript", "notebook.runner"},  # the latter for alerts, which are no calls of Postscript
+    "requests": {"postscript", "notebook.alerts"},  # the latter for alerts, which are no calls of Postscript
     "urllib3": {"postscript.transport"},
     "filelock": {"postscript.rate_limit"},
     "platformdirs": {"postscript.rate_limit"},
@@ -71,7 +71,7 @@ def test_each_outside_library_has_one_home():
 def test_the_environment_is_read_in_one_place():
     """Settings, and the folder of the pace that all processes share; the demo hands its own on."""
     readers = {m for m, path in modules() if re.search(r"os\.environ|getenv", path.read_text("utf-8"))}
-    assert readers <= {"notebook.settings", "notebook.demo", "postscript.rate_limit"}
+    assert readers <= {"notebook.settings", "__main__", "postscript.rate_limit"}
 
 
 def test_the_face_is_sorted_and_real():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from toolkit import check_contacts, spelling_table
 from toolkit.contacts.shapes import shapes
-from toolkit.notebook.runner.leaks import CONTACT
+from toolkit.notebook.secret_scan import CONTACT
 
 
 def judged(emails=(), phones=()):

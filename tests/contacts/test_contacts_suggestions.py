@@ -12,7 +12,7 @@ from toolkit import check_contacts, count_usable, fix_table
 from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_text
 from toolkit.contacts.suggestions import suggest_email, suggest_phone
 from toolkit.errors import ParameterError, RunFailedError
-from toolkit.notebook.runner.leaks import CONTACT
+from toolkit.notebook.secret_scan import CONTACT
 
 
 @every(

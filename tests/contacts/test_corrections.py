@@ -16,9 +16,8 @@ from toolkit.audiences.memberships import PEOPLE_COLUMNS, State, empty_table
 from toolkit.contacts import masked
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text
-from toolkit.notebook.runner import ExitCode
-from toolkit.notebook.runner.exit_codes import exit_code_of
-from toolkit.notebook.runner.leaks import CONTACT, cells_with_contacts
+from toolkit.notebook.exit_codes import ExitCode, exit_code_of
+from toolkit.notebook.secret_scan import CONTACT, cells_with_contacts
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS

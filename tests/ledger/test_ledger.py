@@ -1,4 +1,4 @@
-"""The ledger: everything it is told is there tomorrow, and can be read while it is being told."""
+"""The ledger: everything written is there tomorrow, and can be read during a write."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import stores
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest import PROJECT
+from tables import every
 
-import toolkit
 from toolkit.audiences.memberships import (
     MEMBERSHIP_COLUMNS,
     PEOPLE_COLUMNS,
@@ -37,11 +35,11 @@ from toolkit.audiences.memberships import (
 )
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, metadata
-from toolkit.ledger.address import read_address
-from toolkit.ledger.database import now
-from toolkit.ledger.frames import read_frame
-from toolkit.ledger.locks import FileLock, lock_number
-from toolkit.notebook.runner import exit_code_of
+from toolkit.ledger.database import lock_number, now
+from toolkit.ledger.locks import FileLock
+from toolkit.ledger.messages import read_address
+from toolkit.ledger.schema import REVISION, read_frame
+from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.cache import Mirror, Reading
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -85,9 +83,9 @@ def run_record(run_id="r1", **fields):
 
 
 def table(columns, records):
-    """Lay records out as a frame of these columns; what they do not say is null."""
-    said = {name: [record.get(name) for record in records] for name in columns}
-    return pd.DataFrame({name: pd.Series(said[name], dtype=dtype) for name, dtype in columns.items()})
+    """Lay records out as a frame of these columns; what they lack is null."""
+    values = {name: [record.get(name) for record in records] for name in columns}
+    return pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in columns.items()})
 
 
 def memberships(*records):
@@ -146,12 +144,28 @@ def test_folders_are_made(tmp_path):
     assert path.is_file()
 
 
-def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
-    """From nothing, the migrations make exactly the tables, columns, types and indexes that are declared."""
+DUMP = PROJECT / "tests" / "data" / "ledger-0007.sql"
+"""A ledger of the first schema, as ``sqlite3 .dump`` writes it: never changed, because users have such."""
+
+
+@pytest.fixture
+def first(url):
+    """The URL of a ledger of the first schema, with two people and one run in it."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.executescript(DUMP.read_text("utf-8"))
+    return url
+
+
+@pytest.mark.parametrize("start", ["url", "first"])
+def test_new_and_migrated_ledgers_have_the_schema_in_the_code(request, start):
+    """Both have exactly the tables, columns, types, keys and indexes that are declared."""
+    url = request.getfixturevalue(start)
+    Ledger(url).close()
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == REVISION
         inspector = sa.inspect(connection)
         assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
         for name, declared in metadata.tables.items():
@@ -171,6 +185,34 @@ def test_migrations_lead_to_the_schema_in_the_code(url, ledger):
     engine.dispose()
 
 
+def test_a_new_ledger_is_as_the_first_one_was(url, first, tmp_path):
+    """Until a migration changes it, the database's own description of the tables is the same."""
+    Ledger(f"sqlite:///{tmp_path / 'new.db'}").close()
+    master = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+    old, new = (
+        [tuple(re.sub(r'[\s"]+', " ", text or "") for text in row) for row in rows(each, master)]
+        for each in (first, f"sqlite:///{tmp_path / 'new.db'}")
+    )
+    assert {*old} == {*new}
+
+
+def test_a_ledger_of_the_first_schema_keeps_what_it_holds(first):
+    """Runs, totals, changes, desired state, subscribers and the journal are read as they were written."""
+    with Ledger(first) as ledger:
+        record = ledger.get_run()
+        assert (record.status, record.facts["members"]) == ("completed", {"vip": 2})
+        assert sorted(ledger.load_totals(record.run_id)["status"]) == ["added", "counted", "waiting"]
+        assert ledger.load_changes(record.run_id)["person"].tolist() == ["user:u1"]
+        state = ledger.load_state(SHOP)
+        assert (
+            state.memberships["person"].tolist() == state.people["person"].tolist() == ["user:u1", "user:u2"]
+        )
+        assert ledger.load_mirror(SHOP).subscribers["audiences"].tolist() == ['["vip"]']
+        assert ledger.load_calls(record.run_id)["outcome"].tolist() == ["ok", "ok"]
+        ledger.lock_shop(SHOP)
+        assert begin_write(ledger, transition(1)) == 3
+
+
 def test_reopening_keeps_everything(url):
     """A ledger that is closed and opened again is the same, however often."""
     state = State(memberships=memberships(word(1)), people=table(PEOPLE_COLUMNS, [contact(1)]))
@@ -187,7 +229,7 @@ def test_reopening_keeps_everything(url):
 
 
 def test_opening_does_not_wait_for_a_run_that_writes(url, ledger):
-    """Who only reads is not held up, and is not told to check the address."""
+    """A reader is not held up, and gets no error about the address."""
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as writing:
         writing.execute("BEGIN IMMEDIATE")
         with Ledger(url) as other:
@@ -206,16 +248,25 @@ def test_opening_at_once_from_several_threads(url):
 
 def test_a_schema_half_made_is_not_kept(url, monkeypatch):
     """A first opening that dies in the middle leaves nothing that the next one stumbles over."""
-    from alembic import op
 
     def fail(*_args, **_named):
         raise RuntimeError("switched off")
 
     with monkeypatch.context() as patched:
-        patched.setattr(op, "create_index", fail)
+        patched.setattr(MigrationContext, "stamp", fail)
         with pytest.raises(LedgerError, match="switched off"):
             Ledger(url)
+    assert rows(url, "SELECT name FROM sqlite_master") == []
     Ledger(url).close()
+
+
+def test_a_database_of_something_else_is_left_alone(url):
+    """A table of the same name that no ledger made is not written to."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
+        other.execute("CREATE TABLE runs (distance REAL)")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(url)
+    assert rows(url, "SELECT name FROM sqlite_master") == [("runs",)]
 
 
 @pytest.mark.parametrize(
@@ -233,14 +284,14 @@ def test_a_schema_half_made_is_not_kept(url, monkeypatch):
     ],
 )
 def test_an_address_that_leads_nowhere(bad):
-    """The sentence says what to check, and never quotes a password."""
+    """The sentence names what to check, and never quotes a password."""
     with pytest.raises(LedgerError, match="Check ledger_url or TOOLKIT_LEDGER_URL") as caught:
         Ledger(bad)
     assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
-    """A folder in the place of the file, or a file in the place of the folder, is told in one sentence."""
+    """A folder in the place of the file, or a file in the place of the folder, is one sentence."""
     (tmp_path / "file").write_text("")
     (tmp_path / "junk.db").write_bytes(b"this is no database, whatever its name says" * 99)
     for path in (tmp_path, tmp_path / "file" / "ledger.db", tmp_path / "junk.db"):
@@ -248,68 +299,31 @@ def test_a_place_that_cannot_be_written(tmp_path):
             Ledger(f"sqlite:///{path}")
 
 
-def test_a_ledger_of_a_newer_toolkit(url):
-    """A schema that this toolkit does not know is refused, and left as it is."""
-    Ledger(url).close()
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    with pytest.raises(LedgerError, match=r"newer version of the toolkit: its schema is 9999\. Upgrade"):
-        Ledger(url)
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("9999",)]
-
-
-def test_a_ledger_of_the_first_schema(url):
-    """An older ledger is brought up to date when it is opened, and keeps what it holds."""
-    path = url.removeprefix("sqlite:///")
-    engine = sa.create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(toolkit.__file__).parent / "ledger" / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
-    old = sqlite3.connect(path)
-    with old:
-        old.execute("INSERT INTO totals VALUES ('r1', 'change', 'vip', 'added', 'ENTERED', 7)")
-        old.execute(
-            "INSERT INTO changes (run_id, person, audience_key, member, status, reason_code) "
-            "VALUES ('r1', 'user:u1', 'vip', 1, 'added', 'ENTERED')"
-        )
-        old.execute("INSERT INTO memberships VALUES ('shop_1', 'user:u1', 'vip', NULL, 1, 5, 6, 'm', 'r1')")
-        old.execute(
-            "INSERT INTO calls (run_id, route, before, after, started_at) "
-            "VALUES ('r1', 'PATCH', '[\"a\"]', '[]', '2025-03-04 10:00:00'), "
-            "('r1', 'POST', NULL, NULL, '2025-03-04 10:00:00')"
-        )
-    old.close()
-    with Ledger(url) as ledger:
-        assert ledger.load_totals("r1").to_dict("records") == [
-            {
-                "kind": "change",
-                "audience_key": "vip",
-                "trait_key": "",
-                "status": "added",
-                "reason_code": "ENTERED",
-                "count": 7,
-            }
-        ]
-        (row,) = ledger.load_changes("r1").to_dict("records")
-        assert (row["person"], row["audience_key"], row["member"]) == ("user:u1", "vip", True)
-        assert pd.isna(row["trait_key"])
-        assert ledger.load_state(SHOP).memberships["audience_key"].tolist() == ["vip"]
-        assert ledger.load_state(SHOP).traits.empty
-        calls = ledger.load_calls("r1")
-        assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
-        assert json.loads(calls["after"][0]) == {"Segment Audiences": []}
-        assert pd.isna(calls["before"][1])
-        ledger.save_results("r2", empty_table(PAYLOAD_COLUMNS), table(CHANGE_COLUMNS, [trait_change(1)]))
-        assert ledger.load_changes("r2")["trait_key"].tolist() == ["orders"]
-
-
 @pytest.mark.parametrize(
-    ("url_", "shown", "passwords"),
+    ("revision", "sentence"),
+    [
+        ("9999", r"newer version of the toolkit: its schema is 9999\. Upgrade"),
+        ("0006", r"older than this toolkit can read: its schema is 0006\. Name a new ledger"),
+    ],
+)
+def test_a_ledger_of_another_toolkit(first, revision, sentence):
+    """A schema that this toolkit does not know is refused, and left as it is."""
+    with closing(sqlite3.connect(first.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(LedgerError, match=sentence):
+        Ledger(first)
+    assert rows(first, "SELECT version_num FROM alembic_version") == [(revision,)]
+
+
+@pytest.mark.parametrize("in_memory", ["sqlite://", "sqlite:///:memory:"])
+def test_a_ledger_in_memory_is_refused(in_memory):
+    """Threads do not share one, so a run would find no tables in it."""
+    with pytest.raises(LedgerError, match="Name a file"):
+        Ledger(in_memory)
+
+
+@every(
+    "url_, shown, passwords",
     [
         ("sqlite:////home/a@b/ledger.db?timeout=5", "sqlite:////home/a@b/ledger.db", ()),
         ("postgresql+psycopg://ana@db.test/x", "postgresql+psycopg://db.test/x", ()),
@@ -355,7 +369,7 @@ def test_the_latest_run_is_the_one_that_began_last(ledger):
 
 
 def test_no_such_run(ledger):
-    """An unknown run, or none at all, is said with what to do."""
+    """An unknown run, or none at all, is an error with the next step."""
     with pytest.raises(UnknownRunError, match="no run yet"):
         ledger.get_run()
     ledger.save_run(run_record())
@@ -413,8 +427,8 @@ def test_results_of_traits(ledger):
 
 
 def value(number, key="orders", text="5", **fields):
-    said = word(number)
-    kept = {name: said[name] for name in ("person", "timestamp", "received_at", "message_id")}
+    known = word(number)
+    kept = {name: known[name] for name in ("person", "timestamp", "received_at", "message_id")}
     return {**kept, "trait_key": key, "value": text, **fields}
 
 
@@ -522,14 +536,14 @@ def test_a_state_comes_back_as_it_was_saved(ledger):
 
 @pytest.mark.parametrize("nulls", [{"audience_id": None}, {"timestamp": pd.NaT, "received_at": pd.NaT}])
 def test_a_column_of_nulls(ledger, nulls):
-    """A column in which nobody has a value keeps its dtype."""
+    """A column without a value keeps its dtype."""
     state = State(memberships=memberships(word(1, **nulls)), people=empty_table(PEOPLE_COLUMNS))
     ledger.save_state(SHOP, "r1", state)
     pd.testing.assert_frame_equal(ledger.load_state(SHOP).memberships, state.memberships)
 
 
 def test_only_what_is_new_is_written(url, ledger):
-    """A word that was there keeps the run that brought it; only a new or changed one has the later run's."""
+    """A value that was there keeps the run that brought it; only a new or changed one has the later run's."""
     first = [word(1), word(2), word(3, timestamp=pd.NaT, audience_id=None)]
     ledger.save_state(
         SHOP, "r1", State(memberships=memberships(*first), people=table(PEOPLE_COLUMNS, [contact(1)]))
@@ -546,7 +560,7 @@ def test_only_what_is_new_is_written(url, ledger):
 
 
 def test_shops_do_not_mix(ledger):
-    """A rehearsal and a live shop share a ledger and nothing else."""
+    """A sandbox and a live shop share a ledger and nothing else."""
     for shop, number in [("shop_1", 1), ("shop_2", 2)]:
         ledger.save_state(
             shop, "r", State(memberships=memberships(word(number)), people=empty_table(PEOPLE_COLUMNS))
@@ -603,7 +617,7 @@ def test_the_mirror_is_renewed(ledger):
     assert ledger.load_mirror("another").subscribers.empty
 
 
-def test_who_was_asked_for_is_remembered(ledger):
+def test_the_contacts_that_were_looked_up_are_remembered(ledger):
     """What was looked up adds up over runs, until everything is read anew."""
     ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
     ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
@@ -613,7 +627,7 @@ def test_who_was_asked_for_is_remembered(ledger):
 
 
 def test_the_mirror_shows_what_was_written(ledger):
-    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are told."""
+    """A write's answer and what the subscriber holds then are one commit; the gone and doubted are noted."""
     ledger.save_mirror(
         SHOP, a_reading(mirrored(1, "[]", False, 2, '{"orders": "5"}'), mirrored(2, "[]", False, 0, None))
     )
@@ -639,8 +653,8 @@ def test_the_mirror_shows_what_was_written(ledger):
     assert mirror.newest == ""
 
 
-def test_words_are_taken_back(ledger):
-    """A run's words go and those they replaced return; what was only said again, or by later runs, stays."""
+def test_values_are_taken_back(ledger):
+    """A run's values go and those they replaced return; what only came again, or in later runs, stays."""
     people_of = empty_table(PEOPLE_COLUMNS)
     later = {"timestamp": pd.Timestamp("2025-04-01T00:00:00Z"), "message_id": "later"}
 
@@ -814,7 +828,7 @@ def test_nothing_is_left_beside_the_file(url):
 
 
 def test_one_writer_a_shop(tmp_path):
-    """The second is told who has it; another shop is free; closing lets go."""
+    """The second gets the holder's name; another shop is free; closing lets go."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as first, Ledger(url) as second:
         first.lock_shop("shop_1")
@@ -840,7 +854,7 @@ def test_one_writer_a_shop(tmp_path):
 
 
 def test_a_killed_writer_holds_nothing(tmp_path):
-    """The lock goes with its process, even one that had no time to say so."""
+    """The lock goes with its process, even one that had no time to release it."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     code = f"""
 import sys, time
@@ -860,7 +874,7 @@ time.sleep(60)
 
 
 def test_the_lock_is_let_go_when_the_call_that_took_it_ends(tmp_path):
-    """An earlier claim stays, also when the call fails; the sentence says what to close."""
+    """An earlier claim stays, also when the call fails; the sentence names what to close."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger(url) as first, Ledger(url) as second:
         close = rf"close the .* that is process {os.getpid()} on "
@@ -922,7 +936,7 @@ def test_a_lock_file_of_another_user():
 
 
 def test_a_lock_that_fails_is_not_another_run(tmp_path):
-    """Only a lock that is taken says so; a file that is no lock is another trouble."""
+    """Only a lock that is taken is an error of that kind; a file that is no lock is another trouble."""
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         (tmp_path / f"ledger.db.{lock_number('shop_1'):x}.lock").mkdir()
         with pytest.raises(LedgerError, match="cannot be opened") as raised:
@@ -963,7 +977,7 @@ def _drop(ledger, path):
     ],
 )
 def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
-    """Every write ends in one sentence that says what to do, the exit code that of a ledger that failed."""
+    """Every write ends in one sentence with the next step, the exit code that of a ledger that failed."""
     kept = spoil(ledger, url.removeprefix("sqlite:///"))
     note = "x" * 10_000
     for _ in range(2):
@@ -972,6 +986,20 @@ def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
     assert exit_code_of(type(raised.value).__name__, {}, has_key=True, is_canceled=False) == 7
     if kept is not None:
         kept.close()
+
+
+def test_a_commit_that_cannot_begin_fails_at_once(ledger):
+    """Without a connection the caller gets the error at once, and nothing of it is written later."""
+
+    def fail(_connection):
+        raise sqlite3.OperationalError("gone")
+
+    sa.event.listen(ledger._engine, "begin", fail)
+    with pytest.raises(LedgerError, match="was lost"):
+        begin_write(ledger, transition(1))
+    sa.event.remove(ledger._engine, "begin", fail)
+    begin_write(ledger, transition(2))
+    assert open_states(ledger) == {"x2": "planned"}
 
 
 def test_everything_a_ledger_makes_is_its_users_alone(tmp_path):
@@ -1000,8 +1028,8 @@ def test_reading_leaves_the_connection_fit_for_writing(ledger):
     engine.dispose()
 
 
-def test_a_write_that_fails_tells_no_contacts(ledger):
-    """What the database complains about is said without the values that were to be written."""
+def test_a_write_that_fails_shows_no_contacts(ledger):
+    """The database's complaint is shown without the values that were to be written."""
     engine = sa.create_engine(ledger.name)
     with engine.begin() as connection:
         picky = (
@@ -1015,11 +1043,11 @@ def test_a_write_that_fails_tells_no_contacts(ledger):
     assert "mail.test" not in str(raised.value)
 
 
-# --- what anybody may ask it -------------------------------------------------------------------------------
+# --- queries ----------------------------------------------------------------------------------------------
 
 
 def test_the_questions_of_the_ledgers_page_are_answered(tmp_path):
-    """Each SQL example runs; what a run did, and whom Segment says to be in, comes back."""
+    """Each SQL example runs, and returns what a run did and which members Segment has."""
     page = (PROJECT / "docs" / "ledger.md").read_text("utf-8")
     runs, members, trouble = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
     with stores.new_ledger(tmp_path) as opened:

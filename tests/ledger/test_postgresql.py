@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: a real server, and what a file is tested for told again."""
+"""The ledger in PostgreSQL: a real server, and the tests of a file once more."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_lost_lock_is_noticed(admin, url):
 
 
 def test_a_lost_connection_is_made_again_and_a_lost_database_is_a_sentence(admin, url):
-    """What is read or written next goes through a new session; without a database the error says so."""
+    """What is read or written next goes through a new session; without a database the error names it."""
     name = url.rpartition("/")[2]
     with toolkit.Ledger(url) as ledger:
         ledger.lock_shop(SHOP.shop_id)
@@ -126,7 +126,7 @@ def test_a_lost_connection_is_made_again_and_a_lost_database_is_a_sentence(admin
                 write()
 
 
-def test_what_the_server_refuses_is_said_without_values(admin, url):
+def test_what_the_server_refuses_is_shown_without_values(admin, url):
     """Its DETAIL quotes the row that was to be written."""
     events = [word(1, "vip", email=email(1))]
     with toolkit.Ledger(url) as ledger:
@@ -138,7 +138,7 @@ def test_what_the_server_refuses_is_said_without_values(admin, url):
     assert "u2" not in str(raised.value)
 
 
-def test_who_was_asked_may_be_saved_at_once(admin, url):
+def test_contacts_may_be_saved_at_once(admin, url):
     """A contact that another process is just noting is waited for, and is no error."""
     with toolkit.Ledger(url) as ledger:
         mirror = replace(Mirror.empty(), asked=frozenset({email(1)}))
@@ -161,8 +161,8 @@ def test_a_new_ledger_is_opened_by_several_at_once(url):
     assert [process.communicate()[1] for process in opening] == [""] * 3
 
 
-def test_one_person_is_told_from_event_to_answer(url):
-    """What runs and calls left of somebody is found there, too."""
+def test_one_person_is_explained_from_event_to_answer(url):
+    """What runs and calls left of one person is found there, too."""
     events = [word(1, "vip", email=email(1))]
     with toolkit.Ledger(url) as ledger:
         store = Store({1: []})
@@ -180,8 +180,8 @@ def test_one_person_is_told_from_event_to_answer(url):
     ]
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password():
-    """A sentence that says what to check; neither password nor contact is in it."""
+def test_a_server_that_is_not_there_is_named_without_the_password():
+    """A sentence that names what to check; neither password nor contact is in it."""
     with pytest.raises(LedgerError, match="cannot be opened") as raised:
         toolkit.Ledger("postgresql+psycopg://toolkit:hush@127.0.0.1:9/audiences")
     assert "hush" not in str(raised.value)

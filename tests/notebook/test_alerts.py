@@ -1,4 +1,4 @@
-"""Alerts: who is told what of a run, and that telling it harms nothing."""
+"""Alerts: which runs send one, what is in it, and that sending it harms nothing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from threading import Thread
 
 import pytest
 from conftest import PROJECT
+from tables import every
 
 from toolkit.__main__ import main
 from toolkit.notebook import runner
-from toolkit.notebook.runner.alerts import (
-    Standing,
+from toolkit.notebook.alerts import (
+    Baseline,
     alert_body,
     members_of,
     post_alert,
@@ -27,8 +28,8 @@ KEY = "sk_a_key_that_must_not_be_seen_7Qx"
 OK, ERRORS, FAILED, CANCELED = "completed", "completed_with_errors", "failed", "canceled"
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "reasons"),
+@every(
+    "before, now, reasons",
     [
         (None, OK, []),
         (OK, OK, []),
@@ -42,14 +43,14 @@ OK, ERRORS, FAILED, CANCELED = "completed", "completed_with_errors", "failed", "
         (OK, CANCELED, []),
     ],
 )
-def test_trouble_and_recovery_are_told(before, now, reasons):
-    """Failed, completed with errors, and well again; a run that was canceled was canceled by somebody."""
-    earlier = before and Standing(status=before)
-    assert reasons_for_alert(earlier, Standing(status=now), size_change=0.2) == reasons
+def test_trouble_and_recovery_are_alerted(before, now, reasons):
+    """Failed, completed with errors, and well again; a person canceled the run that was canceled."""
+    earlier = before and Baseline(status=before)
+    assert reasons_for_alert(earlier, Baseline(status=now), size_change=0.2) == reasons
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "told"),
+@every(
+    "before, now, is_alerted",
     [
         (100, 100, False),
         (100, 120, False),
@@ -62,11 +63,11 @@ def test_trouble_and_recovery_are_told(before, now, reasons):
         (None, 5, False),
     ],
 )
-def test_an_audience_whose_size_jumps_is_told(before, now, told):
+def test_an_audience_whose_size_jumps_is_alerted(before, now, is_alerted):
     """By more than the share, up or down; a new one has no size to compare with."""
-    earlier = Standing(status=OK, members={} if before is None else {"vip": before})
-    found = reasons_for_alert(earlier, Standing(status=OK, members={"vip": now}), size_change=0.2)
-    assert found == ([f"audience vip went from {before} to {now} members"] if told else [])
+    earlier = Baseline(status=OK, members={} if before is None else {"vip": before})
+    found = reasons_for_alert(earlier, Baseline(status=OK, members={"vip": now}), size_change=0.2)
+    assert found == ([f"audience vip went from {before} to {now} members"] if is_alerted else [])
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,9 @@ def test_an_audience_whose_size_jumps_is_told(before, now, told):
 def test_a_state_that_cannot_be_read_is_none(tmp_path, text):
     """Nothing there, torn, or another's file: as if there had been no run before."""
     path = tmp_path / "state.json"
-    assert Standing.load(path) is None
+    assert Baseline.load(path) is None
     path.write_text(text)
-    assert Standing.load(path) is None
+    assert Baseline.load(path) is None
 
 
 def test_the_members_are_found_in_both_summaries():
@@ -123,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_the_url_is_no_option():
     ["http://127.0.0.1:9/secret_token", "nonsense secret_token", "http://[secret_token", "x://secret@y/z"],
 )
 def test_an_alert_that_cannot_be_sent_shows_no_url(url):
-    """Nobody there, no address: a sentence with scheme and host at most."""
+    """No server, no address: a sentence with scheme and host at most."""
     problem = post_alert(url, b"{}", pause_seconds=0)
     assert problem
     assert "secret" not in problem + shown_url(url)
@@ -188,12 +189,14 @@ def test_a_command_gets_the_alert_without_a_shell(tmp_path, monkeypatch):
     """The words are split as a shell would, and nothing in them is carried out."""
     monkeypatch.chdir(tmp_path)
     script = "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read())"
-    assert run_alert_command(f'"{sys.executable}" -c "{script}" "a $(touch b); touch c"', b"told") == ""
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a $(touch b); touch c": b"told"}
+    assert run_alert_command(f'"{sys.executable}" -c "{script}" "a $(touch b); touch c"', b"alert") == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a $(touch b); touch c": b"alert"
+    }
 
 
 @pytest.mark.parametrize("command", ["no-such-command-here", "", '"', f"{sys.executable} -c 'exit(3)'"])
-def test_a_command_that_fails_is_only_told(command):
+def test_a_command_that_fails_is_only_reported(command):
     """There is no such command, there is none at all, it cannot be split, it ends with another code."""
     assert run_alert_command(command, b"{}").startswith("the alert command")
 
@@ -203,7 +206,7 @@ def test_a_command_that_fails_is_only_told(command):
 
 @pytest.fixture
 def end_run(monkeypatch, tmp_path, hook):
-    """A function that runs the sync notebook without a kernel: it writes the summary and ends as told."""
+    """A function that runs the sync notebook without a kernel: it writes the summary and ends as given."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POSTSCRIPT_SECRET_KEY", KEY)
 
@@ -228,7 +231,7 @@ def run_failed() -> Exception:
     return error
 
 
-def test_a_failed_run_and_the_next_one_are_told(end_run, hook, capsys):
+def test_a_failed_run_and_the_next_one_are_alerted(end_run, hook, capsys):
     """Once as failed, once as recovered, then no more; no contact and no key leaves the machine."""
     failed = {"run_id": "r1", "status": "failed", "stopped_by": "transport", "mode": "live", "received": 3}
     assert end_run(failed, run_failed()) == 7
@@ -267,16 +270,16 @@ def test_audiences_that_were_left_out_are_not_gone(end_run, hook):
 
 
 def test_an_alert_that_fails_changes_no_exit_code(end_run, hook, capsys):
-    """It is said, with scheme and host, and that is all."""
+    """It is printed, with scheme and host, and that is all."""
     hook.codes += [404]
     assert end_run({"status": "completed_with_errors"}, run_failed(), "--alert-command", "no-such") == 3
-    said = capsys.readouterr().err
-    assert "No alert was sent to http://127.0.0.1 answered 404" in said
-    assert "No alert was sent by the alert command" in said
-    assert "token" not in said
+    shown = capsys.readouterr().err
+    assert "No alert was sent to http://127.0.0.1 answered 404" in shown
+    assert "No alert was sent by the alert command" in shown
+    assert "token" not in shown
 
 
-def test_a_run_that_never_began_is_told(end_run, hook, tmp_path):
+def test_a_run_that_never_began_is_alerted(end_run, hook, tmp_path):
     """A schedule with a slip in it must not fail in silence; nothing is written."""
     assert end_run({}, None, "-p", "dry_runn", "False") == 2
     body = json.loads(hook.received[0])

@@ -129,7 +129,7 @@ def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
         planned = wait_for_run(page, tmp_path, "completed")
         assert planned["mode"] == "dry_run"
 
-        # The control says what the cell below will do.
+        # The control decides what the cell below will do.
         page.get_by_role("checkbox", name="dry_run").uncheck()
         page.get_by_text("dry_run is now False").wait_for()
         pace = page.get_by_role("textbox", name="requests_per_second")
@@ -168,8 +168,10 @@ def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
         keep_picture(page, "sync_done")
         assert "pending" not in done["change_statuses"]
         assert len(sandbox.custom_events) == planned["custom_events"]
-        told = [(e["matched_subscriber_id"], e["type"], str(e["properties"])) for e in sandbox.custom_events]
-        assert len(told) == len(set(told))
+        posted = [
+            (e["matched_subscriber_id"], e["type"], str(e["properties"])) for e in sandbox.custom_events
+        ]
+        assert len(posted) == len(set(posted))
 
 
 def ask_around(page, notebook: str) -> None:

@@ -99,7 +99,7 @@ def _run(tree: Any, mode: str, space: dict[str, Any]) -> Any:
 
 
 def text_of(path: Path) -> str:
-    """Return what a file says, tables unpacked, pictures left out."""
+    """Return the text of a file, tables unpacked, pictures left out."""
     if path.suffix == ".parquet":
         table = pd.read_parquet(path)
         return table.to_csv() + "".join(map(str, table))

@@ -1,4 +1,4 @@
-"""What ``papermill --help-notebook`` says to somebody who wants to run a notebook."""
+"""What ``papermill --help-notebook`` shows of each notebook."""
 
 from __future__ import annotations
 

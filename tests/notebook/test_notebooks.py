@@ -190,13 +190,13 @@ class _Forbidding(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.slow
 def test_a_refused_key_fails_with_evidence_and_without_showing_it(run_notebook, sandbox, tmp_path, status):
-    """401 and 403: exit code not 0, a summary that says failed, and the key in no file left behind."""
+    """401 and 403: exit code not 0, a summary with status failed, and the key in no file left behind."""
     wrong = "sk_wrong_but_secret_all_the_same"
     server = HTTPServer(("127.0.0.1", 0), _Forbidding)
     thread = Thread(target=server.serve_forever)
@@ -252,7 +252,7 @@ def test_too_many_removals_stop_the_run_before_its_first_write(run_notebook, san
 
 @pytest.mark.slow
 def test_two_live_runs_at_once_are_one(run_notebook, sandbox, tmp_path):
-    """While somebody else writes to the shop, a live run reads nothing of it and is told so."""
+    """While another run writes to the shop, a live run reads nothing of it and ends with a sentence."""
     (tmp_path / "output").mkdir()
     with Ledger(f"sqlite:///{tmp_path / 'output' / 'ledger.db'}") as other:
         other.lock_shop("shop_sandbox")
@@ -362,7 +362,7 @@ def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("audience_keys", ("vip",))])
 def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, value):
-    """A control was used, and the cells between were not run again: the plan is not what they say."""
+    """A control was used, and the cells between were not run again: the plan does not fit them."""
     job = begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
     job.note_start()
     setattr(job.parameters, name, value)
@@ -397,8 +397,8 @@ def test_a_run_is_asked_for_only_when_something_would_be_sent():
     )
     left = price(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
     assert (left.left_over, left.calls["custom_events"]) == (47, 47)
-    said = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
-    assert "0 custom events and 47 left over from earlier runs" in said
+    asked = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
+    assert "0 custom events and 47 left over from earlier runs" in asked
     none = replace(plan, custom_events="none")
     assert (
         price(none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47).left_over == 0

@@ -65,40 +65,40 @@ def test_types():
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
+@every(
+    "name, value, expected",
     [
-        pytest.param("dry_run", "True", True, id="True"),
-        pytest.param("dry_run", "true ", True, id="true, space"),
-        pytest.param("dry_run", "YES", True, id="yes"),
-        pytest.param("dry_run", 1, True, id="one"),
-        pytest.param("dry_run", "False", False, id="False"),
-        pytest.param("dry_run", "no", False, id="no"),
-        pytest.param("dry_run", "0", False, id="text zero"),
-        pytest.param("dry_run", 0, False, id="zero"),
-        pytest.param("requests_per_second", "14", 14.0, id="number as text"),
-        pytest.param("requests_per_second", " 7.5 ", 7.5, id="fraction as text"),
-        pytest.param("requests_per_second", 15, 15.0, id="the most"),
-        pytest.param("requests_per_second", "1e-2", 0.01, id="scientific"),
-        pytest.param("max_removal_share", 0, 0.0, id="nothing may go"),
-        pytest.param("max_removal_share", "1", 1.0, id="all may go"),
-        pytest.param("warn_unusable_share", "0.25", 0.25, id="share as text"),
-        pytest.param("max_unusable_share", 1, 1.0, id="nobody need be usable"),
-        pytest.param("corrections_path", " a.csv", "a.csv", id="a path"),
-        pytest.param("audience_keys", ["vip"], ("vip",), id="list"),
-        pytest.param("audience_keys", ("vip", "churn"), ("vip", "churn"), id="tuple"),
-        pytest.param("audience_keys", '["vip", "churn"]', ("vip", "churn"), id="JSON"),
-        pytest.param("audience_keys", ' ["vip"]\n', ("vip",), id="JSON, space"),
-        pytest.param("audience_keys", "[]", (), id="empty JSON"),
-        pytest.param("audience_keys", " ", (), id="blank"),
-        pytest.param("audience_keys", " vip ", ("vip",), id="one key"),
-        pytest.param("audience_keys", "a, b", ("a, b",), id="a key may hold a comma"),
-        pytest.param("audience_keys", [" vip", "vip", "churn"], ("vip", "churn"), id="each key once"),
-        pytest.param("default_region", " gb ", "GB", id="region"),
-        pytest.param("custom_events", "none", "none", id="choice"),
-        pytest.param("events_path", " data/*.gz ", "data/*.gz", id="text, space"),
-        pytest.param("run_id", 20260301, "20260301", id="a run id papermill took for a number"),
-        pytest.param("verify", "1", True, id="verify"),
+        ("dry_run", "True", True),
+        ("dry_run", "true ", True),
+        ("dry_run", "YES", True),
+        ("dry_run", 1, True),
+        ("dry_run", "False", False),
+        ("dry_run", "no", False),
+        ("dry_run", "0", False),
+        ("dry_run", 0, False),
+        ("requests_per_second", "14", 14.0),
+        ("requests_per_second", " 7.5 ", 7.5),
+        ("requests_per_second", 15, 15.0),
+        ("requests_per_second", "1e-2", 0.01),
+        ("max_removal_share", 0, 0.0),
+        ("max_removal_share", "1", 1.0),
+        ("warn_unusable_share", "0.25", 0.25),
+        ("max_unusable_share", 1, 1.0),
+        ("corrections_path", " a.csv", "a.csv"),
+        ("audience_keys", ["vip"], ("vip",)),
+        ("audience_keys", ("vip", "churn"), ("vip", "churn")),
+        ("audience_keys", '["vip", "churn"]', ("vip", "churn")),
+        ("audience_keys", ' ["vip"]\n', ("vip",)),
+        ("audience_keys", "[]", ()),
+        ("audience_keys", " ", ()),
+        ("audience_keys", " vip ", ("vip",)),
+        ("audience_keys", "a, b", ("a, b",)),
+        ("audience_keys", [" vip", "vip", "churn"], ("vip", "churn")),
+        ("default_region", " gb ", "GB"),
+        ("custom_events", "none", "none"),
+        ("events_path", " data/*.gz ", "data/*.gz"),
+        ("run_id", 20260301, "20260301"),
+        ("verify", "1", True),
     ],
 )
 def test_what_text_stands_for(name, value, expected):
@@ -153,12 +153,12 @@ def test_every_bad_value_is_named_at_once():
     del given["output_dir"]
     with pytest.raises(ParameterError) as caught:
         read_parameters(SYNC, given)
-    said = str(caught.value)
-    assert "dry_run is 'maybe'; give True or False." in said
-    assert "requests_per_second is 0; give a number above 0 and at most 15." in said
-    assert "max_removal_share is 2; give a number from 0 to 1." in said
-    assert "output_dir is not set; run the parameters cell first." in said
-    assert "events_path" not in said
+    message = str(caught.value)
+    assert "dry_run is 'maybe'; give True or False." in message
+    assert "requests_per_second is 0; give a number above 0 and at most 15." in message
+    assert "max_removal_share is 2; give a number from 0 to 1." in message
+    assert "output_dir is not set; run the parameters cell first." in message
+    assert "events_path" not in message
 
 
 @every("seed", range(100))
@@ -178,15 +178,15 @@ def test_numbers_stay_in_bounds(seed):
 # --- injected cells ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@every(
     "cells",
     [
-        pytest.param([], id="no cells"),
-        pytest.param(["# Parameters\ndry_run = False\nevents_path = 'a'\n"], id="known names"),
-        pytest.param(["# Parameters\n"], id="nothing injected"),
-        pytest.param(["dry_runn = False"], id="a cell of the analyst's own"),
-        pytest.param(["", "x = [", "%matplotlib inline", "import os"], id="other cells are not read"),
-        pytest.param(['# Parameters\naudience_keys = ["# Parameters", "x = 1"]'], id="text in a value"),
+        [],
+        ["# Parameters\ndry_run = False\nevents_path = 'a'\n"],
+        ["# Parameters\n"],
+        ["dry_runn = False"],
+        ["", "x = [", "%matplotlib inline", "import os"],
+        ['# Parameters\naudience_keys = ["# Parameters", "x = 1"]'],
     ],
 )
 def test_injected_cells_that_pass(cells):
@@ -194,14 +194,14 @@ def test_injected_cells_that_pass(cells):
     check_injected(SYNC, cells)
 
 
-@pytest.mark.parametrize(
-    ("cells", "unknown"),
+@every(
+    "cells, unknown",
     [
-        pytest.param(["# Parameters\ndry_runn = False\n"], "dry_runn", id="misspelt"),
-        pytest.param(["\n  \n# Parameters\nverify = True"], "verify", id="another notebook's"),
-        pytest.param(["# Parameters\na = 1\ndry_run = True\nb = 2"], "a, b", id="two at once"),
-        pytest.param(["import os", "# Parameters\nsecret_key = 'x'"], "secret_key", id="in a later cell"),
-        pytest.param(["# Parameters\na = dry_runn = 1"], "a, dry_runn", id="chained"),
+        (["# Parameters\ndry_runn = False\n"], "dry_runn"),
+        (["\n  \n# Parameters\nverify = True"], "verify"),
+        (["# Parameters\na = 1\ndry_run = True\nb = 2"], "a, b"),
+        (["import os", "# Parameters\nsecret_key = 'x'"], "secret_key"),
+        (["# Parameters\na = dry_runn = 1"], "a, dry_runn"),
     ],
 )
 def test_unknown_injected_names(cells, unknown):
@@ -211,15 +211,15 @@ def test_unknown_injected_names(cells, unknown):
     assert str(caught.value) == f"{SYNC} has no parameter {unknown}. It has {', '.join(PARAMETERS[SYNC])}."
 
 
-@pytest.mark.parametrize(
-    ("cell", "unknown"),
+@every(
+    "cell, unknown",
     [
-        pytest.param("dry_runn = False\noutput_dir = '/out'", "dry_runn", id="misspelt"),
-        pytest.param("dry_run = False\nrequests_per_second = 14", "", id="known names"),
-        pytest.param("a: int = 1", "", id="a parameters cell"),
-        pytest.param("import toolkit\njob = 1", "", id="more than assignments"),
-        pytest.param("%matplotlib inline\nx = 1", "", id="a magic"),
-        pytest.param("", "", id="empty"),
+        ("dry_runn = False\noutput_dir = '/out'", "dry_runn"),
+        ("dry_run = False\nrequests_per_second = 14", ""),
+        ("a: int = 1", ""),
+        ("import toolkit\njob = 1", ""),
+        ("%matplotlib inline\nx = 1", ""),
+        ("", ""),
     ],
 )
 def test_unmarked_cells_where_nobody_is_there(cell, unknown):
@@ -258,7 +258,7 @@ def test_parameters_are_those_of_the_design():
     ],
 )
 def test_a_ledger_url_with_a_password_is_refused(url):
-    """Parameters are saved in notebooks; the sentence says where it belongs, and repeats nothing of it."""
+    """Parameters are saved in notebooks; the sentence names where it belongs, and repeats nothing of it."""
     with pytest.raises(ParameterError, match="TOOLKIT_LEDGER_URL") as caught:
         read("ledger_url", url)
     assert "sh1" not in str(caught.value)

@@ -23,10 +23,9 @@ from tables import every
 from toolkit.__main__ import command_parser, given_parameters, main
 from toolkit.ledger import Ledger
 from toolkit.notebook import runner as order_runner
-from toolkit.notebook.runner import ExitCode
-from toolkit.notebook.runner.execution import Canceling
-from toolkit.notebook.runner.exit_codes import exit_code_of
-from toolkit.notebook.runner.leaks import cells_with_contacts, forms_of, hide_secrets
+from toolkit.notebook.exit_codes import ExitCode, exit_code_of
+from toolkit.notebook.runner import SYNC_TAG, Canceling
+from toolkit.notebook.secret_scan import cells_with_contacts, forms_of, hide_secrets
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.faults import Fault
 from toolkit.sandbox.records import load_subscribers
@@ -66,13 +65,13 @@ LIVE = ("-p", "dry_run", "False")
         ("annotations", {}, 1),
     ],
 )
-def test_the_exit_code_is_told_by_class_and_summary(error, summary, code):
+def test_the_exit_code_follows_from_class_and_summary(error, summary, code):
     """Each way to end has its code, read from the error's class and the summary's fields."""
     assert exit_code_of(error, summary, has_key=True, is_canceled=False) == code
 
 
 def test_without_a_key_a_wrong_setting_is_no_access():
-    """The same error says another thing where there is no key."""
+    """The same error means another thing where there is no key."""
     assert exit_code_of("SettingsError", {}, has_key=False, is_canceled=False) == 5
 
 
@@ -237,7 +236,7 @@ class Runner:
         )
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
-        """Wait for the end; no kernel may be left, and a line says where everything is."""
+        """Wait for the end; no kernel may be left, and a line names where everything is."""
         out, err = process.communicate(timeout=300)
         assert self.kernels() == []
         assert len(out.splitlines()) == 1
@@ -347,7 +346,7 @@ def test_trouble_on_the_way_has_its_code(runner, shop, fault, code, cause):
 
 
 @pytest.mark.slow
-def test_a_refused_key_no_key_and_nobody_there(runner, shop):
+def test_a_refused_key_no_key_and_no_server(runner, shop):
     """5, 5 and 7; the refused key is in no file."""
     wrong = "sk_wrong_but_secret_all_the_same"
     assert runner(notebook_path(), **access(shop(), wrong))[0] == 5
@@ -359,7 +358,7 @@ def test_a_refused_key_no_key_and_nobody_there(runner, shop):
 
 @pytest.mark.slow
 def test_a_locked_shop_and_a_missing_archive(runner, shop):
-    """6 while somebody else writes to the shop, 2 for a path to nothing; both keep the notebook."""
+    """6 while another run writes to the shop, 2 for a path to nothing; both keep the notebook."""
     (runner.folder / "output").mkdir()
     with Ledger(f"sqlite:///{runner.folder / 'output' / 'ledger.db'}") as other:
         other.lock_shop("shop_sandbox")
@@ -442,7 +441,7 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
     """A signal between cells, or one a cell did not take, ends the run before the next cell."""
     canceling = Canceling(lambda: None)
     canceling.before_cell()
-    canceling.after_cell({"source": "run = toolkit.sync(plan)"})
+    canceling.after_cell({"metadata": {"tags": [SYNC_TAG]}})
     with pytest.raises(KeyboardInterrupt):
         canceling.on_signal()
     with pytest.raises(KeyboardInterrupt):
@@ -450,10 +449,10 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
 
     canceling = Canceling(lambda: None)
     canceling.is_asked = True  # while this cell ran
-    canceling.after_cell({"source": "plan = toolkit.plan(state)"})
+    canceling.after_cell({"metadata": {}})
     with pytest.raises(KeyboardInterrupt):
         canceling.before_cell()
-    canceling.after_cell({"source": "run = await job.sync(plan)"})
+    canceling.after_cell({"metadata": {"tags": [SYNC_TAG]}})
     canceling.before_cell()
 
 
@@ -461,7 +460,7 @@ def test_nothing_begins_after_a_signal_but_what_writes_down_a_syncs_end():
 
 
 @pytest.mark.slow
-def test_a_secret_in_a_notebook_is_taken_out_and_told(runner):
+def test_a_secret_in_a_notebook_is_taken_out_and_reported(runner):
     """The cell's output shows the key: it is replaced, exit code 1, the file is named; contacts by cell."""
     show = "import os; print(os.environ['POSTSCRIPT_SECRET_KEY'], os.environ['POSTSCRIPT_SHOP_TOKEN'])"
     name = write_notebook(runner.folder, show, "print('ana@example.com')")
@@ -511,7 +510,7 @@ def test_every_form_of_a_secret_is_taken_out_of_a_text(tmp_path, shown):
 @pytest.mark.parametrize("after", [0, 100])
 def test_a_secret_across_two_pieces_is_found(tmp_path, monkeypatch, cut, after):
     """Wherever the border between two readings falls."""
-    monkeypatch.setattr("toolkit.notebook.runner.leaks.PIECE", 1000)
+    monkeypatch.setattr("toolkit.notebook.secret_scan.PIECE", 1000)
     path = tmp_path / "long.txt"
     path.write_text("x" * (3000 - cut) + KEY + "y" * after)
     assert hide_secrets(path, forms_of([KEY])) == "replaced by ***"
@@ -560,7 +559,7 @@ def test_half_a_gigabyte_is_read_in_pieces(tmp_path):
         file.write(KEY.encode())
     script = (
         "import resource, sys, pathlib\n"
-        "from toolkit.notebook.runner.leaks import forms_of, hide_secrets\n"
+        "from toolkit.notebook.secret_scan import forms_of, hide_secrets\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(hide_secrets(pathlib.Path(sys.argv[1]), forms_of([sys.argv[2]])))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
@@ -568,8 +567,8 @@ def test_half_a_gigabyte_is_read_in_pieces(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, str(path), KEY], capture_output=True, text=True, check=True
     )
-    said, kilobytes = done.stdout.splitlines()
-    assert said == "replaced by ***"
+    done_to_it, kilobytes = done.stdout.splitlines()
+    assert done_to_it == "replaced by ***"
     assert path.stat().st_size == 500_000_003
     assert int(kilobytes) < 100_000
 

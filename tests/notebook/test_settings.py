@@ -63,7 +63,7 @@ def test_secrets_do_not_show(show):
 
 
 def test_missing_key():
-    """Asking for a key that is not there says its name and where to get one."""
+    """Asking for a key that is not there names it and where to get one."""
     with pytest.raises(SettingsError, match="POSTSCRIPT_SECRET_KEY is not set") as caught:
         load_settings({}).get_secret_key()
     assert "Never write it into a notebook." in str(caught.value)

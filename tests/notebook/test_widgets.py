@@ -1,4 +1,4 @@
-"""Controls: a good change is taken, a bad one is told; a long step is shown, and can be ended."""
+"""Controls: a good change is taken, a bad one is refused; a long step is shown, and can be ended."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def desk():
     """The parameters of the sync notebook, its controls by name, and the sentence below them."""
     parameters = SimpleNamespace(**SYNC)
     box = show_controls("3_sync_audiences", parameters, {"default_region": ["CA", "US"]})
-    *controls, said = box.children
-    return parameters, {control.description: control for control in controls}, said
+    *controls, status = box.children
+    return parameters, {control.description: control for control in controls}, status
 
 
-def test_nobody_is_at_the_keyboard_of_a_test():
-    """Without a kernel there is nobody to ask."""
+def test_a_test_is_not_attended():
+    """Without a kernel there is no one to ask."""
     assert not is_attended()
 
 
@@ -70,24 +70,24 @@ def test_each_parameter_has_a_control_that_shows_its_value(desk):
 )
 def test_a_good_change_is_taken_at_once(desk, name, given, taken):
     """It is read as the parameters cell is, and nothing else changes."""
-    parameters, controls, said = desk
+    parameters, controls, status = desk
     controls[name].value = given
     assert vars(parameters) == {**SYNC, name: taken}
-    assert f"{name} is now" in said.value
+    assert f"{name} is now" in status.value
 
 
 @pytest.mark.parametrize(
     ("name", "given", "sentence"),
     [("requests_per_second", "16", "give a number"), ("default_region", "<b>", "&lt;b&gt;")],
 )
-def test_a_bad_change_is_told_and_not_taken(desk, name, given, sentence):
+def test_a_bad_change_is_reported_and_not_taken(desk, name, given, sentence):
     """The old value stays, and what was typed is no markup."""
-    parameters, controls, said = desk
+    parameters, controls, status = desk
     controls[name].value = given
     assert vars(parameters) == SYNC
-    assert "Not taken" in said.value
-    assert sentence in said.value
-    assert 'role="alert"' in said.value
+    assert "Not taken" in status.value
+    assert sentence in status.value
+    assert 'role="alert"' in status.value
 
 
 def test_known_audiences_are_chosen_from_a_list():
@@ -112,29 +112,29 @@ def explain(who: str) -> str:
 
 
 def test_a_person_is_asked_for_by_enter_or_button():
-    """The answer is shown once for each name; what went wrong is told, as no markup; blank asks nothing."""
+    """The answer is shown once for each name; what went wrong is shown, as no markup; blank asks nothing."""
     box = show_search(explain)
-    (who, button), told = box.children[0].children, box.children[1]
+    (who, button), answer = box.children[0].children, box.children[1]
     button.click()
-    assert told.value == ""
+    assert answer.value == ""
     who.value = "u1"
-    assert told.value == "<table>u1</table>"
-    told.value = "kept"
+    assert answer.value == "<table>u1</table>"
+    answer.value = "kept"
     button.click()
-    assert told.value == "kept"
+    assert answer.value == "kept"
     who.value = "bad"
-    assert "Give another &lt;name&gt;." in told.value
-    assert 'role="alert"' in told.value
+    assert "Give another &lt;name&gt;." in answer.value
+    assert 'role="alert"' in answer.value
     who.value = "moved"
-    assert "FileNotFoundError" in told.value
-    assert "ana" not in told.value
-    told.value = ""
+    assert "FileNotFoundError" in answer.value
+    assert "ana" not in answer.value
+    answer.value = ""
     button.click()
-    assert "FileNotFoundError" in told.value
+    assert "FileNotFoundError" in answer.value
 
 
 def test_days_are_drawn_as_they_are_chosen():
-    """Both dates lead to a picture and its words; a range that is none is told."""
+    """Both dates lead to a picture and its text; a range that is none is refused."""
     drawn = []
 
     def draw(since: date, until: date) -> tuple[bytes, str]:
@@ -142,23 +142,23 @@ def test_days_are_drawn_as_they_are_chosen():
         return b"png", f"{since.day} to {until.day}"
 
     box = show_dates(date(2026, 1, 1), date(2026, 1, 9), draw)
-    (since, until), picture, told = box.children[0].children, *box.children[1:]
+    (since, until), picture, answer = box.children[0].children, *box.children[1:]
     since.value = date(2026, 1, 3)
     assert (picture.value, drawn) == (b"png", [(3, 9)])
-    assert "3 to 9" in told.value
+    assert "3 to 9" in answer.value
     until.value = date(2026, 1, 2)
-    assert "Not taken" in told.value
+    assert "Not taken" in answer.value
     assert drawn == [(3, 9)]
 
 
 def test_a_step_is_followed_to_its_end(capsys):
-    """What it returns comes back, and the last line says all of all, with what it came to."""
+    """What it returns comes back, and the last line says all of all, with the outcomes."""
     progress = Progress(2)
 
     def work() -> str:
         progress.note(1, 3, {"added": 1})
         progress.note(3, 3, {"added": 2, "failed": 1})
-        progress.note(2, 3, {"added": 2})  # told late by a slower thread
+        progress.note(2, 3, {"added": 2})  # noted late by a slower thread
         return "done"
 
     assert asyncio.run(follow(work, progress, threading.Event(), what="Sync")) == "done"
@@ -168,7 +168,7 @@ def test_a_step_is_followed_to_its_end(capsys):
 
 
 def test_an_interrupt_cancels_and_waits_for_what_is_under_way():
-    """The step is told, ends by itself, and its result is not lost; so too when asked twice."""
+    """The step gets the cancel, ends by itself, and its result is not lost; so too when asked twice."""
     cancel, begun = threading.Event(), threading.Event()
 
     def work() -> str:

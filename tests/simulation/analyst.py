@@ -14,7 +14,7 @@ import pandas as pd
 
 import toolkit
 from toolkit.errors import ToolkitError
-from toolkit.notebook.runner.exit_codes import exit_code_of
+from toolkit.notebook.exit_codes import exit_code_of
 
 from .postscript import KEY
 from .trouble import Process, Transport, shared_cache

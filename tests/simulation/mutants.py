@@ -134,7 +134,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="the shop's lock is not checked",
         seed=12,
-        file="ledger/database.py",
+        file="ledger/locks.py",
         old="        if not is_ours:\n",
         new="        if False:\n",
     ),
@@ -243,8 +243,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a failed commit passes as done",
         file="ledger/database.py",
-        old="                work.error = error\n",
-        new="                pass\n",
+        old="                done.set_exception(error)\n",
+        new="                done.set_result(None)\n",
     ),
     Mutant(
         name="one phone shows that a shop takes lists of values",
@@ -299,7 +299,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="who was taken for gone is not looked up again",
-        file="ledger/mirrors.py",
+        file="ledger/journal.py",
         old="            upsert(connection, doubted, rows)\n",
         new="",
     ),

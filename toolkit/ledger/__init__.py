@@ -5,19 +5,17 @@ SQLite in WAL mode by default, so that it can be read while a scheduled run writ
 
 from __future__ import annotations
 
-from .held import HeldWords
+from .database import file_of
+from .desired_state import DesiredState
 from .history import History
-from .journal import Journal
-from .mirrors import Mirrors
-from .opening import file_of
-from .reached import Reached
+from .journal import Journal, SubscriberCache
+from .locks import ShopLocks
 from .schema import metadata, transitions
-from .traces import Traces
 
 __all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
-class Ledger(History, HeldWords, Mirrors, Reached, Journal, Traces):
+class Ledger(ShopLocks, History, DesiredState, SubscriberCache, Journal):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters
@@ -28,5 +26,5 @@ class Ledger(History, HeldWords, Mirrors, Reached, Journal, Traces):
     Raises
     ------
     LedgerError
-        The database cannot be opened, or belongs to a newer version of the toolkit.
+        The database cannot be opened, or another version of the toolkit made it.
     """

@@ -1,28 +1,36 @@
-"""The database under the ledger: opened, brought to the newest schema, written by one thread at a time."""
+"""The ledger's database: opened, brought to the newest schema, read by many threads, written by one."""
 
 from __future__ import annotations
 
-import os
-import socket
+import hashlib
+import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from toolkit.errors import ShopLockedError
+from toolkit.errors import LedgerError
+from toolkit.files import make_folder, make_private
 
-from .address import read_address
-from .locks import FileLock, NoLock, ServerLock, lock_number
-from .opening import file_of, keep_alive, open_engine
-from .schema import locks, runs
-from .troubles import as_ledger_errors
+from .messages import as_ledger_errors, is_busy, opening_sentence, read_address
+from .schema import REVISION, metadata, read_frame
+
+BUSY_SECONDS = 30
+"""How long SQLite waits for another program's write."""
+MAKING = threading.Lock()
+"""Held while a file is made and opened: closing any descriptor of a file frees this process's locks on it."""
+_MIGRATING = threading.Lock()
+"""Alembic keeps its context in the module: one migration at a time in this process."""
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def now() -> datetime:
@@ -30,29 +38,35 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def lock_number(name: str) -> int:
+    """Return the number of a lock, such as that of a shop."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6])
+
+
 class Database:
-    """A database of the newest schema. Safe to use from several threads.
-
-    Parameters
-    ----------
-    url
-        SQLAlchemy URL such as ``sqlite:///ledger.db`` or ``postgresql+psycopg://…``.
-
-    Raises
-    ------
-    LedgerError
-        The database cannot be opened, or belongs to a newer version of the toolkit.
-    """
+    """A database of the newest schema. Safe to use from several threads."""
 
     def __init__(self, url: str) -> None:
         address = read_address(url)
         self.name = address.shown
         """The URL without user, password and options."""
         self._lock = threading.Lock()
-        self._waiting: deque[_Work] = deque()
-        self._held: dict[str, _Hold] = {}
-        self._checking = threading.Lock()
-        self._engine = open_engine(url, address)
+        self._waiting: deque[tuple[Callable[[sa.Connection], Any], Future[Any]]] = deque()
+        engine = None
+        try:
+            engine = _make_engine(sa.make_url(url))
+            _bring_up_to_date(engine, self.name)
+        except Exception as error:
+            if engine is not None:
+                engine.dispose()
+            if isinstance(error, LedgerError):
+                raise
+            raise LedgerError(
+                f"The ledger cannot be opened ({opening_sentence(error, address)}). Check ledger_url or "
+                "TOOLKIT_LEDGER_URL, and that the folder can be written to. In a password write %40 for @, "
+                "%2F for / and %3F for ?."
+            ) from None
+        self._engine = engine
 
     def __enter__(self) -> Self:
         return self
@@ -63,112 +77,27 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close every connection, and let go of the shops that were locked."""
-        while self._held:
-            self._held.popitem()[1].lock.release()
+        """Close every connection."""
         self._engine.dispose()
-
-    # --- one writer a shop ----------------------------------------------------------------------------
-
-    def lock_shop(self, shop_id: str) -> None:
-        """Keep the shop for this ledger alone, until it is closed or its process ends, however it ends.
-
-        Two live runs at once would both see the same changes due, and post every custom event twice. Runs
-        that still say ``running`` are those of processes that died: they are recorded as ``failed``.
-
-        Raises
-        ------
-        ShopLockedError
-            Another ledger has it; the message says which process, and since when.
-        """
-        if shop_id in self._held:
-            return
-        lock = self._make_lock(shop_id)
-        with as_ledger_errors(self.name):
-            is_ours = lock.take()
-        if not is_ours:
-            raise ShopLockedError(self._who_writes(shop_id))
-        hold = _Hold(lock, f"process {os.getpid()} on {socket.gethostname()}", now())
-        self._held[shop_id] = hold
-        dead = (runs.c.shop_id == shop_id) & (runs.c.mode == "live") & (runs.c.status == "running")
-        died = "The process ended before the run did; the next live run takes it up."
-        with self._writing() as connection:
-            upsert(connection, locks, [{"shop_id": shop_id, "holder": hold.holder, "since": hold.since}])
-            connection.execute(sa.update(runs).where(dead).values(status="failed", error=died))
-
-    @contextmanager
-    def holding(self, shop_id: str) -> Iterator[None]:
-        """Keep the shop as lock_shop() does, and let go of it at the end unless it was kept before."""
-        is_kept = shop_id in self._held
-        self.lock_shop(shop_id)
-        try:
-            yield
-        finally:
-            if not is_kept and (hold := self._held.pop(shop_id, None)):
-                hold.lock.release()
-
-    def check_lock(self, shop_id: str) -> None:
-        """Make sure that the shop is still kept for this ledger; to be asked before something is sent.
-
-        A lock that the database lost, as it does when it restarts or drops the connection, is taken again,
-        unless another live run has had the shop since.
-
-        Raises
-        ------
-        ShopLockedError
-            The shop is not kept, or not any more: another live run has it, or has had it.
-        """
-        with self._checking, as_ledger_errors(self.name):
-            hold = self._held.get(shop_id)
-            if hold is not None and hold.lock.is_held():
-                return
-            if hold is not None and hold.lock.take():
-                if self._holds_last(shop_id, hold):
-                    return
-                hold.lock.release()
-        raise ShopLockedError(
-            "This run does not hold the shop any more: its lock was lost, and another live run may have the "
-            "shop. Nothing more is sent. Wait until no other run is under way, then run again."
-        )
-
-    def _make_lock(self, shop_id: str) -> ServerLock | FileLock | NoLock:
-        url = self._engine.url
-        if url.get_backend_name() == "postgresql":
-            return ServerLock(url, lock_number(shop_id), keep_alive(url))
-        file = file_of(url.render_as_string(hide_password=False))
-        return NoLock() if file is None else FileLock(file, lock_number(shop_id))
-
-    def _holds_last(self, shop_id: str, hold: _Hold) -> bool:
-        last = sa.select(locks.c.holder, locks.c.since).where(locks.c.shop_id == shop_id)
-        with self._reading() as connection:
-            return connection.execute(last).first() == (hold.holder, hold.since)
-
-    def _who_writes(self, shop_id: str) -> str:
-        lock = sa.select(locks.c.holder, locks.c.since).where(locks.c.shop_id == shop_id)
-        running = sa.select(runs.c.run_id, runs.c.started_at).where(
-            runs.c.shop_id == shop_id, runs.c.mode == "live", runs.c.status == "running"
-        )
-        with self._reading() as connection:
-            held = connection.execute(lock).first()
-            run = connection.execute(running.order_by(runs.c.started_at.desc()).limit(1)).first()
-        who = held.holder if held else "another process"
-        if run is not None:
-            since = f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC"
-            first = f"Run {run.run_id} ({who}) has been writing to this shop since {since}."
-        else:
-            since = f" since {held.since:%Y-%m-%d %H:%M:%S} UTC" if held else ""
-            first = f"Another live run ({who}) has held this shop{since}."
-        return (
-            f"{first} Wait for it to end, then run again. If it has ended, close the notebook or the Python "
-            f"session that is {who}: it still holds the shop."
-        )
-
-    # --- reading and writing --------------------------------------------------------------------------
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         with as_ledger_errors(self.name), self._engine.connect() as connection:
             yield connection
+
+    def _load(self, query: sa.Select[Any]) -> list[Mapping[str, Any]]:
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _load_frame(self, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
+        with self._reading() as connection:
+            return read_frame(connection, query, columns)
+
+    def _load_objects(self, query: sa.Select[Any]) -> pd.DataFrame:
+        """Read into a frame of objects: beside a null, pandas would make floats of whole numbers."""
+        with self._reading() as connection:
+            result = connection.execute(query)
+            return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -182,62 +111,141 @@ class Database:
         What several threads want at the same moment goes into one commit: each waits for the disk, but
         they wait together.
         """
-        work = _Work(action)
-        self._waiting.append(work)
+        done: Future[Any] = Future()
+        self._waiting.append((action, done))
         with as_ledger_errors(self.name):
             with self._lock:
-                if not work.done:
+                if not done.done():
                     self._commit_waiting()
-            if work.error is not None:
-                raise work.error
-        return work.result
+            return done.result()
 
     def _commit_waiting(self) -> None:
-        batch: list[_Work] = []
+        batch: list[Future[Any]] = []
+        results = []
         try:
             with self._engine.begin() as connection:
                 while self._waiting:
-                    batch.append(self._waiting.popleft())
-                    batch[-1].result = batch[-1].action(connection)
-        except BaseException as error:
-            for work in batch:
-                work.error = error
-            raise
-        finally:
-            for work in batch:
-                work.done = True
+                    action, done = self._waiting.popleft()
+                    batch.append(done)
+                    results.append(action(connection))
+        except BaseException as error:  # noqa: BLE001 - of any kind: each waiting thread raises it
+            if not batch:  # without a connection nothing was begun: all that wait have failed
+                batch = [self._waiting.popleft()[1] for _ in range(len(self._waiting))]
+            for done in batch:
+                done.set_exception(error)
+        else:
+            for done, result in zip(batch, results, strict=True):
+                done.set_result(result)
 
 
-class _Hold(NamedTuple):
-    """A lock that was taken, and the words in the ledger that say so."""
-
-    lock: ServerLock | FileLock | NoLock
-    holder: str
-    since: datetime
+# --- opening ----------------------------------------------------------------------------------------------
 
 
-class _Work:
-    """Something to be written, and what came of it."""
+def file_of(url: str | sa.URL) -> Path | None:
+    """Return the file that a ledger's URL names; None where it names a server, no file, or is no URL."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    name = (parsed.database or "").removeprefix("file:")
+    return Path(name) if parsed.get_backend_name() == "sqlite" and name not in {"", ":memory:"} else None
 
-    def __init__(self, action: Callable[[sa.Connection], Any]) -> None:
-        self.action = action
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
+
+def keep_alive(url: sa.URL) -> dict[str, int]:
+    """Return the options by which libpq keeps a connection that is idle for long."""
+    options = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    is_libpq = url.drivername.partition("+")[2] in {"", "psycopg", "psycopg2"}
+    return {name: value for name, value in options.items() if is_libpq and name not in url.query}
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, over those that have their key."""
-    if not rows:
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        # hide_parameters: an error must not print people's contacts.
+        return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=keep_alive(url))
+    if (file := file_of(url)) is None:
+        raise LedgerError(
+            "A ledger in memory is empty in each thread, and gone with the process. Name a file, such as "
+            "sqlite:///ledger.db."
+        )
+    with MAKING:
+        make_folder(file.parent)
+        make_private(file)
+    engine = sa.create_engine(url, hide_parameters=True)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    try:
+        for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        _begin_wal(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+
+
+def _begin_wal(connection: sqlite3.Connection) -> None:
+    """Keep the journal in a file of its own; two that begin so at once refuse each other without waiting."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
+    """Make the tables of a new ledger, or carry out the migrations that an older one lacks."""
+    with engine.connect() as connection:
+        # Looked at first: a reader must not wait for a run that is writing.
+        if (current := _revision(connection)) == REVISION:
+            return
+    # Only here: it takes a quarter of a second to import.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    _check_revision(current, [script.revision for script in scripts.walk_revisions()], name)
+    with _MIGRATING, engine.begin() as connection:
+        # All or nothing, and one process at a time.
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none before DDL
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("migration"))))
+        if _revision(connection) is None:
+            metadata.create_all(connection, checkfirst=False)
+            MigrationContext.configure(connection).stamp(scripts, REVISION)
+        else:
+            config.attributes["connection"] = connection
+            command.upgrade(config, REVISION)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """Return the newest migration that the database has; None for a new one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _check_revision(current: str | None, known: list[str], name: str) -> None:
+    if current is None or current in known:
         return
-    connection.execute(_upsert_into(table, connection.dialect.name), [*rows])
-
-
-@cache
-def _upsert_into(table: sa.Table, dialect: str) -> sa.Insert:
-    keys = [column.name for column in table.primary_key]
-    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    if not rest:
-        return statement.on_conflict_do_nothing()
-    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+    if current < min(known):
+        raise LedgerError(
+            f"The ledger {name} is older than this toolkit can read: its schema is {current}. Name a new "
+            "ledger: the next run reads the shop's subscribers anew."
+        )
+    raise LedgerError(
+        f"The ledger {name} belongs to a newer version of the toolkit: its schema is {current}. "
+        "Upgrade the toolkit on this machine, then run again."
+    )

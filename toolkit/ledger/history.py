@@ -1,4 +1,4 @@
-"""Runs, and how their events and changes ended."""
+"""Runs: their records, how their events and changes ended, and what they left of single people."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from toolkit.errors import UnknownRunError
 from toolkit.frames import to_arrow, typed
 from toolkit.postscript import api
 from toolkit.sync.plan import CHANGE_COLUMNS
-from toolkit.sync.runs import RunRecord
+from toolkit.sync.runs import RunRecord, kind_of
 
-from .database import Database, upsert
-from .frames import insert, read_frame, read_objects, records
-from .schema import calls, changes, runs, totals, transitions
+from .database import Database
+from .schema import calls, changes, records, runs, totals, transitions, upsert
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
 """Statuses that most rows of most runs have: counted in totals, not stored row by row."""
 _KEYS = ("audience_key", "trait_key")
-"""What a row is about: one of them, the other is empty; a primary key holds no null."""
+"""The key of a row is one of them, the other is empty; a primary key holds no null."""
+_LATEST_FIRST = (runs.c.started_at.desc(), runs.c.run_id.desc())
 
 
 class History(Database):
@@ -37,28 +37,22 @@ class History(Database):
 
     def get_run(self, run_id: str = "") -> RunRecord:
         """Return a run's record, the latest when no id is given; UnknownRunError when there is none."""
-        query = sa.select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(1)
-        if run_id:
-            query = query.where(runs.c.run_id == run_id)
-        with self._reading() as connection:
-            row = connection.execute(query).mappings().first()
-        if row is None:
-            what = f'holds no run "{run_id}"' if run_id else "holds no run yet"
-            raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
-        return _record(row)
+        query = sa.select(runs).order_by(*_LATEST_FIRST).limit(1)
+        if found := self._runs(query.where(runs.c.run_id == run_id) if run_id else query):
+            return found[0]
+        what = f'holds no run "{run_id}"' if run_id else "holds no run yet"
+        raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
 
     def load_latest_runs(self) -> list[RunRecord]:
         """Return the latest live run of each shop, else its latest dry run.
 
         Live runs come first, and the later before the earlier.
         """
-        latest = ((runs.c.mode == "live").desc(), runs.c.started_at.desc(), runs.c.run_id.desc())
-        query = sa.select(runs.c.shop_id, runs.c.run_id).order_by(*latest)
-        first: dict[str, str] = {}
-        with self._reading() as connection:
-            for shop_id, run_id in connection.execute(query):
-                first.setdefault(shop_id, run_id)
-        return [self.get_run(run_id) for run_id in first.values()]
+        latest = ((runs.c.mode == "live").desc(), *_LATEST_FIRST)
+        place = sa.func.row_number().over(partition_by=runs.c.shop_id, order_by=latest).label("place")
+        ranked = sa.select(runs.c.run_id, place).subquery()
+        first = sa.select(ranked.c.run_id).where(ranked.c.place == 1)
+        return self._runs(sa.select(runs).where(runs.c.run_id.in_(first)).order_by(*latest))
 
     def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]:
         """Return this run and those of its shop that began before it, the latest first."""
@@ -72,27 +66,38 @@ class History(Database):
         return next(iter(self._runs(query.limit(1))), None)
 
     def _runs(self, query: sa.Select[Any]) -> list[RunRecord]:
-        with self._reading() as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
+        return [RunRecord(**{**row, "facts": json.loads(row["facts"])}) for row in self._load(query)]
 
     def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
         """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
-        rows = changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)]
-        rows = typed(rows, CHANGE_COLUMNS)
+        kept = typed(changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)], CHANGE_COLUMNS)
+        counts = [*_count("event", events), *_count("change", changed)]
         with self._writing() as connection:
             for table in (totals, changes):
                 connection.execute(sa.delete(table).where(table.c.run_id == run_id))
-            for kind, frame in (("event", events), ("change", changed)):
-                insert(connection, totals, [*_count(run_id, kind, frame)])
-            for some in records(rows):
-                whole = [{**row, **{k: row[k] or "" for k in _KEYS}, "run_id": run_id} for row in some]
-                insert(connection, changes, whole)
+            if counts:
+                connection.execute(sa.insert(totals), [{**row, "run_id": run_id} for row in counts])
+            for rows in records(kept, run_id=run_id):
+                keyed = [{**row, **{key: row[key] or "" for key in _KEYS}} for row in rows]
+                connection.execute(sa.insert(changes), keyed)
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
-        with self._reading() as connection:
-            frame = read_objects(connection, sa.select(totals).where(totals.c.run_id == run_id))
-        return frame.drop(columns="run_id").infer_objects()
+        found = self._load_objects(sa.select(totals).where(totals.c.run_id == run_id))
+        return found.drop(columns="run_id").infer_objects()
+
+    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
+        """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting.
+
+        With *statuses* only those that ended so.
+        """
+        query = sa.select(*(changes.c[name] for name in CHANGE_COLUMNS)).where(changes.c.run_id == run_id)
+        if statuses:
+            query = query.where(changes.c.status.in_([*map(str, sorted(statuses))]))
+        query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
+        found = self._load_frame(query, CHANGE_COLUMNS)
+        found[[*_KEYS]] = found[[*_KEYS]].replace("", None)
+        return found
 
     def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
         """Return run → ``adds``, ``removes``, ``custom_events`` and ``left_over``, by the journal.
@@ -113,7 +118,7 @@ class History(Database):
         found: dict[str, Counter[str]] = {run_id: Counter() for run_id in run_ids}
         with self._reading() as connection:
             for run_id, before, after, count in connection.execute(writes.group_by(*lists)):
-                old, new = (_listed(text) for text in (before, after))
+                old, new = (_audiences(text) for text in (before, after))
                 found[run_id] += Counter(adds=count * len(new - old), removes=count * len(old - new))
             for run_id, entered in _arrived(connection, run_ids):
                 found[run_id]["adds" if entered else "removes"] += 1
@@ -121,19 +126,43 @@ class History(Database):
                 found[run_id] += Counter(custom_events=count, left_over=int(earlier))
         return found
 
-    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
-        """Return the changes of a run that are worth reading (CHANGE_COLUMNS): not unchanged, not waiting.
+    def load_outcomes_of(
+        self, shop_id: str, persons: Collection[str], subscriber_ids: Collection[str]
+    ) -> pd.DataFrame:
+        """Return how the runs of a shop ended for these people, the earliest first.
 
-        With *statuses* only those that ended so.
+        Columns: run_id, started_at, mode, kind, person, audience_key, trait_key (one of the two is empty),
+        operation, status, reason_code, status_message, subscriber_id. Runs in which nothing was due left no
+        row.
         """
-        query = sa.select(*(changes.c[name] for name in CHANGE_COLUMNS)).where(changes.c.run_id == run_id)
-        if statuses:
-            query = query.where(changes.c.status.in_([*map(str, sorted(statuses))]))
-        query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
-        with self._reading() as connection:
-            frame = read_frame(connection, query, CHANGE_COLUMNS)
-        frame[[*_KEYS]] = frame[[*_KEYS]].replace("", None)
-        return frame
+        names = ("person", *_KEYS, "operation", "status", "reason_code", "status_message", "subscriber_id")
+        theirs = changes.c.person.in_([*persons]) | changes.c.subscriber_id.in_([*subscriber_ids])
+        query = (
+            sa.select(runs.c.run_id, runs.c.started_at, runs.c.mode, runs.c.facts)
+            .add_columns(*(changes.c[name] for name in names))
+            .join(runs, runs.c.run_id == changes.c.run_id)
+            .where(runs.c.shop_id == shop_id, theirs)
+            .order_by(runs.c.started_at, runs.c.run_id, changes.c.person, changes.c.audience_key)
+        )
+        found = self._load_objects(query)
+        kinds = {text: kind_of(json.loads(text)) for text in found["facts"].unique()}
+        return found.assign(kind=found.pop("facts").map(kinds))
+
+    def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame:
+        """Return what was sent about these subscribers of a shop, in the order in which it began.
+
+        Columns: run_id, subscriber_id, route, started_at, before, after (JSON objects, null for a custom
+        event), outcome, status_code, audience_key and entered (null unless it is a custom event).
+        """
+        names = ("run_id", "subscriber_id", "route", "started_at", "before", "after", "outcome")
+        query = (
+            sa.select(*(calls.c[name] for name in (*names, "status_code")))
+            .add_columns(transitions.c.audience_key, transitions.c.entered)
+            .join(runs, runs.c.run_id == calls.c.run_id)
+            .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
+            .where(runs.c.shop_id == shop_id, calls.c.subscriber_id.in_([*subscriber_ids]))
+        )
+        return self._load_objects(query.order_by(calls.c.call_id))
 
 
 def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tuple[str, bool]]:
@@ -143,23 +172,18 @@ def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tu
     of_runs = calls.c.run_id.in_(run_ids) & (calls.c.route == api.WRITE_ROUTE)
     query = sa.select(calls.c.run_id, calls.c.subscriber_id).where(of_runs, is_lost)
     lost = {tuple(row) for row in connection.execute(query)}
-    made = (transitions.c.run_id, transitions.c.subscriber_id, transitions.c.entered)
-    is_known = transitions.c.run_id.in_({run_id for run_id, _ in lost}) & (transitions.c.state != "planned")
-    for run_id, subscriber_id, entered in (
-        connection.execute(sa.select(*made).where(is_known)) if lost else ()
-    ):
+    made = sa.select(transitions.c.run_id, transitions.c.subscriber_id, transitions.c.entered).where(
+        transitions.c.run_id.in_({run_id for run_id, _ in lost}), transitions.c.state != "planned"
+    )
+    for run_id, subscriber_id, entered in connection.execute(made) if lost else ():
         if (run_id, subscriber_id) in lost:
             yield run_id, entered
 
 
-def _listed(properties: str | None) -> set[str]:
-    """Return the audiences in a before-image; a write of traits alone has none on either side."""
-    held = json.loads(properties or "{}").get(api.AUDIENCES_PROPERTY)
-    return {*held} if isinstance(held, list) else set()
-
-
-def _record(row: Mapping[Any, Any]) -> RunRecord:
-    return RunRecord(**{**row, "facts": json.loads(row["facts"])})
+def _audiences(properties: str | None) -> set[str]:
+    """Return the audiences that a write names; a write of traits alone has none on either side."""
+    listed = json.loads(properties or "{}").get(api.AUDIENCES_PROPERTY)
+    return {*listed} if isinstance(listed, list) else set()
 
 
 def _up_to(run: RunRecord) -> sa.Select[Any]:
@@ -167,16 +191,11 @@ def _up_to(run: RunRecord) -> sa.Select[Any]:
     is_earlier = sa.tuple_(runs.c.started_at, runs.c.run_id) <= sa.tuple_(
         sa.literal(run.started_at), sa.literal(run.run_id)
     )
-    return (
-        sa.select(runs)
-        .where(runs.c.shop_id == run.shop_id, is_earlier)
-        .order_by(runs.c.started_at.desc(), runs.c.run_id.desc())
-    )
+    return sa.select(runs).where(runs.c.shop_id == run.shop_id, is_earlier).order_by(*_LATEST_FIRST)
 
 
-def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _count(kind: str, frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
     keys = [*_KEYS, "status", "reason_code"]
     counted = to_arrow(frame, keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
     for row in counted.to_pylist():
-        texts = {name: row[name] or "" for name in keys}
-        yield {**texts, "count": row["count_all"], "run_id": run_id, "kind": kind}
+        yield {**{name: row[name] or "" for name in keys}, "kind": kind, "count": row["count_all"]}

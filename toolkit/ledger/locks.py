@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import socket
 import sqlite3
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from toolkit.errors import LedgerError
+from toolkit.errors import LedgerError, ShopLockedError
 from toolkit.files import make_private
 
-from .troubles import is_busy
+from .database import MAKING, Database, file_of, keep_alive, lock_number, now
+from .messages import as_ledger_errors, is_busy
+from .schema import locks, runs, upsert
 
-MAKING = threading.Lock()
-"""Held while a file is made and opened: closing any descriptor of a file frees this process's locks on it."""
 _HELD = sa.text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid() "
     "AND classid = :high AND objid = :low AND objsubid = 1"
 )
 
 
-def lock_number(shop_id: str) -> int:
-    """Return the number of a shop's lock."""
-    return int.from_bytes(hashlib.sha256(shop_id.encode()).digest()[:6])
-
-
-class NoLock:
-    """A ledger in memory: no other process can see it."""
-
-    def take(self) -> bool:
-        """Take nothing."""
-        return True
-
-    is_held = take
-
-    def release(self) -> None:
-        """Let go of nothing."""
-
-
 class ServerLock:
     """PostgreSQL's advisory lock, in a session of its own in which no transaction is ever open."""
 
-    def __init__(self, url: sa.URL, number: int, connect_args: dict[str, int]) -> None:
+    def __init__(self, url: sa.URL, number: int) -> None:
         self._number = number
         self._engine = sa.create_engine(
             url,
@@ -53,7 +38,7 @@ class ServerLock:
             isolation_level="AUTOCOMMIT",
             pool_reset_on_return=None,
             hide_parameters=True,
-            connect_args=connect_args,
+            connect_args=keep_alive(url),
         )
         self._session: sa.Connection | None = None
 
@@ -67,7 +52,7 @@ class ServerLock:
         return False
 
     def is_held(self) -> bool:
-        """Tell whether the session is still there, and has the lock."""
+        """Return True while the session is there and has the lock."""
         if self._session is None:
             return False
         try:
@@ -118,7 +103,7 @@ class FileLock:
         return True
 
     def is_held(self) -> bool:
-        """Tell whether the file that is locked is still the one that others would lock."""
+        """Return True while the file that is locked is still the one that others would lock."""
         return self._connection is not None and self._locked == self._on_path()
 
     def release(self) -> None:
@@ -133,3 +118,119 @@ class FileLock:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+class _Hold(NamedTuple):
+    """A lock that was taken, and the row of the ledger that names its holder."""
+
+    lock: ServerLock | FileLock
+    holder: str
+    since: datetime
+
+
+class ShopLocks(Database):
+    """The part of the ledger that keeps a shop for one live run."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._held: dict[str, _Hold] = {}
+        self._checking = threading.Lock()
+
+    def close(self) -> None:
+        """Close every connection, and let go of the shops that were locked."""
+        while self._held:
+            self._held.popitem()[1].lock.release()
+        super().close()
+
+    def lock_shop(self, shop_id: str) -> None:
+        """Keep the shop for this ledger alone, until it is closed or its process ends, however it ends.
+
+        Two live runs at once would both see the same changes due, and post every custom event twice. Runs
+        whose status is still ``running`` belong to processes that died: they are recorded as ``failed``.
+
+        Raises
+        ------
+        ShopLockedError
+            Another ledger has it; the message names the process, and since when.
+        """
+        if shop_id in self._held:
+            return
+        lock = self._make_lock(shop_id)
+        with as_ledger_errors(self.name):
+            is_ours = lock.take()
+        if not is_ours:
+            raise ShopLockedError(self._who_writes(shop_id))
+        hold = _Hold(lock, f"process {os.getpid()} on {socket.gethostname()}", now())
+        self._held[shop_id] = hold
+        died = "The process ended before the run did; the next live run takes it up."
+        with self._writing() as connection:
+            upsert(connection, locks, [{"shop_id": shop_id, "holder": hold.holder, "since": hold.since}])
+            connection.execute(
+                sa.update(runs).where(_is_running(shop_id)).values(status="failed", error=died)
+            )
+
+    @contextmanager
+    def holding(self, shop_id: str) -> Iterator[None]:
+        """Keep the shop as lock_shop() does, and let go of it at the end unless it was kept before."""
+        is_kept = shop_id in self._held
+        self.lock_shop(shop_id)
+        try:
+            yield
+        finally:
+            if not is_kept and (hold := self._held.pop(shop_id, None)):
+                hold.lock.release()
+
+    def check_lock(self, shop_id: str) -> None:
+        """Make sure that the shop is still kept for this ledger; call it before something is sent.
+
+        A lock that the database lost, as it does when it restarts or drops the connection, is taken again,
+        unless another live run has had the shop since.
+
+        Raises
+        ------
+        ShopLockedError
+            The shop is not kept, or not any more: another live run has it, or has had it.
+        """
+        with self._checking, as_ledger_errors(self.name):
+            hold = self._held.get(shop_id)
+            if hold is not None and hold.lock.is_held():
+                return
+            if hold is not None and hold.lock.take():
+                if self._last_holder(shop_id) == (hold.holder, hold.since):
+                    return
+                hold.lock.release()
+        raise ShopLockedError(
+            "This run does not hold the shop any more: its lock was lost, and another live run may have the "
+            "shop. Nothing more is sent. Wait until no other run is under way, then run again."
+        )
+
+    def _make_lock(self, shop_id: str) -> ServerLock | FileLock:
+        url, number = self._engine.url, lock_number(shop_id)
+        file = file_of(url)
+        return ServerLock(url, number) if file is None else FileLock(file, number)
+
+    def _last_holder(self, shop_id: str) -> tuple[str, datetime] | None:
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(locks.c.holder, locks.c.since).where(locks.c.shop_id == shop_id)
+            ).first()
+        return None if row is None else (row.holder, row.since)
+
+    def _who_writes(self, shop_id: str) -> str:
+        running = sa.select(runs).where(_is_running(shop_id)).order_by(runs.c.started_at.desc()).limit(1)
+        who, since = self._last_holder(shop_id) or ("another process", None)
+        if found := self._load(running):
+            run = found[0]
+            since_when = f"{run['started_at']:%Y-%m-%d %H:%M:%S} UTC"
+            first = f"Run {run['run_id']} ({who}) has been writing to this shop since {since_when}."
+        else:
+            since_when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+            first = f"Another live run ({who}) has held this shop{since_when}."
+        return (
+            f"{first} Wait for it to end, then run again. If it has ended, close the notebook or the Python "
+            f"session that is {who}: it still holds the shop."
+        )
+
+
+def _is_running(shop_id: str) -> sa.ColumnElement[bool]:
+    return (runs.c.shop_id == shop_id) & (runs.c.mode == "live") & (runs.c.status == "running")

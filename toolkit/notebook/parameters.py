@@ -15,9 +15,10 @@ from typing import Any
 
 from toolkit.contacts import check_region
 from toolkit.errors import ParameterError
-from toolkit.ledger.address import read_address
+from toolkit.ledger.messages import read_address
 
 Reader = Callable[[str, Any], Any]
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _text(name: str, value: Any) -> str:
@@ -45,9 +46,9 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _flag(name: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if isinstance(value, bool | int | str) and str(value).strip().lower() in known:
-        return known[str(value).strip().lower()]
+    text = str(value).strip().lower()
+    if isinstance(value, bool | int | str) and text in _FLAGS:
+        return _FLAGS[text]
     raise ParameterError(f"{name} is {value!r}; give True or False.")
 
 
@@ -65,13 +66,10 @@ def _number(low: float, high: float, *, above: bool = False) -> Reader:
     return read
 
 
-def _choice(*choices: str) -> Reader:
-    def read(name: str, value: Any) -> str:
-        if value in choices:
-            return str(value)
-        raise ParameterError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
-
-    return read
+def _choice(name: str, value: Any) -> str:
+    if value in CHOICES[name]:
+        return str(value)
+    raise ParameterError(f"{name} is {value!r}; use one of {', '.join(CHOICES[name])}.")
 
 
 def _region(name: str, value: Any) -> str:
@@ -95,63 +93,27 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """Parameter → the only values it may have."""
 
 _READERS: Mapping[str, Reader] = {
-    "events_path": _text,
     "audience_keys": _keys,
-    "mappings_path": _text,
     "default_region": _region,
-    "output_dir": _text,
-    "dry_run": _flag,
-    "requests_per_second": _number(0, 15, above=True),
-    "custom_events": _choice(*CHOICES["custom_events"]),
-    "max_removal_share": _number(0, 1),
-    "read_again": _flag,
-    "held_changes": _choice(*CHOICES["held_changes"]),
-    "warn_unusable_share": _number(0, 1),
-    "max_unusable_share": _number(0, 1),
-    "corrections_path": _text,
     "ledger_url": _ledger_url,
-    "run_id": _text,
-    "verify": _flag,
-    "look_up": _flag,
-    "full_read": _flag,
+    "requests_per_second": _number(0, 15, above=True),
+    **dict.fromkeys(("dry_run", "read_again", "verify", "look_up", "full_read"), _flag),
+    **dict.fromkeys(("max_removal_share", "warn_unusable_share", "max_unusable_share"), _number(0, 1)),
+    **dict.fromkeys(CHOICES, _choice),
 }
+"""Parameter → how it is read; the others are texts."""
 
+_EVENTS = ("events_path", "audience_keys", "mappings_path", "default_region")
+_PACE = ("dry_run", "requests_per_second", "custom_events", "max_removal_share")
+_CARE = ("full_read", "read_again", "held_changes")
+_SHARES = ("warn_unusable_share", "max_unusable_share")
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "1_preview_audiences": (
-        "events_path",
-        "audience_keys",
-        "mappings_path",
-        "default_region",
-        "corrections_path",
-        "look_up",
-        "ledger_url",
-        "output_dir",
-    ),
+    "1_preview_audiences": (*_EVENTS, "corrections_path", "look_up", "ledger_url", "output_dir"),
     "2_validate_contacts": (
-        "events_path",
-        "mappings_path",
-        "default_region",
-        "warn_unusable_share",
-        "max_unusable_share",
-        "corrections_path",
-        "output_dir",
+        *("events_path", "mappings_path", "default_region"),
+        *(*_SHARES, "corrections_path", "output_dir"),
     ),
-    "3_sync_audiences": (
-        "events_path",
-        "audience_keys",
-        "mappings_path",
-        "default_region",
-        "dry_run",
-        "requests_per_second",
-        "custom_events",
-        "max_removal_share",
-        "full_read",
-        "read_again",
-        "held_changes",
-        "corrections_path",
-        "ledger_url",
-        "output_dir",
-    ),
+    "3_sync_audiences": (*_EVENTS, *_PACE, *_CARE, "corrections_path", "ledger_url", "output_dir"),
     "4_audit_report": ("run_id", "verify", "ledger_url", "output_dir"),
 }
 """Notebook → its parameters, in the order of its parameters cell."""
@@ -159,7 +121,8 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 
 def read_parameter(name: str, value: Any) -> Any:
     """Return one parameter's value in its own type; ParameterError when it cannot be."""
-    return _READERS[name](name, value)
+    reader: Reader = _READERS.get(name, _text)
+    return reader(name, value)
 
 
 def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
@@ -186,9 +149,9 @@ def read_parameters(notebook: str, given: Mapping[str, Any]) -> SimpleNamespace:
 def check_injected(notebook: str, cells: Iterable[str], *, unmarked: bool = False) -> None:
     """Raise ParameterError when a cell that was injected sets a name this notebook does not have.
 
-    papermill itself only warns, so that a misspelt ``dry_runn`` would go unheard. jupyter-scheduler's cell
-    has no mark: with *unmarked* every cell of nothing but assignments is taken for one. At the keyboard that
-    may be a cell of the analyst's own.
+    papermill itself only warns, so that a misspelt ``dry_runn`` would pass unnoticed. jupyter-scheduler's
+    cell has no mark: with *unmarked* every cell of nothing but assignments is taken for one. At the keyboard
+    that may be a cell of the analyst's own.
     """
     known = PARAMETERS[notebook]
     names = [name for cell in cells for name in _injected_names(cell, unmarked=unmarked)]
@@ -203,12 +166,8 @@ def _injected_names(cell: str, *, unmarked: bool) -> list[str]:
         body = ast.parse(cell).body if is_marked or unmarked else []
     except SyntaxError:
         return []  # with a magic in it; what is injected is Python
-    if not is_marked and not all(isinstance(statement, ast.Assign) for statement in body):
+    assigned = [statement for statement in body if isinstance(statement, ast.Assign)]
+    if not is_marked and len(assigned) < len(body):
         return []
-    return [
-        target.id
-        for statement in body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    ]
+    targets = [target for statement in assigned for target in statement.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -1,7 +1,7 @@
 """What a notebook needs around its question: checked parameters, connections, files, and an honest end.
 
 Each notebook leaves ``OUTPUT_DIR/<its name>/summary.json``. Bad input leaves nothing; trouble later on
-leaves a summary that says ``failed``, whatever cell it came from.
+leaves a summary with the status ``failed``, whatever cell it came from.
 """
 
 from __future__ import annotations
@@ -60,8 +60,10 @@ class Job:
         self._finished = False
         self._planned_with: dict[str, Any] = {}
 
+    # --- controls ---------------------------------------------------------------------------------------
+
     def show_controls(self) -> None:
-        """Show a control for each parameter, if somebody is there; headless nothing happens."""
+        """Show a control for each parameter; in a scheduled run nothing happens."""
         if is_attended():
             beside = sorted(p.name for p in Path().iterdir() if p.suffix in _ARCHIVES and p.is_file())
             offered = {
@@ -73,15 +75,38 @@ class Job:
             show_controls(self.notebook, self.parameters, offered)
 
     def show_search(self, explain: Callable[[str], Timeline]) -> None:
-        """Show a field to ask for one person, if somebody is there; headless nothing happens."""
+        """Show a field to look one person up; in a scheduled run nothing happens."""
         if is_attended():
-            show_search(lambda who: _pictured(explain(who)))
+            show_search(lambda who: _timeline_html(explain(who)))
 
     def show_dates(self, movements: pd.DataFrame, *, title: str) -> None:
-        """Show from when to when the growth is drawn, if somebody is there; headless nothing happens."""
+        """Show from when to when the growth is drawn; in a scheduled run nothing happens."""
+
+        def draw(since: date, until: date) -> tuple[bytes, str]:
+            chart = growth_chart(movements, title=title, since=since, until=until)
+            return chart.png, chart.alternative
+
         if is_attended() and len(days := movements["day"].dropna()):
-            first, last = days.min().date(), days.max().date()
-            show_dates(first, last, lambda since, until: _drawn(movements, since, until, title))
+            show_dates(days.min().date(), days.max().date(), draw)
+
+    def _known_audiences(self) -> list[str]:
+        """Return the audiences that the last preview into this folder found."""
+        path = self.folder.parent / "1_preview_audiences" / "summary.json"
+        try:
+            keys = [str(row["audience_key"]) for row in json.loads(path.read_text("utf-8"))["audiences"]]
+            return [key for key in keys if "•••" not in key]  # a masked one is none
+        except (OSError, ValueError, LookupError, TypeError):
+            return []  # only to be offered: keys can be typed
+
+    def _known_runs(self) -> list[str]:
+        if self.notebook != "4_audit_report" or (ledger := self.find_ledger()) is None:
+            return []
+        try:
+            return [run.run_id for run in ledger.load_runs(ledger.get_run(), limit=_RUNS_OFFERED)]
+        except UnknownRunError:
+            return []
+
+    # --- connections ------------------------------------------------------------------------------------
 
     def connect(self) -> PostscriptClient:
         """Return a connection to the Postscript of the environment; nothing is sent yet."""
@@ -127,6 +152,13 @@ class Job:
             earlier.close()
         self._open.append(opened)
 
+    def close(self) -> None:
+        """Close every connection."""
+        while self._open:
+            self._open.pop().close()
+
+    # --- a sync -----------------------------------------------------------------------------------------
+
     def claim(self, shop: Shop, ledger: Ledger) -> None:
         """Keep the shop for this run alone until the job is closed; a dry run needs no such thing.
 
@@ -136,7 +168,7 @@ class Job:
             ledger.lock_shop(shop.shop_id)
 
     def load_state(self, shop: Shop, ledger: Ledger) -> State:
-        """Return what earlier runs asked for, and of what was held back as much as held_changes says."""
+        """Return what earlier runs asked for, and what was held back, as held_changes chooses."""
         choice = self.parameters.held_changes
         if choice == "discard" and not self.parameters.dry_run:
             ledger.discard_held(shop.shop_id)
@@ -150,41 +182,6 @@ class Job:
         if not self.parameters.dry_run:
             ledger.hold(shop.shop_id, "", folded.state, cause="failure")
 
-    def write_table(self, name: str, table: pd.DataFrame) -> Path:
-        """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
-        path = self._place(name)
-        shown = masked(table)
-        if path.suffix == ".parquet":
-            write_whole(path, lambda temporary: shown.to_parquet(temporary, index=False))
-        else:
-            text = csv_text(shown)
-            # With a mark in front: without it Excel takes UTF-8 for something else.
-            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8-sig", newline=""))
-        return path
-
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a text file, whole or not at all; return its path."""
-        path = self._place(name)
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        return path
-
-    def write_run(self, run: Run) -> None:
-        """Write a run's events, changes and summary."""
-        self.write_table("events.parquet", run.events)
-        self.write_table("changes.parquet", run.changes)
-        self.write_summary(run.summary())
-
-    def write_summary(self, figures: Mapping[str, Any]) -> None:
-        """Write summary.json: what a scheduler reads."""
-        self._write_summary(figures)
-        self._finished = True
-
-    def note_start(self) -> None:
-        """Leave a summary that says running, so that an earlier one does not speak for a run that dies."""
-        self._started = True
-        self._planned_with = dict(vars(self.parameters))
-        self._write_summary(self._no_figures(RunStatus.RUNNING))
-
     async def sync(
         self,
         plan: Plan,
@@ -197,7 +194,7 @@ class Job:
     ) -> Run:
         """Carry the plan out as the parameters say, showing how far it is; return the run.
 
-        Live and with somebody there, it asks first. No, the Cancel button and an interrupt end the run as
+        A live run at the keyboard asks first. No, the Cancel button and an interrupt end the run as
         ``canceled``, the rest pending.
 
         Raises
@@ -233,6 +230,58 @@ class Job:
             cancel.set()
         return await follow(carry_out, progress, cancel, what="Sync")
 
+    # --- files ------------------------------------------------------------------------------------------
+
+    def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
+        shown = masked(table)
+        if name.endswith(".parquet"):
+            return self._write(name, lambda temporary: shown.to_parquet(temporary, index=False))
+        text = csv_text(shown)
+        # With a mark in front: without it Excel takes UTF-8 for something else.
+        return self._write(
+            name, lambda temporary: temporary.write_text(text, encoding="utf-8-sig", newline="")
+        )
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file, whole or not at all; return its path."""
+        return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> Path:
+        make_folder(self.folder)
+        write_whole(self.folder / name, write)
+        return self.folder / name
+
+    def write_run(self, run: Run) -> None:
+        """Write a run's events, changes and summary."""
+        self.write_table("events.parquet", run.events)
+        self.write_table("changes.parquet", run.changes)
+        self.write_summary(run.summary())
+
+    def write_summary(self, figures: Mapping[str, Any]) -> None:
+        """Write summary.json: what a scheduler reads."""
+        self._write_summary(figures)
+        self._finished = True
+
+    def note_start(self) -> None:
+        """Leave a summary with the status running, so that an earlier one is not taken for this run's."""
+        self._started = True
+        self._planned_with = dict(vars(self.parameters))
+        self._write_summary(self._no_figures(RunStatus.RUNNING))
+
+    def note_failure(self, error: BaseException) -> None:
+        """Leave a summary with the status failed, unless the input was bad or the summary is written."""
+        calls = next((c.calls for c in self._open if isinstance(c, PostscriptClient)), {})
+        self.close()
+        if self._finished or (isinstance(error, InputError) and not self._started):
+            return
+        # Another's message may quote data; only our own sentences are known to hold no contact.
+        message = str(error) if isinstance(error, ToolkitError) else ""
+        figures = self._no_figures(RunStatus.FAILED)
+        self.write_summary(
+            {**figures, "error": f"{type(error).__name__}: {message}".rstrip(": "), "calls": calls}
+        )
+
     def _write_summary(self, figures: Mapping[str, Any]) -> None:
         written = {
             "notebook": self.notebook,
@@ -243,41 +292,6 @@ class Job:
             mask_all(written), indent=2, default=lambda value: mask_text(str(value)), allow_nan=False
         )
         self.write_text("summary.json", text + "\n")
-
-    def close(self) -> None:
-        """Close every connection."""
-        while self._open:
-            self._open.pop().close()
-
-    def note_failure(self, error: BaseException) -> None:
-        """Leave a summary that says failed, unless the input was bad or the summary is already written."""
-        calls = next((c.calls for c in self._open if isinstance(c, PostscriptClient)), {})
-        self.close()
-        if self._finished or (isinstance(error, InputError) and not self._started):
-            return
-        # Another's message may quote data; only our own sentences are known to hold no contact.
-        said = str(error) if isinstance(error, ToolkitError) else ""
-        figures = self._no_figures(RunStatus.FAILED)
-        self.write_summary(
-            {**figures, "error": f"{type(error).__name__}: {said}".rstrip(": "), "calls": calls}
-        )
-
-    def _known_audiences(self) -> list[str]:
-        """Return the audiences that the last preview into this folder found."""
-        path = self.folder.parent / "1_preview_audiences" / "summary.json"
-        try:
-            keys = [str(row["audience_key"]) for row in json.loads(path.read_text("utf-8"))["audiences"]]
-            return [key for key in keys if "•••" not in key]  # a masked one is none
-        except (OSError, ValueError, LookupError, TypeError):
-            return []  # only to be offered: keys can be typed
-
-    def _known_runs(self) -> list[str]:
-        if self.notebook != "4_audit_report" or (ledger := self.find_ledger()) is None:
-            return []
-        try:
-            return [run.run_id for run in ledger.load_runs(ledger.get_run(), limit=_RUNS_OFFERED)]
-        except UnknownRunError:
-            return []
 
     def _no_figures(self, status: RunStatus) -> dict[str, Any]:
         return {
@@ -293,10 +307,6 @@ class Job:
             "calls": {},
             "seconds": 0,
         }
-
-    def _place(self, name: str) -> Path:
-        make_folder(self.folder)
-        return self.folder / name
 
 
 def begin(notebook: str, given: Mapping[str, Any]) -> Job:
@@ -328,26 +338,14 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
     except InputPathError as error:
         raise ParameterError(str(error)) from None
     job = Job(notebook, parameters, load_settings())
-    _check_folder(job.folder)
+    if there := blocked_by(job.folder):
+        raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
     _watch(job)
     return job
 
 
-def _pictured(person: Timeline) -> str:
-    """Return a timeline as HTML."""
-    tables = [(person.table(), "From event to answer"), (person.standing, "What the next sync would do")]
-    shown = [styled_table(table, caption=caption).to_html() for table, caption in tables if len(table)]
-    return f"<p>{escape(person.sentence)}</p>{''.join(shown)}"
-
-
-def _drawn(movements: pd.DataFrame, since: date, until: date, title: str) -> tuple[bytes, str]:
-    """Return the growth between two days as a picture, and what it shows."""
-    chart = growth_chart(movements, title=title, since=since, until=until)
-    return chart.png, chart.alternative
-
-
 def question(plan: Plan, price: Price, shop: Shop) -> str:
-    """Return what a person is asked before a live run."""
+    """Return the question before a live run."""
     own = price.calls["custom_events"] - price.left_over
     left_over = f" and {price.left_over:,} left over from earlier runs" if price.left_over else ""
     return (
@@ -385,6 +383,12 @@ def show_masked(shell: Any, kind: type, error: Exception, frames: Any, tb_offset
     return shown
 
 
+def _timeline_html(person: Timeline) -> str:
+    tables = [(person.table(), "From event to answer"), (person.standing, "What the next sync would do")]
+    shown = [styled_table(table, caption=caption).to_html() for table, caption in tables if len(table)]
+    return f"<p>{escape(person.sentence)}</p>{''.join(shown)}"
+
+
 def _without_nan(value: Any) -> Any:
     """Replace every number that JSON does not have by null."""
     if isinstance(value, Mapping):
@@ -392,9 +396,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(inner) for inner in value]
     return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise ParameterError unless *folder* is one, or can be made, and can be written to."""
-    if there := blocked_by(folder):
-        raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from toolkit.errors import SettingsError
-from toolkit.ledger.address import read_address
+from toolkit.ledger.messages import read_address
 
 DEFAULT_BASE_URL = "https://api.postscript.io"
 

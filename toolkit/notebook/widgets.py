@@ -1,6 +1,6 @@
-"""Controls for a person at the keyboard. Where nobody is, nothing is shown and nothing waits.
+"""Controls at the keyboard. In a scheduled run nothing is shown and nothing waits.
 
-A cell that waits for a click awaits it: the kernel then takes what the page says while the cell runs.
+A cell that waits for a click awaits it: the kernel then takes messages of the page while the cell runs.
 """
 
 from __future__ import annotations
@@ -28,14 +28,29 @@ from .parameters import CHOICES, PARAMETERS, read_parameter
 LOOKS_EVERY_SECONDS = 0.2
 _ROWS = 6
 """Lines of a list to choose from, at most."""
+_WIDE = "38em"
 
 Result = TypeVar("Result")
 
 
 def is_attended() -> bool:
-    """Return True when somebody is there to answer: the page takes input, which no headless run does."""
+    """Return True when the page takes input, which no scheduled run does."""
     kernel = getattr(get_ipython(), "kernel", None)
     return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
+
+
+def _show(*children: Any) -> ipw.VBox:
+    box = ipw.VBox([*children])
+    display(box)  # type: ignore[no-untyped-call]
+    return box
+
+
+def _sentence(text: str, *, role: str = "status") -> str:
+    return f'<p role="{role}">{html.escape(mask_text(text))}</p>'
+
+
+def _button(text: str, **look: Any) -> ipw.Button:
+    return ipw.Button(description=text, layout=ipw.Layout(width="auto"), **look)
 
 
 # --- parameters -----------------------------------------------------------------------------------------
@@ -48,22 +63,20 @@ def show_controls(
 
     *suggestions* maps a parameter to values that are offered; anything else can be typed.
     """
-    said = ipw.HTML(
+    status = ipw.HTML(
         _sentence("These are the values of the cell above. Change one, then run the cells below.")
     )
     controls = [_control(name, getattr(parameters, name), suggestions) for name in PARAMETERS[notebook]]
     for name, control in zip(PARAMETERS[notebook], controls, strict=True):
-        control.observe(_writes(name, parameters, said), names="value")
-    box = ipw.VBox([*controls, said])
-    display(box)  # type: ignore[no-untyped-call]
-    return box
+        control.observe(_writes(name, parameters, status), names="value")
+    return _show(*controls, status)
 
 
 def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) -> Any:
     look: dict[str, Any] = {
         "description": name,
         "style": {"description_width": "11em"},
-        "layout": ipw.Layout(width="38em"),
+        "layout": ipw.Layout(width=_WIDE),
     }
     if isinstance(value, bool):
         return ipw.Checkbox(value=value, **look)
@@ -80,7 +93,7 @@ def _control(name: str, value: Any, suggestions: Mapping[str, Sequence[str]]) ->
     return ipw.Text(value=text, continuous_update=False, **look)
 
 
-def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[[Any], None]:
+def _writes(name: str, parameters: SimpleNamespace, status: ipw.HTML) -> Callable[[Any], None]:
     def on_change(change: Any) -> None:
         given = change["new"]
         if isinstance(getattr(parameters, name), tuple) and isinstance(given, str):
@@ -88,46 +101,48 @@ def _writes(name: str, parameters: SimpleNamespace, said: ipw.HTML) -> Callable[
         try:
             value = read_parameter(name, given)
         except ParameterError as problem:
-            said.value = _sentence(f"Not taken. {problem}", role="alert")
+            status.value = _sentence(f"Not taken. {problem}", role="alert")
             return
         setattr(parameters, name, value)
-        said.value = _sentence(f"{name} is now {value!r}. Run the cells below again.")
+        status.value = _sentence(f"{name} is now {value!r}. Run the cells below again.")
 
     return on_change
-
-
-def _sentence(text: str, *, role: str = "status") -> str:
-    return f'<p role="{role}">{html.escape(mask_text(text))}</p>'
 
 
 # --- a look at one person, or at some days --------------------------------------------------------------
 
 
 def show_search(explain: Callable[[str], str]) -> ipw.VBox:
-    """Show a field to name somebody, and what *explain* says of them: HTML, which must be escaped already."""
+    """Show a field for a person's name, and the answer of *explain*: HTML, which must be escaped already."""
     who = ipw.Text(
         description="Explain",
         placeholder="phone, email, user id or subscriber id",
-        layout=ipw.Layout(width="38em"),
+        layout=ipw.Layout(width=_WIDE),
         continuous_update=False,
     )
-    button = ipw.Button(description="Explain this person", layout=ipw.Layout(width="auto"))
-    told = ipw.HTML()
-
+    button, answer = _button("Explain this person"), ipw.HTML()
     answered: list[str] = []
 
     def on_ask(_: Any) -> None:
-        # Enter and the button both end the typing: who is clicked after that was answered already.
-        if who.value.strip() and [who.value] != answered:
-            answered[:] = [who.value]
-            told.value = _sentence("Looking through the archive …")
-            told.value = _or_problem(lambda: explain(who.value), answered.clear)
+        # Enter and the button both end the typing: a click after Enter was answered already.
+        if not who.value.strip() or [who.value] == answered:
+            return
+        answered[:] = [who.value]
+        answer.value = _sentence("Looking through the archive …")
+        try:
+            answer.value = explain(who.value)
+        except Exception as problem:  # noqa: BLE001 - else the page would wait for ever
+            answered.clear()
+            # Another's message may hold contacts.
+            text = (
+                f"No answer was found ({type(problem).__name__}). Run the cells above again, then ask again."
+            )
+            is_ours = isinstance(problem, ToolkitError)
+            answer.value = _sentence(str(problem) if is_ours else text, role="alert")
 
     button.on_click(on_ask)
     who.observe(on_ask, names="value")
-    box = ipw.VBox([ipw.HBox([who, button]), told])
-    display(box)  # type: ignore[no-untyped-call]
-    return box
+    return _show(ipw.HBox([who, button]), answer)
 
 
 def show_dates(first: date, last: date, draw: Callable[[date, date], tuple[bytes, str]]) -> ipw.VBox:
@@ -135,33 +150,19 @@ def show_dates(first: date, last: date, draw: Callable[[date, date], tuple[bytes
     look = {"min": first, "max": last, "layout": ipw.Layout(width="18em")}
     since = ipw.DatePicker(description="From", value=first, **look)
     until = ipw.DatePicker(description="Until", value=last, **look)
-    picture, told = ipw.Image(layout=ipw.Layout(width="760px", display="none")), ipw.HTML()
+    picture, status = ipw.Image(layout=ipw.Layout(width="760px", display="none")), ipw.HTML()
 
     def on_change(_: Any) -> None:
         if since.value is None or until.value is None or since.value > until.value:
-            told.value = _sentence("Not taken. Give a first day, and a last one that is not before it.")
+            status.value = _sentence("Not taken. Give a first day, and a last one that is not before it.")
             return
-        picture.value, words = draw(since.value, until.value)
+        picture.value, alternative = draw(since.value, until.value)
         picture.layout.display = ""
-        told.value = _sentence(words)
+        status.value = _sentence(alternative)
 
     for chosen in (since, until):
         chosen.observe(on_change, names="value")
-    box = ipw.VBox([ipw.HBox([since, until]), picture, told])
-    display(box)  # type: ignore[no-untyped-call]
-    return box
-
-
-def _or_problem(make: Callable[[], str], forget: Callable[[], None]) -> str:
-    """Return the HTML that *make* makes, or what went wrong; it may then be asked again."""
-    try:
-        return make()
-    except ToolkitError as problem:
-        said = str(problem)
-    except Exception as problem:  # noqa: BLE001 - the page would wait for ever; another's words may hold contacts
-        said = f"It could not be told ({type(problem).__name__}). Run the cells above again, then ask again."
-    forget()
-    return _sentence(said, role="alert")
+    return _show(ipw.HBox([since, until]), picture, status)
 
 
 # --- a step that must be confirmed ----------------------------------------------------------------------
@@ -170,41 +171,37 @@ def _or_problem(make: Callable[[], str], forget: Callable[[], None]) -> str:
 async def confirm(question: str, *, yes: str, no: str = "Cancel") -> bool:
     """Ask, and wait for one of two buttons; an interrupt is a no."""
     answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    buttons = {
-        True: ipw.Button(description=yes, button_style="primary", layout=ipw.Layout(width="auto")),
-        False: ipw.Button(description=no, layout=ipw.Layout(width="auto")),
-    }
+    agree, refuse = _button(yes, button_style="primary"), _button(no)
 
     def choose(pressed: ipw.Button) -> None:
         if not answer.done():
-            answer.set_result(pressed is buttons[True])
+            answer.set_result(pressed is agree)
 
-    for button in buttons.values():
+    for button in (agree, refuse):
         button.on_click(choose)
-    told = ipw.HTML(_sentence(question))
-    display(ipw.VBox([told, ipw.HBox([*buttons.values()])]))  # type: ignore[no-untyped-call]
+    status = ipw.HTML(_sentence(question))
+    _show(status, ipw.HBox([agree, refuse]))
     try:
-        said_yes = await answer
+        is_agreed = await answer
     except asyncio.CancelledError:
-        said_yes = False
-    for button in buttons.values():
-        button.disabled = True
-    told.value = _sentence(f"{question} {yes if said_yes else no}: chosen.")
-    return said_yes
+        is_agreed = False
+    agree.disabled = refuse.disabled = True
+    status.value = _sentence(f"{question} {yes if is_agreed else no}: chosen.")
+    return is_agreed
 
 
 # --- a step that takes long -----------------------------------------------------------------------------
 
 
 class Progress:
-    """How many calls of how many are done, and to what end. Told from any thread, shown from one."""
+    """How many calls are done, of how many, and how changes ended. Noted from any thread, shown from one."""
 
     def __init__(self, total: int) -> None:
         self.done, self.all = 0, total
         self.counts: Mapping[str, int] = {}
 
     def note(self, done: int, total: int, counts: Mapping[str, int]) -> None:
-        """Take down that so many of so many calls are done, and how many changes ended as what."""
+        """Note how many calls are done, of how many, and how many changes have each status."""
         if done >= self.done:
             self.done, self.all, self.counts = done, total, counts
 
@@ -215,7 +212,9 @@ async def follow(work: Callable[[], Result], progress: Progress, cancel: Event, 
     The button, or an interrupt, sets *cancel*; the work is then awaited all the same.
     """
     attended = is_attended()
-    bar = _bar(what, progress.all, attended=attended)
+    look: dict[str, Any] = {"desc": what, "unit": " calls", "total": progress.all}
+    # In a scheduled run the bar is text: a widget saved in a notebook shows nothing without the network.
+    bar = tqdm_notebook(**look) if attended else tqdm(**look, file=sys.stdout, ascii=True, ncols=100)
     button = _cancel_button(cancel) if attended else None
     doing = asyncio.ensure_future(asyncio.to_thread(work))
     while not doing.done():
@@ -235,14 +234,8 @@ async def follow(work: Callable[[], Result], progress: Progress, cancel: Event, 
     return doing.result()
 
 
-def _bar(what: str, total: int, *, attended: bool) -> Any:
-    look: dict[str, Any] = {"desc": what, "unit": " calls", "total": total}
-    # Headless the bar is text: a widget saved in a notebook shows nothing without the network.
-    return tqdm_notebook(**look) if attended else tqdm(**look, file=sys.stdout, ascii=True, ncols=100)
-
-
 def _cancel_button(cancel: Event) -> ipw.Button:
-    button = ipw.Button(description="Cancel", tooltip="What is under way finishes; the rest stays pending")
+    button = _button("Cancel", tooltip="What is under way finishes; the rest stays pending")
 
     def on_click(_: Any) -> None:
         button.disabled = True

@@ -1,11 +1,11 @@
-"""Tell somebody when a scheduled run needs them, or is well again: decided from figures, then sent."""
+"""Alert when a scheduled run needs attention, or is well again: decided from figures, then sent."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,12 +25,12 @@ _SENT = (
     *("notebook", "status", "exit_code", "run_id", "mode", "shop", "stopped_by", "error"),
     *("received", "event_statuses", "change_statuses"),
 )
-"""What an alert tells: ids, words and figures, nothing of a person."""
+"""The fields of an alert: ids, statuses and figures, nothing of a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What the next run needs to know of this one."""
+class Baseline:
+    """What the next run is compared with."""
 
     status: str
     members: Mapping[str, int] = field(default_factory=dict)
@@ -59,41 +59,48 @@ def members_of(summary: Mapping[str, Any]) -> dict[str, int]:
     """
     if "members" in summary:
         return dict(summary["members"])
-    rows = summary.get("audiences", [])
-    return {row["audience_key"]: row["members"] for row in rows}
+    return {row["audience_key"]: row["members"] for row in summary.get("audiences", [])}
 
 
-def reasons_for_alert(before: Standing | None, now: Standing, *, size_change: float) -> list[str]:
-    """Return why somebody should be told of a run, a sentence each; empty when nobody need be.
+def reasons_for_alert(before: Baseline | None, now: Baseline, *, size_change: float) -> list[str]:
+    """Return the reasons to send an alert, a sentence each; empty when none is needed.
 
     *size_change* is the share of its members by which an audience may grow or shrink unnoticed.
 
-    >>> reasons_for_alert(Standing(status="failed"), Standing(status="completed"), size_change=0.2)
+    >>> reasons_for_alert(Baseline(status="failed"), Baseline(status="completed"), size_change=0.2)
     ['recovered: the run before ended as failed']
     """
-    told = []
+    reasons = []
     if now.status in {RunStatus.FAILED, RunStatus.COMPLETED_WITH_ERRORS}:
-        told.append(f"ended as {now.status}")
+        reasons.append(f"ended as {now.status}")
     if before is None:
-        return told
+        return reasons
     if now.status == RunStatus.COMPLETED != before.status:
-        told.append(f"recovered: the run before ended as {before.status}")
+        reasons.append(f"recovered: the run before ended as {before.status}")
     for key, members in sorted(now.members.items()):
         if key in before.members and abs(members - before.members[key]) > size_change * before.members[key]:
-            told.append(f"audience {key} went from {before.members[key]} to {members} members")
-    return told
+            reasons.append(f"audience {key} went from {before.members[key]} to {members} members")
+    return reasons
 
 
 def alert_body(facts: Mapping[str, Any], reasons: Sequence[str]) -> str:
-    """Return what is sent, as JSON."""
-    told = {name: facts[name] for name in _SENT if name in facts}
-    return json.dumps({**told, "reasons": [*reasons]}, default=str)
+    """Return the alert as JSON."""
+    sent = {name: facts[name] for name in _SENT if name in facts}
+    return json.dumps({**sent, "reasons": [*reasons]}, default=str)
+
+
+def send_alert(body: bytes, *, url: str, command: str) -> Iterator[str]:
+    """Send an alert to a URL and to a command, where there are such; yield a sentence for each failure."""
+    if url and (problem := post_alert(url, body)):
+        yield f"No alert was sent to {problem}."
+    if command and (problem := run_alert_command(command, body)):
+        yield f"No alert was sent by {problem}."
 
 
 def post_alert(url: str, body: bytes, *, pause_seconds: float = 1) -> str:
     """Post an alert; return why it could not be, empty when it was.
 
-    The URL may hold a token: of it, only the scheme and the host are ever told.
+    The URL may hold a token: only its scheme and host are ever shown.
     """
 
     def own_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -123,7 +130,7 @@ def post_alert(url: str, body: bytes, *, pause_seconds: float = 1) -> str:
     try:
         code = retrying(post)
     except (requests.RequestException, ValueError) as error:
-        return f"{shown_url(url)}: {type(error).__name__}"  # its words would show the whole URL
+        return f"{shown_url(url)}: {type(error).__name__}"  # its message would show the whole URL
     return "" if code < 300 else f"{shown_url(url)} answered {code}"
 
 

@@ -55,7 +55,7 @@ def _in_base64(secret: bytes) -> Iterator[bytes]:
 
 
 def hide_secrets(path: Path, forms: Sequence[bytes]) -> str:
-    """Take the secret out of a file; return what was done to it, in words, empty when it holds none.
+    """Take the secret out of a file; return how, empty when it holds none.
 
     In a text it is replaced by ``***``. Another file is deleted, and so is one that cannot be written again.
     """
@@ -91,7 +91,7 @@ def _holds(path: Path, forms: Sequence[bytes]) -> bool:
 
 
 def _columns_hold(path: Path, forms: Sequence[bytes]) -> bool:
-    """Tell whether a column of a Parquet file holds a form: in the file itself they are compressed."""
+    """Return True when a column of a Parquet file holds a form: in the file itself they are compressed."""
     try:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=10_000):
             for column in batch.columns:
@@ -111,7 +111,7 @@ def _rewrite(path: Path, target: Path, forms: Sequence[bytes]) -> None:
             kept += read
             for form in forms:
                 kept = kept.replace(form, b"***")
-            # What stands at the end may be the beginning of a form.
+            # The last bytes may be the beginning of a form.
             end = max(len(kept) - overlap, 0)
             written.write(kept[:end])
             kept = kept[end:]

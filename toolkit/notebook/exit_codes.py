@@ -1,8 +1,8 @@
-"""How a headless run ended, as a number: by the class of its error and its summary, never by words."""
+"""How a scheduled run ended, as a number: by the class of its error and its summary, never by a message."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from toolkit.statuses import RunStatus
 
 
 class ExitCode(IntEnum):
-    """How a headless run ended; each member's docstring says when."""
+    """How a scheduled run ended; each member's docstring is its meaning."""
 
     def __new__(cls, value: int, meaning: str) -> Self:
         """Make a member with its meaning as docstring, so that --help can quote it."""
@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
         return member
 
     COMPLETED = 0, "The notebook ran to its end."
-    UNEXPECTED = 1, "An error nobody planned for: a fault of ours, a dead kernel, a secret found in a file."
+    UNEXPECTED = 1, "An unexpected error: a fault of ours, a dead kernel, a secret found in a file."
     BAD_INPUT = 2, "Something given cannot be used: a parameter, a path, a file."
     COMPLETED_WITH_ERRORS = 3, "Everything was tried; some changes failed, were refused or are unknown."
     STOPPED_BY_GUARD = 4, "A guard stopped the run, such as the limit on removals."
@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
 
     @property
     def status(self) -> RunStatus:
-        """The run status a scheduler and an alert are told."""
+        """The run status in the last line of the output and in an alert."""
         return {
             ExitCode.COMPLETED: RunStatus.COMPLETED,
             ExitCode.COMPLETED_WITH_ERRORS: RunStatus.COMPLETED_WITH_ERRORS,
@@ -39,20 +39,21 @@ class ExitCode(IntEnum):
         }.get(self, RunStatus.FAILED)
 
 
-_BY_CAUSE = {
+_BY_STOP = {
     "removal_limit": ExitCode.STOPPED_BY_GUARD,
     "guard": ExitCode.STOPPED_BY_GUARD,
     "authentication": ExitCode.NO_ACCESS,
     "canceled": ExitCode.INTERRUPTED,
 }
-_BY_ERROR: Sequence[tuple[type[errors.ToolkitError], ExitCode]] = (
-    (errors.InputError, ExitCode.BAD_INPUT),
-    (errors.InvalidAuthenticationError, ExitCode.NO_ACCESS),
-    (errors.ShopLockedError, ExitCode.LOCKED),
-    (errors.IgnoredFilterError, ExitCode.STOPPED_BY_GUARD),
-    (errors.LedgerError, ExitCode.FAILED),
-    (errors.PostscriptError, ExitCode.FAILED),
-)
+_BY_ERROR = {
+    errors.InputError: ExitCode.BAD_INPUT,
+    errors.InvalidAuthenticationError: ExitCode.NO_ACCESS,
+    errors.ShopLockedError: ExitCode.LOCKED,
+    errors.IgnoredFilterError: ExitCode.STOPPED_BY_GUARD,
+    errors.LedgerError: ExitCode.FAILED,
+    errors.PostscriptError: ExitCode.FAILED,
+}
+"""Our class of error → its code; the first that fits counts."""
 _OF_OTHERS = {"KeyboardInterrupt": ExitCode.INTERRUPTED, "CellTimeoutError": ExitCode.FAILED}
 
 
@@ -76,13 +77,11 @@ def exit_code_of(error: str, summary: Mapping[str, Any], *, has_key: bool, is_ca
     if error == "RunFailedError":
         if summary.get("status") == RunStatus.COMPLETED_WITH_ERRORS:
             return ExitCode.COMPLETED_WITH_ERRORS
-        return _BY_CAUSE.get(summary.get("stopped_by", ""), ExitCode.FAILED)
+        return _BY_STOP.get(summary.get("stopped_by", ""), ExitCode.FAILED)
     if error == "SettingsError" and not has_key:
         return ExitCode.NO_ACCESS
-    kind = own_error(error)
-    if kind is None:
-        found = _OF_OTHERS.get(error, ExitCode.UNEXPECTED)
-    else:
-        found = next((code for base, code in _BY_ERROR if issubclass(kind, base)), ExitCode.UNEXPECTED)
+    found = _OF_OTHERS.get(error, ExitCode.UNEXPECTED)
+    if (kind := own_error(error)) is not None:
+        found = next((code for base, code in _BY_ERROR.items() if issubclass(kind, base)), found)
     # Libraries have errors of their own for an interrupt, and a kernel that is killed is just dead.
     return ExitCode.INTERRUPTED if is_canceled and found is ExitCode.UNEXPECTED else found
