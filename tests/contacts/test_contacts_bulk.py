@@ -13,10 +13,10 @@ import pytest
 from tables import every
 
 from toolkit.contacts import Verdict, check_contacts, check_email, check_phone
-from toolkit.contacts.emails import judge_emails
+from toolkit.contacts.bulk import judge_emails
+from toolkit.contacts.checks import CODES, NUMBER
 from toolkit.contacts.phones import judge_phones
 from toolkit.contacts.plans import codes_by_start, plan_of_code, plan_of_region, read_plan
-from toolkit.contacts.verdicts import CODES, NUMBER
 
 
 def each(text):

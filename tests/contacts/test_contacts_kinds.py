@@ -9,8 +9,8 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
-from toolkit.contacts import check_contacts, kinds, number_table
-from toolkit.contacts.kinds import KINDS, TEXTING, sort_numbers
+from toolkit.contacts import check_contacts, number_table, plans
+from toolkit.contacts.plans import KINDS, TEXTING, sort_numbers
 
 TYPES = {
     phonenumbers.PhoneNumberType.FIXED_LINE: "fixed line",
@@ -97,7 +97,7 @@ def test_very_many_random_numbers(seed):
 
 def test_a_pattern_that_arrow_cannot_read(monkeypatch):
     """Then it is searched for by Python, with the same result."""
-    monkeypatch.setattr(kinds, "is_shared", lambda pattern: False)
+    monkeypatch.setattr(plans, "is_shared", lambda pattern: False)
     chance = random.Random(3)
     assert_sorted([changed(chance, number) for number in examples()[::7]])
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.contacts import mask_columns, mask_email, mask_emails, mask_phone, mask_phones, mask_text
+from toolkit.contacts import mask_email, mask_emails, mask_phone, mask_phones, mask_text, masks
 
 TEXT = pa.large_string()
 LETTERS = st.sampled_from(
@@ -91,7 +91,7 @@ def _is_text(contact):
 def test_masks_of_more_than_a_batch(column, one, monkeypatch):
     """A column that is masked in pieces is masked in its order."""
     contacts = [f"ana{n}@mail.test +1415555{n:04}" if n % 3 else f"b{n}@x.test" for n in range(100)]
-    monkeypatch.setattr(mask_columns, "_BATCH", 7)
+    monkeypatch.setattr(masks, "_BATCH", 7)
     assert column(pa.array(contacts, TEXT)).to_pylist() == [one(contact) for contact in contacts]
 
 

@@ -7,7 +7,7 @@ import pytest
 from tables import every
 
 from toolkit import check_contacts, domain_table, shared_table
-from toolkit.contacts.quality import USUAL_DOMAINS
+from toolkit.contacts.suggestions import USUAL_DOMAINS
 
 
 def judged(emails=(), phones=()):

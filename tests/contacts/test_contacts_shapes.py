@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import check_contacts, spelling_table
-from toolkit.contacts.shapes import shapes
+from toolkit.contacts.tables import formats
 from toolkit.notebook.runner.leaks import CONTACT
 
 
@@ -72,7 +72,7 @@ def test_shapes_of_emails(email, as_written, as_used):
 def test_a_shape_reveals_nothing(texts, digit):
     """No digit, no letter but a and A, no contact for those who search for one; and as many as were given."""
     given_ = pa.array([text.encode("utf-8", "replace").decode() for text in texts], pa.large_string())
-    found = shapes(given_, digit=digit).to_pylist()
+    found = formats(given_, digit=digit).to_pylist()
     assert len(found) == len(texts)
     for shape in found:
         assert {*shape} <= {*string.punctuation, *"aA#□␣… "}
@@ -99,7 +99,7 @@ def test_the_most_frequent_comes_first():
 def test_parts_of_a_column():
     """A column that is a piece of another gives the shapes of the piece."""
     column = pa.array(["Ana", "b1", "", "long " * 20], pa.large_string())
-    assert shapes(column.slice(1), digit="#").to_pylist() == ["a#", "", "a a a a a a a a …"]
+    assert formats(column.slice(1), digit="#").to_pylist() == ["a#", "", "a a a a a a a a …"]
 
 
 def test_nobody_writes_nothing():

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -120,6 +121,7 @@ def check_occur(audience_keys: Collection[str], known: Collection[str]) -> None:
     )
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What is asked for: who is in which audience, has which traits, and how each can be reached."""
@@ -196,6 +198,7 @@ def ahead_notes(count: int) -> tuple[str, ...]:
     )
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Folded:
     """The events of an archive with their last word, and the state they lead to."""
