@@ -27,9 +27,8 @@ from toolkit.report import (
     styled_table,
     verdict_table,
 )
-from toolkit.report.comparison import sizes_beside
 from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE
-from toolkit.report.funnel import CHANGE_STEPS, EVENT_STEPS, funnel_table
+from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, funnel_table, sizes_beside
 from toolkit.report.next_steps import next_steps
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -749,13 +748,13 @@ def test_what_was_planned_stands_beside_what_happened():
 
 
 def test_custom_events_that_were_not_confirmed_are_listed():
-    """Whoever may get a second text is named; what is nobody's is shown as such."""
+    """A person who may get a second text is named; one that matches no person is shown as such."""
     text = Page(document("live")).text
     assert "2 custom events of this shop, from this run or earlier ones" in text
     assert "entered answer lost, perhaps sent" in text
     assert "s_7 vip exited refused, not sent" in text
-    assert "nobody known summer <2024> ghost key s_8" in text
-    assert "nobody known the whole list malformed value s_9" in text
+    assert "not known summer <2024> ghost key s_8" in text
+    assert "not known the whole list malformed value s_9" in text
 
 
 @pytest.mark.parametrize("name", AUDITS)
@@ -909,7 +908,7 @@ def test_report_shows_check_sums():
     ) in Page(document("live")).text
     assert (
         "Check sum of the changes: 900 added + 129 removed + 60 waiting + 10 unchanged + 1 rejected "
-        "= 1,100 persons × audiences."
+        "= 1,100 memberships."
     ) in Page(document("live")).text
     assert "Check sum of the events: 0 = 0 events received." in Page(document("empty")).text
 

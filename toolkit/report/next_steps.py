@@ -13,8 +13,8 @@ FILES = {
     "4_audit_report/changes.csv": "the changes worth reading, for a spreadsheet: masked, no formulas",
     "4_audit_report/changes.parquet": "the same rows, with their types",
     "4_audit_report/summary.json": "the figures, for a scheduler",
-    "3_sync_audiences/events.parquet": "of the latest sync: one row an event × mapping, with its status",
-    "3_sync_audiences/changes.parquet": "of the latest sync: one row a person × audience or trait, "
+    "3_sync_audiences/events.parquet": "of the latest sync: one row an event and mapping, with its status",
+    "3_sync_audiences/changes.parquet": "of the latest sync: one row a membership or trait of a person, "
     "the unchanged and the waiting too",
     "ledger.db": "all runs, what was asked for, and each call; not masked, so keep it private. It may be "
     "elsewhere: ledger_url says where",
@@ -26,10 +26,10 @@ _OF_CHANGES = {
         "Could not be written",
         "Postscript could not be reached, or kept failing. Run the sync again.",
     ),
-    "pending": ("Not reached", "The run ended before. Mend what ended it, then run the sync again."),
+    "pending": ("Not reached", "The run ended before. Fix what ended it, then run the sync again."),
     "rejected": (
         "Refused by Postscript",
-        "Read the message in the row table, mend the cause, then run the sync again.",
+        "Read the message in the row table, fix the cause, then run the sync again.",
     ),
     "conflict": (
         "Left alone",
@@ -84,7 +84,7 @@ def _of_run(audit: Audit, held_back: int) -> Iterator[Step]:
         what = "Held back by the limit on removals"
         yield Step(what=what, count=held_back, text=get_reason("REMOVAL_LIMIT").fix)
     elif status in ("failed", "canceled"):
-        yield Step(what=f"The run ended as {status}", text="Mend what ended it, then run the sync again.")
+        yield Step(what=f"The run ended as {status}", text="Fix what ended it, then run the sync again.")
 
 
 def _of_dry_run(changes: Mapping[str, int]) -> Iterator[Step]:
@@ -96,7 +96,7 @@ def _of_dry_run(changes: Mapping[str, int]) -> Iterator[Step]:
 def _of_dates(audit: Audit) -> Iterator[Step]:
     if count := int(audit.record.facts.get("dated_ahead", 0)):
         what = "Decided by an event dated in the future"
-        text = f"{get_reason('DECIDED_AHEAD').fix} The reasons under Rows say whose they are."
+        text = f"{get_reason('DECIDED_AHEAD').fix} The reasons under Rows show which people they are."
         yield Step(what=what, count=count, text=text)
 
 
@@ -109,7 +109,7 @@ def _of_postscript(audit: Audit) -> Iterator[Step]:
         yield Step(what="Custom events of the shop that were not confirmed", count=count, text=text)
     if audit.drift is not None and len(audit.drift):
         what = "Differences between Postscript and what was asked for"
-        yield Step(what=what, count=len(audit.drift), text="toolkit.plan_repair() plans how to mend them.")
+        yield Step(what=what, count=len(audit.drift), text="toolkit.plan_repair() plans how to repair them.")
 
 
 def _of_statuses(counts: Mapping[str, int], texts: Mapping[str, tuple[str, str]]) -> Iterator[Step]:
