@@ -5,7 +5,7 @@ import pytest
 from tables import every
 
 from toolkit.audiences.memberships import (
-    _FATES,
+    _OUTCOMES,
     MEMBERSHIP_COLUMNS,
     PEOPLE_COLUMNS,
     TRAIT_COLUMNS,
@@ -229,7 +229,7 @@ def test_membership_that_is_not_boolean_still_lends_its_contact():
 
 def test_an_event_without_a_status_raises(monkeypatch):
     """That every event has one is checked, not taken for granted."""
-    monkeypatch.setitem(_FATES, "status", (None,) * len(_FATES["status"]))
+    monkeypatch.setitem(_OUTCOMES, "status", (None,) * len(_OUTCOMES["status"]))
     with pytest.raises(ReconciliationError):
         fold(payloads(word()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import overload
 
 import pandas as pd
 
@@ -11,12 +11,22 @@ from toolkit.audiences.memberships import Folded, State
 from toolkit.contacts import check_region
 from toolkit.contacts.corrections import correct_people
 
-_Asked = TypeVar("_Asked", Folded, State)
+
+@overload
+def correct(
+    asked: Folded, corrections: pd.DataFrame, *, default_region: str = ...
+) -> tuple[Folded, pd.DataFrame]: ...
+
+
+@overload
+def correct(
+    asked: State, corrections: pd.DataFrame, *, default_region: str = ...
+) -> tuple[State, pd.DataFrame]: ...
 
 
 def correct(
-    asked: _Asked, corrections: pd.DataFrame, *, default_region: str = "US"
-) -> tuple[_Asked, pd.DataFrame]:
+    asked: Folded | State, corrections: pd.DataFrame, *, default_region: str = "US"
+) -> tuple[Folded | State, pd.DataFrame]:
     """Put the contacts in place that a person accepted or typed.
 
     Parameters
