@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -136,8 +136,8 @@ def _counts(audit: Audit) -> dict[str, Any]:
         "removed": max(audit.deeds["removes"], audit.statuses("change").get("removed", 0)),
         "events": audit.statuses("event"),
         "changes": audit.statuses("change"),
-        "audiences": _table(change_table(audit.totals)),
-        "traits": _table(change_table(audit.totals, key="trait_key")),
+        "audiences": change_table(audit.totals).to_dict("split"),
+        "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
         "funnel": [*funnel_table(audit).itertuples()],
     }
 
@@ -210,10 +210,6 @@ def _source(name: str) -> Markup:
     """Return one of our own files, to stand in the document as it is."""
     text = (resources.files("toolkit.report") / "templates" / name).read_text("utf-8")
     return Markup(text)  # noqa: S704 - ours, nothing of the data is in it
-
-
-def _table(frame: pd.DataFrame) -> Mapping[str, Sequence[Any]]:
-    return {"columns": [*frame.columns], "rows": frame.to_numpy().tolist()}
 
 
 def _packed_rows(rows: pd.DataFrame, headings: Mapping[str, str]) -> Markup:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -163,40 +162,22 @@ def _sizes(totals: pd.DataFrame) -> pd.Series:
     return known["count"].where(listed, 0).groupby(known["audience_key"].astype("str")).sum()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rewritten:
-    """One subscriber's list before and after its write."""
+def rewritten_lists(audit: Audit, *, limit: int) -> list[dict[str, Any]]:
+    """Return the first lists that the run wrote: subscriber_id, person (masked), ``before`` and ``after``.
 
-    subscriber_id: str
-    person: str
-    """Masked; empty for a run that was killed: only its calls are known."""
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-
-    @property
-    def entered(self) -> tuple[str, ...]:
-        """Audiences that were added."""
-        return tuple(key for key in self.after if key not in self.before)
-
-    @property
-    def exited(self) -> tuple[str, ...]:
-        """Audiences that were removed."""
-        return tuple(key for key in self.before if key not in self.after)
-
-
-def rewritten_lists(audit: Audit, *, limit: int) -> list[Rewritten]:
-    """Return the first lists that the run wrote, from the journal's before-images."""
+    From the journal's before-images. ``person`` is empty for a run that was killed: only its calls are known.
+    """
     is_written = (audit.calls["route"] == api.WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
     writes = audit.calls[is_written].drop_duplicates("subscriber_id").head(limit)
     known = audit.changes[audit.changes["subscriber_id"].isin(writes["subscriber_id"])]
     people = dict(zip(known["subscriber_id"], known["person"], strict=True))
     return [
-        Rewritten(
-            subscriber_id=clipped(row.subscriber_id),
-            person=clipped(people.get(row.subscriber_id, "")),
-            before=tuple(map(clipped, audience_list(row.before) or ())),
-            after=tuple(map(clipped, after)),
-        )
+        {
+            "subscriber_id": clipped(row.subscriber_id),
+            "person": clipped(people.get(row.subscriber_id, "")),
+            "before": [*map(clipped, audience_list(row.before) or ())],
+            "after": [*map(clipped, after)],
+        }
         for row in writes.itertuples()
         if (after := audience_list(row.after)) is not None  # else only traits were written
     ]

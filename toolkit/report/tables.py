@@ -35,8 +35,8 @@ def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
     ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
 
     >>> frame = pd.DataFrame({"status": ["waiting"], "reason_code": ["SUBSCRIBER_NOT_FOUND"]})
-    >>> reason_table(frame)["meaning"].tolist()
-    ['Nobody with this phone or email subscribes to the shop yet.']
+    >>> reason_table(frame)[["status", "count", "share"]].values.tolist()
+    [['waiting', 1, 1.0]]
     """
     counted = frame.assign(count=1) if "count" not in frame else frame
     table = (
