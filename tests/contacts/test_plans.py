@@ -122,8 +122,8 @@ def test_the_table_counts_people():
     assert found["texting"].tolist() == [TEXTING[kind] for kind in found["kind"]]
 
 
-def test_nobody_has_no_number():
+def test_no_people_have_no_number():
     """The same columns and no rows, be there no people or none with a phone."""
-    for nobody in (judged(), judged(None)):
-        assert [*number_table(nobody).columns] == ["country", "kind", "people", "share", "texting"]
-        assert number_table(nobody).empty
+    for empty in (judged(), judged(None)):
+        assert [*number_table(empty).columns] == ["country", "kind", "people", "share", "texting"]
+        assert number_table(empty).empty
