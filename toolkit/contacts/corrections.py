@@ -84,7 +84,7 @@ def _places(persons: pd.Series, names: set[str]) -> dict[str, list[int]]:
 
 
 def _raws(people: pd.DataFrame, answer: Any, places: dict[str, list[int]]) -> dict[int, str]:
-    """Return place → contact as written, of the people whom the row may be about."""
+    """Return place → contact as written, of the people that the row may be about."""
     if answer.contact not in ("phone", "email"):
         return {}
     column = people[answer.contact]

@@ -193,7 +193,7 @@ def _without_prefix(digits: pa.Array, plan: Plan) -> pa.Array:
 
 
 def _rewrite(digits: pa.Array, plan: Plan) -> pa.Array:
-    """Rewrite national prefixes one by one, for RE2 does not tell whether their last group took part."""
+    """Rewrite national prefixes one by one, for RE2 does not show whether their last group took part."""
     prefix = re.compile(plan.prefix)
 
     def replacement(found: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ _STEPS = {
     "Looked up": ("NOT_LOOKED_UP",),
     "One subscriber": ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH"),
 }
-"""Step → the reasons for which members do not come so far."""
+"""Step → the reasons for which members drop out at it."""
 _LAST_STEP = "Can be texted"
 
 
