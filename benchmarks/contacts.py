@@ -18,7 +18,7 @@ import phonenumbers
 import pyarrow as pa
 
 from toolkit.contacts import check_contacts
-from toolkit.contacts.single import check_email, check_phone
+from toolkit.contacts.checks import check_email, check_phone
 
 SAMPLE, PIECE, TEXT = 20_000, 50_000, pa.large_string()
 REGIONS = [

@@ -38,7 +38,7 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "validate.md": (
         "Validate",
         "Whether the people can be looked up.",
-        ("contacts", "contacts.corrections", "audiences.corrections"),
+        ("contacts", "contacts.fixes", "audiences.corrections"),
     ),
     "postscript.md": (
         "Postscript",

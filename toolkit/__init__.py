@@ -13,7 +13,7 @@ from .contacts import (
     shared_table,
     spelling_table,
 )
-from .contacts.corrections import read_corrections
+from .contacts.fixes import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger
 from .notebook.run import Job, begin

@@ -112,6 +112,22 @@ def numbers(column: pa.Array | pa.ChunkedArray, *, null: int = -1) -> np.ndarray
     return np.asarray(whole.to_numpy(zero_copy_only=False))
 
 
+def text_array(column: pd.Series) -> pa.Array:
+    """Return a column of text as one array of large_string."""
+    array = pa.array(column, pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def matches(texts: pa.Array, pattern: str) -> np.ndarray:
+    """Return whether the RE2 *pattern* is found in each text; not in null."""
+    return numbers(pc.match_substring_regex(texts, pattern), null=False)
+
+
+def byte_lengths(texts: pa.Array) -> np.ndarray:
+    """Return the length of each text in bytes, -1 for null."""
+    return numbers(pc.binary_length(texts))
+
+
 def encode(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """Return the number of each value, -1 for null, and the distinct values by number."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

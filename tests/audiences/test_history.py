@@ -6,7 +6,6 @@ import random
 from collections import Counter
 
 import pandas as pd
-import pytest
 from tables import every
 
 from toolkit.audiences.history import (
@@ -68,12 +67,12 @@ def test_as_by_hand(seed):
     folded = words(rows)
     moves, changes, held = by_hand(rows)
     found = count_movements(find_moves(folded.events))
-    told = Counter()
+    counted = Counter()
     for row in found.itertuples():
         day = None if pd.isna(row.day) else row.day
-        told[row.audience_key, day, True] += row.entered
-        told[row.audience_key, day, False] += row.left
-    assert +told == moves
+        counted[row.audience_key, day, True] += row.entered
+        counted[row.audience_key, day, False] += row.left
+    assert +counted == moves
     flapping = Counter(key for (key, _), n in changes.items() if n >= FLAPPING)
     assert count_flapping(find_moves(folded.events)).to_dict() == flapping
     overlap = count_overlap(folded.state.memberships)
@@ -83,7 +82,7 @@ def test_as_by_hand(seed):
             assert overlap.loc[one, other] == len(both)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@every("seed", range(10))
 def test_what_came_in_and_stayed_are_the_members(seed):
     """Over all days, entered less left is how many are in."""
     folded = words(some_words(seed))
@@ -94,7 +93,7 @@ def test_what_came_in_and_stayed_are_the_members(seed):
 
 
 def test_a_first_word_that_says_out_is_no_leaving():
-    """Nobody saw the person in, so nobody left."""
+    """No entry is known, so no person left."""
     folded = words(
         [("u1", "vip", False, at(1, 1)), ("u1", "vip", True, at(2, 1)), ("u1", "vip", True, at(3, 1))]
     )

@@ -5,7 +5,7 @@ import pytest
 from tables import every
 
 from toolkit.audiences.memberships import (
-    _FATES,
+    _OUTCOMES,
     MEMBERSHIP_COLUMNS,
     PEOPLE_COLUMNS,
     TRAIT_COLUMNS,
@@ -32,7 +32,7 @@ def at(second):
 
 
 def word(second=0, *, received=None, message_id="m", person="user:1", key="vip", member=True, **other):
-    """Return one payload row; times are seconds, ``received`` is *second* unless told."""
+    """Return one payload row; times are seconds, ``received`` is *second* unless given."""
     return {
         "message_id": message_id,
         "mapping": "Audiences",
@@ -121,7 +121,7 @@ def test_order(older, newer, newest_says):
         assert folded.events["status"].tolist() == statuses
 
 
-def test_deciding_event_is_told():
+def test_deciding_event_is_named():
     """A membership carries the id, the times and the message of the event that decided it."""
     folded = fold(
         payloads(
@@ -145,7 +145,7 @@ def test_deciding_event_is_told():
 DAY = 86_400
 
 
-@pytest.mark.parametrize(("second", "ahead"), [(0, 0), (DAY, 0), (DAY + 1, 1)])
+@every("second, ahead", [(0, 0), (DAY, 0), (DAY + 1, 1)])
 def test_a_word_dated_in_the_future_is_counted(second, ahead):
     """A word more than a day ahead still decides and is counted; so it is when it is remembered."""
     rows = payloads(word(second, member=False, message_id="ahead"), word(0, message_id="today"))
@@ -158,7 +158,7 @@ def test_a_word_dated_in_the_future_is_counted(second, ahead):
 
 
 def test_persons_and_audiences_do_not_mix():
-    """Each person × audience has a last word of its own; rows come by person, then audience."""
+    """Each membership has a latest value of its own; rows come by person, then audience."""
     folded = fold(
         payloads(
             word(3, message_id="a", person="user:2", key="vip"),
@@ -192,7 +192,7 @@ def test_two_mappings_of_one_event_give_one_word():
 # --- events without a word ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", NOT_OURS)
+@every("status", NOT_OURS)
 def test_events_not_for_us_contribute_nothing(status):
     """A duplicate, filtered, unmapped or torn event has neither word nor contact, and keeps its status."""
     row = {**word(9, email="ana@mail.test", phone="+14155550100"), "status": status, "reason_code": "X"}
@@ -203,7 +203,7 @@ def test_events_not_for_us_contribute_nothing(status):
     assert folded.events["reason_code"].tolist() == ["X", "DECIDED"]
 
 
-@pytest.mark.parametrize("status", ["not_an_audience_event", "invalid_payload"])
+@every("status", ["not_an_audience_event", "invalid_payload"])
 def test_other_events_lend_their_contacts(status):
     """An ordinary event of the person decides nothing, but its email and phone are used."""
     row = {**word(1, email="ana@mail.test", phone="+14155550100"), "status": status, "audience_key": None}
@@ -229,13 +229,13 @@ def test_membership_that_is_not_boolean_still_lends_its_contact():
 
 def test_an_event_without_a_status_raises(monkeypatch):
     """That every event has one is checked, not taken for granted."""
-    monkeypatch.setitem(_FATES, "status", (None,) * len(_FATES["status"]))
+    monkeypatch.setitem(_OUTCOMES, "status", (None,) * len(_OUTCOMES["status"]))
     with pytest.raises(ReconciliationError):
         fold(payloads(word()))
 
 
 def test_event_without_person():
-    """An event of nobody is counted where it fell, and makes no person."""
+    """An event without a person is counted by its status, and makes no person."""
     row = {**word(1, person=None), "status": "invalid_payload", "reason_code": "NO_PERSON"}
     folded = fold(payloads(row))
     assert folded.statuses == {"invalid_payload": 1}
@@ -326,7 +326,7 @@ def test_fold_again_gives_the_same_state():
 
 @every("seed", range(20), quick=8)
 def test_what_is_remembered_may_be_laid_under_a_state(seed):
-    """State.after() comes to what fold() does that is given the earlier state, ties and nulls included."""
+    """State.after() returns what fold() returns with the earlier state remembered, ties and nulls too."""
     chance = random.Random(seed)
 
     def some():
@@ -363,7 +363,7 @@ def test_no_events(before):
     assert len(folded.state.people) == 0
 
 
-@pytest.mark.parametrize("columns", [PAYLOAD_COLUMNS, MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS])
+@every("columns", [PAYLOAD_COLUMNS, MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS])
 def test_empty_table_has_its_types(columns):
     """A frame without rows has the promised columns and dtypes."""
     assert {**empty_table(columns).dtypes.astype("str")} == columns
@@ -466,7 +466,7 @@ def test_fold_agrees_with_plain_python(seed, hundred_archives):
     ) == naive_fold(archives[seed])
 
 
-@pytest.mark.parametrize("seed", range(12))
+@every("seed", range(12))
 def test_reading_order_does_not_matter(seed):
     """The same events in any order lead to the very same frames; nothing given is changed in place."""
     chance = random.Random(seed)
@@ -484,7 +484,7 @@ def test_reading_order_does_not_matter(seed):
     pd.testing.assert_frame_equal(one.events.drop(columns=decided), before.drop(columns=decided))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@every("seed", range(8))
 def test_two_runs_lead_where_one_would(seed):
     """An archive read in two halves, the first remembered, leads to the memberships of the whole."""
     chance = random.Random(seed)
@@ -508,8 +508,8 @@ TWO_AUDIENCES = fold(
 ).state
 
 
-@pytest.mark.parametrize(
-    ("keys", "chosen", "persons"),
+@every(
+    "keys, chosen, persons",
     [
         ((), {("user:1", "vip"), ("user:2", "churn")}, ["user:1", "user:2"]),
         (["vip"], {("user:1", "vip")}, ["user:1"]),
@@ -518,7 +518,7 @@ TWO_AUDIENCES = fold(
     ],
 )
 def test_choose(keys, chosen, persons):
-    """Only the audiences asked for remain, with only the people who have a word on them."""
+    """Only the audiences asked for remain, with only the people who are in or out of them."""
     state = TWO_AUDIENCES.choose(keys)
     assert {*members(state)} == chosen
     assert state.people["person"].tolist() == persons
@@ -535,7 +535,7 @@ def test_statuses_are_counted_the_most_frequent_first():
 
 
 def test_choose_of_nothing():
-    """A state without memberships can be chosen from, and has nobody."""
+    """A state without memberships can be chosen from, and has no people."""
     assert len(State.empty().choose().people) == 0
 
 

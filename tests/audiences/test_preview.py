@@ -1,4 +1,4 @@
-"""Preview: an archive looked at part by part comes to the counts of the whole."""
+"""Preview: an archive read part by part has the counts of the whole."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def check_sample(found, state):
     [(), pytest.param(("key_1", "key_2"), marks=pytest.mark.slow), "key_1"],
     ids=["all", "two", "one"],
 )
-def test_parts_come_to_the_whole(archive, destination, keys):
+def test_parts_add_up_to_the_whole(archive, destination, keys):
     """Audiences, traits, people and totals are those that folding the whole archive gives."""
     folded = fold(archive.payloads(destination))
     state = folded.state.choose(keys)
@@ -203,6 +203,6 @@ def test_a_preview_warns():
 
 
 def test_an_audience_that_no_part_has(archive):
-    """It is told, with the audiences there are."""
+    """It is refused, and the sentence lists the audiences there are."""
     with pytest.raises(ParameterError, match=r"the audience nope\. There are: key_0, key_1, key_2"):
         preview(Parts(archive), audience_keys=["key_1", "nope"])

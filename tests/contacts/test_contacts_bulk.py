@@ -13,10 +13,10 @@ import pytest
 from tables import every
 
 from toolkit.contacts import Verdict, check_contacts, check_email, check_phone
-from toolkit.contacts.emails import judge_emails
+from toolkit.contacts.bulk import judge_emails
+from toolkit.contacts.checks import CODES, NUMBER
 from toolkit.contacts.phones import judge_phones
 from toolkit.contacts.plans import codes_by_start, plan_of_code, plan_of_region, read_plan
-from toolkit.contacts.verdicts import CODES, NUMBER
 
 
 def each(text):
@@ -63,7 +63,7 @@ def some_digits(chance, national):
 
 
 def spelled(chance, region, home, national):
-    """Return a number of *region* as somebody in *home* might have written it."""
+    """Return a number of *region* as a person in *home* might have written it."""
     code, trunk = phonenumbers.country_code_for_region(region), chance.choice(["", "", "0", "1", "8", "06"])
     digits = some_digits(chance, national)
     number = phonenumbers.PhoneNumber(
@@ -132,7 +132,7 @@ def some_people(seed, home, count):
 
 
 def some_frame(**contacts):
-    """Return people with those contacts; None where nothing is said of one."""
+    """Return people with those contacts; None where one is missing."""
     count = len(next(iter(contacts.values())))
     columns = {"person": [f"user:{n}" for n in range(count)], "email": None, "phone": None}
     return pd.DataFrame(columns | contacts, dtype="object")
@@ -180,7 +180,7 @@ def text(values):
 # --- the same verdicts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("home", HOMES)
+@every("home", HOMES)
 def test_many_are_judged_as_each_alone(home):
     """All columns agree with the single verdicts, and most contacts did not need them."""
     people = some_people(1, home, 850)
@@ -230,7 +230,7 @@ def test_every_letter_everywhere_in_an_email():
     assert_same(some_frame(email=[form.format(chr(n)) for form in forms for n in places]), "US")
 
 
-@pytest.mark.parametrize("home", ["US", "GB", "AR", "MG"])
+@every("home", ["US", "GB", "AR", "MG"])
 def test_edges_of_phones(home):
     """Where a step of libphonenumber sets a limit, both sides of it are judged alike."""
     phones = each(
@@ -244,7 +244,7 @@ def test_edges_of_phones(home):
     assert_same(some_frame(phone=phones), home)
 
 
-@pytest.mark.parametrize("length", [62, 63, 64, 65, 66, 252, 253, 254, 255, 256])
+@every("length", [62, 63, 64, 65, 66, 252, 253, 254, 255, 256])
 def test_lengths_of_emails(length):
     """At each limit of length, an address is judged alike: of a label, a domain, the whole."""
     labels = "a" * 60 + "." + "b" * 60 + "." + "c" * 60 + "."
@@ -328,8 +328,8 @@ def test_usual_phones_are_plain(raw, region):
     assert (CODES[part.codes[0]], part.values[0].as_py()) == (expected.code, expected.value)
 
 
-@pytest.mark.parametrize(
-    ("raw", "value"),
+@every(
+    "raw, value",
     [
         ("ana@mail.test", "ana@mail.test"),
         (" Ana.Lee+sms@Mail.TEST\n", "ana.lee+sms@mail.test"),
@@ -353,17 +353,13 @@ def test_usual_emails_are_plain(raw, value):
     assert part.values[0].as_py() == value
 
 
-@pytest.mark.parametrize(
-    "raw", each("٤١٥٥٥٥٠١٠٠|4.15E+09|1-800-FLOWERS|4155550100;ext=5|12||++14155550100|\u00a04155550100.0")
-)
+@every("raw", each("٤١٥٥٥٥٠١٠٠|4.15E+09|1-800-FLOWERS|4155550100;ext=5|12||++14155550100|\u00a04155550100.0"))
 def test_unusual_phones_are_left(raw):
     """What libphonenumber reads in more than digits is left to it."""
     assert [part for part in judge_phones(text([raw]), "US") if len(part.rows)] == []
 
 
-@pytest.mark.parametrize(
-    "raw", ["ž@mail.test", "a@xn--bcher-kva.de", "a@test", "", "\u00a0", "a" * 64, "ab." * 99]
-)
+@every("raw", ["ž@mail.test", "a@xn--bcher-kva.de", "a@test", "", "\u00a0", "a" * 64, "ab." * 99])
 def test_unusual_emails_are_left(raw):
     """What takes more than a pattern to judge is left to the library."""
     assert [part for part in judge_emails(text([raw])) if len(part.rows)] == []

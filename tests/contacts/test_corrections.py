@@ -11,9 +11,9 @@ import pytest
 from conftest import SAMPLE
 
 from toolkit import check_contacts, correct, fix_table, fold, read_corrections
-from toolkit.audiences.corrections import OUTCOME_COLUMNS, OUTCOMES
 from toolkit.audiences.memberships import PEOPLE_COLUMNS, State, empty_table
 from toolkit.contacts import masked
+from toolkit.contacts.corrections import OUTCOME_COLUMNS, OUTCOMES
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text
 from toolkit.notebook.exit_codes import ExitCode, exit_code_of
@@ -141,7 +141,7 @@ def test_cells_that_would_be_formulas(tmp_path):
         pytest.param(("accept", "yes"), "GB", "in_place", id="good in another region"),
     ],
 )
-def test_what_is_not_beyond_doubt_is_told_and_left(tmp_path, answer, region, outcome):
+def test_what_is_not_beyond_doubt_is_left(tmp_path, answer, region, outcome):
     """Nothing is changed, and the sentence names no contact."""
     state = people(*TWO)
     fixes = to_fix(state)
@@ -154,7 +154,7 @@ def test_what_is_not_beyond_doubt_is_told_and_left(tmp_path, answer, region, out
 
 
 def test_without_a_suggestion_there_is_nothing_to_accept(tmp_path):
-    """It is said so."""
+    """The outcome says why."""
     state = people(*TWO)
     contacts, outcomes = outcomes_of(answered(tmp_path / "a.csv", to_fix(state), (2, "accept", "yes")), state)
     assert contacts[1] == ["", "4.15555E+09"]
@@ -206,7 +206,7 @@ def test_those_that_came_to_nothing_come_first(tmp_path):
 
 @pytest.mark.parametrize("accept", ["yes", "YES ", "y", "true", "TRUE", "1", "x", "X", "ja", "WAHR", "✓"])
 def test_yes(tmp_path, accept):
-    """However it is said, and in whatever case."""
+    """In several languages, and in any case."""
     state = people(*TWO)
     path = answered(tmp_path / "a.csv", to_fix(state), (0, "accept", accept))
     assert outcomes_of(path, state)[1]["outcome"].tolist() == ["corrected"]
@@ -280,7 +280,7 @@ def test_a_megabyte_of_a_name(tmp_path):
         pytest.param(",".join(COLUMNS).encode() + b'\n"user:1,yes\n', "is not CSV", id="open quote"),
     ],
 )
-def test_a_file_that_is_none_is_told(tmp_path, content, sentence):
+def test_a_file_that_is_none_is_refused(tmp_path, content, sentence):
     """One sentence that says what to do; no cell is quoted."""
     path = tmp_path / "a.csv"
     path.write_bytes(content)
@@ -290,14 +290,14 @@ def test_a_file_that_is_none_is_told(tmp_path, content, sentence):
 
 
 @pytest.mark.parametrize("name", ["nowhere.csv", "."])
-def test_a_path_that_leads_nowhere_is_told(tmp_path, name):
+def test_a_path_that_leads_nowhere_is_refused(tmp_path, name):
     """No file, or a folder."""
     with pytest.raises(InputPathError, match="corrections_path"):
         read_corrections(tmp_path / name)
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "a\ud800b"], ids=ascii)
-def test_a_path_that_cannot_be_is_told(path):
+def test_a_path_that_cannot_be_is_refused(path):
     """A user that there is not, or letters that no path can have; the sentence can be written anywhere."""
     with pytest.raises(InputPathError, match=r"corrections_path: .* cannot be read") as caught:
         read_corrections(path)
@@ -326,7 +326,7 @@ def test_answers_are_never_overwritten(tmp_path):
     ],
 )
 def test_a_file_of_another_form_is_overwritten(tmp_path, content):
-    """It holds no answers; given as corrections_path it is told all the same."""
+    """It holds no answers; given as corrections_path it is refused all the same."""
     path = tmp_path / "contacts_to_fix.csv"
     path.write_bytes(content)
     assert read_corrections("", overwritten=path).empty
@@ -343,15 +343,15 @@ def test_a_file_of_another_form_is_overwritten(tmp_path, content):
     ],
 )
 def test_a_file_that_may_hold_answers_is_not_overwritten(tmp_path, content):
-    """Saved under the notebook's own name in a form that cannot be read: nobody's answers are lost by it."""
+    """Saved under the notebook's own name in a form that cannot be read: no answers are lost by it."""
     path = tmp_path / "contacts_to_fix.csv"
     path.write_bytes(content)
     with pytest.raises(ParameterError, match="holds answers"):
         read_corrections("", overwritten=path)
 
 
-def test_no_file_and_nobody():
-    """No path: no answers, and everybody as they were. No people: nobody is found."""
+def test_no_file_and_no_people():
+    """No path: no answers, and all people as they were. No people: no person is found."""
     state = people(*TWO)
     after, outcomes = correct(state, read_corrections(""))
     assert after.people.equals(state.people)

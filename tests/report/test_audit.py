@@ -8,6 +8,7 @@ from html import unescape
 import pandas as pd
 import pytest
 from stores import SHOP, Store, deliver, email, fold_events, make_plan, phone, word
+from tables import every
 
 from toolkit.audiences.memberships import empty_table
 from toolkit.contacts import check_contacts
@@ -95,8 +96,8 @@ def test_no_drift(ledger, store):
     assert audit(ledger, postscript=store).drift.empty
 
 
-def test_drift_is_told_and_not_mended(ledger, store):
-    """Of every subscriber, also of those nobody reaches, with masked contacts; nothing is written."""
+def test_drift_is_shown_and_not_repaired(ledger, store):
+    """Of every subscriber, also of those that match no person, with masked contacts; nothing is written."""
     deliver(EVENTS, store, ledger)
     store.set_list(1, [])
     store.set_list(2, ["vip", "old", "foreign"])
@@ -104,8 +105,8 @@ def test_drift_is_told_and_not_mended(ledger, store):
     store.sent.clear()
     found = audit(ledger, postscript=store)
     assert {request.method for request in store.sent} == {"GET"}
-    told = found.drift.astype("object").where(found.drift.notna(), None)
-    assert told.drop(columns="trait_key").to_numpy().tolist() == [
+    drift = found.drift.astype("object").where(found.drift.notna(), None)
+    assert drift.drop(columns="trait_key").to_numpy().tolist() == [
         ["user:u1", "vip", "s_1", None, "•••01", "missing"],
         ["user:u2", "old", "s_2", None, "•••02", "extra"],
         ["user:u2", "foreign", "s_2", "u•••@mail.test", "•••02", "ghost key"],
@@ -125,7 +126,7 @@ def test_drift_is_of_the_whole_list(ledger, store):
 
 
 def test_who_subscribes_late_is_missing(ledger, store):
-    """Somebody who waited and has signed up since shows as missing until the next run."""
+    """A person who waited and has signed up since shows as missing until the next run."""
     deliver(EVENTS, store, ledger)
     store.add(9, [])
     assert audit(ledger, postscript=store).drift["person"].tolist() == ["user:u9"]
@@ -312,8 +313,8 @@ def test_a_run_is_called_what_its_plan_was_made_as(ledger, store, tmp_path, make
     assert meaning in text
 
 
-@pytest.mark.parametrize(
-    ("facts", "kind"),
+@every(
+    "facts, kind",
     [
         ({}, "sync"),
         ({"kind": "repair"}, "repair"),
@@ -354,7 +355,7 @@ def test_the_history_is_of_the_shop_and_has_an_end(ledger):
 
 
 def test_the_run_before(ledger, store):
-    """Of the same shop and mode, with its totals and whom to look at; one that never ended is passed over."""
+    """Of the same shop and mode, with totals and changes to look at; one that never ended is passed over."""
 
     def refuse(request):
         if request.method == "PATCH" and request.path.endswith("s_2"):

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from tables import every
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from toolkit.audiences.preview import count_audiences
@@ -27,9 +28,8 @@ from toolkit.report import (
     styled_table,
     verdict_table,
 )
-from toolkit.report.comparison import sizes_beside
 from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE
-from toolkit.report.funnel import CHANGE_STEPS, EVENT_STEPS, funnel_table
+from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, funnel_table, sizes_beside
 from toolkit.report.next_steps import next_steps
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -68,7 +68,7 @@ CALL_COLUMNS = (
 
 
 def call(outcome="ok", *, route="POST /events", **other):
-    """Return a row of the journal: a custom event unless told otherwise; 0.25 seconds to its answer."""
+    """Return a row of the journal: a custom event unless given otherwise; 0.25 seconds to its answer."""
     ended = {"finished_at": datetime(2026, 3, 1, 12, 0, 0, 250_000), "status_code": 200, "tries": 1}
     begun = {"started_at": datetime(2026, 3, 1, 12)}
     return {"route": route, "outcome": outcome, **begun, **(ended if outcome else {}), **other}
@@ -354,12 +354,12 @@ def test_verdict_table():
     assert (*table.loc[1, ["meaning", "what_to_do"]],) == CONTACT_VERDICTS["phone_not_a_number"]
 
 
-def test_tables_of_nobody():
+def test_tables_without_people():
     """Without people the tables have their columns and no rows."""
     contacts = check_contacts(State.empty().people)
-    nobody = audience_table(previewed(State.empty()))
-    assert len(nobody) == 0
-    assert [*nobody] == [*audience_table(previewed(STATE))]
+    empty = audience_table(previewed(State.empty()))
+    assert len(empty) == 0
+    assert [*empty] == [*audience_table(previewed(STATE))]
     assert len(verdict_table(contacts)) == 0
     assert [*change_table(totals())] == ["audience_key", "total"]
 
@@ -428,7 +428,7 @@ def test_styled_table_of_nothing():
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"),
+    ("counts", "shown_text"),
     [
         pytest.param({"would_add": 1234, "failed": 0}, "T: would add 1,234, failed 0.", id="counts"),
         pytest.param({}, "T: nothing.", id="no bars"),
@@ -437,12 +437,12 @@ def test_styled_table_of_nothing():
         pytest.param({ATTACK: 1}, f"T: {ATTACK} 1.", id="as written"),
     ],
 )
-def test_chart(counts, said):
+def test_chart(counts, shown_text):
     """A chart is a PNG, and its words say every number it shows."""
     chart = bar_chart(counts, title="T")
     assert chart.png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert chart._repr_png_() == (chart.png, {"alt": said})
-    assert chart.alternative == said
+    assert chart._repr_png_() == (chart.png, {"alt": shown_text})
+    assert chart.alternative == shown_text
 
 
 def test_chart_leaves_no_figure():
@@ -484,7 +484,7 @@ def test_each_status_is_in_one_step(statuses, steps):
 
 
 def test_funnel_of_a_dry_run():
-    """What would be delivered is told instead of what was."""
+    """What would be delivered is shown instead of what was."""
     steps = [*funnel_table(AUDITS["dry_run"])["step"]]
     assert "To deliver" in steps
     assert "Delivered" not in steps
@@ -575,15 +575,15 @@ def test_the_first_write_tells():
     assert rows_of(replace(EMPTY, changes=changes, calls=calls)).loc["s_1", "after"] == "a, vip"
 
 
-@pytest.mark.parametrize(("wanted", "said"), [("transitions", "would be posted"), ("none", "")])
-def test_custom_events_of_a_dry_run(wanted, said):
+@every("wanted, shown_text", [("transitions", "would be posted"), ("none", "")])
+def test_custom_events_of_a_dry_run(wanted, shown_text):
     """A dry run says which custom events would be posted; none where none are wanted."""
     audit = AUDITS["dry_run"]
     record = replace(audit.record, facts={"custom_events": wanted})
     rows = row_log(replace(audit, record=record), limit=9)
-    assert [event.partition(": ")[2] for event in rows["event"]] == [said] * 3
+    assert [event.partition(": ")[2] for event in rows["event"]] == [shown_text] * 3
     text = Page(render_report(replace(audit, record=record))).text
-    assert f"{3 if said else 'None'} would be posted" in text
+    assert f"{3 if shown_text else 'None'} would be posted" in text
 
 
 def test_whatever_put_an_audience_on_a_list_counts_there():
@@ -614,8 +614,8 @@ def test_what_was_not_chosen_is_not_shown():
     assert sizes_beside(replace(EMPTY, totals=one, previous=before)).to_numpy().tolist() == [["vip", 5, 0]]
 
 
-@pytest.mark.parametrize(
-    ("facts", "banner", "sentence"),
+@every(
+    "facts, banner, sentence",
     [
         ({}, "LIVE · completed", ""),
         ({"parameters": {"undo_of": "run_7"}}, "LIVE · Undo · completed", "It undoes run run_7 ."),
@@ -679,9 +679,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("status", STEPS)
+@every("status", STEPS)
 def test_next_steps(status):
-    """Each status that leaves something open has its step with its count, and nothing else is told."""
+    """Each status that leaves something open has its step with its count, and nothing else is shown."""
     (reason, mode), what, text = STEPS[status]
     audit = replace(
         EMPTY, record=replace(RECORD, mode=mode), totals=totals(("change", "vip", status, reason, 4))
@@ -692,7 +692,7 @@ def test_next_steps(status):
 
 
 def test_next_steps_of_a_run_that_went_well():
-    """Where nothing is open it is said that there is nothing to do."""
+    """Where nothing is open the step is that there is nothing to do."""
     assert [step.what for step in next_steps(EMPTY)] == ["Nothing to do"]
 
 
@@ -749,16 +749,16 @@ def test_what_was_planned_stands_beside_what_happened():
 
 
 def test_custom_events_that_were_not_confirmed_are_listed():
-    """Whoever may get a second text is named; what is nobody's is shown as such."""
+    """A person who may get a second text is named; one that matches no person is shown as such."""
     text = Page(document("live")).text
     assert "2 custom events of this shop, from this run or earlier ones" in text
     assert "entered answer lost, perhaps sent" in text
     assert "s_7 vip exited refused, not sent" in text
-    assert "nobody known summer <2024> ghost key s_8" in text
-    assert "nobody known the whole list malformed value s_9" in text
+    assert "not known summer <2024> ghost key s_8" in text
+    assert "not known the whole list malformed value s_9" in text
 
 
-@pytest.mark.parametrize("name", AUDITS)
+@every("name", AUDITS)
 def test_report_is_as_agreed(name):
     """The whole document is the one that was looked at and kept; UPDATE_GOLDEN=1 keeps another."""
     html = document(name)
@@ -768,7 +768,7 @@ def test_report_is_as_agreed(name):
     assert html == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", AUDITS)
+@every("name", AUDITS)
 def test_report_needs_nothing_else(name):
     """The document loads nothing and links only into itself; its tags close."""
     html = document(name)
@@ -801,7 +801,7 @@ def test_report_allows_its_own_script_only():
     ]
 
 
-@pytest.mark.parametrize("name", AUDITS)
+@every("name", AUDITS)
 def test_report_order(name):
     """Banner, then the nine parts in the order agreed upon, the contents in the same."""
     html = document(name)
@@ -814,7 +814,7 @@ def test_report_order(name):
     assert html.index("<h1>") < html.index("<nav") < html.index("<h2")
 
 
-@pytest.mark.parametrize("name", AUDITS)
+@every("name", AUDITS)
 def test_report_tables_can_be_heard(name):
     """Each table has a caption, each heading says of what; bars are not read out, their numbers are."""
     html = document(name)
@@ -909,7 +909,7 @@ def test_report_shows_check_sums():
     ) in Page(document("live")).text
     assert (
         "Check sum of the changes: 900 added + 129 removed + 60 waiting + 10 unchanged + 1 rejected "
-        "= 1,100 persons × audiences."
+        "= 1,100 memberships."
     ) in Page(document("live")).text
     assert "Check sum of the events: 0 = 0 events received." in Page(document("empty")).text
 
@@ -931,8 +931,10 @@ def test_report_holds_a_limited_number():
     assert len(rows["Person"]) == ROWS_EMBEDDED
     assert rows["Person"][0] == "user:last"
     assert html.count('<th scope="row">user:customer_') == PAGE - 1
-    said = "This file holds the first 10,000 of 11,234; all of them are in changes.csv and changes.parquet."
-    assert said in Page(html).text
+    shown_text = (
+        "This file holds the first 10,000 of 11,234; all of them are in changes.csv and changes.parquet."
+    )
+    assert shown_text in Page(html).text
 
 
 def test_report_is_small():
@@ -984,7 +986,7 @@ def document_of(**fields):
 
 
 def test_since_the_last_run():
-    """Figures, audiences and people beside those of the run before; without one that is said."""
+    """Figures, audiences and people beside those of the run before; without one the report states it."""
     text = Page(document("live")).text
     assert "The live run before this one, run_2 , started 2026-03-01 12:00:00 UTC and ended as failed" in text
     assert "events received 1,300 1,200 +100" in text
@@ -1008,14 +1010,14 @@ def test_history():
 
 
 def test_answer_times():
-    """The median and the slowest answer are told, and how many calls were tried again."""
-    said = "From leaving to answer: 0.25 seconds as a rule (median), 0.25 at the most; 1 calls needed"
-    assert said in Page(document("live")).text
+    """The median and the slowest answer are shown, and how many calls were tried again."""
+    shown_text = "From leaving to answer: 0.25 seconds as a rule (median), 0.25 at the most; 1 calls needed"
+    assert shown_text in Page(document("live")).text
     assert "From leaving" not in Page(document("empty")).text
 
 
-@pytest.mark.parametrize(
-    ("mode", "status", "heading"),
+@every(
+    "mode, status, heading",
     [
         ("live", "completed", "LIVE · completed"),
         ("live", "completed_with_errors", "LIVE · completed with errors"),
@@ -1031,7 +1033,7 @@ def test_heading(mode, status, heading):
 
 
 @pytest.mark.parametrize(
-    ("drift", "said"),
+    ("drift", "shown_text"),
     [
         (None, None),
         (FULL.drift.head(0), "No subscriber differs from what was asked for."),
@@ -1039,15 +1041,15 @@ def test_heading(mode, status, heading):
     ],
     ids=["not asked", "none", "some"],
 )
-def test_drift(drift, said):
-    """Drift is shown when it was looked for, and that there is none is said too."""
+def test_drift(drift, shown_text):
+    """Drift is shown when it was looked for, and so is that there is none."""
     page = Page(render_report(replace(EMPTY, drift=drift)))
-    assert ("Drift" in page.texts) == (said is not None)
-    assert said is None or said in page.text
+    assert ("Drift" in page.texts) == (shown_text is not None)
+    assert shown_text is None or shown_text in page.text
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "said"),
+    ("outcomes", "shown_text"),
     [
         pytest.param([], "None was posted.", id="none"),
         pytest.param(["ok", "ok"], "2 sent.", id="sent"),
@@ -1058,10 +1060,10 @@ def test_drift(drift, said):
         ),
     ],
 )
-def test_custom_events(outcomes, said):
+def test_custom_events(outcomes, shown_text):
     """Custom events are counted as sent, or by what went wrong, and a crash in between shows too."""
     calls = call_frame(*map(call, outcomes), write("s_1", {}, {}))
-    assert f"Custom events {said}" in Page(document_of(calls=calls)).text
+    assert f"Custom events {shown_text}" in Page(document_of(calls=calls)).text
 
 
 def test_pace_counts_only_writes():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-import pytest
+from tables import every
 
 from toolkit.audiences.history import MOVEMENT_COLUMNS
 from toolkit.audiences.memberships import empty_table
@@ -24,7 +24,7 @@ def test_pairs_that_share_members_the_closest_first():
     assert overlap_table(overlap).to_numpy().tolist() == [["b", "c", 40, 0.8], ["a", "b", 5, 0.5]]
 
 
-def test_growth_is_said_as_it_is_drawn():
+def test_growth_is_described_as_it_is_drawn():
     """Members add up from day to day; words without a time count from the first day."""
     day = pd.Timestamp("2026-01-30", tz="UTC")
     rows = [
@@ -38,7 +38,7 @@ def test_growth_is_said_as_it_is_drawn():
     assert chart.png.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("days", [0, 1, 500])
+@every("days", [0, 1, 500])
 def test_any_number_of_days_is_drawn(days):
     """None, one, or more than can be named."""
     start = pd.Timestamp("2026-01-01", tz="UTC")

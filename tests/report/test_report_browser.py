@@ -102,7 +102,7 @@ def test_rows_are_paged(open_report):
 
 
 def test_rows_are_the_same_with_and_without_a_script(open_report):
-    """The script shows on its first page what stands there without one, and without it that is said."""
+    """The first page of the script shows what stands there without one; without it a note says so."""
     page = open_report("large")
     plain = open_report("large", java_script_enabled=False)
     texts = [shown.locator("#row-body").inner_text().split() for shown in (page, plain)]
@@ -125,7 +125,7 @@ def test_rows_are_the_same_with_and_without_a_script(open_report):
     ],
 )
 def test_search(open_report, typed, count):
-    """What is typed is looked for in every column, and the number found is told where it is read out."""
+    """What is typed is looked for in every column, and the number found is shown where it is read out."""
     page = open_report("large")
     page.get_by_role("button", name="Later rows").click()
     page.get_by_label("Search in all columns").fill(typed)

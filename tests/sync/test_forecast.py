@@ -155,7 +155,7 @@ def test_members_are_counted_to_the_last_step():
         ["That can be used", 6, 1, "1 contact invalid"],
         ["Looked up", 6, 0, ""],
         ["One subscriber", 4, 2, "1 subscriber not found, 1 ambiguous match"],
-        ["Can be texted", 2, 2, "1 opted out, 1 not told"],
+        ["Can be texted", 2, 2, "1 opted out, 1 not known"],
     ]
     assert reach_table(found.changes).to_numpy().tolist() == [
         ["vip", 6, 3, 0.5, 2, 0.3333, 3, 0],

@@ -1,4 +1,4 @@
-"""How audiences came to be: who entered and left on which day, who goes in and out, who is in two.
+"""The history of audiences: entries and exits by day, people who go in and out, people in two audiences.
 
 Everything here is counted by person, so the counts of some of the people and of the others add up.
 """
@@ -20,24 +20,25 @@ MOVEMENT_COLUMNS = {
     "entered": "int64",
     "left": "int64",
 }
-"""One row per audience and day on which somebody entered or left; ``day`` is its midnight in UTC, or null."""
+"""One row per audience and day with an entry or an exit; ``day`` is its midnight in UTC, or null."""
 
 FLAPPING = 3
-"""Somebody who entered and left an audience so many times, all together, flaps."""
+"""A person who entered and left an audience so many times, all together, flaps."""
 OVERLAPPING = 100
-"""So many audiences, the largest, are laid over each other: the work grows with the square of it."""
+"""Number of audiences, the largest, that are compared with each other: the work grows with its square."""
 _PEOPLE_AT_ONCE = 20_000
 
 
 def find_moves(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the words that changed something, one row each: person, audience_key, member, timestamp.
+    """Return the events that changed a membership, one row each: person, audience_key, member, timestamp.
 
-    *events* are PAYLOAD_COLUMNS as folded. Whoever is first said to be out has not left: nobody saw them in.
+    *events* are PAYLOAD_COLUMNS as folded. A person whose first event is an exit has not left: no entry is
+    known.
     """
-    words = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
-    member = words["membership"].astype("bool")
-    before = member.groupby([words["person"], words["audience_key"]]).shift(fill_value=False)
-    moved = words.assign(member=member)[member != before]
+    stated = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
+    member = stated["membership"].astype("bool")
+    before = member.groupby([stated["person"], stated["audience_key"]]).shift(fill_value=False)
+    moved = stated.assign(member=member)[member != before]
     return moved[["person", "audience_key", "member", "timestamp"]]
 
 
@@ -56,7 +57,7 @@ def sum_movements(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def count_flapping(moves: pd.DataFrame) -> pd.Series:
-    """Return audience → people who flap, for the audiences that have any, from what find_moves() returns."""
+    """Return audience → people who flap, where there are any, from what find_moves() returns."""
     changes = moves.value_counts(["audience_key", "person"])
     return changes[changes >= FLAPPING].groupby("audience_key").size().astype("int64")
 

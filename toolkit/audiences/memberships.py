@@ -1,4 +1,4 @@
-"""Fold payloads into one final state per person × audience or trait, and one set of contacts per person.
+"""Fold payloads into the latest state of each membership and trait, and one set of contacts per person.
 
 The last event by (``timestamp``, ``receivedAt``, ``messageId``) wins. Contacts are the latest non-empty
 ones seen for the person, so an event without a contact still counts.
@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ MEMBERSHIP_COLUMNS = {
     "received_at": "datetime64[us, UTC]",
     "message_id": "str",
 }
-"""One row per person × audience; the times and the message are those of the deciding event."""
+"""One row per person and audience; the times and the message are those of the deciding event."""
 
 TRAIT_COLUMNS = {
     "person": "str",
@@ -49,7 +50,7 @@ TRAIT_COLUMNS = {
     "received_at": "datetime64[us, UTC]",
     "message_id": "str",
 }
-"""One row per person × computed trait; ``value`` is JSON text, the rest that of the deciding event."""
+"""One row per person and computed trait; ``value`` is JSON text, the rest is that of the deciding event."""
 
 PEOPLE_COLUMNS = {
     "person": "str",
@@ -63,23 +64,17 @@ PEOPLE_COLUMNS = {
 _AHEAD = timedelta(days=1)
 """A time later than so long from now is a mistake, and no clock that is a little fast."""
 _NAMED = 20
-"""Audiences that are named where one is asked for that does not occur."""
+"""Audiences that are listed when a key does not occur."""
 _ORDER = ["timestamp", "received_at", "message_id"]
 _SEEN = ("person", "email", "phone", *_ORDER)
 _FOLDED = [
     name for name in PAYLOAD_COLUMNS if name not in {"file", "line", "mapping", "event_type", "event_name"}
 ]
-_FATES: dict[str, tuple[str | None, ...]] = {
-    "status": (
-        None,
-        EventStatus.NO_MEMBERSHIP_VALUE.value,
-        EventStatus.SUPERSEDED.value,
-        EventStatus.COUNTED.value,
-        EventStatus.COUNTED.value,
-    ),
+_OUTCOMES: dict[str, tuple[str | None, ...]] = {
+    "status": (None, "no_membership_value", "superseded", "counted", "counted"),
     "reason_code": (None, None, "NEWER_EVENT", "DECIDED", "DECIDED_AHEAD"),
 }
-"""What becomes of events: decided before, without a word, outdone, deciding, and deciding ahead of time."""
+"""What becomes of events: known before, without a value, superseded, deciding, deciding ahead of time."""
 _NOT_OURS = {
     EventStatus.MALFORMED,
     EventStatus.DUPLICATE,
@@ -87,7 +82,7 @@ _NOT_OURS = {
     EventStatus.FILTERED_CONSENT,
     EventStatus.NO_MATCHING_MAPPING,
 }
-"""Events that were not meant for Postscript: neither their word nor their contacts are used."""
+"""Events that were not meant for Postscript: neither their values nor their contacts are used."""
 
 
 def count_statuses(frame: pd.DataFrame) -> dict[str, int]:
@@ -120,6 +115,7 @@ def check_occur(audience_keys: Collection[str], known: Collection[str]) -> None:
     )
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What is asked for: who is in which audience, has which traits, and how each can be reached."""
@@ -147,23 +143,22 @@ class State:
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
 
     def after(self, before: State) -> State:
-        """Return this state with what *before* says where this one says nothing newer.
+        """Return this state, and that of *before* where this one has nothing newer.
 
-        It is what fold() comes to that is given *before* as remembered.
+        fold() returns the same when it is given *before* as remembered.
         """
         if before.is_empty:
             return self
-        memberships, _ = _last_words(to_arrow(self.memberships), before.memberships, "audience_key")
-        traits, _ = _last_words(to_arrow(self.traits), before.traits, "trait_key")
+        memberships, _ = _latest(to_arrow(self.memberships), before.memberships, "audience_key")
+        traits, _ = _latest(to_arrow(self.traits), before.traits, "trait_key")
         people = _latest_contacts(to_arrow(self.people), before.people)
         return State(memberships=memberships, people=people, traits=traits)
 
     def choose(self, audience_keys: Collection[str] = ()) -> State:
-        """Return the part on these audiences (empty: all), with only the people who have a word on them.
+        """Return the part on these audiences (empty: all), with only the people who are in or out of them.
 
-        Traits are left out when audiences are named.
-
-        ParameterError when one of them does not occur: a misspelt key must not pass for an empty audience.
+        Traits are left out when audiences are named. ParameterError when one of them does not occur: a
+        misspelt key must not pass for an empty audience.
         """
         audience_keys = key_list(audience_keys)
         asked = self.memberships
@@ -173,38 +168,39 @@ class State:
             asked, traits = asked[asked["audience_key"].isin(audience_keys)], traits.head(0)
         named = pd.concat([asked["person"], traits["person"]])
         # isin() would look the names up one by one.
-        spoken_of = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))
+        kept = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))
         return State(
             memberships=asked.reset_index(drop=True),
-            people=self.people[spoken_of.to_numpy(zero_copy_only=False)].reset_index(drop=True),
+            people=self.people[numbers(kept)].reset_index(drop=True),
             traits=traits.reset_index(drop=True),
         )
 
 
 def is_ahead(times: pd.Series, now: datetime) -> pd.Series:
-    """Tell which times lie more than a day after *now*: such a word outdoes every newer one until then."""
+    """Return which times lie more than a day after *now*: until then no newer event supersedes such a one."""
     return times > now + _AHEAD
 
 
 def ahead_notes(count: int) -> tuple[str, ...]:
-    """Return the sentence that warns of *count* words that are ahead; none when there are none."""
+    """Return the sentence that warns of *count* memberships and traits that are ahead; none for 0."""
     if not count:
         return ()
     return (
         f"{count:,} memberships or traits are decided by an event dated in the future, which no newer event "
-        "outdoes until then. Correct the dates at their source.",
+        "supersedes until then. Correct the dates at their source.",
     )
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Folded:
-    """The events of an archive with their last word, and the state they lead to."""
+    """The events of an archive with their final status, and the state they lead to."""
 
     events: pd.DataFrame
     """PAYLOAD_COLUMNS, every status filled."""
     state: State
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """What was the present when it was folded."""
+    """The present when it was folded."""
     kind: str = "sync"
     """What a run of it is, one of RUN_KINDS."""
 
@@ -221,27 +217,27 @@ class Folded:
 
     @property
     def received(self) -> int:
-        """Rows that came in: events × mappings."""
+        """Rows that came in: one an event and mapping."""
         return len(self.events)
 
     @property
     def statuses(self) -> dict[str, int]:
-        """Status → number of events × mappings, the most frequent first."""
+        """Status → number of rows, the most frequent first."""
         return count_statuses(self.events)
 
 
 def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: datetime | None = None) -> Folded:
-    """Fold payloads to one final state per person × audience or trait.
+    """Fold payloads to one final state per membership or trait of a person.
 
     Parameters
     ----------
     payloads
-        PAYLOAD_COLUMNS, one row an event × mapping, in any order.
+        PAYLOAD_COLUMNS, one row an event and mapping, in any order.
     remembered
-        What earlier runs asked for. Its newer words stand, and its contacts are used where these
+        What earlier runs asked for. Where it is newer it stands, and its contacts are used where these
         events bring none.
     now
-        The present, with a timezone; that of the machine when left out. Words dated more than a day after it
+        The present, with a timezone; that of the machine when left out. Events dated more than a day after it
         still decide, as ``DECIDED_AHEAD``.
 
     Returns
@@ -261,15 +257,18 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: dateti
     undecided = numbers(events["status"].is_null())
     in_or_out = undecided & numbers(events["membership"].is_valid())
     valued = undecided & numbers(events["trait_value"].is_valid())
-    members = _spoken(events, in_or_out, MEMBERSHIP_COLUMNS, member="membership")
-    memberships, decided = _last_words(members, before.memberships, "audience_key")
-    values = _spoken(events, valued, TRAIT_COLUMNS, value="trait_value")
-    traits, set_by = _last_words(values, before.traits, "trait_key")
+    members = _values(events, in_or_out, MEMBERSHIP_COLUMNS, member="membership")
+    memberships, decided = _latest(members, before.memberships, "audience_key")
+    values = _values(events, valued, TRAIT_COLUMNS, value="trait_value")
+    traits, set_by = _latest(values, before.traits, "trait_key")
     deciding = np.concatenate([np.flatnonzero(in_or_out)[decided], np.flatnonzero(valued)[set_by]])
-    fates = np.where(undecided, np.where(in_or_out | valued, 2, 1), 0)
+    outcomes = np.where(undecided, np.where(in_or_out | valued, 2, 1), 0)
     now = now or datetime.now(UTC)
-    fates[deciding] = np.where(is_ahead(payloads["timestamp"].iloc[deciding], now), 4, 3)
-    given = {name: _given(events[name], names, fates) for name, names in _FATES.items()}
+    outcomes[deciding] = np.where(is_ahead(payloads["timestamp"].iloc[deciding], now), 4, 3)
+    given = {
+        name: pc.coalesce(pa.array(names, events[name].type).take(pa.array(outcomes)), events[name])
+        for name, names in _OUTCOMES.items()
+    }
     ours = ~numbers(pc.is_in(events["status"], value_set=pa.array([*map(str, _NOT_OURS)])))
     seen = events.select([*_SEEN]).filter(pa.array(ours & numbers(events["person"].is_valid())))
     people = _latest_contacts(seen, before.people)
@@ -282,27 +281,22 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: dateti
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events in the order in which their words were given, the last one deciding."""
+    """Return the events in the order in which they supersede each other, the last one deciding."""
     return events.take(sorted_rows(to_arrow(events, _ORDER), _ORDER))
 
 
-def _given(column: pa.ChunkedArray, names: tuple[str | None, ...], fates: np.ndarray) -> pa.Array:
-    """Return the name of each event's fate, and what the column has where it has none."""
-    return pc.coalesce(pa.array(names, column.type).take(pa.array(fates)), column)
-
-
-def _spoken(events: pa.Table, rows: np.ndarray, columns: Mapping[str, str], **renamed: str) -> pa.Table:
-    """Return the words in these rows of the events."""
+def _values(events: pa.Table, rows: np.ndarray, columns: Mapping[str, str], **renamed: str) -> pa.Table:
+    """Return these columns in these rows of the events."""
     table = pa.table({name: events[renamed.get(name, name)] for name in columns})
     return table if rows.all() else table.filter(pa.array(rows))
 
 
-def _last_words(spoken: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the words per person × *key* after *spoken*, and which rows of it decided."""
-    if not len(spoken):
+def _latest(stated: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the latest row of each person and *key*, and which rows of *stated* they are."""
+    if not len(stated):
         return before, np.empty(0, np.int64)
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
-    everything = _below(to_arrow(before, columns), spoken)
+    everything = _below(to_arrow(before, columns), stated)
     # Equal on all three: the same message read again. The one just read comes last.
     last = last_rows(everything, ["person", key], _ORDER)
     deciding: np.ndarray = last[last >= len(before)] - len(before)

@@ -1,7 +1,7 @@
 """Preview an archive of any size: who is in each audience, and what became of every event.
 
-Nothing is held but one part of the people at a time, so that ten million events fit into a laptop; unless
-what they ask for is to be kept.
+Only one part of the people is held at a time, so that ten million events fit into a laptop; unless the state
+they lead to is to be kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .history import (
 from .memberships import Folded, State, ahead_notes, check_occur, fold, key_list
 
 AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "with_both", "without_contact")
-"""What is counted of each audience: people with a word on it, those in it, and how those can be reached."""
+"""What is counted of each audience: people in or out of it, those in it, and how those can be reached."""
 
 SAMPLE_COLUMNS = {
     "audience_key": "str",
@@ -63,13 +63,13 @@ class Preview:
     sample: pd.DataFrame
     """SAMPLE_COLUMNS: some members of each audience, their contacts as they came."""
     totals: pd.DataFrame
-    """Columns: ``status``, ``reason_code``, ``count``; the counts are of events × mappings."""
+    """Columns: ``status``, ``reason_code``, ``count``; one event and mapping counts once."""
     traits: pd.DataFrame
     """Columns: ``trait_key``, ``people``; empty unless a mapping syncs traits."""
     people: int
-    """People with a word on one of the audiences or traits."""
+    """People with a state in one of the audiences, or a trait."""
     state: State | None = None
-    """What the archive asks for, all audiences, and everybody's contacts; None unless it was to be kept."""
+    """What the archive asks for, all audiences and all contacts; None unless it was to be kept."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,12 +82,12 @@ class Preview:
 
     @property
     def received(self) -> int:
-        """Rows that came in: events × mappings."""
+        """Rows that came in: one an event and mapping."""
         return int(self.totals["count"].sum())
 
     @property
     def statuses(self) -> dict[str, int]:
-        """Status → number of events × mappings, the most frequent first."""
+        """Status → number of rows, the most frequent first."""
         counts = self.totals.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
         return {str(status): int(count) for status, count in counts.items()}
 
@@ -100,7 +100,7 @@ def preview(
     default_region: str = "US",
     keep_state: bool = False,
 ) -> Preview:
-    """Count what an archive says; nothing is sent.
+    """Count what fold() and check_contacts() make of the whole archive; nothing is sent.
 
     Parameters
     ----------
@@ -114,12 +114,7 @@ def preview(
         Country in which phones without a country code are read.
     keep_state
         Keep what the archive asks for, from which outlook() starts: about a gigabyte for a million people.
-        Whether *audience_keys* occur is then told by outlook(), which also knows what is remembered.
-
-    Returns
-    -------
-    Preview
-        The counts that fold(), check_contacts() and audience_table() come to for the whole archive.
+        Whether *audience_keys* occur is then checked by outlook(), which also knows what is remembered.
 
     Raises
     ------
@@ -135,16 +130,25 @@ def preview(
     True
     """
     audience_keys = key_list(audience_keys)
-    seen = _Seen(keep_state=keep_state)
+    parts: list[Preview] = []
+    keys: set[str] = set()
+    received = 0
     for payloads in archive.payloads_by_person(destination):
         folded = fold(payloads)
-        state = seen.choose(folded.state, audience_keys)
+        known = set(folded.state.memberships["audience_key"])
+        here = [key for key in audience_keys if key in known]  # not each occurs in each part
+        state = folded.state.choose(here) if here or not audience_keys else State.empty()
         contacts = check_contacts(state.people, default_region=default_region)
-        seen.add(folded, state, contacts)
+        largest = [*parts[-1].overlap.index] if parts else []
+        # Whole: also people who are in no chosen audience may have a contact that counts.
+        kept = folded.state if keep_state else None
+        parts.append(_preview_part(folded, state, contacts, largest, kept))
+        keys |= known
+        received += len(payloads)
     if not keep_state:
-        check_occur(audience_keys, seen.keys)
-    found = seen.preview()
-    check_totals(seen.received, found.statuses, of="events")
+        check_occur(audience_keys, keys)
+    found = _summed(parts)
+    check_totals(received, found.statuses, of="events")
     return found
 
 
@@ -162,12 +166,51 @@ def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
         without_contact=member & ~phone & ~email,
     )
     counted = counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64"))
-    return _summed_audiences(counted)
+    return _summed_audiences(counted, AUDIENCE_COUNTS)
 
 
-def _summed_audiences(counted: pd.DataFrame) -> pd.DataFrame:
-    sums = dict.fromkeys(AUDIENCE_COUNTS, "sum")
+def _summed_audiences(counted: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    sums = dict.fromkeys(names, "sum")
     return counted.groupby("audience_key", as_index=False).agg({"audience_id": "max", **sums})
+
+
+def _preview_part(
+    folded: Folded, state: State, contacts: pd.DataFrame, largest: Sequence[str], kept: State | None
+) -> Preview:
+    """Return the preview of some of the people; *largest* are the audiences laid over each other before."""
+    audiences = count_audiences(state, contacts)
+    moves = find_moves(folded.events[folded.events["audience_key"].isin(audiences["audience_key"])])
+    flapping = audiences["audience_key"].map(count_flapping(moves)).fillna(0).astype("int64")
+    totals = folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index()
+    return Preview(
+        audiences=audiences.assign(flapping=flapping),
+        movements=count_movements(moves),
+        overlap=count_overlap(state.memberships, largest),
+        sample=_some_members(state),
+        totals=totals.fillna({"reason_code": ""}),
+        traits=state.traits.groupby("trait_key").size().rename("people").reset_index(),
+        people=len(state.people),
+        state=kept,
+    )
+
+
+def _summed(parts: Sequence[Preview]) -> Preview:
+    """Return the preview of all people from those of some."""
+
+    def every(name: str) -> pd.DataFrame:
+        return pd.concat([getattr(part, name) for part in parts])
+
+    samples = every("sample").groupby("audience_key").head(SAMPLE_SIZE)
+    return Preview(
+        audiences=_summed_audiences(every("audiences"), (*AUDIENCE_COUNTS, "flapping")),
+        movements=sum_movements([part.movements for part in parts]),
+        overlap=sum_overlaps([part.overlap for part in parts]),
+        sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
+        totals=every("totals").groupby(["status", "reason_code"], as_index=False)["count"].sum(),
+        traits=every("traits").groupby("trait_key", as_index=False)["people"].sum(),
+        people=sum(part.people for part in parts),
+        state=_joined([part.state for part in parts if part.state is not None]),
+    )
 
 
 def _some_members(state: State) -> pd.DataFrame:
@@ -177,75 +220,11 @@ def _some_members(state: State) -> pd.DataFrame:
     return some.rename(columns={"timestamp": "since"})[[*SAMPLE_COLUMNS]].astype(SAMPLE_COLUMNS)
 
 
-def _joined(states: Sequence[State]) -> State:
-    """Return the state of all people from those of some."""
+def _joined(states: Sequence[State]) -> State | None:
+    """Return the state of all people from those of some; None for none."""
     frames = {
         name: pd.concat([getattr(state, name) for state in states], ignore_index=True)
         for name in ("memberships", "people", "traits")
+        if states
     }
-    return State(**frames)
-
-
-class _Seen:
-    """What the parts looked at so far come to."""
-
-    def __init__(self, *, keep_state: bool) -> None:
-        self._audiences: list[pd.DataFrame] = []
-        self._totals: list[pd.DataFrame] = []
-        self._traits: list[pd.DataFrame] = []
-        self._movements: list[pd.DataFrame] = []
-        self._flapping: list[pd.Series] = []
-        self._overlaps: list[pd.DataFrame] = []
-        self._samples: list[pd.DataFrame] = []
-        self._people = 0
-        self._states: list[State] | None = [] if keep_state else None
-        self.keys: set[str] = set()
-        """The audiences that occur."""
-        self.received = 0
-
-    def choose(self, state: State, audience_keys: Collection[str]) -> State:
-        """Return the part of *state* on these audiences (empty: all); not each has to occur in it."""
-        known = set(state.memberships["audience_key"])
-        self.keys |= known
-        if not audience_keys:
-            return state.choose()
-        here = [key for key in audience_keys if key in known]
-        return state.choose(here) if here else State.empty()
-
-    def add(self, folded: Folded, state: State, contacts: pd.DataFrame) -> None:
-        """Count one part."""
-        self.received += folded.received
-        self._people += len(state.people)
-        if self._states is not None:
-            # Whole: also who has no word on a chosen audience may have a contact that counts.
-            self._states.append(folded.state)
-        self._totals.append(folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index())
-        self._audiences.append(count_audiences(state, contacts))
-        words = folded.events[folded.events["audience_key"].isin(state.memberships["audience_key"].unique())]
-        moves = find_moves(words)
-        self._movements.append(count_movements(moves))
-        self._flapping.append(count_flapping(moves))
-        known = [*self._overlaps[-1].index] if self._overlaps else []
-        self._overlaps.append(count_overlap(state.memberships, known))
-        self._samples.append(_some_members(state))
-        self._traits.append(state.traits.groupby("trait_key").size().rename("people").reset_index())
-
-    def preview(self) -> Preview:
-        """Return the sums."""
-        totals = pd.concat(self._totals).fillna({"reason_code": ""})
-        traits = pd.concat(self._traits)
-        audiences = _summed_audiences(pd.concat(self._audiences))
-        flapping = pd.concat(self._flapping).groupby(level=0).sum()
-        samples = pd.concat(self._samples).groupby("audience_key").head(SAMPLE_SIZE)
-        return Preview(
-            audiences=audiences.assign(
-                flapping=audiences["audience_key"].map(flapping).fillna(0).astype("int64")
-            ),
-            movements=sum_movements(self._movements),
-            overlap=sum_overlaps(self._overlaps),
-            sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
-            totals=totals.groupby(["status", "reason_code"], as_index=False)["count"].sum(),
-            traits=traits.groupby("trait_key", as_index=False)["people"].sum(),
-            people=self._people,
-            state=None if self._states is None else _joined(self._states),
-        )
+    return State(**frames) if frames else None

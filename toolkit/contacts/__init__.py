@@ -2,17 +2,33 @@
 
 from toolkit.errors import ToolkitError
 
-from .fixes import FIX_COLUMNS, fix_table, suggest
-from .kinds import number_table
-from .mask_columns import mask_emails, mask_phones, mask_table, mask_texts, masked
-from .masks import mask_all, mask_contact, mask_email, mask_phone, mask_text
-from .quality import domain_table, shared_table
-from .shapes import spelling_table
-from .single import REGIONS, check_email, check_phone, check_region, fold_email, phone_digits
-from .spelling import digits_of
-from .table import CONTACT_COLUMNS, check_contacts
-from .usable import Usable, count_usable
-from .verdicts import CONTACT_VERDICTS, OK, Verdict
+from .bulk import CONTACT_COLUMNS, check_contacts
+from .checks import (
+    CONTACT_VERDICTS,
+    OK,
+    REGIONS,
+    Verdict,
+    check_email,
+    check_phone,
+    check_region,
+    fold_email,
+    phone_digits,
+)
+from .fixes import FIX_COLUMNS, fix_table
+from .masks import (
+    mask_all,
+    mask_contact,
+    mask_email,
+    mask_emails,
+    mask_phone,
+    mask_phones,
+    mask_table,
+    mask_text,
+    mask_texts,
+    masked,
+)
+from .phones import digits_of
+from .tables import Usable, count_usable, domain_table, number_table, shared_table, spelling_table
 
 ToolkitError.mask = staticmethod(mask_text)
 
@@ -47,5 +63,4 @@ __all__ = [
     "phone_digits",
     "shared_table",
     "spelling_table",
-    "suggest",
 ]

@@ -1,157 +1,157 @@
-"""Read the answers that somebody wrote into contacts_to_fix.csv, whichever way a spreadsheet saved it."""
+"""Put the answers to contacts_to_fix.csv in place: each row is found again by its masks, none is guessed."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from toolkit.errors import FileFormatError, InputPathError, ParameterError
-from toolkit.files import as_it_was
-from toolkit.frames import empty_table
+from .checks import CONTACT_VERDICTS, OK, Verdict, check_contact
+from .fixes import YES, plain
+from .masks import mask_contact, mask_text, mask_texts
+from .suggestions import suggest
 
-CORRECTION_COLUMNS = {
-    "row": "int64",
-    "person": "str",
-    "contact": "str",
-    "code": "str",
-    "as_written": "str",
-    "suggestion": "str",
-    "why": "str",
-    "accept": "str",
-    "correction": "str",
+OUTCOME_COLUMNS = {"row": "int64", "person": "str", "contact": "str", "outcome": "str", "sentence": "str"}
+"""One row an answer: ``outcome`` is a key of OUTCOMES, persons and contacts are masked."""
+
+OUTCOMES = {
+    "corrected": "Now {}.",
+    "in_place": "It is in place already.",
+    "unclear": "The answer is neither yes nor no. Write yes into accept, or the contact into correction.",
+    "unusable": "The correction cannot be used: {}",
+    "no_suggestion": "There is no suggestion to accept. Write the contact into correction.",
+    "suggestion_changed": "Another value is suggested by now. Look at a new contacts_to_fix.csv.",
+    "not_found": "No person has this contact, written so, any more. Look at a new contacts_to_fix.csv.",
+    "ambiguous": "Several people look like this. Correct it at its source.",
+    "contradicted": "Another row has a different answer for the same contact.",
 }
-"""One row an answer: ``row`` is its number in a spreadsheet, the rest what its cells say."""
-
-YES = frozenset(
-    {"yes", "y", "true", "1", "1.0", "x", "ja", "j", "wahr", "ok", "oui", "vrai", "si", "sí", "✓", "✔"}
-)
-NO = frozenset({"", "no", "n", "false", "0", "0.0", "nein", "falsch", "non", "faux", "-", "–"})
-"""What people write into ``accept``, and what a spreadsheet makes of it."""
-
-_CELLS = [name for name in CORRECTION_COLUMNS if name != "row"]
+"""What became of an answer → the sentence for it."""
 
 
-def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd.DataFrame:
-    """Read the answers in a contacts_to_fix.csv that somebody has edited.
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What an answer leads to."""
 
-    Parameters
-    ----------
-    path
-        The file, as a spreadsheet saves CSV; empty for no answers.
-    overwritten
-        A file that the caller is about to write, which must not hold answers.
+    code: str
+    detail: str = ""
+    """For the sentence; masked."""
+    place: int | None = None
+    """Of the person among the people; None when it is not exactly one."""
+    value: str = ""
+    """The contact to put in place."""
 
-    Returns
-    -------
-    DataFrame
-        CORRECTION_COLUMNS, one row an answer. Rows without one, and those that say no, are left out.
 
-    Raises
-    ------
-    InputPathError
-        There is no such file.
-    FileFormatError
-        It is no CSV with the columns of contacts_to_fix.csv.
-    ParameterError
-        *overwritten* holds answers.
+def correct_people(
+    people: pd.DataFrame, corrections: pd.DataFrame, region: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return *people* (``person``, ``email``, ``phone``) corrected, and OUTCOME_COLUMNS, one row an answer.
 
-    Examples
-    --------
-    >>> len(read_corrections(""))
-    0
+    *region* is as check_region() returns it. Answers that changed nothing come first.
     """
-    if overwritten is not None and _holds_answers(overwritten):
-        raise ParameterError(
-            f"{overwritten} holds answers, which this notebook would overwrite. "
-            "Move the file elsewhere, and give its new place as corrections_path."
-        )
-    if not str(path):
-        return empty_table(CORRECTION_COLUMNS)
-    data, name = _read(path)
-    rows = [*_rows(_text(data, name), name)]
-    return pd.DataFrame(rows, columns=[*CORRECTION_COLUMNS]).astype(CORRECTION_COLUMNS)
+    answers = [*corrections.itertuples(index=False)]
+    places = _places(people["person"], {_same(mask_text(answer.person)) for answer in answers})
+    found = [_find(answer, _raws(people, answer, places), region) for answer in answers]
+    found = _without_contradictions(answers, found)
+    rows = []
+    values: dict[str, dict[int, str]] = {"email": {}, "phone": {}}
+    for answer, one in zip(answers, found, strict=True):
+        person = contact = None
+        if one.place is not None:
+            person, contact = mask_text(people["person"].iat[one.place]), answer.contact
+            if one.code == "corrected":
+                values[contact][one.place] = one.value
+        rows.append((answer.row, person, contact, one.code, OUTCOMES[one.code].format(one.detail)))
+    rows.sort(key=lambda row: row[3] == "corrected")
+    outcomes = pd.DataFrame(rows, columns=[*OUTCOME_COLUMNS]).astype(OUTCOME_COLUMNS)
+    for contact, corrected in values.items():
+        if corrected:
+            column = people[contact].copy()
+            column.iloc[[*corrected]] = [*corrected.values()]
+            people = people.assign(**{contact: column})
+    return people, outcomes
 
 
-def _holds_answers(file: Path) -> bool:
-    """Return whether a file holds answers, or may: one that is damaged, or a workbook."""
-    try:
-        return file.is_file() and not read_corrections(file).empty
-    except FileFormatError:
-        start = file.read_bytes()[:1000].replace(b"\0", b"")  # in UTF-16 too
-        return start.startswith(b"PK") or b"accept" in start
+def _places(persons: pd.Series, names: set[str]) -> dict[str, list[int]]:
+    """Return masked name → the places of the people who have it, for these *names*."""
+    places = defaultdict(list)
+    for place, name in enumerate(mask_texts(persons) if names else ()):
+        if (same := _same(name)) in names:
+            places[same].append(place)
+    return places
 
 
-def _read(path: str | Path) -> tuple[bytes, str]:
-    """Return what is in a file, and its name."""
-    try:
-        file = Path(path).expanduser()
-        return file.read_bytes(), file.name
-    except (OSError, RuntimeError, ValueError):  # no such user, or letters that no path can have
-        shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-        raise InputPathError(
-            f"corrections_path: {shown} cannot be read. Give the contacts_to_fix.csv with your answers."
-        ) from None
+def _raws(people: pd.DataFrame, answer: Any, places: dict[str, list[int]]) -> dict[int, str]:
+    """Return place → contact as written, of the people that the row may be about."""
+    if answer.contact not in ("phone", "email"):
+        return {}
+    column = people[answer.contact]
+    raws = {place: column.iat[place] for place in places.get(_same(mask_text(answer.person)), ())}
+    return {place: raw for place, raw in raws.items() if isinstance(raw, str) and raw}
 
 
-def _text(data: bytes, name: str) -> str:
-    """Decode a CSV, whichever way a spreadsheet saved it."""
-    if data[:2] == b"PK":
-        raise FileFormatError(f'{name} is a workbook, not CSV. Save it as "CSV UTF-8" and give that file.')
-    encodings = ["utf-16"] if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else ["utf-8-sig", "cp1252", "mac_roman"]
-    decoded = [text for text in (_decoded(data, encoding) for encoding in encodings) if text is not None]
-    if not decoded:
-        raise FileFormatError(f'{name} is not text. Save it as "CSV UTF-8" and give that file.')
-    # Of the guesses, the one in which masks are masks.
-    text = next((text for text in decoded if "•••" in text), decoded[0])
-    if "â€¢" in text:  # read as Windows text, then saved as UTF-8
-        text = _decoded(text.encode("cp1252", "replace"), "utf-8") or text
-    return text
+def _find(answer: Any, raws: dict[int, str], region: str) -> _Outcome:
+    """Return what an answer leads to, taken alone."""
+    typed = check_contact(answer.contact, answer.correction, region)
+    if answer.correction and typed.value is None:
+        return _Outcome(code="unusable", detail=" ".join(CONTACT_VERDICTS[typed.code]).strip())
+    if not answer.correction and answer.accept.lower() not in YES:
+        return _Outcome(code="unclear")
+    alike = [place for place, raw in raws.items() if _is_written_so(answer, raw, region)]
+    if len(alike) == 1:
+        return _decide(answer, alike[0], raws[alike[0]], typed, region)
+    if alike:
+        return _Outcome(code="ambiguous")
+    if len(raws) == 1:
+        [(place, raw)] = raws.items()
+        if _is_in_place(answer, check_contact(answer.contact, raw, region), typed):
+            return _Outcome(code="in_place", place=place)
+    return _Outcome(code="not_found")
 
 
-def _decoded(data: bytes, encoding: str) -> str | None:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return None
+def _decide(answer: Any, place: int, raw: str, typed: Verdict, region: str) -> _Outcome:
+    value = typed.value
+    if value is None:
+        meant = suggest(answer.contact, raw, region)
+        if meant is None:
+            return _Outcome(code="no_suggestion", place=place)
+        shown = mask_contact(answer.contact, meant.value)
+        if (_same(shown), meant.why) != (_same(answer.suggestion), answer.why):
+            return _Outcome(code="suggestion_changed", place=place)
+        value = meant.value
+    return _Outcome(code="corrected", place=place, value=value, detail=mask_contact(answer.contact, value))
 
 
-def _rows(text: str, name: str) -> Iterator[dict[str, str | int]]:
-    """Yield CORRECTION_COLUMNS of each row with an answer."""
-    limit = csv.field_size_limit(len(text) + 1)
-    try:
-        table = [*csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)]
-    except csv.Error:
-        raise FileFormatError(
-            f"{name} is not CSV: a quote is left open, or something stands behind one. Save it again."
-        ) from None
-    finally:
-        csv.field_size_limit(limit)
-    header = [cell.strip().lower() for cell in table[0]] if table else []
-    if lacking := [cell for cell in _CELLS if cell not in header]:
-        raise FileFormatError(
-            f"{name} lacks the column {', '.join(lacking)}. Give the contacts_to_fix.csv that "
-            "2_validate_contacts wrote, with your answers in accept and correction."
-        )
-    for number, cells in enumerate(table[1:], start=2):
-        row = {key: plain(cell) for key, cell in zip(header, cells, strict=False)}
-        row = {key: row.get(key, "") for key in _CELLS}
-        if row["correction"] or row["accept"].lower() not in NO:
-            yield {"row": number, **row}
+def _is_written_so(answer: Any, raw: str, region: str) -> bool:
+    if _same(mask_contact(answer.contact, raw)) != _same(answer.as_written):
+        return False
+    return bool(check_contact(answer.contact, raw, region).code == answer.code)
 
 
-def _delimiter(text: str) -> str:
-    header = text.partition("\n")[0]
-    return max(",;\t", key=header.count)
+def _is_in_place(answer: Any, now: Verdict, typed: Verdict) -> bool:
+    if now.code != OK or now.value is None:
+        return False
+    if typed.value is not None:
+        return now.value == typed.value
+    return _same(mask_contact(answer.contact, now.value)) == _same(answer.suggestion)
 
 
-def plain(cell: str) -> str:
-    """Return what a cell says, without the apostrophe that keeps it from being a formula.
+def _without_contradictions(answers: Sequence[Any], found: Sequence[_Outcome]) -> list[_Outcome]:
+    """Hold back the answers that another one contradicts on the same contact."""
+    values = defaultdict(set)
+    for answer, one in zip(answers, found, strict=True):
+        if one.code == "corrected":
+            values[one.place, answer.contact].add(one.value)
+    return [
+        _Outcome(code="contradicted", place=one.place)
+        if one.code == "corrected" and len(values[one.place, answer.contact]) > 1
+        else one
+        for answer, one in zip(answers, found, strict=True)
+    ]
 
-    >>> plain(" '+1 415 555 0100 ")
-    '+1 415 555 0100'
-    """
-    return as_it_was(cell.strip())
+
+def _same(cell: str) -> str:
+    """Return a cell in the form in which cells are compared: without what a spreadsheet changes."""
+    return " ".join(plain(cell).split())

@@ -1,4 +1,4 @@
-"""Hide contacts, so that they can be shown and kept."""
+"""Hide contacts, so that they can be shown and kept: one, every one in a text, a table, a column."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolkit.frames import byte_lengths, encode, numbers, text_array
+
+from .checks import phone_digits
 from .phone_like import find_phones, holds_phone
-from .single import phone_digits
+from .phones import digits_of
 
 _LETTER = r"[^\W\d_]"
 _LABEL = rf"[0-9-]*{_LETTER}(?:{_LETTER}|[0-9-])*"
@@ -33,7 +42,7 @@ _WORD = r"""[^\s"'<>(),;:=&?/\[\]{}@•~|\\]"""
 _EMAIL = re.compile(rf"""(?:(?<!{_WORD}){_WORD}++|"[^"\n@]{{1,64}}")(?:@\[?[\w.-]++)++""")
 
 _DIGITS = r"[0-9](?:[ \t()./+-]{0,3}[0-9]){6,}"
-PERHAPS = "|".join(
+_PERHAPS = "|".join(
     (
         r"[@%]|[^\x00-\x7f]|^(?:email|phone):",
         r"\+[ (]{0,2}" + _DIGITS,
@@ -42,7 +51,13 @@ PERHAPS = "|".join(
     )
 )
 """Pattern of the texts that mask_text() may change, read alike by re and RE2."""
-_PERHAPS = re.compile(PERHAPS)
+_may_change = re.compile(_PERHAPS).search
+
+_TEXT = pa.large_string()
+_BATCH = 1 << 15
+"""Contacts masked at once: what is made on the way stays in the processor's cache."""
+_SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""What str.strip() takes off."""
 
 
 def mask_email(email: str | None) -> str:
@@ -54,9 +69,8 @@ def mask_email(email: str | None) -> str:
     if not email:
         return ""
     local, at, domain = email.strip().rpartition("@")
-    if not at or not _DOMAIN.fullmatch(domain):
-        return "•••"
-    return f"{local[:1].replace('•', '')}•••@{domain}"
+    shown = _shown_domain(domain) if at else ""
+    return f"{local[:1].replace('•', '')}•••{shown}" if shown else "•••"
 
 
 def mask_phone(phone: str | None) -> str:
@@ -91,12 +105,7 @@ def mask_text(text: str) -> str:
     >>> mask_text("user:ana@example.com"), mask_text("vip of ana%40example.com")
     ('user:a•••@example.com~811b', 'vip of a•••@example.com~4431')
     """
-    return hide(text) if _PERHAPS.search(text) else text
-
-
-def hide(text: str) -> str:
-    """Return what mask_text() does, of a text that matches PERHAPS."""
-    if _NUMBER.fullmatch(text):
+    if not _may_change(text) or _NUMBER.fullmatch(text):
         return text
     if person := _PERSON.fullmatch(text):
         return _mask_person(text, *person.groups())
@@ -116,6 +125,87 @@ def mask_all(value: Any) -> Any:
     if isinstance(value, dict):
         return {mask_all(key): mask_all(inner) for key, inner in value.items()}
     return [mask_all(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def mask_texts(column: pd.Series) -> pd.Series:
+    """Return a column of texts, each as `mask_text` hides it; null stays null."""
+    texts = text_array(column)
+    perhaps = pc.match_substring_regex(texts, _PERHAPS).fill_null(False)
+    some = texts.filter(perhaps).dictionary_encode()
+    known = some.dictionary.to_pylist()
+    hidden = [*map(mask_text, known)]
+    if hidden == known:
+        return column
+    whole = pc.replace_with_mask(texts, perhaps, pa.array(hidden, _TEXT).take(some.indices))
+    return pd.Series(whole.to_pandas(), dtype=column.dtype).set_axis(column.index)
+
+
+def mask_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the contacts hidden in each of its texts and in the names of its columns.
+
+    The columns ``email`` and ``phone`` hold a contact, or what should be one: hidden whatever it is.
+    """
+    hidden = {name: _mask_column(name, table[name]) for name in table}
+    return table.assign(**hidden).rename(columns=mask_all)
+
+
+def masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as mask_table() does; ``email`` and ``phone`` are called ``…_masked`` then."""
+    return mask_table(table).rename(columns={"email": "email_masked", "phone": "phone_masked"})
+
+
+def _mask_column(name: object, column: pd.Series) -> pd.Series:
+    if name in ("email", "phone"):
+        return column.map(mask_email if name == "email" else mask_phone, na_action="ignore")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if isinstance(column.dtype, pd.StringDtype):
+        return mask_texts(column)
+    return column.map(mask_all) if column.dtype == "object" else column
+
+
+def mask_emails(emails: pa.Array) -> pa.Array:
+    """Return a column of email addresses (large_string), each as `mask_email` hides it; null stays null."""
+    return _by_batches(emails, _mask_emails)
+
+
+def mask_phones(phones: pa.Array) -> pa.Array:
+    """Return a column of phone numbers (large_string), each as `mask_phone` hides it; null stays null."""
+    return _by_batches(phones, _mask_phones)
+
+
+def _by_batches(texts: pa.Array, mask: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    starts = range(0, max(len(texts), 1), _BATCH)
+    batches = [texts.slice(start, _BATCH) for start in starts]
+    return pa.concat_arrays([pc.if_else(pc.equal(b, ""), "", mask(b.fill_null(""))) for b in batches])
+
+
+def _mask_emails(emails: pa.Array) -> pa.Array:
+    parts = pc.split_pattern(pc.utf8_trim(emails, _SPACES), "@", max_splits=1, reverse=True)
+    ends = numbers(parts.offsets)
+    texts, has_domain = parts.flatten(), pa.array(np.diff(ends) == 2)
+    place, domains = encode(texts.take(pa.array(np.maximum(ends[1:] - 1, 0))))
+    shown = pa.array(map(_shown_domain, domains.to_pylist()), _TEXT).take(pa.array(place))
+    first = pc.utf8_slice_codeunits(texts.take(pa.array(ends[:-1])), 0, 1)
+    first = pc.if_else(pc.equal(first, "•"), "", first)
+    whole = pc.binary_join_element_wise(first, pa.scalar("•••", _TEXT), shown, pa.scalar("", _TEXT))
+    return pc.if_else(pc.and_(has_domain, pc.not_equal(shown, "")), whole, "•••")
+
+
+def _mask_phones(phones: pa.Array) -> pa.Array:
+    digits = digits_of(phones)
+    last = pc.utf8_slice_codeunits(digits, -2, None)
+    return pc.binary_join_element_wise(
+        pa.scalar("•••", _TEXT),
+        pc.if_else(pa.array(byte_lengths(digits) > 6), last, ""),
+        pa.scalar("", _TEXT),
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _shown_domain(domain: str) -> str:
+    """Return what a mask shows of a domain: all of it, or nothing of what may be none."""
+    return f"@{domain}" if _DOMAIN.fullmatch(domain) else ""
 
 
 def _mask_person(person: str, kind: str, name: str) -> str:

@@ -1,25 +1,59 @@
-"""Numbering plans: what libphonenumber's data says of a country, in the form that columns are judged by.
+"""Numbering plans: libphonenumber's data on a country, in the form in which columns are judged and sorted.
 
-Read from the installed phonenumbers when first asked for, so a newer one is followed as it is.
+Read from the installed phonenumbers when first needed, so a newer one is followed as it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import phonenumbers
 import pyarrow as pa
 import pyarrow.compute as pc
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
-from .spelling import to_numpy
-from .verdicts import NUMBER, OK
+from toolkit.frames import byte_lengths, encode, matches, numbers
+
+from .checks import NUMBER, OK
 
 LONGEST = 17
 """Digits of the longest national number that libphonenumber reads."""
+
+TEXTING = {
+    "mobile": "Can get texts.",
+    "fixed line or mobile": "Can get texts if it is a mobile; the number does not show which it is.",
+    "fixed line": "Landlines rarely get texts.",
+    "toll free": "A business line, not a person's mobile.",
+    "premium rate": "A business line, not a person's mobile.",
+    "shared cost": "A business line, not a person's mobile.",
+    "VoIP": "Internet phone: some get texts.",
+    "personal number": "Forwards calls; texts may not follow.",
+    "pager": "A pager.",
+    "company number": "A business line, not a person's mobile.",
+    "voicemail": "A mailbox for calls.",
+    "unknown": "The length is right, but no such numbers are given out: look for a typing mistake.",
+}
+"""Kind of number → what that means for texting."""
+KINDS = tuple(TEXTING)
+_UNKNOWN = KINDS.index("unknown")
+_PATTERNS = {
+    "premium rate": "premium_rate",
+    "toll free": "toll_free",
+    "shared cost": "shared_cost",
+    "VoIP": "voip",
+    "personal number": "personal_number",
+    "pager": "pager",
+    "company number": "uan",
+    "voicemail": "voicemail",
+}
+"""Kind of number → libphonenumber's name of its pattern, in the order in which it tries them."""
+_NOWHERE = ""
 
 # Read alike by Python's re and Arrow's RE2: digits, classes of them, groups, choices, counts; no lookaround.
 _SHARED = re.compile(r"(?:\\d|[0-9]|\[[0-9-]+\]|\(\?:|[()|?$]|\{[0-9]{1,2}(?:,[0-9]{1,2})?\})*")
@@ -45,38 +79,22 @@ class Plan:
 @lru_cache(maxsize=512)
 def plan_of_region(region: str) -> Plan | None:
     """Return the plan of a region; None when its patterns are not of the plain kind."""
-    return read_plan(phonenumbers.PhoneMetadata.metadata_for_region(region, None))
+    return read_plan(PhoneMetadata.metadata_for_region(region, None))
 
 
 @lru_cache(maxsize=512)
 def plan_of_code(country_code: int) -> Plan | None:
     """Return the plan by which numbers with a country code are judged: that of its main region."""
     main = phonenumbers.region_code_for_country_code(country_code)
-    return read_plan(phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(country_code, main))
-
-
-@lru_cache(maxsize=1)
-def codes_by_start() -> np.ndarray:
-    """Return the country code that each three digits, 000 to 999, start with; 0 where there is none."""
-    starts = np.zeros(1000, np.int16)
-    for number in range(100, 1000):
-        choices = (int(str(number)[:digits]) for digits in (1, 2, 3))
-        starts[number] = next((c for c in choices if c in phonenumbers.COUNTRY_CODE_TO_REGION_CODE), 0)
-    return starts
-
-
-def country_codes(digits: pa.Array) -> np.ndarray:
-    """Return the country code that each, three digits or more, starts with; 0 when it is none."""
-    starts = to_numpy(pc.utf8_slice_codeunits(digits, 0, 3).cast(pa.int16()))
-    return np.asarray(codes_by_start()[starts])
+    return read_plan(PhoneMetadata.metadata_for_region_or_calling_code(country_code, main))
 
 
 def read_plan(metadata: Any) -> Plan | None:
     """Return libphonenumber's data on a region as a plan; None when some of it is not of the plain kind."""
-    numbers = metadata.general_desc
+    general = metadata.general_desc
     prefix, abroad = metadata.national_prefix_for_parsing or "", metadata.international_prefix or ""
-    patterns = (numbers.national_number_pattern or "", prefix, abroad)
-    digits = {*numbers.possible_length, *numbers.possible_length_local_only}
+    patterns = (general.national_number_pattern or "", prefix, abroad)
+    digits = {*general.possible_length, *general.possible_length_local_only}
     # The parser's own limits are 2 and LONGEST: within them they add nothing.
     if not patterns[0] or not all(map(is_shared, patterns)) or min(digits) < 2 or max(digits) > LONGEST:
         return None
@@ -86,12 +104,12 @@ def read_plan(metadata: Any) -> Plan | None:
         prefix=prefix,
         rewrite=metadata.national_prefix_transform_rule or "",
         abroad=abroad,
-        lengths=np.array([NUMBER[_judge_length(numbers, n)] for n in range(LONGEST + 2)], np.int8),
+        lengths=np.array([NUMBER[_judge_length(general, n)] for n in range(LONGEST + 2)], np.int8),
     )
 
 
 def is_shared(pattern: str) -> bool:
-    """Tell whether re and RE2 read a pattern alike, and RE2 does not find it too big."""
+    """Return whether re and RE2 read a pattern alike, and RE2 does not find it too big."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid:
@@ -99,11 +117,121 @@ def is_shared(pattern: str) -> bool:
     return _SHARED.fullmatch(pattern) is not None
 
 
-def _judge_length(numbers: Any, digits: int) -> str:
-    if digits in numbers.possible_length_local_only:
+def _judge_length(general: Any, digits: int) -> str:
+    if digits in general.possible_length_local_only:
         return "phone_local_only"
-    if digits in numbers.possible_length:
+    if digits in general.possible_length:
         return OK
-    if digits < min(numbers.possible_length):
+    if digits < min(general.possible_length):
         return "phone_too_short"
-    return "phone_too_long" if digits > max(numbers.possible_length) else "phone_impossible"
+    return "phone_too_long" if digits > max(general.possible_length) else "phone_impossible"
+
+
+# --- country codes -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def codes_by_start() -> np.ndarray:
+    """Return the country code that each three digits, 000 to 999, start with; 0 where there is none."""
+    starts = np.zeros(1000, np.int16)
+    for number in range(100, 1000):
+        choices = (int(str(number)[:digits]) for digits in (1, 2, 3))
+        starts[number] = next((code for code in choices if code in COUNTRY_CODE_TO_REGION_CODE), 0)
+    return starts
+
+
+def country_codes(digits: pa.Array) -> np.ndarray:
+    """Return the country code that each, three digits or more, starts with; 0 when it is none."""
+    starts = numbers(pc.utf8_slice_codeunits(digits, 0, 3).cast(pa.int16()))
+    return np.asarray(codes_by_start()[starts])
+
+
+def by_code(digits: pa.Array, codes: np.ndarray) -> Iterator[tuple[int, np.ndarray, pa.Array]]:
+    """Yield each country code with the places of its numbers, and these without it."""
+    order = np.argsort(codes, kind="stable")
+    groups = zip(*np.unique(codes[order], return_index=True, return_counts=True), strict=True)
+    for code, start, count in groups:
+        places = order[start : start + count]
+        yield int(code), places, pc.utf8_slice_codeunits(digits.take(pa.array(places)), len(str(code)))
+
+
+# --- kinds of numbers --------------------------------------------------------------------------------------
+
+
+def sort_numbers(phones: pa.Array) -> pd.DataFrame:
+    """Return the code, region and kind of each E.164 number (large_string, no nulls), as libphonenumber does.
+
+    Columns: ``code`` (country calling code, as text), ``region`` (001 for numbers of no country, empty when
+    none is found), ``kind`` (one of KINDS).
+    """
+    each, distinct = encode(phones)
+    digits = pc.utf8_slice_codeunits(distinct, 1)
+    codes = country_codes(digits)
+    regions, kinds = np.full(len(digits), _NOWHERE, object), np.zeros(len(digits), np.int8)
+    for code, places, national in by_code(digits, codes):
+        for region, chosen in _by_region(code, national):
+            regions[places[chosen]] = region
+            kinds[places[chosen]] = _kinds_in(code, region, national.filter(pa.array(chosen)))
+    columns = {"code": codes.astype("str"), "region": regions, "kind": np.array(KINDS)[kinds]}
+    return pd.DataFrame({name: column[each] for name, column in columns.items()}, dtype="str")
+
+
+def _by_region(code: int, national: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each region of a country code with the numbers that are its own; those of none come last."""
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(code, ())
+    rest = np.ones(len(national), np.bool_)
+    if len(regions) == 1:
+        yield regions[0], rest
+        return
+    for region in regions:
+        own = rest.copy()
+        own[rest] = _is_of(code, region, national.filter(pa.array(rest)))
+        yield region, own
+        rest &= ~own
+    yield _NOWHERE, rest
+
+
+def _is_of(code: int, region: str, national: pa.Array) -> np.ndarray:
+    metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    if metadata is not None and metadata.leading_digits is not None:
+        return _found(national, metadata.leading_digits)
+    return np.asarray(_kinds_in(code, region, national) != _UNKNOWN)
+
+
+def _kinds_in(code: int, region: str, national: pa.Array) -> np.ndarray:
+    """Return the kind of each national number by the patterns of a region, as places in KINDS."""
+    kinds = np.full(len(national), _UNKNOWN, np.int8)
+    metadata = region and PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    if not metadata:
+        return kinds
+    open_rows = np.flatnonzero(_fits(national, metadata.general_desc))
+    for kind, name in _PATTERNS.items():
+        fits = _fits(national.take(pa.array(open_rows)), getattr(metadata, name))
+        kinds[open_rows[fits]] = KINDS.index(kind)
+        open_rows = open_rows[~fits]
+    left = national.take(pa.array(open_rows))
+    fixed, same = _fits(left, metadata.fixed_line), metadata.same_mobile_and_fixed_line_pattern
+    mobile = fixed if same else _fits(left, metadata.mobile)
+    names = ("unknown", "fixed line", "mobile", "fixed line or mobile")
+    kinds[open_rows] = np.array([*map(KINDS.index, names)])[fixed + 2 * mobile]
+    return kinds
+
+
+def _fits(national: pa.Array, description: Any) -> np.ndarray:
+    """Return which numbers have a length and the form of a kind of number."""
+    if description is None or not description.national_number_pattern:
+        return np.zeros(len(national), np.bool_)
+    fits = np.ones(len(national), np.bool_)
+    if description.possible_length:
+        fits &= np.isin(byte_lengths(national), description.possible_length)
+    if fits.any():
+        fits &= _found(national, description.national_number_pattern, "$")
+    return fits
+
+
+def _found(texts: pa.Array, pattern: str, end: str = "") -> np.ndarray:
+    """Return which texts begin with a pattern of libphonenumber's, and go on with *end*."""
+    whole = f"^(?:{pattern}){end}"
+    if is_shared(pattern):
+        return matches(texts, whole)
+    return np.array([re.search(whole, text) is not None for text in texts.to_pylist()], np.bool_)

@@ -9,15 +9,25 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 import phonenumbers
 
-from .quality import USUAL_DOMAINS, slips_of_usual_domains
-from .single import check_email, check_phone
-from .verdicts import OK
+from .checks import OK, check_email, check_phone
 
 LONGEST = 254
 """Letters of the longest text that is looked at."""
+_USUAL = """
+aol.com att.net bellsouth.net btinternet.com comcast.net cox.net fastmail.com gmail.com gmx.com gmx.de gmx.net
+googlemail.com hey.com hotmail.co.uk hotmail.com hotmail.de hotmail.fr icloud.com live.com live.co.uk mac.com
+mail.com mail.ru me.com msn.com orange.fr outlook.com outlook.de pm.me proton.me protonmail.com rocketmail.com
+sbcglobal.net t-online.de verizon.net web.de yahoo.ca yahoo.co.uk yahoo.com yahoo.de yahoo.fr ymail.com
+zoho.com
+"""
+USUAL_DOMAINS = frozenset(_USUAL.split())
+"""Domains at which many people have their mailbox; one that is a single slip away from these is suspected."""
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class Suggestion:
 
 
 def suggest_email(raw: str) -> Suggestion | None:
-    """Return what an email was probably meant to be; None when it is fine, or nobody can tell.
+    """Return what an email was probably meant to be; None when it is fine, or it is not clear.
 
     >>> suggest_email("ana@gmial,com")
     Suggestion(value='ana@gmail.com', why='a comma for a dot; gmial.com for gmail.com')
@@ -40,12 +50,12 @@ def suggest_email(raw: str) -> Suggestion | None:
     whys: list[str] = []
     if len(text) > LONGEST:
         return None
-    for why, mend in _EMAIL_REPAIRS:
+    for why, repair in _EMAIL_REPAIRS:
         if check_email(text).code == OK:
             break
-        mended = mend(text)
-        if mended != text:
-            text, whys = mended, [*whys, why]
+        repaired = repair(text)
+        if repaired != text:
+            text, whys = repaired, [*whys, why]
     found = check_email(text).value
     if found is None:
         return None
@@ -56,7 +66,7 @@ def suggest_email(raw: str) -> Suggestion | None:
 
 
 def suggest_phone(raw: str, region: str) -> Suggestion | None:
-    """Return what a phone was probably meant to be; None when it is fine, or nobody can tell.
+    """Return what a phone was probably meant to be; None when it is fine, or it is not clear.
 
     *region* is as check_region() returns it.
 
@@ -70,15 +80,46 @@ def suggest_phone(raw: str, region: str) -> Suggestion | None:
         return None
     for why, readings in _PHONE_REPAIRS:
         meant = {check_phone(reading, region).value for reading in readings(text)}
-        found = [value for value in meant if value and _is_given_out(value)]
+        numbers = [phonenumbers.parse(e164) for e164 in meant if e164]
+        # Numbers like it are given out: more than a length that is right.
+        found = [number for number in numbers if phonenumbers.is_valid_number(number)]
         if found:
-            return _of_region(found[0], why, region) if len(found) == 1 else None
+            return _suggested(found[0], why, region) if len(found) == 1 else None
     return None
+
+
+def _suggested(number: phonenumbers.PhoneNumber, why: str, region: str) -> Suggestion:
+    country = phonenumbers.region_code_for_number(number)
+    if country != region:
+        why += f"; a number of {country}"  # it may be a stranger's
+    return Suggestion(value=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164), why=why)
+
+
+def suggest(contact: str, raw: str, region: str) -> Suggestion | None:
+    """Return what a ``phone``, or else an email, was probably meant to be."""
+    return suggest_phone(raw, region) if contact == "phone" else suggest_email(raw)
+
+
+@cache
+def slips_of_usual_domains() -> dict[str, str]:
+    """Return mistyped domain → the usual one that is meant."""
+    slips = {slip: domain for domain in sorted(USUAL_DOMAINS) for slip in _slips(domain)}
+    return {slip: domain for slip, domain in slips.items() if slip not in USUAL_DOMAINS}
+
+
+def _slips(domain: str) -> Iterator[str]:
+    """Yield every text that is one slip away from *domain*."""
+    for place in range(len(domain) + 1):
+        before, after = domain[:place], domain[place:]
+        yield from (before + letter + after for letter in _LETTERS)
+        yield from (before + letter + after[1:] for letter in _LETTERS)
+        yield before + after[1:]
+        yield before + after[1:2] + after[:1] + after[2:]
 
 
 # --- emails ------------------------------------------------------------------------------------------------
 
-Mend = Callable[[str], str]
+Repair = Callable[[str], str]
 
 _INVISIBLE = "[\u0000-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]+"
 _SEPARATED = re.compile(r"[\s,;|/<>()\[\]\"']+")
@@ -92,7 +133,7 @@ _BEFORE = re.compile(
 _AFTER = re.compile(r"\s*(?:$|[<>()\[\];|/\"']|,(?:\s|$))")
 
 
-def _replaced(pattern: str, instead: str) -> Mend:
+def _replaced(pattern: str, instead: str) -> Repair:
     compiled = re.compile(pattern, re.IGNORECASE)
     return lambda text: compiled.sub(instead, text)
 
@@ -102,12 +143,12 @@ def _with_at(text: str) -> str:
     return text if "@" in text else re.sub(in_words, "@", text, flags=re.IGNORECASE)
 
 
-def _with_domain(mend: Mend) -> Mend:
-    def mended(text: str) -> str:
+def _with_domain(repair: Repair) -> Repair:
+    def repaired(text: str) -> str:
         local, at, domain = text.rpartition("@")
-        return f"{local}@{mend(domain)}" if at else text
+        return f"{local}@{repair(domain)}" if at else text
 
-    return mended
+    return repaired
 
 
 def _with_dots(domain: str) -> str:
@@ -116,9 +157,9 @@ def _with_dots(domain: str) -> str:
     return re.sub(r"(\.(?:com?|org|net|ac|gov)),(?=[a-z]{2}$)", r"\1.", dotted, flags=re.IGNORECASE)
 
 
-def _if_usual(mend: Mend) -> Mend:
-    """Mend a domain only where that makes it a usual one."""
-    return lambda domain: mended if (mended := mend(domain.lower())) in USUAL_DOMAINS else domain
+def _if_usual(repair: Repair) -> Repair:
+    """Repair a domain only where that makes it a usual one."""
+    return lambda domain: found if (found := repair(domain.lower())) in USUAL_DOMAINS else domain
 
 
 def _without_slip(domain: str) -> str:
@@ -135,7 +176,7 @@ def _only_address(text: str) -> str:
     return good[0] if _BEFORE.search(before) and _AFTER.match(after) else text
 
 
-_EMAIL_REPAIRS: tuple[tuple[str, Mend], ...] = (
+_EMAIL_REPAIRS: tuple[tuple[str, Repair], ...] = (
     ("invisible letters", _replaced(_INVISIBLE, "")),
     ("mailto: before it", _replaced(r"^mailto:\s*", "")),
     ("a name beside it", _replaced(r"^[^<>@]*<\s*([^<>]+?)\s*>$", r"\1")),
@@ -158,17 +199,6 @@ _EMAIL_REPAIRS: tuple[tuple[str, Mend], ...] = (
 
 _DIGITS_FOR = str.maketrans({"O": "0", "o": "0", "l": "1", "I": "1", "i": "1", "|": "1"})
 _NUMBERS = re.compile(r"\+?[0-9(][0-9 ().\-\u2010-\u2015\u00a0]{5,}[0-9]")
-
-
-def _of_region(e164: str, why: str, region: str) -> Suggestion:
-    """Say of a number of another country that it is: it may be a stranger's."""
-    country = phonenumbers.region_code_for_number(phonenumbers.parse(e164))
-    return Suggestion(value=e164, why=why if country == region else f"{why}; a number of {country}")
-
-
-def _is_given_out(e164: str) -> bool:
-    """Return whether numbers like this one are given out: more than a length that is right."""
-    return bool(phonenumbers.is_valid_number(phonenumbers.parse(e164)))
 
 
 def _whole(text: str) -> Iterator[str]:

@@ -5,11 +5,20 @@ Everything that came from events or from Postscript is escaped before it reaches
 
 from __future__ import annotations
 
-from .audiences import growth_chart, member_table, overlap_table
-from .charts import Chart, bar_chart
+from .charts import Chart, bar_chart, growth_chart
 from .document import render_report
-from .reach import drop_out_table, reach_table
-from .tables import audience_table, change_table, plan_table, reason_table, styled_table, verdict_table
+from .tables import (
+    audience_table,
+    change_table,
+    drop_out_table,
+    member_table,
+    overlap_table,
+    plan_table,
+    reach_table,
+    reason_table,
+    styled_table,
+    verdict_table,
+)
 
 __all__ = [
     "Chart",

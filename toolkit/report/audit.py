@@ -19,7 +19,6 @@ from toolkit.sync.runs import (
     Audit,
     Previous,
     RunRecord,
-    Transition,
     sum_statuses,
 )
 from toolkit.sync.store import LedgerStore
@@ -41,15 +40,9 @@ def audit(
         Which run; empty takes the latest.
     postscript
         Given, every subscriber of the shop is read again and differences are reported as drift. Those who
-        are gone leave the ledger's mirror, so that the next sync looks their people up again.
+        are gone leave the ledger's cache, so that the next sync looks their people up again.
     default_region
         Country in which phones without a country code are read, for the drift check; empty takes the run's.
-
-    Returns
-    -------
-    Audit
-        Record, totals, changes, calls, the shop's unknown custom events, drift (None without *postscript*),
-        the runs before it, and of the one before what this one is compared with.
 
     Raises
     ------
@@ -65,12 +58,7 @@ def audit(
         totals=ledger.load_totals(record.run_id),
         changes=ledger.load_changes(record.run_id),
         calls=ledger.load_calls(record.run_id),
-        unknown=_unknown(
-            [
-                *ledger.load_unknown_transitions(record.shop_id),
-                *ledger.load_obsolete_transitions(record.shop_id, record.started_at),
-            ]
-        ),
+        unknown=_unknown(ledger, record),
         drift=None if postscript is None else _drift(ledger, record.shop_id, postscript, region),
         history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
         previous=_previous(ledger, ledger.find_previous(record)),
@@ -113,18 +101,22 @@ def _previous(ledger: LedgerStore, record: RunRecord | None) -> Previous | None:
 
 
 def _drift(ledger: LedgerStore, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:
-    """Read everybody anew, and compare: also those count whom no person reaches."""
+    """Read all subscribers anew, and compare: those that match no person are compared as well."""
     state = ledger.load_state(shop_id)
     contacts = check_contacts(state.choose().people, default_region=default_region)
-    reading = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    held = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True).subscribers
     known = {*ledger.load_mirror(shop_id).subscribers["subscriber_id"]}
-    gone = known.difference(reading.subscribers["subscriber_id"])
+    gone = known.difference(held["subscriber_id"])
     if gone != known:  # else it is another shop's list
         for subscriber_id in sorted(gone):
             ledger.forget_subscriber(shop_id, subscriber_id)
-    return find_drift(state, contacts, reading.subscribers)
+    return find_drift(state, contacts, held)
 
 
-def _unknown(transitions: Sequence[Transition]) -> pd.DataFrame:
+def _unknown(ledger: AuditedLedger, record: RunRecord) -> pd.DataFrame:
+    transitions = [
+        *ledger.load_unknown_transitions(record.shop_id),
+        *ledger.load_obsolete_transitions(record.shop_id, record.started_at),
+    ]
     rows = [[getattr(transition, name) for name in UNKNOWN_COLUMNS] for transition in transitions]
     return pd.DataFrame(rows, columns=[*UNKNOWN_COLUMNS]).astype(UNKNOWN_COLUMNS)

@@ -1,4 +1,4 @@
-"""Charts, and the colour of a status."""
+"""Charts, and how names and statuses read: in which words, in which colour."""
 
 from __future__ import annotations
 
@@ -6,18 +6,47 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, BinaryIO
 
+import pandas as pd
+
 from toolkit.contacts import mask_text
+from toolkit.statuses import EventStatus
+from toolkit.sync.runs import LOOK_AT
 
-from .words import in_words, tone
-
+LINES = 8
+"""Audiences drawn in a chart of growth: the largest."""
+TICKS = 8
+"""Days named below it, at most."""
+_STYLES = ("-", "--", "-.", ":")
+"""So that nothing hangs on the colour."""
 _COLOURS = {"good": "#2f7d5b", "bad": "#b5472f", "dim": "#8a8f98", "change": "#33658a"}
+_TONES = {
+    **dict.fromkeys(("counted", "added", "would_add", "unchanged", "delivered"), "good"),
+    **dict.fromkeys(("removed", "would_remove", "updated", "would_update"), "change"),
+    **dict.fromkeys((*LOOK_AT, EventStatus.MALFORMED, EventStatus.INVALID_PAYLOAD, "invalid"), "bad"),
+    **dict.fromkeys(("pending retry", "unconfirmed"), "bad"),
+}
+
+
+def in_words(name: str) -> str:
+    """Return a column's or status's name as words.
+
+    >>> in_words("would_add")
+    'would add'
+    """
+    return name.replace("_", " ")
+
+
+def tone(name: str) -> str:
+    """Return how a status or a step of the funnel is shown: good, change, bad, or dim for the rest."""
+    return _TONES.get(name.lower(), "dim")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A picture with the words that stand for it."""
+    """A picture, and the sentence that stands for it."""
 
     png: bytes = field(repr=False)
     alternative: str
@@ -48,22 +77,8 @@ def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
 
 
 def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
-    """Draw counts as horizontal bars, in the order given; statuses that need attention are red.
+    """Draw *counts* (name → number) as horizontal bars, in the order given; trouble is red.
 
-    Parameters
-    ----------
-    counts
-        Name → number.
-    title
-        What it shows, above it.
-
-    Returns
-    -------
-    Chart
-        A picture, and the sentence that stands for it.
-
-    Examples
-    --------
     >>> bar_chart({"added": 3, "failed": 1}, title="Outcomes").alternative
     'Outcomes: added 3, failed 1.'
     """
@@ -72,7 +87,7 @@ def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
     colours = [_COLOURS[tone(name)] for name in counts]
     picture = io.BytesIO()
     with drawing(picture, title, height=0.9 + 0.38 * max(len(labels), 1)) as axes:
-        # Text after the bars says the number, so that nothing hangs on the colour.
+        # The number stands behind its bar, so that nothing hangs on the colour.
         bars = axes.barh(range(len(values)), values, color=colours, height=0.66)
         axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=4)
         axes.set_yticks(range(len(labels)), labels=labels)
@@ -81,5 +96,58 @@ def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
         axes.xaxis.set_visible(False)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    said = ", ".join(f"{label} {value:,}" for label, value in zip(labels, values, strict=True)) or "nothing"
-    return Chart(png=picture.getvalue(), alternative=f"{title}: {said}.")
+    listed = ", ".join(f"{label} {value:,}" for label, value in zip(labels, values, strict=True))
+    return Chart(png=picture.getvalue(), alternative=f"{title}: {listed or 'nothing'}.")
+
+
+def growth_chart(
+    movements: pd.DataFrame, *, title: str, since: date | None = None, until: date | None = None
+) -> Chart:
+    """Draw how many members each of the largest audiences had at the end of each day.
+
+    *movements* is `Preview.movements`; memberships without a time count from the first day on. *since* and
+    *until* are the first and the last day drawn, UTC; None leaves that end open.
+    """
+    members = _members_by_day(movements)
+    if not members.empty:
+        first, last = (day and pd.Timestamp(day, tz="UTC") for day in (since, until))
+        members = members[first:last]
+    picture = io.BytesIO()
+    with drawing(picture, title, height=3.4) as axes:
+        for place, key in enumerate(members):
+            axes.plot(members.index, members[key], _STYLES[place % len(_STYLES)], marker="o", markersize=3)
+        axes.set_ylim(0, 1.08 * max(members.to_numpy().max(initial=0), 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        if len(members.columns):
+            axes.legend(
+                [_short(key) for key in members], loc="upper left", bbox_to_anchor=(1, 1), frameon=False
+            )
+        days = members.index[:: -(-len(members) // TICKS) or 1]
+        axes.set_xticks(days, labels=[f"{day:%b} {day.day}" for day in days])
+    return Chart(png=picture.getvalue(), alternative=f"{title}: {_last_day(members)}.")
+
+
+def _members_by_day(movements: pd.DataFrame) -> pd.DataFrame:
+    """Return day × audience → members at its end, the largest audiences first."""
+    first = movements["day"].min()
+    net = movements.assign(day=movements["day"].fillna(first), net=movements["entered"] - movements["left"])
+    days = net.pivot_table(index="day", columns="audience_key", values="net", aggfunc="sum", fill_value=0)
+    members = days.cumsum()
+    if members.empty:
+        return members
+    return members[members.iloc[-1].sort_values(ascending=False, kind="stable").index[:LINES]]
+
+
+def _last_day(members: pd.DataFrame) -> str:
+    if members.empty:
+        return "no person entered or left"
+    last = members.iloc[-1]
+    return f"on {members.index[-1]:%Y-%m-%d}, " + ", ".join(
+        f"{mask_text(key)} {int(last[key]):,}" for key in members
+    )
+
+
+def _short(key: str) -> str:
+    key = mask_text(key)
+    return key if len(key) <= 28 else f"{key[:27]}…"

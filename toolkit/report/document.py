@@ -6,8 +6,11 @@ everything but the rows beyond the first page.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -20,14 +23,20 @@ from toolkit.statuses import EventStatus
 from toolkit.sync.drift import DRIFT_KINDS
 from toolkit.sync.runs import Audit
 
-from .comparison import figures_beside, rewritten_lists, sizes_beside
-from .embedding import packed_rows, script_hash
-from .funnel import funnel_table
+from .charts import in_words, tone
+from .figures import (
+    answer_times,
+    calls_a_second,
+    calls_by_kind,
+    figures_beside,
+    funnel_table,
+    posted_events,
+    rewritten_lists,
+    sizes_beside,
+)
 from .next_steps import FILES, next_steps
 from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, row_log
 from .tables import change_table, reason_table
-from .timing import answer_times, calls_a_second, calls_by_kind, posted_events
-from .words import KINDS, in_words, tone
 
 ROWS_EMBEDDED = 10_000
 """Changes that can be searched in the report; all of them are in changes.csv and changes.parquet."""
@@ -38,24 +47,38 @@ PAGE = 100
 SAMPLE = 50
 """Rows of the lists that are only a sample."""
 
+_RUN_KINDS = {
+    "sync": ("Sync", ""),
+    "undo": (
+        "Undo",
+        "This run takes back what another run wrote, where it still stands: what that run added is removed, "
+        "what it removed is added.",
+    ),
+    "repair": (
+        "Repair",
+        "This run brings subscribers who drifted back to what was asked for; it comes from no events.",
+    ),
+    "saved_plan": (
+        "Saved plan",
+        "This run carries out a plan that was saved earlier, as far as it still holds.",
+    ),
+    "member_list": (
+        "Member list",
+        "This run carries out a list of members: people who are not listed leave.",
+    ),
+}
+"""Kind of run → its name, and what it does."""
 _ALWAYS = ("person", "about", "status")
 _DELIVERED = ("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged")
 _NO_TEXT = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""Halves of characters, which no file can hold, and those that turn the order of letters round."""
+"""Lone surrogates, which no file can hold, and the characters that turn the order of letters round."""
+_NO_MARKUP = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def render_report(audit: Audit) -> str:
-    """Return the audit of a run as one HTML document that needs nothing else: no CDN, no network.
+    """Return what audit() returns as one HTML document that needs nothing else: no CDN, no network.
 
-    Parameters
-    ----------
-    audit
-        What audit() returns.
-
-    Returns
-    -------
-    str
-        The whole document. Contacts are masked, and what came from events or Postscript is escaped.
+    Contacts are masked, and what came from events or Postscript is escaped.
     """
     environment = Environment(
         loader=PackageLoader("toolkit.report"),
@@ -71,7 +94,7 @@ def render_report(audit: Audit) -> str:
         "count": lambda value: "–" if value is None else f"{value:,}",
         "clip": clipped,
         "about": about,
-        "person": lambda value: clipped(value) if isinstance(value, str) else "nobody known",
+        "person": lambda value: clipped(value) if isinstance(value, str) else "not known",
     }
     html = environment.get_template("report.html.jinja").render(**_values(audit))
     return _NO_TEXT.sub("\ufffd", html)
@@ -86,14 +109,14 @@ def _values(audit: Audit) -> dict[str, Any]:
     script = _source("report.js")
     return {
         "record": audit.record,
-        "kind": KINDS[audit.record.kind],
+        "kind": _RUN_KINDS[audit.record.kind],
         "live": audit.record.mode == "live",
         "facts": audit.record.facts,
         "style": _source("report.css"),
         "script": script,
-        "script_hash": script_hash(script),
+        "script_hash": _script_hash(script),
         **_counts(audit),
-        **_rejections(audit),
+        **_reasons(audit),
         **_row_values(audit),
         "rewritten": rewritten_lists(audit, limit=SAMPLE),
         "drift": None if audit.drift is None else [*audit.drift.head(SAMPLE).itertuples()],
@@ -113,18 +136,19 @@ def _counts(audit: Audit) -> dict[str, Any]:
         "removed": max(audit.deeds["removes"], audit.statuses("change").get("removed", 0)),
         "events": audit.statuses("event"),
         "changes": audit.statuses("change"),
-        "audiences": _table(change_table(audit.totals)),
-        "traits": _table(change_table(audit.totals, key="trait_key")),
+        "audiences": change_table(audit.totals).to_dict("split"),
+        "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
         "funnel": [*funnel_table(audit).itertuples()],
     }
 
 
-def _rejections(audit: Audit) -> dict[str, Any]:
-    told = reason_table(audit.totals[audit.totals["kind"] == "event"])
-    decided = reason_table(audit.totals[audit.totals["kind"] == "change"], kind=audit.record.kind)
+def _reasons(audit: Audit) -> dict[str, Any]:
+    events, changes = (audit.totals[audit.totals["kind"] == kind] for kind in ("event", "change"))
+    events = events[events["status"] != EventStatus.COUNTED]
+    changes = changes[~changes["status"].isin(_DELIVERED)]
     return {
-        "event_reasons": [*told[told["status"] != EventStatus.COUNTED].itertuples()],
-        "change_reasons": [*decided[~decided["status"].isin(_DELIVERED)].itertuples()],
+        "event_reasons": [*reason_table(events).itertuples()],
+        "change_reasons": [*reason_table(changes, kind=audit.record.kind).itertuples()],
     }
 
 
@@ -132,7 +156,7 @@ def _row_values(audit: Audit) -> dict[str, Any]:
     rows = row_log(audit, limit=ROWS_EMBEDDED)
     # A column that says nothing in this run is left out.
     headings = {n: h for n, h in ROW_HEADINGS.items() if n in _ALWAYS or (rows[n] != "").any()}
-    while (size := len((packed := packed_rows(rows, headings)).encode("utf-8", "replace"))) > BYTES_EMBEDDED:
+    while (size := len((packed := _packed_rows(rows, headings)).encode("utf-8", "replace"))) > BYTES_EMBEDDED:
         rows = rows.head(len(rows) * BYTES_EMBEDDED // size)
     return {
         "headings": [*headings.values()],
@@ -188,5 +212,24 @@ def _source(name: str) -> Markup:
     return Markup(text)  # noqa: S704 - ours, nothing of the data is in it
 
 
-def _table(frame: pd.DataFrame) -> Mapping[str, Sequence[Any]]:
-    return {"columns": [*frame.columns], "rows": frame.to_numpy().tolist()}
+def _packed_rows(rows: pd.DataFrame, headings: Mapping[str, str]) -> Markup:
+    r"""Return a table of texts as JSON for a script element: of each column the distinct texts, and where.
+
+    A column whose texts all differ needs no places: ``at`` is null.
+
+    >>> print(_packed_rows(pd.DataFrame({"a": ["x", "</script>", "x"]}), {"a": "A"}))
+    {"count":3,"columns":[{"heading":"A","values":["x","\u003c/script\u003e"],"at":[0,1,0]}]}
+    """
+    columns = []
+    for name, heading in headings.items():
+        at, values = pd.factorize(rows[name].to_numpy("object"))
+        places = at.tolist() if len(values) < len(at) else None
+        columns.append({"heading": heading, "values": [*values], "at": places})
+    packed = {"count": len(rows), "columns": columns}
+    text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.translate(_NO_MARKUP))  # noqa: S704 - that is what makes it safe
+
+
+def _script_hash(script: str) -> str:
+    """Return the source by which a Content-Security-Policy knows an inline script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

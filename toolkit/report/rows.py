@@ -35,10 +35,10 @@ ROW_HEADINGS = {
     "started_at": "Started (UTC)",
     "finished_at": "Finished (UTC)",
 }
-"""Column of a row log → how it is called. All cells are texts, empty where there is nothing to say."""
+"""Column of a row log → its heading. All cells are texts, empty where there is nothing to show."""
 LONGEST = 200
 """Characters of a cell: a name of a megabyte must not make the report one."""
-_HALF = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ABOUT = ["person", "audience_key", "trait_key"]
 
 
@@ -108,7 +108,7 @@ def about(row: Any) -> str:
     return "the whole list"
 
 
-def key_list(properties: str | None) -> list[str] | None:
+def audience_list(properties: str | None) -> list[str] | None:
     """Return the audiences in a before-image; None where there is no list."""
     held = properties_of(properties).get(api.AUDIENCES_PROPERTY) if properties else None
     return [_whole_text(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
@@ -134,7 +134,7 @@ def _cut(value: object) -> str:
 def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
     """Return the list, or the trait's value, that each row's write found or left."""
     # Many lists are alike: each text is read once.
-    lists = {text: _joined(key_list(text)) for text in properties[traits.isna()].dropna().unique()}
+    lists = {text: _joined(audience_list(text)) for text in properties[traits.isna()].dropna().unique()}
     return [
         lists.get(text) if pd.isna(trait) else _trait_value(text, trait)
         for text, trait in zip(properties, traits, strict=True)
@@ -153,8 +153,8 @@ def _trait_value(properties: str | None, trait: str) -> str | None:
 
 
 def _whole_text(value: object) -> str:
-    """Return what Postscript held as text; half a character is none, and no frame can hold it."""
-    return _HALF.sub("\ufffd", str(value))
+    """Return what Postscript held as text; no frame can hold a lone surrogate."""
+    return _LONE_SURROGATE.sub("\ufffd", str(value))
 
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Tables for people: statuses by reason, audiences, verdicts, a plan and its price."""
+"""Tables for people: reasons, audiences and how many members can be texted, verdicts, a plan and its cost."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from toolkit.statuses import ChangeStatus, get_meaning, get_reason
 from toolkit.sync.cost import Price
 from toolkit.sync.plan import Plan
 
-from .words import in_words
+from .charts import in_words
 
 _CAPTION = "text-align: left; padding: 0.4em 0; font-weight: bold"
 _SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_both", "without_contact"}
+_STEPS = {
+    "Members": (),
+    "With a phone or email": ("NO_CONTACT",),
+    "That can be used": ("CONTACT_INVALID",),
+    "Looked up": ("NOT_LOOKED_UP",),
+    "One subscriber": ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH"),
+}
+"""Step → the reasons for which members drop out at it."""
+_LAST_STEP = "Can be texted"
 
 
 def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
     """Count statuses by reason, the most frequent first.
 
-    Parameters
-    ----------
-    frame
-        Columns ``status`` and ``reason_code``; ``count`` too where its rows are totals already.
-    kind
-        What the run carried out, `RunRecord.kind`: a repair has reasons of its own.
+    *frame* has ``status`` and ``reason_code``; ``count`` too where its rows are totals already. *kind* is
+    what the run carried out, `RunRecord.kind`: a repair has reasons of its own. Columns: ``status``,
+    ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
 
-    Returns
-    -------
-    DataFrame
-        Columns: ``status``, ``reason_code``, ``count``, ``share`` (0 to 1), ``meaning``, ``what_to_do``.
-
-    Examples
-    --------
     >>> frame = pd.DataFrame({"status": ["waiting"], "reason_code": ["SUBSCRIBER_NOT_FOUND"]})
-    >>> reason_table(frame)["meaning"].tolist()
-    ['Nobody with this phone or email subscribes to the shop yet.']
+    >>> reason_table(frame)[["status", "count", "share"]].values.tolist()
+    [['waiting', 1, 1.0]]
     """
     counted = frame.assign(count=1) if "count" not in frame else frame
     table = (
@@ -55,19 +54,11 @@ def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
 
 
 def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
-    """Lay the audiences of a preview out, one row each, the largest first.
+    """Lay out `Preview.audiences`, one row each, the largest first.
 
-    Parameters
-    ----------
-    audiences
-        `Preview.audiences`.
-
-    Returns
-    -------
-    DataFrame
-        Columns: ``audience_key``, ``audience_id``, ``members`` (in now), ``left`` (stated out),
-        ``flapping``, and of the members the share (0 to 1) ``with_phone``, ``with_email``, ``with_both``,
-        ``without_contact`` that can be used; null where there is no member.
+    Columns: ``audience_key``, ``audience_id``, ``members`` (in now), ``left`` (stated out), ``flapping``, and
+    of the members the share (0 to 1) ``with_phone``, ``with_email``, ``with_both``, ``without_contact`` that
+    can be used; null where there is no member.
     """
     members = audiences["members"]
     shares = {
@@ -80,19 +71,109 @@ def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
 
 
+def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Lay out `Preview.overlap`, one row a pair of audiences that share a member, the closest pair first.
+
+    Columns: ``audience_key``, ``other_audience``, ``in_both`` (people), ``share`` (0 to 1, of the smaller).
+    """
+    keys = [*overlap.index]
+    rows = [
+        (one, other, int(overlap.loc[one, other]), min(overlap.loc[one, one], overlap.loc[other, other]))
+        for place, one in enumerate(keys)
+        for other in keys[place + 1 :]
+        if overlap.loc[one, other]
+    ]
+    table = pd.DataFrame(rows, columns=["audience_key", "other_audience", "in_both", "smaller"])
+    table["share"] = (table["in_both"] / table["smaller"]).astype("float64").round(4)
+    order = table.sort_values(["share", "in_both"], ascending=False, kind="stable", ignore_index=True)
+    return order.drop(columns="smaller")
+
+
+def member_table(sample: pd.DataFrame) -> pd.DataFrame:
+    """Return `Preview.sample` with the contacts masked.
+
+    Columns: ``audience_key``, ``person``, ``since`` (text, UTC), ``phone``, ``email``.
+    """
+    return mask_table(sample).assign(since=sample["since"].dt.strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
+    """Lay out how many members of each audience can be texted, one row an audience, the largest first.
+
+    *changes* are those of an outlook or a plan. Audiences that were not chosen are left out: their members
+    were not looked up. Columns: ``audience_key``, ``members``, ``subscribers`` (members who are one),
+    ``match_rate`` (0 to 1, of the members), ``can_be_texted`` (subscribers), ``reach`` (0 to 1, those of the
+    members), and what the next sync would do: ``would_add``, ``would_remove``. Members who were never looked
+    up are left out of both shares. Where that is every member who could be, all but ``members`` is null.
+    """
+    rows = changes[changes["audience_key"].notna() & (changes["reason_code"] != "NOT_CHOSEN")]
+    member = rows["member"].astype("bool")
+    counted = pd.DataFrame(
+        {
+            "audience_key": rows["audience_key"],
+            "members": member,
+            "not_asked": member & (rows["reason_code"] == "NOT_LOOKED_UP"),
+            "asked": member & ~rows["reason_code"].isin(["NOT_LOOKED_UP", "NO_CONTACT", "CONTACT_INVALID"]),
+            "subscribers": member & rows["subscriber_id"].notna(),
+            "can_be_texted": member & rows["can_send"].fillna(False).astype("bool"),
+            "would_add": rows["operation"] == "add",
+            "would_remove": rows["operation"] == "remove",
+        }
+    )
+    table = counted.groupby("audience_key", as_index=False).sum()
+    is_known = (table["asked"] > 0) | (table["not_asked"] == 0)
+    for name in ("subscribers", "can_be_texted", "would_add", "would_remove"):
+        table[name] = table[name].astype("Int64").where(is_known)
+    asked = (table["members"] - table["not_asked"]).where(is_known)
+    asked = asked.where(asked > 0)
+    table["match_rate"] = (table["subscribers"].astype("Float64") / asked).round(4).astype("float64")
+    table["reach"] = (table["can_be_texted"].astype("Float64") / asked).round(4).astype("float64")
+    shown = ["audience_key", "members", "subscribers", "match_rate", "can_be_texted", "reach"]
+    table = table[[*shown, "would_add", "would_remove"]]
+    return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
+
+
+def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
+    """Lay out how many members are left at each step from "Members" to "Can be texted", and why.
+
+    Counted are memberships of `Outlook.changes`. It ends where nothing is known any more. Columns: ``step``,
+    ``members``, ``share`` (0 to 1, of all), ``lost`` (since the step before), ``why`` (text).
+    """
+    is_member = changes["member"].fillna(False).astype("bool")
+    members = changes[is_member & (changes["reason_code"] != "NOT_CHOSEN")]
+    reasons = members["reason_code"].value_counts()
+    left, rows = len(members), []
+    for step, codes in _STEPS.items():
+        lost = {code.lower(): int(reasons[code]) for code in codes if code in reasons}
+        left -= sum(lost.values())
+        rows.append((step, left, lost))
+        if not left and "not_looked_up" in lost:
+            break  # beyond it nothing is known
+    else:
+        sends = members.loc[members["subscriber_id"].notna(), "can_send"]
+        lost = {
+            "opted_out": int((~sends.dropna().astype("bool")).sum()),
+            "not_known": int(sends.isna().sum()),
+        }
+        rows.append((_LAST_STEP, left - sum(lost.values()), lost))
+    table = [
+        (
+            step,
+            count,
+            count / max(len(members), 1),
+            sum(lost.values()),
+            ", ".join(f"{n:,} {in_words(why)}" for why, n in lost.items() if n),
+        )
+        for step, count, lost in rows
+    ]
+    return pd.DataFrame(table, columns=["step", "members", "share", "lost", "why"])
+
+
 def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
-    """Count the verdicts on phones and emails, for each the most frequent first.
+    """Count the verdicts on checked *contacts*, first of phones, then of emails, the most frequent first.
 
-    Parameters
-    ----------
-    contacts
-        What check_contacts() returns.
-
-    Returns
-    -------
-    DataFrame
-        Columns: ``contact`` (phone, email), ``code`` (a key of CONTACT_VERDICTS), ``people``, ``share`` (0 to
-        1), ``meaning``, ``what_to_do``.
+    Columns: ``contact`` (phone, email), ``code`` (a key of CONTACT_VERDICTS), ``people``, ``share`` (0 to 1),
+    ``meaning``, ``what_to_do``.
     """
     rows = []
     for contact in ("phone", "email"):
@@ -103,27 +184,17 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
 
 
 def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
-    """Lay a plan and its price out, beside what Segment's action would do with the same events.
+    """Lay out a plan and what price() returns for it, beside Segment's action on the same events.
 
-    Parameters
-    ----------
-    plan
-        What plan() returns.
-    price
-        What price() returns for it.
-
-    Returns
-    -------
-    DataFrame
-        Columns: ``what``, ``value`` (text). Segment's action is left out where its calls cannot be told.
+    Columns: ``what``, ``value`` (text). Segment's action is left out where its calls are not known.
     """
     traits = int(plan.changes["trait_key"].notna().sum())
     calls, official = price.calls, price.official
     rows = [
-        ("Total records (person × audience)", f"{len(plan.changes) - traits:,}"),
+        ("Memberships", f"{len(plan.changes) - traits:,}"),
         ("Expected adds", f"{plan.adds:,}"),
         ("Expected removes", f"{plan.removes:,}"),
-        *([("Total traits (person × trait)", f"{traits:,}")] if traits else []),
+        *([("Traits", f"{traits:,}")] if traits else []),
         *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
         ("Expected custom events", f"{calls['custom_events'] - price.left_over:,}"),
         *([("Custom events left over from earlier runs", f"{price.left_over:,}")] if price.left_over else []),
@@ -149,9 +220,9 @@ def _highest_share(plan: Plan) -> str:
 
 
 def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
-    """Lay the change totals out, one row an audience, one column a status, and ``total``.
+    """Lay out the change totals, one row an audience or, by *key*, a trait: a column a status, and ``total``.
 
-    With *key* ``trait_key``, one row a trait. What was not chosen is left out: nothing is known of it.
+    What was not chosen is left out: nothing is known of it.
     """
     changes = totals[(totals["kind"] == "change") & (totals[key] != "")]
     changes = changes[changes["reason_code"] != "NOT_CHOSEN"]
@@ -162,19 +233,9 @@ def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataF
 
 
 def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
-    """Return a table to look at in a notebook: whole sentences, thousands apart, shares in per cent.
+    """Return a table as Jupyter shows it: whole sentences, thousands apart, shares in per cent.
 
-    Parameters
-    ----------
-    table
-        Any of the tables; contacts in it are masked, its texts and the names of its columns are escaped.
-    caption
-        What it shows, above it.
-
-    Returns
-    -------
-    Styler
-        Shown by Jupyter as HTML.
+    Contacts in any of its texts are masked, its texts and the names of its columns are escaped.
     """
     table = mask_table(table)
     shares = [name for name in table if name in _SHARES]

@@ -129,7 +129,7 @@ def test_countries(raw, region, value):
     ],
 )
 def test_phones_that_cannot_be_used(raw, code):
-    """What is not a phone number is told from what is a damaged or incomplete one; neither has a value."""
+    """Damaged and incomplete numbers have verdicts of their own; none of them has a value."""
     verdict = check_phone(raw, "US")
     assert (verdict.code, verdict.value) == (code, None)
 
@@ -269,8 +269,8 @@ def test_masked_email(email, shown):
     assert mask_email(shown) == shown
 
 
-@pytest.mark.parametrize(
-    ("phone", "shown"),
+@every(
+    "phone, shown",
     [
         ("+14155550123", "•••23"),
         ("(415) 555-0123", "•••23"),
@@ -328,7 +328,7 @@ def test_masked_phone(phone, shown):
     ],
 )
 def test_masked_person(person, shown):
-    """A name that is a contact is masked and told apart by four digits of a digest; an id is left alone."""
+    """A name that is a contact is masked, with four digits of a digest behind it; an id is left alone."""
     masked = mask_text(person)
     assert masked == mask_text(person) == mask_text(masked)
     if shown.endswith("~"):
@@ -387,23 +387,23 @@ def test_contacts_table():
     pd.testing.assert_frame_equal(people, before)
 
 
-@pytest.mark.parametrize("rows", [[], [("user:1", None, None)]], ids=["nobody", "no contacts"])
+@pytest.mark.parametrize("rows", [[], [("user:1", None, None)]], ids=["no people", "no contacts"])
 def test_contacts_table_keeps_its_types(rows):
-    """Nobody, or nobody with a contact, gives the same text columns."""
+    """No people, or people without a contact, give the same text columns."""
     found = check_contacts(people_frame(*rows))
     assert len(found) == len(rows)
     assert {*found.dtypes.astype("str")} == {"str"}
 
 
-@pytest.mark.parametrize(("region", "known"), [("US", "US"), (" gb ", "GB"), ("ca", "CA")])
+@every("region, known", [("US", "US"), (" gb ", "GB"), ("ca", "CA")])
 def test_region(region, known):
     """A region is read in either case, spaces aside."""
     assert check_region(region) == known
 
 
-@pytest.mark.parametrize("region", ["", "UK", "USA", "001", "+1", "United States"])
+@every("region", ["", "UK", "USA", "001", "+1", "United States"])
 def test_unknown_region(region):
-    """A region nobody knows is refused before any number is judged by it."""
+    """An unknown region is refused before any number is judged by it."""
     with pytest.raises(ParameterError, match="default_region"):
         check_contacts(people_frame(), default_region=region)
 

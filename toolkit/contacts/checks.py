@@ -1,4 +1,4 @@
-"""Judge one phone or email, without guessing: the authority whose words the column forms repeat.
+"""Judge one phone or email, without guessing: the authority with which the columns of `bulk` agree.
 
 Phones are judged by libphonenumber's data, emails by syntax only: no DNS, nothing leaves the machine.
 """
@@ -6,6 +6,7 @@ Phones are judged by libphonenumber's data, emails by syntax only: no DNS, nothi
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 import phonenumbers
@@ -13,7 +14,33 @@ from email_validator import EmailNotValidError, validate_email
 
 from toolkit.errors import ParameterError
 
-from .verdicts import OK, Verdict
+OK = "ok"
+
+CONTACT_VERDICTS = {
+    OK: ("Can be used as it is or after cleaning.", ""),
+    "absent": ("No event carried one.", "Add it to the connection's Customized setup in Engage."),
+    "email_invalid": ("Not the form of an email address.", "Correct it at its source."),
+    "phone_not_a_number": ("Not a phone number.", "Correct it at its source."),
+    "phone_spreadsheet_damage": (
+        "Scientific notation: a spreadsheet destroyed the digits.",
+        "Export the column as text.",
+    ),
+    "phone_too_short": ("Too few digits for its country.", "Correct it at its source."),
+    "phone_too_long": (
+        "Too many digits for its country.",
+        "Correct it at its source; write numbers of other countries with + and their country code.",
+    ),
+    "phone_unknown_country": ("No such country code.", "Write the number with + and its country code."),
+    "phone_local_only": ("Lacks the area code.", "Write the number with its area code."),
+    "phone_impossible": ("No number of that country looks like this.", "Correct it at its source."),
+}
+"""Verdict code → what it means, and what to do."""
+CODES = tuple(CONTACT_VERDICTS)
+NUMBER = {code: number for number, code in enumerate(CODES)}
+"""Verdict code → its place in CODES, by which columns hold it."""
+
+REGIONS = tuple(sorted(phonenumbers.SUPPORTED_REGIONS))
+"""Every region that libphonenumber knows, by its two letters."""
 
 _SPREADSHEET = re.compile(r"[0-9]([.,][0-9]+)?[eE]\+?[0-9]{1,3}")
 _INTEGRAL_FLOAT = re.compile(r"\+?[0-9]{7,15}\.0+")
@@ -32,8 +59,14 @@ _UNREADABLE = {
 }
 
 
-REGIONS = tuple(sorted(phonenumbers.SUPPORTED_REGIONS))
-"""Every region that libphonenumber knows, by its two letters."""
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether one contact can be used, and how."""
+
+    code: str
+    """A key of CONTACT_VERDICTS."""
+    value: str | None
+    """The contact in its standard form (E.164 phone, lower-case email); None unless the code is ok."""
 
 
 def check_region(region: str) -> str:
@@ -45,6 +78,11 @@ def check_region(region: str) -> str:
             "Use two letters such as US, CA or GB."
         )
     return known
+
+
+def check_contact(contact: str, raw: str, region: str) -> Verdict:
+    """Judge a ``phone``, or else an email."""
+    return check_phone(raw, region) if contact == "phone" else check_email(raw)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -90,7 +128,7 @@ def check_email(raw: str) -> Verdict:
     text = raw.strip()
     if not text:
         return Verdict(code="absent", value=None)
-    if len(text) > 254:  # the longest there can be; the library looks at every letter before it says so
+    if len(text) > 254:  # the longest there can be; the library looks at every letter before it refuses
         return Verdict(code="email_invalid", value=None)
     try:
         # test_environment: the reserved .test domain is allowed, so that a rehearsal can use it.

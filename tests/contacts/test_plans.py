@@ -9,8 +9,8 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
-from toolkit.contacts import check_contacts, kinds, number_table
-from toolkit.contacts.kinds import KINDS, TEXTING, sort_numbers
+from toolkit.contacts import check_contacts, number_table, plans
+from toolkit.contacts.plans import KINDS, TEXTING, sort_numbers
 
 TYPES = {
     phonenumbers.PhoneNumberType.FIXED_LINE: "fixed line",
@@ -97,7 +97,7 @@ def test_very_many_random_numbers(seed):
 
 def test_a_pattern_that_arrow_cannot_read(monkeypatch):
     """Then it is searched for by Python, with the same result."""
-    monkeypatch.setattr(kinds, "is_shared", lambda pattern: False)
+    monkeypatch.setattr(plans, "is_shared", lambda pattern: False)
     chance = random.Random(3)
     assert_sorted([changed(chance, number) for number in examples()[::7]])
 
@@ -122,8 +122,8 @@ def test_the_table_counts_people():
     assert found["texting"].tolist() == [TEXTING[kind] for kind in found["kind"]]
 
 
-def test_nobody_has_no_number():
+def test_no_people_have_no_number():
     """The same columns and no rows, be there no people or none with a phone."""
-    for nobody in (judged(), judged(None)):
-        assert [*number_table(nobody).columns] == ["country", "kind", "people", "share", "texting"]
-        assert number_table(nobody).empty
+    for empty in (judged(), judged(None)):
+        assert [*number_table(empty).columns] == ["country", "kind", "people", "share", "texting"]
+        assert number_table(empty).empty

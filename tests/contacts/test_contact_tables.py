@@ -1,4 +1,4 @@
-"""Shapes: how contacts are written, with no contact in them."""
+"""Tables of contacts: formats with no contact in them, shared contacts, domains that look mistyped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import every
 
-from toolkit import check_contacts, spelling_table
-from toolkit.contacts.shapes import shapes
+from toolkit import check_contacts, domain_table, shared_table, spelling_table
+from toolkit.contacts.suggestions import USUAL_DOMAINS
+from toolkit.contacts.tables import formats
 from toolkit.notebook.secret_scan import CONTACT
 
 
@@ -46,8 +48,8 @@ def judged(emails=(), phones=()):
         pytest.param("x1" * 500_000, "a#" * 20 + "…", None, id="a megabyte"),
     ],
 )
-def test_shapes_of_phones(phone, as_written, as_used):
-    """Digits are #, letters a or A, spaces that nobody sees ␣; of the number as used the code is shown."""
+def test_formats_of_phones(phone, as_written, as_used):
+    """Digits are #, letters a or A, invisible spaces ␣; of the number as used the code is shown."""
     (row,) = spelling_table(judged(phones=[phone])).replace({float("nan"): None}).to_dict("records")
     assert (row["as_written"], row["as_used"], row["people"]) == (as_written, as_used, 1)
 
@@ -62,25 +64,25 @@ def test_shapes_of_phones(phone, as_written, as_used):
         pytest.param("ana,lee", "a,a", None, id="none"),
     ],
 )
-def test_shapes_of_emails(email, as_written, as_used):
+def test_formats_of_emails(email, as_written, as_used):
     """A run of letters and digits is one letter, a capital when it has one."""
     (row,) = spelling_table(judged([email])).replace({float("nan"): None}).to_dict("records")
     assert (row["as_written"], row["as_used"]) == (as_written, as_used)
 
 
 @given(st.lists(st.text(max_size=50), max_size=5), st.sampled_from("#a"))
-def test_a_shape_reveals_nothing(texts, digit):
+def test_a_format_reveals_nothing(texts, digit):
     """No digit, no letter but a and A, no contact for those who search for one; and as many as were given."""
     given_ = pa.array([text.encode("utf-8", "replace").decode() for text in texts], pa.large_string())
-    found = shapes(given_, digit=digit).to_pylist()
+    found = formats(given_, digit=digit).to_pylist()
     assert len(found) == len(texts)
-    for shape in found:
-        assert {*shape} <= {*string.punctuation, *"aA#□␣… "}
-        assert not CONTACT.search(shape)
+    for each in found:
+        assert {*each} <= {*string.punctuation, *"aA#□␣… "}
+        assert not CONTACT.search(each)
 
 
 def test_usual_contacts_pass_for_none_either():
-    """A table of shapes in a notebook is not taken for a leak."""
+    """A table of formats in a notebook is not taken for a leak."""
     found = spelling_table(judged(["Ana.Lee@Mail.COM", "ANA@x.Com"], ["+14155550100", "+447911123456"]))
     text = found.to_csv()
     assert not CONTACT.search(text)
@@ -97,13 +99,63 @@ def test_the_most_frequent_comes_first():
 
 
 def test_parts_of_a_column():
-    """A column that is a piece of another gives the shapes of the piece."""
+    """A column that is a piece of another gives the formats of the piece."""
     column = pa.array(["Ana", "b1", "", "long " * 20], pa.large_string())
-    assert shapes(column.slice(1), digit="#").to_pylist() == ["a#", "", "a a a a a a a a …"]
+    assert formats(column.slice(1), digit="#").to_pylist() == ["a#", "", "a a a a a a a a …"]
 
 
-def test_nobody_writes_nothing():
+def test_no_people_write_nothing():
     """The same columns, and no rows."""
     found = spelling_table(judged())
     assert [*found.columns] == ["contact", "as_written", "as_used", "code", "people"]
     assert found.empty
+
+
+# --- shared contacts and domains ---------------------------------------------------------------------------
+
+
+def test_contacts_of_several_people_are_shown_masked():
+    """The same number in three forms is one; bad contacts and those of one person are left out."""
+    found = shared_table(
+        judged(
+            ["b@shop.test", "B@shop.test", "one@shop.test"],
+            ["4155550100", "+1 415 555 0100", "(415) 555-0100", "n/a", "n/a", "4155550123"],
+        )
+    )
+    assert found.to_numpy().tolist() == [["phone", "•••00", 3], ["email", "b•••@shop.test", 2]]
+
+
+@every(
+    "domain, suggestion",
+    [
+        ("gmial.com", "gmail.com"),
+        ("gmail.con", "gmail.com"),
+        ("gmaill.com", "gmail.com"),
+        ("gmal.com", "gmail.com"),
+        ("hotmali.com", "hotmail.com"),
+        ("yaho.com", "yahoo.com"),
+        ("gmail.comm", "gmail.com"),
+    ],
+)
+def test_one_slip_is_suspected(domain, suggestion):
+    """A letter too many, too few, wrong, or two that changed places."""
+    assert domain_table(judged([f"a@{domain}"])).to_numpy().tolist() == [[domain, suggestion, 1]]
+
+
+@every("domain", [*sorted(USUAL_DOMAINS), "shop.test", "gmails.org", "g.com", "mail.example.com"])
+def test_usual_and_other_domains_are_not(domain):
+    """ymail.com is a letter from gmail.com, and a provider of its own; two slips are no slip."""
+    assert domain_table(judged([f"a@{domain}"])).empty
+
+
+def test_the_most_frequent_domain_comes_first():
+    """Counted by people; the case of a domain does not matter."""
+    found = domain_table(judged(["a@gnail.com", "a@gmial.com", "b@GMIAL.com"]))
+    assert found["domain"].tolist() == ["gmial.com", "gnail.com"]
+    assert found["people"].tolist() == [2, 1]
+
+
+def test_no_people_no_oddities():
+    """The same columns, and no rows."""
+    assert [*shared_table(judged()).columns] == ["contact", "masked", "people"]
+    assert [*domain_table(judged()).columns] == ["domain", "suggestion", "people"]

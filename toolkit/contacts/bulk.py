@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
+import email_validator
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import check_columns
+from toolkit.frames import byte_lengths, check_columns, matches
 
-from .emails import judge_emails
-from .phones import judge_phones
-from .single import check_email, check_phone, check_region
-from .verdicts import CODES, NUMBER, Judged, Verdict
+from .checks import CODES, NUMBER, OK, Verdict, check_email, check_phone, check_region
+from .phones import Judged, judge_phones, refused
 
 BATCH = 1 << 16
 """People whose contacts are judged at once, which bounds the memory for it."""
 
-_HALF = re.compile("[\ud800-\udfff]")
 _TEXT = pa.large_string()
 _NAMES = pa.array(CODES, _TEXT)
 _GIVEN = ("person", "email", "phone")
-_CODES = ("email_code", "phone_code")
 _CLEAN = ("email_clean", "phone_e164")
-_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, *_CODES, *_CLEAN), _TEXT))
+_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, "email_code", "phone_code", *_CLEAN), _TEXT))
 CONTACT_COLUMNS = (*_GIVEN, *_CLEAN)
 """The columns by which people are found: part of what check_contacts() returns."""
+
+_ATOM = r"[a-z0-9_!#$%&'*+\-/=?^`{|}~]+"
+_VALID = rf"^{_ATOM}(?:\.{_ATOM})*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+(?:[a-z0-9]+-)*[a-z0-9]*[a-z]$"
+_PLAIN = "^[ -~]+$"
+# An encoded label, or a forbidden one; the only domain that may lack a dot; a label that may be too long.
+_NOT_PLAIN = "--|@test$|[a-z0-9-]{64}"
+_LONGEST_EMAIL = 254
 
 
 def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:
@@ -68,11 +72,12 @@ def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.Da
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """Return a column as text; U+FFFF, which is no character, for the halves of one that text cannot hold."""
+    """Return a column as text; U+FFFF, which is no character, for a lone surrogate, which no column holds."""
     try:
         return column.astype("str")
     except UnicodeEncodeError:
-        return column.map(lambda raw: _HALF.sub("\uffff", raw) if isinstance(raw, str) else raw).astype("str")
+        clean = re.compile("[\ud800-\udfff]").sub
+        return column.map(lambda raw: clean("\uffff", raw) if isinstance(raw, str) else raw).astype("str")
 
 
 def _judge_batch(people: pa.RecordBatch, region: str) -> pa.RecordBatch:
@@ -86,7 +91,7 @@ def _judge_batch(people: pa.RecordBatch, region: str) -> pa.RecordBatch:
 def _judge(
     texts: pa.Array, bulk: Callable[[pa.Array], Iterable[Judged]], single: Callable[[str], Verdict]
 ) -> tuple[pa.Array, pa.Array]:
-    """Return code and standard form of each text: by *bulk* where it has a word, else by *single*."""
+    """Return code and standard form of each text: by *bulk* where that gives a verdict, else by *single*."""
     encoded = texts.dictionary_encode()
     raw = encoded.dictionary
     parts = list(bulk(raw))
@@ -106,3 +111,27 @@ def _judge_singly(raw: pa.Array, rows: np.ndarray, single: Callable[[str], Verdi
     verdicts = [single(text) for text in raw.take(pa.array(rows)).to_pylist()]
     codes = np.array([NUMBER[verdict.code] for verdict in verdicts], np.int8)
     return Judged(rows=rows, codes=codes, values=pa.array([v.value for v in verdicts], _TEXT))
+
+
+def judge_emails(raw: pa.Array) -> Iterator[Judged]:
+    """Yield the verdicts on the plainly written addresses of *raw*; other rows are left out.
+
+    Plain is printable ASCII without encoded labels. Of that email-validator, as check_email() calls it, asks
+    no more than one pattern and a list of reserved domains: quotes, brackets and names beside an address are
+    not allowed. *raw* is large_string without nulls.
+    """
+    lower = pc.ascii_lower(pc.utf8_trim(raw, " \t\n\r"))
+    valid = matches(lower, _VALID)
+    plain = (valid | matches(lower, _PLAIN)) & ~matches(lower, _NOT_PLAIN)
+    plain &= byte_lengths(lower) <= _LONGEST_EMAIL
+    good = plain & valid & ~matches(lower, _reserved())
+    rows = np.flatnonzero(good)
+    codes = np.full(len(rows), NUMBER[OK], np.int8)
+    yield Judged(rows=rows, codes=codes, values=lower.filter(pa.array(good)))
+    yield refused(np.flatnonzero(plain & ~good), "email_invalid")
+
+
+def _reserved() -> str:
+    """Return the pattern of addresses in reserved domains; programs may change the library's list of them."""
+    names = (name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES if name != "test")
+    return rf"[@.](?:{'|'.join(map(re.escape, names))})$"

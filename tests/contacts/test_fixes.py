@@ -49,7 +49,7 @@ from toolkit.notebook.secret_scan import CONTACT
     ],
 )
 def test_an_email_that_was_meant(raw, value):
-    """The slip is mended, and what it was is said in a few words."""
+    """The slip is repaired, and a few words name it."""
     found = suggest_email(raw)
     assert found is not None
     assert found.value == value
@@ -73,13 +73,13 @@ def test_an_email_that_was_meant(raw, value):
         *("ana@mail.test", "ana@gmail.com", "ana@ymail.com"),
     ],
 )
-def test_emails_that_are_fine_or_nobody_can_tell(raw):
+def test_emails_that_are_fine_or_not_clear(raw):
     """Of two addresses, or of a space that may be a dot, nothing is guessed."""
     assert suggest_email(raw) is None
 
 
-@pytest.mark.parametrize(
-    ("raw", "region", "value", "why"),
+@every(
+    "raw, region, value, why",
     [
         ("447400123456", "US", "+447400123456", "lacks its plus; a number of GB"),
         ("+44 (0) 7400 123456 home", "GB", "+447400123456", "one number among other text"),
@@ -113,7 +113,7 @@ def test_a_phone_that_was_meant(raw, region, value, why):
         *("4155550123", "+14155550123", "1-800-FLOWERS"),
     ],
 )
-def test_phones_that_are_fine_or_nobody_can_tell(raw):
+def test_phones_that_are_fine_or_not_clear(raw):
     """Digits that are lost stay lost, and of two numbers none is taken."""
     assert suggest_phone(raw, "US") is None
 
@@ -170,21 +170,21 @@ def test_the_table_of_what_to_fix():
     assert not CONTACT.search(found.to_csv())
 
 
-def test_the_table_of_nobody():
+def test_the_table_without_people():
     """The same columns, and no rows, be there no people or none with a contact."""
-    for nobody in (judged(), judged(("user:1", None, None))):
-        assert [*fix_table(nobody).columns] == [*FIX_COLUMNS]
-        assert fix_table(nobody).empty
+    for empty in (judged(), judged(("user:1", None, None))):
+        assert [*fix_table(empty).columns] == [*FIX_COLUMNS]
+        assert fix_table(empty).empty
 
 
-def test_an_unknown_region_is_told():
+def test_an_unknown_region_is_refused():
     """Even where there is no phone."""
     with pytest.raises(ParameterError, match="default_region"):
         fix_table(judged(), default_region="UK")
 
 
-@pytest.mark.parametrize(
-    ("raw", "masked"),
+@every(
+    "raw, masked",
     [
         ("ana@gmail,com", "a•••@gmail,com"),
         ("ana@163.com", "a•••@163.com"),
@@ -217,8 +217,8 @@ def test_a_masked_name_stays_as_it_is(name):
 FOUR = (("u:1", "a@b.test", "4155550123"), ("u:2", None, "4155550123"), ("u:3", "a@b.test", "x"))
 
 
-@pytest.mark.parametrize(
-    ("warn", "most", "begins", "status"),
+@every(
+    "warn, most, begins, status",
     [
         (0.25, 0.25, "1 of 4 people (25.0%) cannot be looked up.", "completed"),
         (0.25, 1, "1 of 4 people (25.0%) cannot be looked up.", "completed"),
@@ -243,6 +243,6 @@ def test_how_many_can_be_looked_up(warn, most, begins, status):
         usable.raise_if_failed()
 
 
-def test_nobody_is_not_too_many():
+def test_no_people_are_not_too_many():
     """Without people there is no share, and nothing to stop for."""
     count_usable(judged(), max_unusable_share=0).raise_if_failed()
