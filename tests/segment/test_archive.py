@@ -27,7 +27,7 @@ from toolkit.audiences.memberships import fold
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.segment.archive import Archive, read_events
 from toolkit.segment.destination import Destination
-from toolkit.segment.inputs import unpacked
+from toolkit.segment.inputs import Unpacked
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 TORN = b'{"type": "identify", "userId"'
@@ -285,8 +285,8 @@ def test_an_archive_of_blank_lines_holds_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_line_that_memory_does_not_hold(tmp_path, monkeypatch):
     """However it is read, the sentence says what to look for."""
-    monkeypatch.setattr("toolkit.segment.archive.archive.PARTS_MEMORY", "150MB")
-    monkeypatch.setattr("toolkit.segment.archive.archive.WHOLE_MEMORY", "150MB")
+    monkeypatch.setattr("toolkit.segment.archive.PARTITIONS_MEMORY", "150MB")
+    monkeypatch.setattr("toolkit.segment.archive.WHOLE_MEMORY", "150MB")
     archive = read_events(write(tmp_path / "e.gz", gzip.compress(bytes(60 << 20), 1)))
     for act in (archive.payloads, lambda: [*archive.payloads_by_person()]):
         with pytest.raises(FileFormatError, match="look for a file without newlines"):
@@ -691,7 +691,7 @@ def test_damage_after_torn_lines_keeps_their_reason(tmp_path):
 def test_salvaging_takes_no_longer_than_unpacking(tmp_path):
     """What is cut and unpacks to a line without end is written once: no piece is joined to all before."""
     content = gzip.compress(lines(1) + b"x" * (16 << 20), mtime=0)[:-8]
-    chunks = list(unpacked(io.BytesIO(content)))
+    chunks = list(Unpacked(io.BytesIO(content)))
     assert len(chunks) <= len(content) // 4096 + 1  # and not one a byte
     frame = read(write(tmp_path / "a.gz", content))
     assert malformed(frame) == [("a.gz", 2, "FILE_DAMAGED")]

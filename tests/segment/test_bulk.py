@@ -13,8 +13,8 @@ from made_events import some_destination, some_event
 
 from toolkit.errors import FileFormatError, MappingError, ParameterError
 from toolkit.segment.archive import read_events
-from toolkit.segment.archive.leaves import Leaves, NotInSQLError, quoted
-from toolkit.segment.archive.reading import read_lines
+from toolkit.segment.archive.json_columns import JsonColumns, NotInSQLError, quoted
+from toolkit.segment.archive.reader import read_lines
 from toolkit.segment.archive.row_sql import RowQuery
 from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -96,8 +96,8 @@ def left_to_python(tmp_path, events, destination):
     path = packed(tmp_path / "events.jsonl", events)
 
     def count(reader):
-        rows = reader.row_query(reader.groups[0])
-        return reader.connection.execute(f"SELECT count(*) FROM ({rows}) WHERE odd").fetchone()[0]
+        rows = reader.row_query()
+        return reader.connection.execute(f"SELECT count(*) FROM ({rows}) WHERE needs_python").fetchone()[0]
 
     return read_lines(count, [path], destination, memory_limit="1GB", scratch=tmp_path)
 
@@ -289,12 +289,12 @@ def test_any_key_can_be_asked_for(tmp_path, key):
 def test_leaves_that_sql_cannot_read(steps):
     """The whole event, items of lists and texts no query can hold are refused."""
     with pytest.raises(NotInSQLError):
-        Leaves().text(steps)
+        JsonColumns().text(steps)
 
 
 def test_keys_that_differ_in_case_only():
     """SQL would take them for one."""
-    leaves = Leaves()
+    leaves = JsonColumns()
     leaves.text(("traits", "Email"))
     with pytest.raises(NotInSQLError):
         leaves.text(("traits", "email"))

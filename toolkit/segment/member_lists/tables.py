@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.errors import FileFormatError, InputPathError
-from toolkit.segment.inputs import files_below, name_of, path_of, unpacked
+from toolkit.segment.inputs import Unpacked, files_below, is_gzip, name_of, path_of
 
 from .cells import TEXT, frame_column, printable, to_text
 from .csv_text import parse_csv
@@ -26,7 +24,6 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "a zstd file. Unpack it",
     b"{": "JSON. Calls of Segment are read with read_events(); export the members as CSV or Parquet",
 }
-_GZIP = b"\x1f\x8b"
 _UNPACKED = 32 << 20
 _PACKED = 100
 """A packed list may unpack to so many bytes, or to so many times its size if that is more."""
@@ -120,7 +117,7 @@ def _load_file(path: Path, name: str) -> Table:
     if data.startswith(b"PAR1"):
         return _parquet_table(data, name)
     is_cut = False
-    if data.startswith(_GZIP):
+    if is_gzip(data):
         data, is_whole = unpack(data, name)
         is_cut = not is_whole
     for magic, kind in _OTHER_FORMATS.items():
@@ -156,23 +153,12 @@ def unpack(data: bytes, name: str) -> tuple[bytes, bool]:
     FileFormatError when it is more than any list of members packs away.
     """
     limit = max(_UNPACKED, _PACKED * len(data))
-    try:
-        with gzip.open(io.BytesIO(data)) as file:
-            text, is_whole = file.read(limit + 1), True
-    except (OSError, EOFError, zlib.error):
-        text, is_whole = _up_to(limit, unpacked(io.BytesIO(data))), False
-    if len(text) > limit:
-        raise FileFormatError(
-            f"{name} unpacks to more than {limit >> 20} MB, far too much for a list of its size. "
-            "If it does list members, unpack it first."
-        )
-    return text, is_whole
-
-
-def _up_to(limit: int, chunks: Iterable[bytes]) -> bytes:
-    held = bytearray()
+    held, chunks = bytearray(), Unpacked(io.BytesIO(data))
     for chunk in chunks:
         held += chunk
         if len(held) > limit:
-            break
-    return bytes(held)
+            raise FileFormatError(
+                f"{name} unpacks to more than {limit >> 20} MB, far too much for a list of its size. "
+                "If it does list members, unpack it first."
+            )
+    return bytes(held), chunks.is_whole
