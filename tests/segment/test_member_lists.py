@@ -20,8 +20,8 @@ from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.segment.member_lists import Snapshot, read_snapshot
-from toolkit.segment.member_lists.cells import TEXT
-from toolkit.segment.member_lists.merges import follow_merges
+from toolkit.segment.member_lists.profiles import follow_merges
+from toolkit.segment.member_lists.text import TEXT
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 DATA = PROJECT / "tests" / "data" / "snapshots"
