@@ -29,7 +29,7 @@ _COMPANIONS: Final[dict[Steps, str]] = {("context",): "library"}
 _RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
 """Names the queries give to columns beside those of a line."""
 _OPENED: Final = {("context", "traits")}
-"""Objects that often have nothing of what is asked for: only their JSON tells that they are objects."""
+"""Objects that often have nothing of what is asked for: only their JSON shows that they are objects."""
 
 
 class NotInSQLError(Exception):

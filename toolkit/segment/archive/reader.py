@@ -170,7 +170,7 @@ class Reader:
         # Escaped: DuckDB reads brackets and stars in a name as a pattern.
         paths = ", ".join(quoted(glob.escape(str(path))) for path in self._paths)
         given = (
-            "hive_partitioning = false",  # a folder called type=raw must not be what its events say
+            "hive_partitioning = false",  # a folder called type=raw must not become a field of its events
             "ignore_errors = true",  # a line that is not JSON becomes a null instead of ending the query
             f"maximum_object_size = {self._line_bytes}",
             *options,

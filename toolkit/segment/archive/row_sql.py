@@ -333,6 +333,6 @@ def _value(held: str, key: str) -> str:
 
 
 def _is_no_plain_value(value: str) -> str:
-    # Python says which other values a property can hold, and how they are written.
+    # Python decides which other values a property can hold, and how they are written.
     plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
     return f"NOT regexp_matches({value}, {plain})"

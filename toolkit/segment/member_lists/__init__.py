@@ -92,7 +92,7 @@ def read_snapshot(
     Returns
     -------
     Snapshot
-        Its ``payloads`` have one row a record × audience, ``notes`` say what was recognised.
+        Its ``payloads`` have one row a record × audience, ``notes`` state what was recognised.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_snapshot(
     FileFormatError
         The source lists no members, or its contacts are hashed.
     ParameterError
-        Neither source nor parameters say which audience it is, or when the list was true.
+        Neither source nor parameters name the audience, or when the list was true.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
     if not known:
         # Not the time of the file: a copy of an old list would remove those who entered since.
         raise ParameterError(
-            "Nothing says when the list was true. Give taken_at: who entered or left after it is left alone."
+            "Nothing states when the list was true. Give taken_at: people who entered or left later stay as they are."
         )
     return max(known).as_unit("us")
 

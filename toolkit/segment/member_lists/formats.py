@@ -112,7 +112,7 @@ def find_format(table: Table, roles: Roles, audience_key: str) -> Format:
     FileFormatError
         It is something that lists no members.
     ParameterError
-        It lists members, and nothing says of which audience.
+        It lists members, and does not name their audience.
     """
     names = [plain_name(name) for name in table.header]
     for found, needed in _BY_COLUMNS.items():

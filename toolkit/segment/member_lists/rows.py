@@ -332,7 +332,7 @@ def _member_rows(
     """Give each row its membership or its reason.
 
     *at* has the profile of each row, *memberships* are texts. Warehouses write true and false in any case,
-    and nothing for a profile that was never in the audience; elsewhere only the two words count, and a blank
+    and nothing for a profile that was never in the audience; elsewhere only these two count, and a blank
     leaves it open. *table* has the name, the torn rows and the end of the file.
     """
     profiles.refuse_hashes(table.name)
