@@ -183,7 +183,7 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
     if not known:
         # Not the time of the file: a copy of an old list would remove those who entered since.
         raise ParameterError(
-            "Nothing states when the list was true. Give taken_at: people who entered or left later stay as they are."
+            "Nothing states when the list was true. Give taken_at: changes after it are left alone."
         )
     return max(known).as_unit("us")
 

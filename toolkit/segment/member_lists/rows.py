@@ -350,25 +350,20 @@ def _member_rows(
             "MEMBERSHIP_NOT_BOOLEAN": ~_marks(pc.is_in(texts, pa.array(["true", "false"], TEXT))),
         }
     )
-    membership = pc.if_else(pc.is_null(reasons), pc.equal(texts, "true"), pa.scalar(None, pa.bool_()))
-    rows = pd.DataFrame(
-        {
-            "line": pd.Series(pd.NA, index=range(len(at)), dtype="Int64"),
-            "person": _series(persons.take(pa.array(at))),
-            "audience_key": _series(_undamaged(keys)),
-            "membership": pd.Series(membership, dtype="boolean"),
-            "reason_code": _series(reasons),
-            "email": _series(profiles.first(EMAIL).take(pa.array(at))),
-            "phone": _series(profiles.first(PHONE).take(pa.array(at))),
-        }
-    )
-    torn = _torn_rows(table)
-    rows = pd.concat([rows, torn], ignore_index=True) if len(torn) else rows
-    rows["status"] = rows["reason_code"].map(_STATUS_OF_REASON).astype("str")
-    rows["file"] = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), categories=[table.name])
-    rows["open"] = rows["reason_code"].isin(
-        _MAY_BE_MEMBERS - ({"MEMBERSHIP_MISSING"} if of_warehouse else set())
-    )
+    columns = {
+        "line": pd.Series(pd.NA, index=range(len(at)), dtype="Int64"),
+        "person": _series(persons.take(pa.array(at))),
+        "audience_key": _series(_undamaged(keys)),
+        "membership": pd.Series(
+            pc.if_else(pc.is_null(reasons), pc.equal(texts, "true"), None), dtype="boolean"
+        ),
+        "reason_code": _series(reasons),
+        "email": _series(profiles.first(EMAIL).take(pa.array(at))),
+        "phone": _series(profiles.first(PHONE).take(pa.array(at))),
+    }
+    rows = _with_torn_rows(pd.DataFrame(columns), table)
+    never_in = {"MEMBERSHIP_MISSING"} if of_warehouse else set()
+    rows["open"] = rows["reason_code"].isin(_MAY_BE_MEMBERS - never_in)
     spoilt, lost = profiles.spreadsheet_damage()
     spoilt_note = f"{spoilt} phones in {table.name} were destroyed by a spreadsheet (such as 1.5551E+10)."
     return MemberRows(
@@ -391,12 +386,16 @@ def _undamaged(keys: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(is_damaged(keys)), pa.scalar(None, TEXT), keys)
 
 
-def _torn_rows(table: Table) -> pd.DataFrame:
+def _with_torn_rows(rows: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Return the rows and those that could not be read, with their status and file."""
     lines: list[int | None] = [*table.torn, *[None] * table.is_cut]
     reasons = [*["ROW_TORN"] * len(table.torn), *["FILE_DAMAGED"] * table.is_cut]
-    return pd.DataFrame(
-        {"line": pd.Series(lines, dtype="Int64"), "reason_code": pd.Series(reasons, dtype="str")}
-    )
+    if lines:
+        torn = {"line": pd.Series(lines, dtype="Int64"), "reason_code": pd.Series(reasons, dtype="str")}
+        rows = pd.concat([rows, pd.DataFrame(torn)], ignore_index=True)
+    rows["status"] = rows["reason_code"].map(_STATUS_OF_REASON).astype("str")
+    rows["file"] = pd.Categorical.from_codes(np.zeros(len(rows), np.int8), categories=[table.name])
+    return rows
 
 
 def _series(texts: pa.Array) -> pd.Series:
