@@ -20,7 +20,7 @@ import duckdb
 from benchmarks import official
 from benchmarks.generate import write_events
 from toolkit import Destination, read_events
-from toolkit.segment.archive.reading import Reader, read_lines
+from toolkit.segment.archive.reader import Reader, read_lines
 from toolkit.segment.payload_rows import ROW_COLUMNS
 
 ROUNDS = 3
@@ -40,8 +40,10 @@ def rules(path: Path, destination: Destination, scratch: Path) -> None:
 
     def consume(reader: Reader) -> Any:
         counts = ", ".join(f"count({name})" for name in ROW_COLUMNS)
-        query = reader.row_query(reader.groups[0])
-        found = reader.connection.execute(f"SELECT count(*) FILTER (odd), {counts} FROM ({query})").fetchone()
+        query = reader.row_query()
+        found = reader.connection.execute(
+            f"SELECT count(*) FILTER (needs_python), {counts} FROM ({query})"
+        ).fetchone()
         assert found is not None
         assert found[0] == 0, "Python would have had to help"
 

@@ -1,4 +1,4 @@
-"""Archives: whatever lies in a bucket is read, and each line that is no event is told with its place."""
+"""Archives: whatever lies in a bucket is read, and each line that is no event is counted with its place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from toolkit.audiences.memberships import fold
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.segment.archive import Archive, read_events
 from toolkit.segment.destination import Destination
-from toolkit.segment.inputs import unpacked
+from toolkit.segment.inputs import Unpacked
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 TORN = b'{"type": "identify", "userId"'
@@ -101,11 +101,11 @@ def test_one_plain_file(tmp_path):
 
 def test_a_row_holds_what_the_event_says(tmp_path):
     """Every column of a row comes from the event and nothing is lost on the way."""
-    told = event(
+    call = event(
         1, member=False, userId=None, anonymousId="a-1", integrations={"All": False, "Postscript": True}
     )
-    told["traits"]["phone"] = " +1 202 555 0143 "
-    row = read(write(tmp_path / "e.jsonl", json.dumps(told).encode())).iloc[0].to_dict()
+    call["traits"]["phone"] = " +1 202 555 0143 "
+    row = read(write(tmp_path / "e.jsonl", json.dumps(call).encode())).iloc[0].to_dict()
     assert pd.isna(row.pop("line"))
     assert pd.isna(row.pop("status"))
     assert pd.isna(row.pop("reason_code"))
@@ -190,7 +190,7 @@ def test_a_hidden_folder_above_the_archive_hides_nothing(tmp_path):
         pytest.param("events.jsonl", line(1) + b"\r\n" + line(2) + b"\r\n", id="windows newlines"),
     ],
 )
-def test_kinds_are_told_by_content(tmp_path, name, content):
+def test_the_content_shows_the_kind(tmp_path, name, content):
     """Gzip is known by its first bytes, since buckets and browsers rename and unpack at will."""
     frame = read(write(tmp_path / name, content))
     assert ids(frame) == ["m1", "m2"]
@@ -209,7 +209,17 @@ def test_a_file_name_is_not_a_pattern(tmp_path, name):
     assert sorted(ids(read(tmp_path))) == ["m1", "m7", "m8"]
 
 
-FIELDS = ("type", "userId", "messageId", "timestamp", "receivedAt", "integrations", "number", "cut", "odd")
+FIELDS = (
+    "type",
+    "userId",
+    "messageId",
+    "timestamp",
+    "receivedAt",
+    "integrations",
+    "number",
+    "cut",
+    "needs_python",
+)
 NAMES = st.one_of(
     st.builds(
         lambda key, cased, value: f"{cased(key)}={value}",
@@ -275,7 +285,7 @@ def test_the_folder_of_temporary_files_is_no_data_either(tmp_path, monkeypatch):
 
 
 def test_an_archive_of_blank_lines_holds_nothing(tmp_path):
-    """No line is an event, and none is torn: cut into parts, too, it comes to nothing."""
+    """No line is an event, and none is torn; so it is when the archive is cut into partitions."""
     path = write(tmp_path / "e.jsonl", b"\n" * 1000)
     (frame,) = read_events(path).payloads_by_person(part_bytes=100)
     assert frame.empty
@@ -285,8 +295,8 @@ def test_an_archive_of_blank_lines_holds_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_line_that_memory_does_not_hold(tmp_path, monkeypatch):
     """However it is read, the sentence says what to look for."""
-    monkeypatch.setattr("toolkit.segment.archive.archive.PARTS_MEMORY", "150MB")
-    monkeypatch.setattr("toolkit.segment.archive.archive.WHOLE_MEMORY", "150MB")
+    monkeypatch.setattr("toolkit.segment.archive.PARTITIONS_MEMORY", "150MB")
+    monkeypatch.setattr("toolkit.segment.archive.WHOLE_MEMORY", "150MB")
     archive = read_events(write(tmp_path / "e.gz", gzip.compress(bytes(60 << 20), 1)))
     for act in (archive.payloads, lambda: [*archive.payloads_by_person()]):
         with pytest.raises(FileFormatError, match="look for a file without newlines"):
@@ -304,7 +314,7 @@ def test_relative_paths(tmp_path, monkeypatch, path):
 
 
 def test_the_sample_is_found_from_any_folder(tmp_path, monkeypatch):
-    """The word sample opens the bundled archive, wherever the notebook runs."""
+    """The path "sample" opens the bundled archive, wherever the notebook runs."""
     monkeypatch.chdir(tmp_path)
     frame = read("sample")
     assert frame["membership"].notna().sum() > 100
@@ -355,7 +365,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, pattern, mode):
     write(tmp_path / "logs" / "day1" / "e.jsonl", lines(1))
     write(tmp_path / "logs" / "day2" / "e.jsonl", lines(2))
     (tmp_path / "logs" / "day2").chmod(mode)
-    shown = as_no_one(tmp_path, f"logs{pattern}")
+    shown = without_rights(tmp_path, f"logs{pattern}")
     assert re.match("InputPathError: .*day2.*Permission denied", shown)
 
 
@@ -363,11 +373,11 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
     """So does one file without permission."""
     write(tmp_path / "logs" / "a.jsonl", lines(1))
     write(tmp_path / "logs" / "b.jsonl", lines(2)).chmod(0)
-    shown = as_no_one(tmp_path, "logs")
+    shown = without_rights(tmp_path, "logs")
     assert re.match(r"InputPathError: b\.jsonl .*Permission denied", shown)
 
 
-def as_no_one(folder, path):
+def without_rights(folder, path):
     """Return what read_events(path) raises in a child process that has no rights of its own."""
     for above in [folder, *folder.parents]:
         if above.stat().st_uid == os.getuid() and above != Path("/"):
@@ -390,7 +400,7 @@ def as_no_one(folder, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["~nosuchuser/logs", "x" * 300, "a\0b", "\ud800"], ids=["user", "long", "NUL", "half"]
+    "path", ["~nosuchuser/logs", "x" * 300, "a\0b", "\ud800"], ids=["user", "long", "NUL", "surrogate"]
 )
 def test_a_path_that_cannot_be_one(path):
     """It is refused with a sentence, not with the system's own error."""
@@ -399,7 +409,7 @@ def test_a_path_that_cannot_be_one(path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("", "empty"),
         ("   ", "empty"),
@@ -411,19 +421,19 @@ def test_a_path_that_cannot_be_one(path):
         ("folder", "holds no events"),
     ],
 )
-def test_nothing_to_read(tmp_path, monkeypatch, path, said):
+def test_nothing_to_read(tmp_path, monkeypatch, path, message):
     """A path without events is refused with a sentence, never read as an empty archive."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "only-dummy" / "dummy-object.txt", b"dummy")
     write(tmp_path / "blank.jsonl", b"")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputPathError, match=said) as caught:
+    with pytest.raises(InputPathError, match=message) as caught:
         read_events(path)
     assert isinstance(caught.value, FileNotFoundError)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         pytest.param("events.parquet", b"PAR1\x15\x04\x15PAR1", "a Parquet file", id="parquet"),
         pytest.param("events.zip", b"PK\x03\x04rest", "a zip file", id="zip"),
@@ -446,9 +456,9 @@ def test_nothing_to_read(tmp_path, monkeypatch, path, said):
         pytest.param("page.html", b"<html>\n<body>Sign in</body>\n</html>\n", "not an archive", id="html"),
     ],
 )
-def test_a_file_of_another_kind(tmp_path, name, content, said):
+def test_a_file_of_another_kind(tmp_path, name, content, message):
     """Another kind of file is named for what it is, and the sentence says what to give."""
-    with pytest.raises(FileFormatError, match=said) as caught:
+    with pytest.raises(FileFormatError, match=message) as caught:
         read(write(tmp_path / name, content))
     assert name in str(caught.value)
     assert "newline-delimited JSON" in str(caught.value)
@@ -568,7 +578,7 @@ def test_an_unreadable_file_among_good_ones_is_counted(tmp_path):
     assert {name for name, _line, _reason in malformed(frame)} == {"a.png"}
 
 
-HALVES = [
+SURROGATES = [
     event(1, name="Ana \ud83d"),
     event(2, userId="\ud83d"),
     event(3, member=False, context=event(3)["context"] | {"\udc00": {"\ud800": ["\ud83d"]}}),
@@ -578,14 +588,14 @@ HALVES = [
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_half_a_character_loses_no_event(tmp_path, packed):
+def test_a_lone_surrogate_loses_no_event(tmp_path, packed):
     """A cut emoji, in a trait that no rule uses or in an id, means the same in a file as in a dict."""
-    rows = [json.dumps(one).encode() + b"\n" for one in HALVES]
+    rows = [json.dumps(one).encode() + b"\n" for one in SURROGATES]
     torn = rows[0][:-5] + b"\n"
     content = b"\n" + rows[0] + torn + b"\n".join(rows[1:]) + b'{"a": "\\ud83d\xff"}\n' + lines(6)
     write(tmp_path / "logs" / "a.jsonl", lines(7))
     path = write(tmp_path / "logs" / "b", gzip.compress(content) if packed else content)
-    expected = read([*HALVES, event(6)]).drop(columns="file")
+    expected = read([*SURROGATES, event(6)]).drop(columns="file")
     frame = read(path)
     assert [place for _file, place, _reason in malformed(frame)] == [3, 11]
     whole = frame[frame["status"] != "malformed"].drop(columns="file").reset_index(drop=True)
@@ -594,7 +604,7 @@ def test_half_a_character_loses_no_event(tmp_path, packed):
     frame.to_parquet(tmp_path / "out.parquet")
     by_person = pd.concat(read_events(path.parent).payloads_by_person(part_bytes=100))
     assert sorted(ids(by_person)) == sorted([*ids(expected), "m7"])
-    assert read_events(path).get_event("m1") == HALVES[0]
+    assert read_events(path).get_event("m1") == SURROGATES[0]
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
@@ -691,13 +701,13 @@ def test_damage_after_torn_lines_keeps_their_reason(tmp_path):
 def test_salvaging_takes_no_longer_than_unpacking(tmp_path):
     """What is cut and unpacks to a line without end is written once: no piece is joined to all before."""
     content = gzip.compress(lines(1) + b"x" * (16 << 20), mtime=0)[:-8]
-    chunks = list(unpacked(io.BytesIO(content)))
+    chunks = list(Unpacked(io.BytesIO(content)))
     assert len(chunks) <= len(content) // 4096 + 1  # and not one a byte
     frame = read(write(tmp_path / "a.gz", content))
     assert malformed(frame) == [("a.gz", 2, "FILE_DAMAGED")]
 
 
-def test_a_small_file_that_unpacks_to_much_is_cut_into_parts(tmp_path):
+def test_a_small_file_that_unpacks_to_much_is_cut_into_partitions(tmp_path):
     """How much is held depends on what a file unpacks to, not on its size."""
     path = write(tmp_path / "a.gz", gzip.compress(b"".join(lines(n % 7) for n in range(2_000))))
     parts = [*read_events(path).payloads_by_person(part_bytes=200_000)]
@@ -752,7 +762,7 @@ def test_copies_of_events_not_meant_for_postscript_are_duplicates_too():
     ]
 
 
-def test_events_without_message_id_are_told_apart_by_content():
+def test_events_without_message_id_differ_by_content():
     """The same content twice is one event; another value, person or time is another."""
     bare = {k: v for k, v in event(1).items() if k != "messageId"}
     others = [
@@ -905,8 +915,8 @@ def test_people_known_only_by_contact_are_not_duplicates():
     """Without ids and messageId, the contact tells two events apart."""
 
     def entering(email):
-        told = {key: value for key, value in event(1).items() if key not in {"userId", "messageId"}}
-        return {**told, "traits": {**told["traits"], "email": email}}
+        call = {key: value for key, value in event(1).items() if key not in {"userId", "messageId"}}
+        return {**call, "traits": {**call["traits"], "email": email}}
 
     rows = read_events([entering("a@mail.test"), entering("b@mail.test"), entering("a@mail.test")]).payloads()
     assert rows["status"].eq("duplicate").tolist() == [False, False, True]

@@ -1,4 +1,4 @@
-"""Snapshots: what is recognised, what each row says, and what makes a list unfit for removals."""
+"""Member lists: what is recognised, what each row says, and what makes a list unfit for removals."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.segment.member_lists import Snapshot, read_snapshot
-from toolkit.segment.member_lists.cells import TEXT
-from toolkit.segment.member_lists.merges import follow_merges
+from toolkit.segment.member_lists.profiles import follow_merges
+from toolkit.segment.member_lists.text import TEXT, _read_by_hand, _read_csv
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 DATA = PROJECT / "tests" / "data" / "snapshots"
@@ -34,8 +34,8 @@ def read(source, **options) -> Snapshot:
 
 def members(snapshot: Snapshot) -> dict[str, list[str]]:
     """Return who is in which audience."""
-    words = snapshot.payloads
-    listed = words[words["status"].isna() & words["membership"].fillna(value=False)]
+    rows = snapshot.payloads
+    listed = rows[rows["status"].isna() & rows["membership"].fillna(value=False)]
     return {key: rows["person"].tolist() for key, rows in listed.groupby("audience_key")}
 
 
@@ -49,9 +49,9 @@ def contacts(snapshot: Snapshot, person: str) -> list[tuple[str | None, str | No
     return list(zip(rows["email"], rows["phone"], strict=True))
 
 
-# --- shapes -------------------------------------------------------------------------------------------
+# --- formats -------------------------------------------------------------------------------------------
 
-SHAPES = {
+FORMATS = {
     "members.csv": (
         {},
         {"vip": ["user:c_001", "user:c_002", "user:0003", "user:c_004", "email:eve@shop.test"]},
@@ -80,17 +80,17 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_every_shape_gives_its_members(name):
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_its_members(name):
     """Each kind of source is recognised, and lists the people by the names that events give them."""
-    options, expected = SHAPES[name]
+    options, expected = FORMATS[name]
     assert members(read(DATA / name, **options)) == expected
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_rows_reconcile_through_fold(name):
     """Every row ends in one status, in the columns of a payload frame, and members are folded to in."""
-    snapshot = read(DATA / name, **SHAPES[name][0])
+    snapshot = read(DATA / name, **FORMATS[name][0])
     assert dict(snapshot.payloads.dtypes.astype(str)) == PAYLOAD_COLUMNS
     folded = fold(snapshot.payloads)
     assert sum(folded.statuses.values()) == len(snapshot.payloads) == folded.received
@@ -133,8 +133,8 @@ def test_profiles_sync_joins_contacts_through_merges():
     assert reasons(snapshot) == [None, None, "PROFILE_MERGED", "PROFILE_MERGED", None]
 
 
-def test_merged_rows_of_a_wide_table_speak_only_where_their_profile_is_absent():
-    """A chain of merges ends at a profile with its own word; one whose profile is not there still counts."""
+def test_merged_rows_of_a_wide_table_count_only_where_their_profile_is_absent():
+    """A chain of merges ends at a profile with its own row; one whose profile is not there still counts."""
     snapshot = read(DATA / "profile_traits.csv", audience_key="vip_customers")
     assert reasons(snapshot) == [None, "PROFILE_MERGED", "PROFILE_MERGED", None, None]
     assert ("ben@old.test", "+12025550112") in contacts(snapshot, "user:c_001")
@@ -233,7 +233,7 @@ def test_a_link_to_nothing_is_named(tmp_path):
         read(tmp_path)
 
 
-def test_parts_of_a_list_are_one_snapshot(tmp_path):
+def test_files_of_a_folder_are_one_list(tmp_path):
     """A folder and a list of its files give the members of all; what tools left behind is not read."""
     for number in (1, 2):
         write_csv(MEMBERS.assign(user_id=[f"a{number}", f"b{number}"]), tmp_path / f"part-{number}.csv")
@@ -243,8 +243,8 @@ def test_parts_of_a_list_are_one_snapshot(tmp_path):
     assert members(read([tmp_path / "part-1.csv", tmp_path / "part-2.csv"])) == expected
 
 
-def test_parts_of_a_wide_table_know_each_others_profiles(tmp_path):
-    """A profile merged into one of another file has no word of its own."""
+def test_files_of_a_wide_table_are_read_as_one(tmp_path):
+    """A profile merged into one of another file has no membership of its own."""
     first = pd.DataFrame({"canonical_segment_id": ["a"], "merged_to": ["b"], "user_id": ["1"], "vip": [True]})
     second = pd.DataFrame(
         {"canonical_segment_id": ["b"], "merged_to": [None], "user_id": ["2"], "vip": [False]}
@@ -253,7 +253,7 @@ def test_parts_of_a_wide_table_know_each_others_profiles(tmp_path):
 
 
 def test_columns_may_be_named():
-    """`columns` gives the part of a column that no name tells, several for one part too."""
+    """`columns` gives the role of a column that its name does not show, several for one role too."""
     frame = pd.DataFrame(
         {"Customer": ["9"], "Mobile": ["+12025550101"], "Home": ["+12025550102"], "vip": ["x"]}
     )
@@ -287,7 +287,7 @@ def test_one_audience_of_several():
     ids=str,
 )
 def test_a_membership_column_takes_true_and_false_alone(value, expected, complete):
-    """In a list anything else leaves open whether the row is a member: nobody may be removed on it."""
+    """In a list anything else leaves open whether the row is a member: then no one may be removed."""
     frame = pd.DataFrame({"user_id": ["1"], "member": pd.Series([value], dtype="object")})
     snapshot = read(frame)
     assert (reasons(snapshot), snapshot.is_complete) == ([expected], complete)
@@ -334,8 +334,8 @@ def test_a_phone_is_text_whatever_type_it_came_in(column, expected):
     assert [phone for _email, phone in contacts(snapshot, "user:1")] == ([expected] if expected else [])
 
 
-def test_a_phone_that_a_spreadsheet_destroyed_is_told():
-    """Scientific notation is counted and unusable; where it was all there was, nobody may be removed."""
+def test_a_phone_that_a_spreadsheet_destroyed_is_counted():
+    """Scientific notation is counted and unusable; where it was the only contact, no one may be removed."""
     frame = pd.DataFrame({"user_id": ["1", "2"], "email": [None, "b@shop.test"], "phone": ["1.5551E+10"] * 2})
     snapshot = read(frame)
     assert any("2 phones" in note for note in snapshot.notes)
@@ -346,7 +346,7 @@ def test_a_phone_that_a_spreadsheet_destroyed_is_told():
 
 @pytest.mark.parametrize("name", ["email", "phone"])
 def test_hashed_contacts_are_refused(name):
-    """Digests find nobody: the sentence says so, and which contact it is."""
+    """Digests find no subscriber: the sentence names the contact."""
     with pytest.raises(FileFormatError, match=f"{name}s in .* hashed"):
         read(pd.DataFrame({"user_id": ["1", "2"], name: ["ab" * 32, "CD" * 32]}))
     assert read(pd.DataFrame({"user_id": ["1", "2"], name: ["ab" * 32, "x"]})).members == 2
@@ -403,6 +403,27 @@ def test_what_pandas_writes_is_read_cell_by_cell(rows):
     assert len(snapshot.payloads) == len(rows)
     found = snapshot.candidates["email"].tolist()
     assert found == [text for row in rows if (text := row[0].strip())]
+
+
+ROWS = st.lists(st.lists(st.text('ab, "', max_size=4), min_size=1, max_size=4), min_size=1, max_size=12)
+
+
+@examples(30, 300, ROWS)
+def test_rows_of_one_line_are_read_alike_by_hand(rows):
+    """Arrow and the reader that joins lines agree on cells and on torn lines, quotes or not."""
+    body = "\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    columns, torn = _read_csv(body.encode(), ",", 2)
+    by_hand, torn_by_hand = _read_by_hand(body, ",", 2)
+    assert [c.to_pylist() for c in columns] == [c.to_pylist() for c in by_hand]
+    assert torn == torn_by_hand
+
+
+def test_a_quote_that_stays_open_takes_its_own_line_only(tmp_path):
+    """Rows up to the next quote are whole rows, and the rows behind it as well."""
+    (tmp_path / "m.csv").write_text('user_id,email\n1,"a@x.test\n2,b@x.test\n3,"c@x.test"\n4,d@x.test\n')
+    snapshot = read(tmp_path / "m.csv")
+    assert members(snapshot) == {"vip": ["user:2", "user:3", "user:4"]}
+    assert snapshot.payloads["line"].dropna().tolist() == [2]
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.98], ids=["half", "nearly all"])
@@ -495,7 +516,7 @@ def test_typographic_quotes_are_repaired_and_counted():
         (5, {}, FileFormatError, "not from int"),
     ],
 )
-def test_what_is_no_snapshot_is_refused_with_a_sentence(source, options, error, match):
+def test_what_is_no_member_list_is_refused_with_a_sentence(source, options, error, match):
     """Every refusal says what to do; a misspelt audience never passes for one without members."""
     with pytest.raises(error, match=match):
         read(source, **options)
@@ -514,7 +535,7 @@ def test_what_is_no_snapshot_is_refused_with_a_sentence(source, options, error, 
     ],
     ids=["utf-16", "utf-16 without mark", "empty", "json", "excel", "parquet", "no header"],
 )
-def test_files_of_another_kind_are_told(tmp_path, data, match):
+def test_files_of_another_kind_are_named(tmp_path, data, match):
     """The sentence names the kind of file, and never a contact that stands where a header should."""
     (tmp_path / "m.csv").write_bytes(data)
     with pytest.raises(FileFormatError, match=match) as raised:
@@ -523,8 +544,8 @@ def test_files_of_another_kind_are_told(tmp_path, data, match):
     assert "5550101" not in str(raised.value)
 
 
-def test_a_member_list_without_rows_is_an_empty_snapshot(tmp_path):
-    """A header alone is a list of nobody, which mirror_snapshot() does not take for granted."""
+def test_a_member_list_without_rows_is_empty(tmp_path):
+    """A header alone is an empty list, which mirror_snapshot() does not take for granted."""
     (tmp_path / "m.csv").write_text("user_id,email\n")
     snapshot = read(tmp_path / "m.csv")
     assert (snapshot.members, snapshot.audience_keys, snapshot.is_complete) == (0, ("vip",), True)
@@ -552,7 +573,7 @@ def test_taken_at_is_utc(taken_at):
 
 @pytest.mark.parametrize("taken_at", [1735689600, 1735689600.0, 1735689600000, np.int64(1735689600), True, 0])
 def test_a_number_is_no_time(taken_at):
-    """Seconds, milliseconds or nanoseconds: a guess could be 1970, when every newer word would stand."""
+    """Seconds, milliseconds or nanoseconds: a guess could be 1970, when every membership would be newer."""
     with pytest.raises(ParameterError, match="taken_at is no time"):
         read(MEMBERS, taken_at=taken_at)
 
@@ -573,7 +594,7 @@ DEEP = "[" * 10_000 + "]" * 10_000
         json.loads("[" * 900 + "]" * 900),
         object(),
     ],
-    ids=["1 MB", "half a character", "nan", "infinity", "huge", "nested", "object"],
+    ids=["1 MB", "lone surrogate", "nan", "infinity", "huge", "nested", "object"],
 )
 @pytest.mark.parametrize("column", ["user_id", "email", "phone", "member", "audience_key", "external_ids"])
 def test_hostile_cells_end_in_a_status(column, value):
@@ -597,7 +618,7 @@ def test_hostile_cells_end_in_a_status(column, value):
         "{" * 99,
         "null",
     ],
-    ids=["deep", "deep within", "half a character", "huge", "torn", "null"],
+    ids=["deep", "deep within", "lone surrogate", "huge", "torn", "null"],
 )
 def test_hostile_json_ends_in_a_status(text):
     """JSON of an export that cannot be read, or reads as something odd, is a status as well."""

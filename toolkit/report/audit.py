@@ -113,7 +113,7 @@ def _drift(ledger: LedgerStore, shop_id: str, postscript: Postscript, default_re
     return find_drift(state, contacts, held)
 
 
-def _unknown(ledger: AuditedLedger, record: RunRecord) -> pd.DataFrame:
+def _unknown(ledger: LedgerStore, record: RunRecord) -> pd.DataFrame:
     transitions = [
         *ledger.load_unknown_transitions(record.shop_id),
         *ledger.load_obsolete_transitions(record.shop_id, record.started_at),

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 from toolkit.errors import InputPathError
 
 _HERE: Final = Path()
-_STEP: Final = 1 << 12
+_STEP: Final = 1 << 14
 """Bytes that are unpacked at a time: they may become a thousand times as many."""
 
 
@@ -150,20 +150,46 @@ def _unreadable(path: Path, root: Path, error: OSError) -> InputPathError:
     )
 
 
-def unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Unpack gzip, member after member, until it ends or fails."""
-    unpacker = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum included
-    step = b""
-    while step := step or file.read(_STEP):
-        if unpacker.eof:
-            unpacker = zlib.decompressobj(wbits=31)
-        before = unpacker.copy()
-        try:
-            yield unpacker.decompress(step)
-        except zlib.error:
-            yield from _up_to_the_damage(before, step)
-            return
-        step = unpacker.unused_data
+def without_surrogates(text: str) -> str:
+    """Return a text that tables can hold: a question mark for each lone surrogate."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def is_gzip(start: bytes) -> bool:
+    """Tell from a file's first bytes whether it is gzip, whatever its name."""
+    return start.startswith(b"\x1f\x8b")
+
+
+class Unpacked:
+    """Chunks of what a gzip file holds, member after member, up to its end or its damage.
+
+    ``is_whole`` is true once the end was reached and every checksum held. Zeros between and after members
+    are padding, as for gzip itself.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.is_whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        unpacker, step = _unpacker(), b""
+        while step := step or self._file.read(_STEP):
+            if unpacker.eof:
+                if not (step := step.lstrip(b"\0")):
+                    continue
+                unpacker = _unpacker()
+            before = unpacker.copy()
+            try:
+                yield unpacker.decompress(step)
+            except zlib.error:
+                yield from _up_to_the_damage(before, step)
+                return
+            step = unpacker.unused_data
+        self.is_whole = unpacker.eof
+
+
+def _unpacker() -> zlib._Decompress:
+    return zlib.decompressobj(wbits=31)  # 31: gzip, its checksum included
 
 
 def _up_to_the_damage(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:

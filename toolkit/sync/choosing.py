@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.contacts import check_contacts
-from toolkit.segment.member_lists.cells import TEXT
-from toolkit.segment.member_lists.snapshot import Snapshot
+from toolkit.segment.member_lists import Snapshot
+from toolkit.segment.member_lists.text import TEXT
 
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 Places: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]

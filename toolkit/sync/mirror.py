@@ -14,7 +14,7 @@ from toolkit.contacts import OK
 from toolkit.errors import ParameterError
 from toolkit.frames import check_columns
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
-from toolkit.segment.member_lists.snapshot import BEFORE_THOSE_IN, Snapshot
+from toolkit.segment.member_lists import BEFORE_THOSE_IN, Snapshot
 
 from .choosing import CLEAN, HELD, Marks, as_held, choose_contacts, is_in, judge_options, with_chosen
 from .plan import match_people

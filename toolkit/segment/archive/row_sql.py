@@ -1,16 +1,17 @@
 """A destination as one query: a row of ROW_COLUMNS for each event × mapping, as `row_of` makes it.
 
-What SQL cannot say exactly of an event makes it *odd*: its one row then only holds the place, and the
-Python rules fill it. A mapping with a directive that SQL lacks makes every event its trigger takes odd.
+An event *needs Python* where SQL is not exact: its one row then only holds its place, and the Python rules
+fill it. A mapping with a directive that SQL lacks leaves every event its trigger takes to Python.
 
-The query is a stack of selects, each adding columns to the one below: leaves → odd → hit (which mapping)
-→ fields → what the fields say → ROW_COLUMNS.
+The query is a stack of selects, each adding columns to the one below: columns of the line → needs_python
+→ hit (which mapping) → fields → what the fields mean → ROW_COLUMNS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from toolkit.segment.destination import REASON_CODES, Action, ActionMapping, Destination
@@ -21,22 +22,21 @@ from toolkit.segment.mapping.tree import ObjectOf, Raw
 from toolkit.segment.payload_rows import ROW_COLUMNS
 from toolkit.statuses import EventStatus
 
-from .leaves import (
-    Leaves,
+from .json_columns import (
+    JsonColumns,
     NotInSQLError,
-    maybe_no_text,
+    has_outer_space,
+    may_be_no_text,
+    may_differ,
     no_object,
     not_ascii,
-    padded,
     quoted,
     stripped,
-    unclear,
 )
-from .mapping_sql import object_sql, text_sql
-from .trigger_sql import trigger_sql
+from .rule_sql import object_sql, text_sql, trigger_sql
 
-ODD: Final = "odd"
-"""Column of the rows: true where the row only holds an event's place."""
+NEEDS_PYTHON: Final = "needs_python"
+"""Column of the rows: true where the row only holds the place of an event."""
 PART: Final = "part"
 """Column of the rows: which of its event's rows this is, from 1."""
 
@@ -61,73 +61,74 @@ class _Compiled:
     trigger: str
     fields: dict[str, str] | None
     """One of _FIELDS → expression; None when the mapping needs Python."""
-    doubts: tuple[str, ...]
-    """What makes an event odd that its trigger takes."""
+    fallback: tuple[str, ...]
+    """Conditions under which an event that its trigger takes needs Python."""
+
+    def field(self, name: str) -> str:
+        """Return the expression of a field, of a mapping that does not need Python."""
+        return (self.fields or {})[name]
 
 
 class RowQuery:
     """The query of one destination, over lines that are yet to be named.
 
-    Raises
-    ------
-    NotInSQLError
-        Its triggers ask for something SQL cannot say, so that every event is left to Python.
+    NotInSQLError is raised where a trigger is one that SQL cannot express: every event needs Python.
     """
 
     def __init__(self, destination: Destination) -> None:
-        self._leaves = Leaves()
-        self._doubts: list[str] = []
+        self._columns = JsonColumns()
+        self._fallback: list[str] = []
         self._event = self._event_columns(destination)
         self._mappings = [self._compiled(m) for m in destination.mappings if m.enabled]
-        self._leaves.select("", keep="")  # refuses what it cannot read together
+        self._columns.select("", keep="")  # refuses what it cannot read together
 
     def columns(self) -> str:
         """Return the parameter ``columns`` of ``read_ndjson``."""
-        return self._leaves.columns()
+        return self._columns.columns()
 
     def structure(self) -> str:
         """Return the structure by which ``from_json`` gives the same columns."""
-        return self._leaves.structure()
+        return self._columns.structure()
 
-    def odd(self, lines: str, *, keep: str) -> str:
-        """Return a query for *keep* of the odd ones among *lines*, in their order."""
-        return f"SELECT {keep} FROM ({self._events(lines, keep)}) WHERE {ODD}"
+    def for_python(self, lines: str, *, keep: str) -> str:
+        """Return a query for *keep* of those among *lines* that need Python, in their order."""
+        return f"SELECT {keep} FROM ({self._events(lines, keep)}) WHERE {NEEDS_PYTHON}"
 
     def rows(self, lines: str, *, keep: str) -> str:
-        """Return a query for the rows of *lines*, in their order: *keep*, ODD, PART and ROW_COLUMNS."""
+        """Return a query for the rows of *lines*, in order: *keep*, NEEDS_PYTHON, PART and ROW_COLUMNS."""
         hits = f"SELECT *, {self._hits()} FROM ({self._events(lines, keep)})"
-        fields = f"SELECT {keep}, {ODD}, {PART}, hit, {_aliased(self._row_fields())} FROM ({hits})"
-        # An event that no mapping took lends no contact.
+        fields = f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, hit, {_aliased(self._row_fields())} FROM ({hits})"
+        # An event that no mapping took has no contact.
         contacts = _aliased({name: stripped(f"field_{name}", given="hit >= 0") for name in _CONTACTS})
-        said = f"SELECT *, {_aliased(self._said())} FROM (SELECT *, {contacts} FROM ({fields}))"
+        meanings = f"SELECT *, {_aliased(self._meanings())} FROM (SELECT *, {contacts} FROM ({fields}))"
         whole = "is_ours AND coalesce(field_key <> '', false) AND field_held IS NOT NULL"
-        is_trait = self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower())
         membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
-        judged = (
+        is_trait = self._is_trait
+        outcomes = (
             "SELECT *, is_whole AND person IS NOT NULL AS is_payload, "
             f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END AS membership "
-            f"FROM (SELECT *, {whole} AS is_whole FROM ({said}))"
+            f"FROM (SELECT *, {whole} AS is_whole FROM ({meanings}))"
         )
-        cells = self._cells(is_trait)
+        cells = self._cells()
         shown = _aliased({name: cells.get(name, name) for name in ROW_COLUMNS})
-        return f"SELECT {keep}, {ODD}, {PART}, {shown} FROM ({judged})"
+        return f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, {shown} FROM ({outcomes})"
 
     # --- events: what all rows of one share, and whether Python has to decide it
 
     def _events(self, lines: str, keep: str) -> str:
-        leaves = self._leaves.select(lines, keep=keep)
+        columns = self._columns.select(lines, keep=keep)
         takes = {f"takes_{i}": m.trigger for i, m in enumerate(self._mappings)}
-        events = f"SELECT *, {_aliased({**self._event, **takes})} FROM ({leaves})"
-        doubts = [*dict.fromkeys(self._doubts)]
+        events = f"SELECT *, {_aliased({**self._event, **takes})} FROM ({columns})"
+        fallback = [*dict.fromkeys(self._fallback)]
         for i, mapping in enumerate(self._mappings):
-            mine = " OR ".join(dict.fromkeys(mapping.doubts))
-            doubts.append(f"(passes AND takes_{i} AND ({mine}))")
+            mine = " OR ".join(dict.fromkeys(mapping.fallback))
+            fallback.append(f"(passes AND takes_{i} AND ({mine}))")
         # As a condition of CASE, and not as a value, it is left early: rows that are settled drop out.
-        odd = f"CASE WHEN in_doubt OR {' OR '.join(doubts)} THEN true ELSE false END"
-        return f"SELECT *, {odd} AS {ODD} FROM ({events})"
+        needs_python = f"CASE WHEN has_broken_path OR {' OR '.join(fallback)} THEN true ELSE false END"
+        return f"SELECT *, {needs_python} AS {NEEDS_PYTHON} FROM ({events})"
 
     def _event_columns(self, destination: Destination) -> dict[str, str]:
-        text = self._leaves.text
+        text = self._columns.text
         columns = {
             "message_id": text(("messageId",)),
             "event_type": text(("type",)),
@@ -139,27 +140,29 @@ class RowQuery:
             "passes": self._passes(destination),
         }
         unknown = " AND ".join(f"event_type <> {quoted(kind)}" for kind in _TYPES)
-        self._doubts += [
+        self._fallback += [
             # Without a messageId the content is hashed; a torn line has none either.
             "(message_id IS NULL OR message_id < '!' OR message_id >= chr(127))",
-            maybe_no_text("message_id"),
-            f"({unknown} AND {maybe_no_text('event_type')})",
-            maybe_no_text("event_name"),
+            may_be_no_text("message_id"),
+            f"({unknown} AND {may_be_no_text('event_type')})",
+            may_be_no_text("event_name"),
             # The other times stand in only where both are absent.
             "(happened IS NULL AND received_at IS NULL)",
         ]
         return columns
 
     def _id(self, key: str) -> str:
-        text = self._leaves.text((key,))
-        self._doubts.append(f"({text} = 'true' OR {text} = 'false' OR {unclear(text)} OR {padded(text)})")
+        text = self._columns.text((key,))
+        self._fallback.append(
+            f"({text} = 'true' OR {text} = 'false' OR {may_differ(text)} OR {has_outer_space(text)})"
+        )
         return text
 
     def _time(self, key: str) -> str:
         """Return the time of the usual forms, NULL for others, which are left to Python."""
-        text = self._leaves.text((key,))
+        text = self._columns.text((key,))
         time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
-        self._doubts.append(f"({text} IS NOT NULL AND {time} IS NULL)")
+        self._fallback.append(f"({text} IS NOT NULL AND {time} IS NULL)")
         cases = (
             # In a text so long, to its end, every number has all its digits: strptime takes no more of them.
             # To DuckDB there is a year 0, and a space may stand for a digit of the year.
@@ -173,8 +176,8 @@ class RowQuery:
         """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
         if destination.consent_categories:
             # An event with preferences is left to Python.
-            self._doubts.append(f"{self._leaves.json(('context', 'consent'))} IS NOT NULL")
-        given = self._leaves.json(("integrations",))
+            self._fallback.append(f"{self._columns.json(('context', 'consent'))} IS NOT NULL")
+        given = self._columns.json(("integrations",))
         ours, every = (f"json_extract({given}, '/{key}')::VARCHAR" for key in (INTEGRATION_NAME, "All"))
         # The first is what Engage writes. Ours stands last, before the bracket that closes the whole.
         return (
@@ -191,11 +194,11 @@ class RowQuery:
         if len(self._mappings) <= 1:
             takes = "takes_0" if self._mappings else "false"
             hit = f"WHEN passes AND {takes} THEN 0 ELSE {_NO_MAPPING}"
-            return f"CASE WHEN {ODD} THEN {_PLACE} {hit} END AS hit, 1 AS {PART}"
+            return f"CASE WHEN {NEEDS_PYTHON} THEN {_PLACE} {hit} END AS hit, 1 AS {PART}"
         each = ", ".join(f"CASE WHEN takes_{i} THEN {i} END" for i, _mapping in enumerate(self._mappings))
         taken = f"list_filter([{each}], lambda hit: hit IS NOT NULL)"
         hits = (
-            f"CASE WHEN {ODD} THEN [{_PLACE}] WHEN NOT passes OR len({taken}) = 0 "
+            f"CASE WHEN {NEEDS_PYTHON} THEN [{_PLACE}] WHEN NOT passes OR len({taken}) = 0 "
             f"THEN [{_NO_MAPPING}] ELSE {taken} END"
         )
         return f"unnest({hits}) AS hit, generate_subscripts({hits}, 1) AS {PART}"
@@ -204,7 +207,7 @@ class RowQuery:
 
     def _row_fields(self) -> dict[str, str]:
         event = {name: name for name in self._event if name != "happened"}
-        fields = {f"field_{name}": self._by_hit(_field_of(name)) for name in _FIELDS}
+        fields = {f"field_{name}": self._by_hit(partial(_Compiled.field, name=name)) for name in _FIELDS}
         return {**event, "timestamp": "coalesce(happened, received_at)", **fields}
 
     def _by_hit(self, cell: Callable[[_Compiled], str]) -> str:
@@ -216,15 +219,15 @@ class RowQuery:
 
     def _compiled(self, mapping: ActionMapping) -> _Compiled:
         quoted(mapping.name)  # it has to go into the query
-        trigger = trigger_sql(mapping.trigger.tree, self._leaves, self._doubts)
-        doubts: list[str] = []
+        trigger = trigger_sql(mapping.trigger.tree, self._columns, self._fallback)
+        fallback: list[str] = []
         try:
-            fields = self._fields(mapping, doubts)
+            fields = self._fields(mapping, fallback)
         except NotInSQLError:
-            fields, doubts = None, ["true"]
-        return _Compiled(mapping=mapping, trigger=trigger, fields=fields, doubts=tuple(doubts))
+            fields, fallback = None, ["true"]
+        return _Compiled(mapping=mapping, trigger=trigger, fields=fields, fallback=tuple(fallback))
 
-    def _fields(self, mapping: ActionMapping, doubts: list[str]) -> dict[str, str]:
+    def _fields(self, mapping: ActionMapping, fallback: list[str]) -> dict[str, str]:
         if not isinstance(tree := mapping.fields.tree, ObjectOf):
             raise NotInSQLError
         given = dict(tree.members)
@@ -232,24 +235,24 @@ class RowQuery:
         for name, field in zip(_FIELDS, _in_order(mapping.action), strict=True):
             node = given.get(field.key, Raw(value=MISSING))
             if field.type == "object":
-                found[name] = object_sql(node, self._leaves, doubts)
+                found[name] = object_sql(node, self._columns, fallback)
                 continue
-            found[name] = text_sql(node, self._leaves, doubts)
+            found[name] = text_sql(node, self._columns, fallback)
             if name == "id":
                 # Not given; but so seldom that the column need not be turned into NULLs.
-                doubts.append(f"{found[name]} = ''")
+                fallback.append(f"{found[name]} = ''")
         key = found["key"]
-        doubts += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
+        fallback += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
         # lower() is Python's for ASCII only.
         email = found["email"]
-        doubts.append(f"(user_id IS NULL AND anonymous_id IS NULL AND {not_ascii(email)})")
+        fallback.append(f"(user_id IS NULL AND anonymous_id IS NULL AND {not_ascii(email)})")
         if mapping.action == SYNC_TRAITS:
-            doubts.append(_is_no_plain_value(_value(found["held"], key)))
+            fallback.append(_is_no_plain_value(_value(found["held"], key)))
         return found
 
-    # --- what the fields say
+    # --- what the fields mean
 
-    def _said(self) -> dict[str, str]:
+    def _meanings(self) -> dict[str, str]:
         return {
             "is_ours": f"coalesce(hit >= 0 AND {self._by_hit(_is_of_class)}, false)",
             "value": _value("field_held", "field_key"),
@@ -261,38 +264,44 @@ class RowQuery:
             ),
         }
 
-    def _cells(self, is_trait: str) -> dict[str, str]:
+    @property
+    def _is_trait(self) -> str:
+        return self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower())
+
+    def _cells(self) -> dict[str, str]:
         foreign = self._by_hit(lambda m: quoted(m.mapping.action.foreign_reason))
-        no_mapping = f"WHEN hit = {_NO_MAPPING}"
+        of_audience, of_trait = f"is_whole AND NOT {self._is_trait}", f"is_whole AND {self._is_trait}"
         return {
             "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit(lambda m: quoted(m.mapping.name))} END",
             "status": (
-                "CASE WHEN is_payload THEN NULL "
-                f"{no_mapping} AND passes THEN {_word(EventStatus.NO_MATCHING_MAPPING)} "
-                f"{no_mapping} THEN {_word(EventStatus.FILTERED_INTEGRATIONS)} "
-                f"WHEN NOT is_ours THEN {_word(EventStatus.NOT_AN_AUDIENCE_EVENT)} "
-                f"ELSE {_word(EventStatus.INVALID_PAYLOAD)} END"
+                f"CASE WHEN is_payload THEN NULL {_without_mapping(lambda status: status.value)} "
+                f"WHEN NOT is_ours THEN {quoted(EventStatus.NOT_AN_AUDIENCE_EVENT.value)} "
+                f"ELSE {quoted(EventStatus.INVALID_PAYLOAD.value)} END"
             ),
             "reason_code": (
                 "CASE WHEN is_payload AND membership IS NOT NULL THEN NULL "
-                f"{no_mapping} AND passes THEN {_code(EventStatus.NO_MATCHING_MAPPING)} "
-                f"{no_mapping} THEN {_code(EventStatus.FILTERED_INTEGRATIONS)} "
+                f"{_without_mapping(lambda status: REASON_CODES[status])} "
                 f"WHEN NOT is_ours THEN {foreign} "
-                f"WHEN NOT is_whole THEN {_code(EventStatus.INVALID_PAYLOAD)} "
+                f"WHEN NOT is_whole THEN {quoted(REASON_CODES[EventStatus.INVALID_PAYLOAD])} "
                 "WHEN person IS NULL THEN 'NO_PERSON' "
-                f"WHEN {is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
-                f"WHEN {is_trait} THEN NULL "
+                f"WHEN {self._is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
+                f"WHEN {self._is_trait} THEN NULL "
                 "WHEN value IS NULL THEN 'MEMBERSHIP_MISSING' ELSE 'MEMBERSHIP_NOT_BOOLEAN' END"
             ),
-            "audience_key": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_key END",
-            "audience_id": f"CASE WHEN is_whole AND NOT {is_trait} THEN field_id END",
-            "trait_key": f"CASE WHEN is_whole AND {is_trait} THEN field_key END",
-            "trait_value": f"CASE WHEN is_whole AND {is_trait} THEN nullif(value, 'null') END",
+            "audience_key": f"CASE WHEN {of_audience} THEN field_key END",
+            "audience_id": f"CASE WHEN {of_audience} THEN field_id END",
+            "trait_key": f"CASE WHEN {of_trait} THEN field_key END",
+            "trait_value": f"CASE WHEN {of_trait} THEN nullif(value, 'null') END",
         }
 
 
-def _field_of(name: str) -> Callable[[_Compiled], str]:
-    return lambda compiled: (compiled.fields or {})[name]
+def _without_mapping(cell: Callable[[EventStatus], str]) -> str:
+    """Return the cases of an event that no mapping took."""
+    no_match, filtered = (
+        quoted(cell(status))
+        for status in (EventStatus.NO_MATCHING_MAPPING, EventStatus.FILTERED_INTEGRATIONS)
+    )
+    return f"WHEN hit = {_NO_MAPPING} AND passes THEN {no_match} WHEN hit = {_NO_MAPPING} THEN {filtered}"
 
 
 def _is_of_class(compiled: _Compiled) -> str:
@@ -312,7 +321,7 @@ def _aliased(columns: dict[str, str]) -> str:
 
 
 def _value(held: str, key: str) -> str:
-    """Return what the object says under the key, as JSON text."""
+    """Return the value of the object under the key, as JSON text."""
     # Engage writes the membership last; its comma and the bracket of the whole make it a key of this object.
     last = (
         f"WHEN ends_with({held}, '\":{word}}}') AND ends_with({held}, concat(',\"', {key}, '\":{word}}}')) "
@@ -324,14 +333,6 @@ def _value(held: str, key: str) -> str:
 
 
 def _is_no_plain_value(value: str) -> str:
-    # Python says which other values a property can hold, and how they are written.
+    # Python decides which other values a property can hold, and how they are written.
     plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
     return f"NOT regexp_matches({value}, {plain})"
-
-
-def _word(status: EventStatus) -> str:
-    return quoted(status.value)
-
-
-def _code(status: EventStatus) -> str:
-    return quoted(REASON_CODES[status])

@@ -1,11 +1,9 @@
-"""The tables of a snapshot: files and frames, their columns and broken rows, and whether one is cut."""
+"""The tables of a member list: files and frames, their columns and broken rows, and whether one is cut."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.errors import FileFormatError, InputPathError
-from toolkit.segment.inputs import files_below, name_of, path_of, unpacked
+from toolkit.segment.inputs import Unpacked, files_below, is_gzip, name_of, path_of
 
-from .cells import TEXT, frame_column, printable, to_text
-from .csv_text import parse_csv
+from .text import TEXT, frame_column, parse_csv, printable, to_text
 
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel or zip file. Export the table as CSV",
     b"\x28\xb5\x2f\xfd": "a zstd file. Unpack it",
     b"{": "JSON. Calls of Segment are read with read_events(); export the members as CSV or Parquet",
 }
-_GZIP = b"\x1f\x8b"
 _UNPACKED = 32 << 20
 _PACKED = 100
 """A packed list may unpack to so many bytes, or to so many times its size if that is more."""
@@ -65,6 +61,18 @@ class Table:
         return self.text(found[0]) if found else pa.nulls(self.size, TEXT)
 
 
+def together(tables: Sequence[Table], name: str, columns: tuple[pa.Array, ...] = ()) -> Table:
+    """Return one table of this name with the torn rows and notes of several."""
+    return Table(
+        name=name,
+        header=tables[0].header if columns else (),
+        columns=columns,
+        torn=tuple(line for table in tables for line in table.torn),
+        is_cut=any(table.is_cut for table in tables),
+        notes=tuple(note for table in tables for note in table.notes),
+    )
+
+
 def plain_name(name: str) -> str:
     """Return a column's name as names are compared.
 
@@ -90,7 +98,7 @@ def load_tables(source: Any) -> list[Table]:
     if isinstance(source, Sequence):
         return [table for one in source for table in load_tables(one)]
     raise FileFormatError(
-        f"A snapshot is read from a path, a DataFrame, a list of these or a mapping of table names to these, "
+        "A member list is read from a path, a DataFrame, a list of these or a mapping of names to these, "
         f"not from {type(source).__name__}."
     )
 
@@ -119,26 +127,16 @@ def _load_file(path: Path, name: str) -> Table:
         raise InputPathError(f"{name} cannot be read: {error.strerror}.") from None
     if data.startswith(b"PAR1"):
         return _parquet_table(data, name)
-    is_cut = False
-    if data.startswith(_GZIP):
-        data, is_whole = unpack(data, name)
-        is_cut = not is_whole
+    data, is_cut = _unpack(data, name) if is_gzip(data) else (data, False)
     for magic, kind in _OTHER_FORMATS.items():
         if data.startswith(magic):
             raise FileFormatError(f"{name} is {kind}.")
     if is_cut:
         data = data[: data.rfind(b"\n") + 1]
-    parsed = parse_csv(data, name)
-    notes = [] if parsed.is_utf8 else [f"{name} is not UTF-8 throughout; odd letters were replaced."]
+    header, columns, torn, is_utf8 = parse_csv(data, name)
+    notes = [] if is_utf8 else [f"{name} is not UTF-8 throughout; unreadable letters were replaced."]
     notes += [f"{name} is damaged: what follows the damage is missing."] if is_cut else []
-    return Table(
-        name=name,
-        header=parsed.header,
-        columns=parsed.columns,
-        torn=parsed.torn,
-        is_cut=is_cut,
-        notes=tuple(notes),
-    )
+    return Table(name=name, header=header, columns=columns, torn=torn, is_cut=is_cut, notes=tuple(notes))
 
 
 def _parquet_table(data: bytes, name: str) -> Table:
@@ -150,29 +148,15 @@ def _parquet_table(data: bytes, name: str) -> Table:
     return Table(name=name, header=tuple(table.column_names), columns=columns)
 
 
-def unpack(data: bytes, name: str) -> tuple[bytes, bool]:
-    """Unpack gzip as far as it goes; return what came out, and whether that is all.
-
-    FileFormatError when it is more than any list of members packs away.
-    """
+def _unpack(data: bytes, name: str) -> tuple[bytes, bool]:
+    """Unpack gzip up to its end or its damage; return the content, and whether some is missing."""
     limit = max(_UNPACKED, _PACKED * len(data))
-    try:
-        with gzip.open(io.BytesIO(data)) as file:
-            text, is_whole = file.read(limit + 1), True
-    except (OSError, EOFError, zlib.error):
-        text, is_whole = _up_to(limit, unpacked(io.BytesIO(data))), False
-    if len(text) > limit:
-        raise FileFormatError(
-            f"{name} unpacks to more than {limit >> 20} MB, far too much for a list of its size. "
-            "If it does list members, unpack it first."
-        )
-    return text, is_whole
-
-
-def _up_to(limit: int, chunks: Iterable[bytes]) -> bytes:
-    held = bytearray()
+    held, chunks = bytearray(), Unpacked(io.BytesIO(data))
     for chunk in chunks:
         held += chunk
         if len(held) > limit:
-            break
-    return bytes(held)
+            raise FileFormatError(
+                f"{name} unpacks to more than {limit >> 20} MB, far too much for a list of its size. "
+                "If it does list members, unpack it first."
+            )
+    return bytes(held), not chunks.is_whole

@@ -1,8 +1,8 @@
 """What rules need of a line, as columns of DuckDB's JSON reader: each line is parsed once, for these alone.
 
-A *leaf* is the value at a path of keys, as text (a JSON text unquoted; a number, boolean, object or list
-as JSON writes it) or as JSON. Missing and null are both SQL's NULL. Where that leaves a doubt about an
-event, the event is *odd*: the Python rules decide it, from its line.
+A column is the value at a path of keys, as text (a JSON text unquoted; a number, boolean, object or list
+as JSON writes it) or as JSON. Missing and null are both SQL's NULL. Where that is not exact enough for an
+event, it *needs Python*: the Python rules decide it, from its line.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Final, TypeAlias
 Steps: TypeAlias = tuple[str, ...]
 
 _INDEX = re.compile(r"[0-9]+")
-_UNCLEAR: Final = (
+_MAY_DIFFER: Final = (
     r"^(?:[\[{]|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$|-?[0-9]{16,}$"
     r"|-?(?i:nan|inf|infinity)$)"
 )
-_MAYBE_NO_TEXT: Final = (
+_MAY_BE_NO_TEXT: Final = (
     r"^(?:[\[{]|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$|(?i:true|false|-?nan|-?inf|-?infinity)$)"
 )
 _SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -29,7 +29,7 @@ _COMPANIONS: Final[dict[Steps, str]] = {("context",): "library"}
 _RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
 """Names the queries give to columns beside those of a line."""
 _OPENED: Final = {("context", "traits")}
-"""Objects that often have nothing of what is asked for: only their JSON tells that they are objects."""
+"""Objects that often have nothing of what is asked for: only their JSON shows that they are objects."""
 
 
 class NotInSQLError(Exception):
@@ -43,19 +43,19 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def unclear(text: str) -> str:
-    """Return the SQL condition that the text of a leaf may differ from the text JavaScript makes of it.
+def may_differ(text: str) -> str:
+    """Return the SQL condition that the text of a column may differ from the text JavaScript makes of it.
 
     So it is for objects and lists, and for numbers with a point, an exponent or more than 15 digits; texts
     that look like one are taken in. NULL where the text is.
     """
     # No such text begins with a small letter or a plus; that is quickly seen of most contacts and keys.
-    return f"({_outside(text, 'a{', '+,')} AND regexp_matches({text}, {quoted(_UNCLEAR)}))"
+    return f"({_outside(text, 'a{', '+,')} AND regexp_matches({text}, {quoted(_MAY_DIFFER)}))"
 
 
-def maybe_no_text(text: str) -> str:
-    """Return the SQL condition that the value may be no text: any number or boolean, besides `unclear`."""
-    return f"({_outside(text, 'AF', 'af', 'ot')} AND regexp_matches({text}, {quoted(_MAYBE_NO_TEXT)}))"
+def may_be_no_text(text: str) -> str:
+    """Return the SQL condition that the value may be no text: any number or boolean, besides `may_differ`."""
+    return f"({_outside(text, 'AF', 'af', 'ot')} AND regexp_matches({text}, {quoted(_MAY_BE_NO_TEXT)}))"
 
 
 def _outside(text: str, *ranges: str) -> str:
@@ -64,8 +64,8 @@ def _outside(text: str, *ranges: str) -> str:
     return " AND ".join(f"({text} < '{each[0]}' OR {text} >= '{each[1]}')" for each in ranges)
 
 
-def padded(text: str) -> str:
-    """Return the SQL condition that the text of a leaf is empty or has space at an end, to Python."""
+def has_outer_space(text: str) -> str:
+    """Return the SQL condition that the text of a column is empty or has space at an end, to Python."""
     perhaps = f"{text} < '!' OR {text}[-1] <= ' ' OR {not_ascii(text)}"
     return f"(({perhaps}) AND regexp_matches({text}, {quoted(f'^[{_SPACES}]|[{_SPACES}]$|^$')}))"
 
@@ -99,7 +99,7 @@ def no_object(json: str) -> str:
 
 def is_clearly_text(constant: str) -> bool:
     """Tell whether no value but a text has this text."""
-    return not re.match(_MAYBE_NO_TEXT, constant) and constant != "null"
+    return not re.match(_MAY_BE_NO_TEXT, constant) and constant != "null"
 
 
 def _name(key: str) -> str:
@@ -124,23 +124,23 @@ class _Branch:
         return _struct(self) if self.inside else "VARCHAR"
 
 
-class Leaves:
-    """The leaves that rules ask for, and how they are read.
+class JsonColumns:
+    """The values that rules ask for, and how they are read.
 
     Ask first (`text`, `json`), then read: `columns` or `structure` go to the reader, `select` names the
-    leaves of what it returns.
+    columns of what it returns.
     """
 
     def __init__(self) -> None:
         self._root = _Branch()
 
     def text(self, steps: Steps) -> str:
-        """Return the SQL of a leaf as text."""
+        """Return the SQL of a value as text."""
         self._branch(steps).text = True
         return _alias("text", steps)
 
     def json(self, steps: Steps) -> str:
-        """Return the SQL of a leaf as JSON text."""
+        """Return the SQL of a value as JSON text."""
         self._branch(steps).json = True
         return _alias("json", steps)
 
@@ -179,7 +179,7 @@ class Leaves:
                 found.inside.setdefault(key, companion)
 
     def select(self, line: str, *, keep: str) -> str:
-        """Return a query that names the leaves of *line*, a query; *keep* lists columns to pass on."""
+        """Return a query that names the columns of *line*, a query; *keep* lists those to pass on."""
         opened, named = [], []
         for steps, branch in _walk(self._root):
             if branch.type == "JSON" and branch.inside:
@@ -195,13 +195,13 @@ class Leaves:
                     named.append(f"{unquoted} AS {_alias('text', steps)}")
             elif branch.text:
                 named.append(f"{self._access(steps)} AS {_alias('text', steps)}")
-        doubts = " OR ".join(self._doubts()) or "false"
-        named.append(f"CASE WHEN {doubts} THEN true ELSE false END AS in_doubt")
+        broken = " OR ".join(self._broken_paths()) or "false"
+        named.append(f"CASE WHEN {broken} THEN true ELSE false END AS has_broken_path")
         inner = f"SELECT * {''.join(', ' + each for each in opened)} FROM ({line})"
         return f"SELECT {keep}, {', '.join(named)} FROM ({inner})"
 
-    def _doubts(self) -> Iterator[str]:
-        """Yield the conditions that something on the way to a leaf may be no object, such as ``traits: ""``.
+    def _broken_paths(self) -> Iterator[str]:
+        """Yield the conditions that something on the way to a value may be no object, as in ``traits: ""``.
 
         The walk would end there, with that value; what is read here is NULL.
         """

@@ -1,4 +1,4 @@
-"""What a table is, told by the names of its columns, and which column plays which part."""
+"""Which format a table has, by the names of its columns, and which column plays which role."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final, TypeAlias
 
 from toolkit.errors import FileFormatError, ParameterError
 
-from .cells import is_true_or_false
-from .people import ANONYMOUS, EMAIL, KIND_OF_NAME, PERSON, PHONE, PROFILE, USER
+from .profiles import ANONYMOUS, EMAIL, KIND_OF_NAME, PERSON, PHONE, PROFILE, USER
 from .tables import Table, plain_name, shown_names
+from .text import is_true_or_false
 
-Parts: TypeAlias = dict[str, list[int]]
-"""Part → places of its columns, in their order."""
+Roles: TypeAlias = dict[str, list[int]]
+"""Role → places of its columns, in their order."""
 
 AUDIENCE, MEMBERSHIP, EXTERNAL_IDS, TRAITS = "audience_key", "membership", "external_ids", "traits"
-PARTS: Final = {
+ROLES: Final = {
     "person": PERSON,
     "user_id": USER,
     "anonymous_id": ANONYMOUS,
@@ -29,9 +29,9 @@ PARTS: Final = {
     "external_ids": EXTERNAL_IDS,
     "traits": TRAITS,
 }
-"""What `columns` may name → the part."""
+"""What `columns` may name → the role."""
 
-_PART_OF_NAME: Final = {
+_ROLE_OF_NAME: Final = {
     **KIND_OF_NAME,
     "key": PROFILE,
     "canonicalsegmentid": PROFILE,
@@ -44,11 +44,11 @@ _PART_OF_NAME: Final = {
     "traits": TRAITS,
 }
 _INDEXED = {USER, ANONYMOUS, EMAIL, PHONE}
-_NOT_AUDIENCES = {*_PART_OF_NAME, "mergedto", "segmentid", "uuidts", "loadedat"}
+_NOT_AUDIENCES = {*_ROLE_OF_NAME, "mergedto", "segmentid", "uuidts", "loadedat"}
 
 
-class Shape(StrEnum):
-    """The tables a snapshot may come as; the value is how notes call it."""
+class Format(StrEnum):
+    """The formats of a member list; the value is how notes call it."""
 
     LIST = "a plain member list"
     EXPORT = "an Engage audience export"
@@ -59,52 +59,52 @@ class Shape(StrEnum):
 
 
 _BY_COLUMNS: Final = {
-    Shape.USER_TRAITS: {"canonicalsegmentid", "name", "value"},
-    Shape.USER_IDENTIFIERS: {"canonicalsegmentid", "type", "value"},
-    Shape.PROFILE_MERGES: {"canonicalsegmentid", "segmentid"},
+    Format.USER_TRAITS: {"canonicalsegmentid", "name", "value"},
+    Format.USER_IDENTIFIERS: {"canonicalsegmentid", "type", "value"},
+    Format.PROFILE_MERGES: {"canonicalsegmentid", "segmentid"},
 }
 
 
-def find_parts(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Parts:
-    """Return which columns play which part: those given in *columns*, the others by their names.
+def find_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
+    """Return which columns play which role: those given in *columns*, the others by their names.
 
     Raises
     ------
     ParameterError
-        *columns* names a part or a column that there is not.
+        *columns* names a role or a column that there is not.
     """
     numbered: dict[str, list[tuple[int, int]]] = {}
     has_user_id = "userid" in map(plain_name, table.header)
     for place, name in enumerate(table.header):
         indexed = re.fullmatch(r"(.*[^\W\d_])[ _-]?([0-9]{1,4})", name)
-        part = _PART_OF_NAME.get(plain_name(name))
-        if part is None and indexed:
-            part = _PART_OF_NAME.get(plain_name(indexed[1]))
-            part = part if part in _INDEXED else None
-        if part and not (has_user_id and plain_name(name) == "id"):
+        role = _ROLE_OF_NAME.get(plain_name(name))
+        if role is None and indexed:
+            role = _ROLE_OF_NAME.get(plain_name(indexed[1]))
+            role = role if role in _INDEXED else None
+        if role and not (has_user_id and plain_name(name) == "id"):
             number = int(indexed[2]) if indexed else 0
-            numbered.setdefault(part, []).append((number, place))
-    found = {part: [place for _number, place in sorted(places)] for part, places in numbered.items()}
-    return {**found, **_given_parts(table, columns)}
+            numbered.setdefault(role, []).append((number, place))
+    found = {role: [place for _number, place in sorted(places)] for role, places in numbered.items()}
+    return {**found, **_given_roles(table, columns)}
 
 
-def _given_parts(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Parts:
-    found: Parts = {}
-    for part, names in columns.items():
-        if part not in PARTS:
-            raise ParameterError(f'columns has "{part}"; it can name {", ".join(PARTS)}.')
+def _given_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
+    found: Roles = {}
+    for role, names in columns.items():
+        if role not in ROLES:
+            raise ParameterError(f'columns has "{role}"; it can name {", ".join(ROLES)}.')
         for name in [names] if isinstance(names, str) else names:
             places = [p for p, n in enumerate(table.header) if n == name] or table.find(plain_name(name))
             if not places:
                 raise ParameterError(
-                    f'columns says that {part} is "{name}", and {table.name} has no such column. '
+                    f'columns says that {role} is "{name}", and {table.name} has no such column. '
                     f"It has {shown_names(table.header)}."
                 )
-            found.setdefault(PARTS[part], []).extend(places)
+            found.setdefault(ROLES[role], []).extend(places)
     return found
 
 
-def find_shape(table: Table, parts: Parts, audience_key: str) -> Shape:
+def find_format(table: Table, roles: Roles, audience_key: str) -> Format:
     """Return what the table is.
 
     Raises
@@ -112,35 +112,35 @@ def find_shape(table: Table, parts: Parts, audience_key: str) -> Shape:
     FileFormatError
         It is something that lists no members.
     ParameterError
-        It lists members, and nothing says of which audience.
+        It lists members, and does not name their audience.
     """
     names = [plain_name(name) for name in table.header]
-    for shape, needed in _BY_COLUMNS.items():
+    for found, needed in _BY_COLUMNS.items():
         if needed <= {*names} and "mergedto" not in names:
-            return shape
+            return found
     if names.count("key") > 1 or {"key", "value"} <= {*names}:
         raise FileFormatError(
             f"{table.name} is the export of a computed trait: it has values, and no list of members. "
             "Export an audience."
         )
     if "mergedto" in names or "canonicalsegmentid" in names:
-        return Shape.WIDE
+        return Format.WIDE
     if "key" in names:
-        return Shape.EXPORT
-    if not {PERSON, USER, ANONYMOUS, EMAIL, PHONE} & {*parts}:
+        return Format.EXPORT
+    if not {PERSON, USER, ANONYMOUS, EMAIL, PHONE} & {*roles}:
         raise FileFormatError(
             f"{table.name} has no column of ids, emails or phones that is known: it has "
             f"{shown_names(table.header)}. Name them in columns, such as "
             '{"user_id": "Customer", "phone": "Mobile"}.'
         )
-    return Shape.WIDE if _is_wide(table, parts, audience_key) else Shape.LIST
+    return Format.WIDE if _is_wide(table, roles, audience_key) else Format.LIST
 
 
-def _is_wide(table: Table, parts: Parts, audience_key: str) -> bool:
-    if AUDIENCE in parts or MEMBERSHIP in parts:
+def _is_wide(table: Table, roles: Roles, audience_key: str) -> bool:
+    if AUDIENCE in roles or MEMBERSHIP in roles:
         return False
     if not audience_key:
-        if boolean_columns(table, parts):
+        if boolean_columns(table, roles):
             return True
         raise ParameterError(
             f"{table.name} does not say which audience it lists. Give audience_key, as it is in Segment."
@@ -149,12 +149,12 @@ def _is_wide(table: Table, parts: Parts, audience_key: str) -> bool:
         return True
     names = {plain_name(name) for name in table.header}
     # A users table of a warehouse: all its rows are profiles, not members, if the key is misspelt.
-    return bool({"uuidts", "receivedat"} & names) and bool(boolean_columns(table, parts))
+    return bool({"uuidts", "receivedat"} & names) and bool(boolean_columns(table, roles))
 
 
-def boolean_columns(table: Table, parts: Parts) -> list[int]:
-    """Return the places of the columns that say true or false and play no other part."""
-    taken = {place for places in parts.values() for place in places}
+def boolean_columns(table: Table, roles: Roles) -> list[int]:
+    """Return the places of the columns of true and false that play no other role."""
+    taken = {place for places in roles.values() for place in places}
     return [
         place
         for place, name in enumerate(table.header)
@@ -165,7 +165,7 @@ def boolean_columns(table: Table, parts: Parts) -> list[int]:
     ]
 
 
-def audience_columns(table: Table, parts: Parts, audience_key: str) -> dict[str, int]:
+def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str, int]:
     """Return audience key → place of its column, in a table with a column an audience.
 
     Raises
@@ -175,7 +175,7 @@ def audience_columns(table: Table, parts: Parts, audience_key: str) -> dict[str,
     """
     if audience_key and (place := _column_of(table, audience_key)) is not None:
         return {audience_key: place}
-    found = {table.header[place]: place for place in boolean_columns(table, parts)}
+    found = {table.header[place]: place for place in boolean_columns(table, roles)}
     if audience_key or not found:
         lacking = f"no column of the audience {audience_key}" if audience_key else "no column of an audience"
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""Bulk: what SQL makes of a whole archive is what the Python rules make of each event."""
+"""Archives in SQL: its rows of a whole archive are those that the Python rules make of each event."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from made_events import some_destination, some_event
 
 from toolkit.errors import FileFormatError, MappingError, ParameterError
 from toolkit.segment.archive import read_events
-from toolkit.segment.archive.leaves import Leaves, NotInSQLError, quoted
-from toolkit.segment.archive.reading import read_lines
+from toolkit.segment.archive.json_columns import JsonColumns, NotInSQLError, quoted
+from toolkit.segment.archive.reader import read_lines
 from toolkit.segment.archive.row_sql import RowQuery
 from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -96,8 +96,8 @@ def left_to_python(tmp_path, events, destination):
     path = packed(tmp_path / "events.jsonl", events)
 
     def count(reader):
-        rows = reader.row_query(reader.groups[0])
-        return reader.connection.execute(f"SELECT count(*) FROM ({rows}) WHERE odd").fetchone()[0]
+        rows = reader.row_query()
+        return reader.connection.execute(f"SELECT count(*) FROM ({rows}) WHERE needs_python").fetchone()[0]
 
     return read_lines(count, [path], destination, memory_limit="1GB", scratch=tmp_path)
 
@@ -225,7 +225,7 @@ def sorted_rows(frames):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_by_person_is_the_whole(tmp_path, seed):
-    """Cut into parts an archive gives the same rows, each person's in one part, repetitions told across."""
+    """Cut into parts an archive gives the same rows, each person's in one part, repetitions found across."""
     chance = random.Random(seed)
     events = [some_event(chance) for _ in range(300)]
     again = [{**chance.choice(events), "receivedAt": f"2025-05-0{n}T00:00:00.000Z"} for n in range(1, 6)]
@@ -240,6 +240,20 @@ def test_by_person_is_the_whole(tmp_path, seed):
     persons = pd.concat([part["person"].dropna().drop_duplicates() for part in parts])
     assert persons.is_unique
     assert dict(parts[0].dtypes.astype("str")) == dict(whole.dtypes.astype("str"))
+
+
+def test_by_person_reads_on_while_it_writes(tmp_path, monkeypatch):
+    """Events that Python decides are written in several steps, however many there are."""
+    monkeypatch.setattr("toolkit.segment.payload_rows.ROWS_AT_A_TIME", 5)
+    monkeypatch.setattr("toolkit.segment.archive.reader.ROWS_AT_A_TIME", 7)
+    events = [
+        usual_event(n, messageId=None, receivedAt=f"2025-03-04T10:{n % 60:02}:{n // 60:02}Z")
+        for n in range(300)
+    ]
+    archive = read_events(packed(tmp_path / "e.jsonl", events))
+    parts = [*archive.payloads_by_person(part_bytes=10_000)]
+    assert len(parts) > 1
+    pd.testing.assert_frame_equal(sorted_rows(parts), sorted_rows([archive.payloads()]))
 
 
 def test_by_person_marks_where_a_file_is_damaged(tmp_path):
@@ -260,12 +274,12 @@ def test_by_person_refuses_what_is_no_archive(tmp_path):
 
 
 def test_one_event_is_found(tmp_path):
-    """By its messageId, or the first; a sentence when nobody has it."""
+    """By its messageId, or the first; a sentence when no event has it."""
     archive = read_events(packed(tmp_path / "e.gz", map(usual_event, range(9)), torn=[(0, b"torn")]))
     assert archive.get_event("personas_4") == usual_event(4)
     assert archive.get_event() == usual_event(0)
-    with pytest.raises(ParameterError, match='No event of the archive has the messageId "nobody\'s"'):
-        archive.get_event("nobody's")
+    with pytest.raises(ParameterError, match='No event of the archive has the messageId "another\'s"'):
+        archive.get_event("another's")
     assert read_events([usual_event(1), usual_event(2)]).get_event("personas_2") == usual_event(2)
 
 
@@ -286,18 +300,18 @@ def test_any_key_can_be_asked_for(tmp_path, key):
 
 
 @pytest.mark.parametrize("steps", [(), ("",), ("a", "0"), ("a\0",), ("\ud800",)])
-def test_leaves_that_sql_cannot_read(steps):
+def test_paths_that_sql_cannot_read(steps):
     """The whole event, items of lists and texts no query can hold are refused."""
     with pytest.raises(NotInSQLError):
-        Leaves().text(steps)
+        JsonColumns().text(steps)
 
 
 def test_keys_that_differ_in_case_only():
     """SQL would take them for one."""
-    leaves = Leaves()
-    leaves.text(("traits", "Email"))
+    columns = JsonColumns()
+    columns.text(("traits", "Email"))
     with pytest.raises(NotInSQLError):
-        leaves.text(("traits", "email"))
+        columns.text(("traits", "email"))
 
 
 def test_quotes_are_doubled():
@@ -344,9 +358,9 @@ def test_paths_that_meet_in_sql(tmp_path, fields):
     """An object asked for whole and opened, and names that the queries use, are read like any other."""
     (tmp_path / "d.json").write_text(json.dumps({"mappings": [{"name": "m", "fields": fields}]}))
     destination = Destination.from_file(tmp_path / "d.json")
-    odd = {"whole": "w@mail.test", "file_index": "f@mail.test", "number": 5, "NUMBER": "n@mail.test"}
+    named = {"whole": "w@mail.test", "file_index": "f@mail.test", "number": 5, "NUMBER": "n@mail.test"}
     contact = {"vip": True, "contact": {"email": "c@mail.test"}}
-    events = [{**usual_event(1, traits=contact), **odd}, usual_event(2, messageId=None), usual_event(3)]
+    events = [{**usual_event(1, traits=contact), **named}, usual_event(2, messageId=None), usual_event(3)]
     archive = read_events(packed(tmp_path / "e.jsonl", events))
     single = read_events(events).payloads(destination)
     assert_same_rows(archive.payloads(destination), single)

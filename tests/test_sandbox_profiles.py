@@ -10,8 +10,8 @@ from toolkit.errors import IgnoredFilterError
 from toolkit.sandbox import PROFILES, Fault, Sandbox
 
 
-def told(sandbox):
-    """Return who was told what, however the shop names people and keys."""
+def sent_events(sandbox):
+    """Return the custom events by subscriber and audience, however the shop names people and keys."""
     return sorted(
         (
             event["matched_subscriber_id"],
@@ -25,13 +25,13 @@ def told(sandbox):
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.slow  # test_truth runs the documented shop every time
 def test_the_same_final_state_under_every_profile(profile, truth, tmp_path):
-    """Lists are the truth's, every transition is told once, and a repeat writes nothing."""
+    """Lists are the truth's, every transition is sent once, and a repeat writes nothing."""
     people = read_packed_lines("subscribers")
     with Sandbox(people, knobs=PROFILES[profile].changed({"rate": 100_000})) as sandbox:
         run = sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert run.record.status == "completed", run.record.error
         assert audiences_of(sandbox) == wanted(truth, "round-1")
-        assert len(told(sandbox)) == len({*told(sandbox)}) == truth["round-1"]["transitions"]
+        assert len(sent_events(sandbox)) == len({*sent_events(sandbox)}) == truth["round-1"]["transitions"]
         before = len(sandbox.journal)
         sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert writes(sandbox.journal[before:]) == []
@@ -53,7 +53,7 @@ def test_replacing_stops_after_the_first_write(patch_bodies, tmp_path):
 
 
 def test_an_ignored_filter_stops_before_the_first_write(tmp_path):
-    """A shop that answers lookups with everybody is written to nobody."""
+    """A shop that answers lookups with all subscribers is not written to."""
     with (
         Sandbox(read_packed_lines("subscribers"), rate=100_000, in_encoding="ignored") as sandbox,
         pytest.raises(IgnoredFilterError, match="ignore the filter"),
@@ -85,7 +85,7 @@ def test_the_same_final_state_under_every_knob(knobs, truth, tmp_path):
     with Sandbox(read_packed_lines("subscribers"), rate=100_000, **knobs) as sandbox:
         sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert audiences_of(sandbox) == wanted(truth, "round-1")
-        assert len(told(sandbox)) == truth["round-1"]["transitions"]
+        assert len(sent_events(sandbox)) == truth["round-1"]["transitions"]
         before = len(sandbox.journal)
         sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert writes(sandbox.journal[before:]) == []
@@ -94,7 +94,7 @@ def test_the_same_final_state_under_every_knob(knobs, truth, tmp_path):
 @pytest.mark.parametrize("kind", ["second_writer", "redact", "shrink"])
 @pytest.mark.slow
 def test_others_at_work(kind, tmp_path):
-    """Somebody else writes, or people vanish, while a sync goes on: the next one leaves nothing to do."""
+    """Another program writes, or people vanish, while a sync goes on: the next one leaves nothing to do."""
     people = read_packed_lines("subscribers")[:400]
     route = "GET /subscribers" if kind == "shrink" else "PATCH /subscribers/{id}"
     with Sandbox(people, rate=100_000, faults=[Fault(kind=kind, route=route, every=10)]) as sandbox:
@@ -105,4 +105,4 @@ def test_others_at_work(kind, tmp_path):
         again = sync_round(sandbox, "round-1", f"sqlite:///{tmp_path}/ledger.db")
         assert again.record.status == "completed"
         assert writes(sandbox.journal[before:]) == []
-        assert len(told(sandbox)) == len({*told(sandbox)})
+        assert len(sent_events(sandbox)) == len({*sent_events(sandbox)})
