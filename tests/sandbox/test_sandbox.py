@@ -21,7 +21,7 @@ from asking import ANA, API, BEN, CAI, OLD, ask, listed, patch
 
 from toolkit.sandbox import PROFILES, Sandbox
 from toolkit.sandbox.__main__ import main
-from toolkit.sandbox.access import key_fingerprint
+from toolkit.sandbox.admission import key_fingerprint
 from toolkit.sandbox.people import generate_people
 from toolkit.sandbox.records import load_subscribers
 
@@ -42,100 +42,6 @@ def test_me_names_the_shop(sandbox):
         "resource_name": "Sandbox Shop",
         "resource_type": "shop",
     }
-
-
-def test_keywords_are_listed_and_an_unknown_one_has_postscripts_own_code(sandbox):
-    """3001 is one of the two codes that are really Postscript's; times are naive with microseconds."""
-    (first, *_) = ask(sandbox, "GET", f"{API}/keywords").json()["keywords"]
-    assert ask(sandbox, "GET", f"{API}/keywords/{first['id']}").json() == first
-    assert datetime.fromisoformat(first["created_at"]).tzinfo is None
-    answer = ask(sandbox, "GET", f"{API}/keywords/kw_none")
-    assert (answer.status_code, answer.json()["error_code"]) == (404, 3001)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"postscript_subscriber_id": "s_ana"},
-        {"phone_number": "+12025550143"},
-        {"phone_number": "1202 5550143"},
-    ],
-)
-def test_unsubscribe_takes_back_consent(sandbox, body):
-    """The person stays listed and can no longer be sent to."""
-    answer = ask(sandbox, "PATCH", f"{API}/compliance/unsubscribe", json=body)
-    assert (answer.status_code, answer.json()) == (202, {"message": "OK"})
-    ana = sandbox.subscribers["s_ana"]
-    assert [ana["subscriptions"][kind]["can_send"] for kind in ("promotional", "transactional")] == [
-        False
-    ] * 2
-    assert ana["updated_at"] > OLD
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"postscript_subscriber_id": "s_ana"},
-        {"phone_number": "+12025550143"},
-        {"email": "ana@mail.test"},
-        {"shopify_customer_id": 6110},
-    ],
-)
-def test_redact_forgets_the_person(sandbox, body):
-    """Afterwards no route finds them."""
-    assert ask(sandbox, "PATCH", f"{API}/compliance/redact", json=body).status_code == 202
-    assert sorted(sandbox.subscribers) == ["s_ben", "s_cai"]
-    assert listed(sandbox, "?phone_number__eq=12025550143") == []
-    assert ask(sandbox, "GET", f"{API}/subscribers/s_ana").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("route", "body", "status"),
-    [
-        ("unsubscribe", {}, 400),
-        ("unsubscribe", {"email": "ana@mail.test"}, 400),
-        ("unsubscribe", {"phone_number": []}, 400),
-        ("redact", {"phone_number": True}, 400),
-        ("redact", {"postscript_subscriber_id": "s_nobody"}, 202),
-    ],
-)
-def test_compliance_needs_an_identifier_and_accepts_strangers(sandbox, route, body, status):
-    """Nobody is touched when nobody is meant."""
-    before = sandbox.subscribers
-    assert ask(sandbox, "PATCH", f"{API}/compliance/{route}", json=body).status_code == status
-    assert sandbox.subscribers == before
-
-
-def test_webhooks_can_be_made_shown_changed_and_removed(sandbox):
-    """The administration works; nothing is ever delivered."""
-    body = {"callback_url": "https://hook.test/in", "event": "shop.subscriber.opt_in"}
-    made = ask(sandbox, "POST", f"{API}/webhooks", json=body).json()
-    path = f"{API}/webhooks/{made['id']}"
-    assert ask(sandbox, "GET", path).json() == made == {**made, **body, "headers": {}}
-    changed = ask(sandbox, "PATCH", path, json={"headers": {"X-A": "b"}}).json()
-    assert changed["headers"] == {"X-A": "b"}
-    assert ask(sandbox, "GET", f"{API}/webhooks").json() == {"webhook_subscriptions": [changed]}
-    assert ask(sandbox, "DELETE", path).json() == {}
-    assert ask(sandbox, "DELETE", path).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("GET", "/webhooks/token", None, 200),
-        ("GET", "/webhooks/example?event=shop.subscriber.opt_in", None, 200),
-        ("GET", "/webhooks/example", None, 400),
-        ("POST", "/webhooks/test", {"event": "shop.test"}, 202),
-        ("POST", "/webhooks/test", {"event": ["shop.test"]}, 400),
-        ("POST", "/webhooks", {"callback_url": "http://hook.test", "event": "shop.test"}, 400),
-        ("POST", "/webhooks", {"callback_url": "https://hook.test", "event": "shop.none"}, 400),
-        ("POST", "/webhooks", {"callback_url": "https://h.test", "event": "shop.test", "headers": []}, 400),
-        ("PATCH", "/webhooks/none", {}, 404),
-    ],
-)
-def test_webhook_requests_are_checked(sandbox, method, path, body, status):
-    """Malformed subscriptions are refused."""
-    assert ask(sandbox, method, API + path, json=body).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -191,7 +97,7 @@ BAD_BODIES = {
     "NaN": b'{"type": "A", "properties": {"a": NaN}}',
     "infinite": b'{"type": "A", "properties": {"a": 1e999}}',
     "deep": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "rather deep": b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}",
+    "rather deep": b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}",
     "a number too long to read": b'{"a": ' + b"9" * 5000 + b"}",
     "with a byte order mark": b"\xef\xbb\xbf{}",
 }
@@ -203,8 +109,6 @@ def test_a_body_that_is_not_a_json_object_is_400(sandbox, raw):
     for method, path in [
         ("POST", "/events"),
         ("PATCH", "/subscribers/s_ana"),
-        ("PATCH", "/compliance/redact"),
-        ("POST", "/webhooks"),
     ]:
         answer = ask(sandbox, method, API + path, data=raw)
         assert (answer.status_code, answer.json()["errors"][0]["type"]) == (400, "value_error.jsondecode")
@@ -233,8 +137,8 @@ def test_no_request_ever_gives_500(sandbox, seed):
         ["a"],
     ]
     names = ["type", "properties", "tags", "email", "phone", "phone_number", "occurred_at", "subscriber_id"]
-    names += ["event", "headers", "callback_url", "postscript_subscriber_id", "shopify_customer_id", "a"]
-    paths = ["/events", "/subscribers/s_ana", "/compliance/redact", "/compliance/unsubscribe", "/webhooks"]
+    names += ["external_id", "a"]
+    paths = ["/events", "/subscribers/s_ana"]
     with requests.Session() as session:
         session.headers["Authorization"] = "Bearer sk_sandbox"
         for _ in range(40):
@@ -376,7 +280,7 @@ def test_reset_goes_back_to_the_seed(sandbox):
     seed = sandbox.subscribers
     patch(sandbox, {"tags": ["NEW"]})
     sandbox.add_subscribers([{"id": "s_late"}])
-    ask(sandbox, "PATCH", f"{API}/compliance/redact", json={"postscript_subscriber_id": "s_ben"})
+    sandbox.redact("s_ben")
     ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
     assert requests.post(sandbox.base_url + "/control/reset", timeout=10).status_code == 200
     assert (sandbox.subscribers, sandbox.custom_events, sandbox.journal) == (seed, [], [])
@@ -443,7 +347,7 @@ def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
         (["--port", "0", "--subscribers", "bad.ndjson"], "bad.ndjson, line 2"),
         (["--port", "0", "--profile", "lenient"], "invalid choice"),
         (["--port", "0", "--knob", "page_sise=5"], "no knob 'page_sise'"),
-        (["--port", "0", "--knob", "page_size=0"], "whole number from 1"),
+        (["--port", "0", "--knob", "page_size=0"], "The knob page_size: Input should be"),
         (["--port", "0", "--faults", "missing.json"], "missing.json: the faults file"),
         (["--port", "0", "--faults", "bad.ndjson"], "bad.ndjson: "),
         (["--port", "0", "--rate", "0"], "whole number from 1"),

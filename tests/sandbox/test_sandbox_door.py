@@ -13,7 +13,7 @@ from asking import ANA, API, BEN, CAI, ask
 from tables import every
 
 from toolkit.sandbox import Knobs, Sandbox
-from toolkit.sandbox.limiter import Limiter
+from toolkit.sandbox.admission import Limiter
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from tables import every
 from toolkit.sandbox import Knobs, Sandbox
 from toolkit.sandbox.listing import parse_list_query
 from toolkit.sandbox.people import generate_people
-from toolkit.sandbox.replies import RefusedError
 from toolkit.sandbox.shop import Shop
+from toolkit.sandbox.wire import RefusedError
 
 KNOBS = Knobs(page_size=1000)
 

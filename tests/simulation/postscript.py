@@ -11,15 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from toolkit.sandbox.access import Keyring
-from toolkit.sandbox.app import decoded_query
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.knobs import PROFILES, Knobs
-from toolkit.sandbox.limiter import Limiter
-from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
-from toolkit.sandbox.routes import answer
+from toolkit.sandbox import PROFILES, Knobs
+from toolkit.sandbox.admission import Keyring, Limiter
+from toolkit.sandbox.routes import Call, answer, decoded_query
 from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.strict_json import parse_json
+from toolkit.sandbox.wire import RefusedError, Reply, parse_json, too_many_requests
 
 from .world import World
 
@@ -122,16 +118,16 @@ class Postscript:
         """Return the subscriber that a call is about, as the shop knows them."""
         parts = path.split("/")
         if len(parts) == 5 and parts[3] == "subscribers":
-            return self.shop.id_meant(unquote(parts[4]), self.knobs)
+            return self.shop.id_of(unquote(parts[4]), self.knobs)
         if path.endswith("/events") and body:
             given = parse_json(body).get("subscriber_id")
-            return None if given is None else self.shop.id_meant(str(given), self.knobs)
+            return None if given is None else self.shop.id_of(str(given), self.knobs)
         return None
 
     # --- looking --------------------------------------------------------------------------------------
 
     def record(self, subscriber: str | None) -> dict[str, Any] | None:
-        return self.shop._roll.get(subscriber) if subscriber else None
+        return self.shop.get(subscriber) if subscriber else None
 
     @property
     def people(self) -> list[str]:
@@ -170,7 +166,7 @@ class Postscript:
         if old is None:
             return
         new = {**old, **fields, "updated_at": self.shop.now()}
-        self.shop._change(subscriber, new)
+        self.shop.change(subscriber, new)
         if fields.keys() & {"phone_number", "email"}:
             self._moved(subscriber, (new.get("phone_number") or "").lstrip("+"), new.get("email"))
 

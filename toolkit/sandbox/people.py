@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .instants import format_instant
+from .wire import format_timestamp
 
 AUDIENCE_PROPERTY = "Segment Audiences"
 
@@ -87,8 +87,8 @@ def _person(number: int, quirk: str, chance: random.Random) -> dict[str, Any]:
         "phone_number": _phone(number, quirk),
         "email": _email(number, quirk),
         "shopify_customer_id": _CUSTOMER_BASE + number if chance.random() < 0.8 else None,
-        "created_at": format_instant(signed_up),
-        "updated_at": format_instant(changed),
+        "created_at": format_timestamp(signed_up),
+        "updated_at": format_timestamp(changed),
         "data": {},
         "properties": _properties(quirk, chance),
         "subscriptions": {"promotional": consent, "transactional": consent},
