@@ -82,7 +82,7 @@ def test_a_wrong_method_is_405(sandbox, method, path, allow):
 
 @pytest.mark.parametrize("path", ["/", "/api", f"{API}/", f"{API}/subscribers/", f"{API}/me/", "/api/v1/me"])
 def test_an_unknown_path_is_404(sandbox, path):
-    """With an accepted key, a path that is not served says so in JSON."""
+    """With an accepted key, a path that is not served is refused in JSON."""
     answer = ask(sandbox, "GET", path)
     assert (answer.status_code, answer.json()["error_code"]) == (404, 9404)
 
@@ -159,7 +159,7 @@ def test_no_request_ever_gives_500(sandbox, seed):
 # The journal and the control routes
 
 
-def test_the_journal_tells_what_was_asked_and_never_the_key(sandbox):
+def test_the_journal_has_every_request_and_never_the_key(sandbox):
     """One record a request, with the decoded query, the parsed body, and a fingerprint for the key."""
     ask(sandbox, "GET", f"{API}/subscribers?email__in=a%40mail.test&email__in=b+c")
     patch(sandbox, {"tags": ["NEW"]})
@@ -208,7 +208,7 @@ def test_what_is_handed_out_is_a_copy(sandbox):
     assert sandbox.custom_events[0]["type"] == "A"
 
 
-def test_control_routes_show_the_state_unasked_for_a_key_and_unrecorded(sandbox):
+def test_control_routes_show_the_state_without_a_key_and_without_a_record(sandbox):
     """Looking leaves no trace and takes no budget."""
     ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
     before = sandbox.journal
@@ -249,7 +249,7 @@ def test_the_export_reads_back_as_it_was(tmp_path):
     ],
 )
 def test_late_sign_ups_come_all_or_none(sandbox, body, status):
-    """An id that is taken is 409, an unreadable record 400, and then nobody is added."""
+    """An id that is taken is 409, an unreadable record 400, and then no subscriber is added."""
     answer = requests.post(sandbox.base_url + "/control/subscribers", data=body, timeout=10)
     assert answer.status_code == status
     new = set(sandbox.subscribers) - {"s_ana", "s_ben", "s_cai"}
@@ -257,7 +257,7 @@ def test_late_sign_ups_come_all_or_none(sandbox, body, status):
 
 
 def test_late_sign_ups_are_stamped_with_now_and_found(sandbox):
-    """Somebody who signs up during a run is listed last and found by phone."""
+    """A person who signs up during a run is listed last and found by phone."""
     assert listed(sandbox, "?phone_number__contains=0150") == []
     sandbox.add_subscribers([{"id": "s_late", "phone_number": "+12025550150"}])
     assert listed(sandbox, "?phone_number__contains=0150") == ["s_late"]
@@ -269,8 +269,8 @@ def test_late_sign_ups_are_stamped_with_now_and_found(sandbox):
         sandbox.add_subscribers([{"id": "s_late"}])
 
 
-def test_nobody_is_there_twice_from_the_start():
-    """Two records with one id are a mistake that is told before anything runs."""
+def test_no_subscriber_is_there_twice_from_the_start():
+    """Two records with one id are refused before anything runs."""
     with pytest.raises(ValueError, match="already a subscriber with the id 's_ana'"):
         Sandbox([ANA, BEN, ANA])
 
@@ -289,7 +289,7 @@ def test_reset_goes_back_to_the_seed(sandbox):
 
 @pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("GET", "reset", 405)])
 def test_other_control_requests_are_refused(sandbox, method, name, status):
-    """A control route that is not there, and one asked in the wrong way."""
+    """A control route that is not there, and a wrong method."""
     assert requests.request(method, f"{sandbox.base_url}/control/{name}", timeout=10).status_code == status
 
 
@@ -303,8 +303,8 @@ def run_command(*arguments, **options):
     )
 
 
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
-    """It says when it is ready, accepts every key it was given, prints none of them, and ends cleanly."""
+def test_the_command_serves_until_a_signal(tmp_path):
+    """It reports that it is ready, accepts every given key, prints none of them, and ends cleanly."""
     path = tmp_path / "people.ndjson"
     path.write_text(json.dumps(ANA) + "\n", encoding="utf-8")
     arguments = ["--port", "0", "--subscribers", str(path), "--latency-ms", "0", "--key", "sk_second"]
@@ -324,7 +324,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
 
 
 def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
-    """The profile first, then what is said besides; a fault from a file hits."""
+    """Knobs change the profile; a fault from a file hits."""
     path = tmp_path / "faults.json"
     path.write_text('[{"kind": "status", "status": 502, "route": "GET /me"}]', encoding="utf-8")
     arguments = ["--port", "0", "--people", "3", "--profile", "hostile", "--latency-ms", "1", "--rate", "99"]
@@ -350,7 +350,7 @@ def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
         (["--port", "0", "--knob", "page_size=0"], "The knob page_size: Input should be"),
         (["--port", "0", "--faults", "missing.json"], "missing.json: the faults file"),
         (["--port", "0", "--faults", "bad.ndjson"], "bad.ndjson: "),
-        (["--port", "0", "--rate", "0"], "whole number from 1"),
+        (["--port", "0", "--rate", "0"], "The knob rate: Input should be"),
         (["--port", "0", "--subscribers", "bad.ndjson", "--people", "1"], "not allowed with"),
     ],
 )
@@ -359,9 +359,9 @@ def test_a_command_that_cannot_begin_exits_2_with_a_sentence(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.ndjson").write_text('{"id": "a"}\n{"id": "a"}\n', encoding="utf-8")
     assert exit_code(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
 
 
 def exit_code(arguments):
@@ -376,9 +376,9 @@ def test_a_taken_port_exits_2_with_a_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["--port", port, "--people", "1"], {}) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"Port {port} cannot be used")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"Port {port} cannot be used")
 
 
 def test_it_stops_and_lets_go_of_its_port():

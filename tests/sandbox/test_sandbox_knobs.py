@@ -63,8 +63,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize(("knobs", "query", "ids"), LISTS.values(), ids=LISTS)
-def test_who_is_listed(sandbox, knobs, query, ids):
-    """Every way to read a filter, beside the default."""
+def test_which_subscribers_are_listed(sandbox, knobs, query, ids):
+    """Every way to read a filter, and the default."""
     sandbox.set_knobs(**knobs)
     assert listed(sandbox, query) == ids
 
@@ -76,7 +76,7 @@ REFUSALS = {
     "not too long": ({"max_url_bytes": 64}, "?email__eq=" + "x" * 34, 200),
     "past the end": ({"past_the_end": "404"}, "?page=2", 404),
     "the last page": ({"past_the_end": "404"}, "?page=1", 200),
-    "the one page of nobody": ({"past_the_end": "404", "empty_total_pages": 0}, "?email__eq=x", 200),
+    "the one page of an empty list": ({"past_the_end": "404", "empty_total_pages": 0}, "?email__eq=x", 200),
 }
 
 
@@ -88,10 +88,10 @@ def test_which_lists_are_refused(sandbox, knobs, query, status):
 
 
 @pytest.mark.parametrize("pages", [0, 1])
-def test_nobody_is_none_or_one_page(sandbox, pages):
+def test_an_empty_list_has_no_page_or_one(sandbox, pages):
     """How many pages an empty list has can be set; a list of one always has one."""
     sandbox.set_knobs(empty_total_pages=pages)
-    for email, expected in (("nobody", pages), ("ana@mail.test", 1)):
+    for email, expected in (("none@mail.test", pages), ("ana@mail.test", 1)):
         answer = ask(sandbox, "GET", f"{API}/subscribers?email__eq={email}").json()
         assert answer["page_info"] == {"page": 1, "total_pages": expected}
 
@@ -180,14 +180,14 @@ WRITES = {
 
 @pytest.mark.parametrize(("knobs", "properties", "after"), WRITES.values(), ids=WRITES)
 def test_what_a_patch_leaves(sandbox, knobs, properties, after):
-    """Merging, nulls and empty lists, in every way they may be meant; the answer tells what is stored."""
+    """Merging, nulls and empty lists, in every way they may be meant; the answer shows what is stored."""
     sandbox.set_knobs(**knobs)
     answer = patch(sandbox, {"properties": properties})
     assert answer.status_code == 200
     assert answer.json()["properties"] == sandbox.subscribers["s_ana"]["properties"] == after
 
 
-def test_the_fifty_first_property_can_be_dropped_without_a_word():
+def test_the_fifty_first_property_can_be_dropped_in_silence():
     """The answer is 200, the old fifty stay, changes to them count, and the new one is not there."""
     full = {f"key {n}": n for n in range(50)}
     with Sandbox([{"id": "s_ana", "properties": full}], property_limit="drop") as sandbox:
@@ -216,7 +216,7 @@ def test_unknown_fields_of_a_patch_are_ignored_or_refused(sandbox, knob, status)
 def test_an_unknown_person_is_404_or_a_bare_400(sandbox, method, status, body):
     """The bare one is what the published pages show for most refusals."""
     sandbox.set_knobs(unknown_person=status)
-    answer = ask(sandbox, method, f"{API}/subscribers/s_nobody", json={})
+    answer = ask(sandbox, method, f"{API}/subscribers/s_none", json={})
     assert answer.status_code == status
     assert next(iter(answer.json()), None) == body
 
@@ -302,7 +302,7 @@ def test_a_wrong_key_is_401_or_403(sandbox, status, name):
     assert requests.get(f"{sandbox.base_url}{API}/me", timeout=10).status_code == 401
 
 
-def test_a_429_can_say_when_to_come_back():
+def test_a_429_can_name_the_time_to_come_back():
     """In whole seconds, by the header that HTTP has for it."""
     with Sandbox(rate=1, window_seconds=60, retry_after_seconds=3) as sandbox:
         answers = [ask(sandbox, "GET", f"{API}/me") for _ in range(2)]
@@ -321,10 +321,10 @@ LIMITS = {
 
 @pytest.mark.parametrize(("knobs", "verdicts"), LIMITS.values(), ids=LIMITS)
 def test_algorithms_count_the_same_rhythm_differently(knobs, verdicts):
-    """Two a second, asked eight times."""
+    """Two a second, eight requests."""
     times = iter(RHYTHM)
     limiter = Limiter(clock=lambda: next(times))
-    accepted = [limiter.admit("shop", Knobs(rate=2, **knobs)).accepted for _ in RHYTHM]
+    accepted = [limiter.admit("shop", Knobs(rate=2, **knobs)).refusal is None for _ in RHYTHM]
     assert "".join("ny"[each] for each in accepted) == verdicts
 
 
@@ -336,7 +336,7 @@ def test_an_even_pace_below_the_limit_is_never_refused(algorithm, count_refused)
     limiter = Limiter(clock=lambda: now)
     knobs = Knobs(algorithm=algorithm, count_refused=count_refused)
     for _ in range(2000):
-        assert limiter.admit("shop", knobs).accepted
+        assert limiter.admit("shop", knobs).refusal is None
         now += 1 / 14
 
 
@@ -349,10 +349,10 @@ def test_a_bucket_takes_its_own_pace_for_ever(rate):
     now = 0.0
     limiter = Limiter(clock=lambda: now)
     knobs = Knobs(algorithm="bucket", rate=rate)
-    assert [limiter.admit("shop", knobs).accepted for _ in range(rate + 1)] == [True] * rate + [False]
+    assert [limiter.admit("shop", knobs).refusal is None for _ in range(rate + 1)] == [True] * rate + [False]
     for _ in range(5000):
         now += 1 / rate
-        assert limiter.admit("shop", knobs).accepted
+        assert limiter.admit("shop", knobs).refusal is None
 
 
 @every("seed", range(20))
@@ -364,9 +364,9 @@ def test_what_the_hostile_limit_accepts_every_limit_accepts(seed):
     others = {name: Limiter(clock=lambda: now) for name in KNOBS}
     for _ in range(1000):
         now += chance.choice([0.001, 0.01, 0.05, 0.1, 0.2])
-        if strict.admit("shop", hostile).accepted:
+        if strict.admit("shop", hostile).refusal is None:
             for name, limiter in others.items():
-                assert limiter.admit("shop", KNOBS[name]).accepted, name
+                assert limiter.admit("shop", KNOBS[name]).refusal is None, name
 
 
 # Latency
@@ -401,7 +401,7 @@ def test_a_long_tail_has_its_median_and_its_tail():
 
 
 def test_the_journal_knows_each_delay():
-    """The time by route that the knob says is the time that the journal notes."""
+    """The time that the knob gives a route is the time in the journal."""
     with Sandbox([ANA], latency_seconds={"GET /me": 0.02, "*": 0}) as sandbox:
         ask(sandbox, "GET", f"{API}/me")
         ask(sandbox, "GET", f"{API}/subscribers")
@@ -460,7 +460,7 @@ BAD_KNOBS = {
 
 
 @pytest.mark.parametrize(("changes", "words"), BAD_KNOBS.values(), ids=BAD_KNOBS)
-def test_a_knob_that_cannot_be_is_told_in_a_sentence(sandbox, changes, words):
+def test_a_knob_that_cannot_be_set_is_refused_in_a_sentence(sandbox, changes, words):
     """By code a ValueError, by control route 400, and everything stays as it was."""
     before = sandbox.knobs
     with pytest.raises(ValueError, match=words.replace("[", r"\[")):

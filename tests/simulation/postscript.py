@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from toolkit.sandbox import PROFILES, Knobs
-from toolkit.sandbox.admission import Keyring, Limiter
+from toolkit.sandbox.admission import Keyring, Limiter, admit
 from toolkit.sandbox.routes import Call, answer, decoded_query
 from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.wire import RefusedError, Reply, parse_json, too_many_requests
+from toolkit.sandbox.wire import Reply, parse_json
 
 from .world import World
 
@@ -101,18 +101,13 @@ class Postscript:
         )
         entry.before = self.record(entry.subscriber)
         self.entries.append(entry)
-        reply = self._answered(asked, request.headers.get("Authorization"))
+        reply = self._answered(asked, request.headers)
         entry.status, entry.after = reply.status, self.record(entry.subscriber)
         return reply
 
-    def _answered(self, asked: Call, authorization: str | None) -> Reply:
-        try:
-            caller = self.keyring.identify(authorization, None, wrong_key=self.knobs.wrong_key)
-        except RefusedError as refusal:
-            return refusal.reply
-        if not self.limiter.admit(caller.budget, self.knobs).accepted:
-            return too_many_requests(None)
-        return answer(self.shop, asked, has_shop=True)
+    def _answered(self, asked: Call, headers: Mapping[str, str]) -> Reply:
+        admission = admit(self.keyring, self.limiter, headers, self.knobs)
+        return admission.refusal or answer(self.shop, asked, has_shop=True)
 
     def subscriber_in(self, path: str, body: bytes = b"") -> str | None:
         """Return the subscriber that a call is about, as the shop knows them."""
@@ -127,7 +122,7 @@ class Postscript:
     # --- looking --------------------------------------------------------------------------------------
 
     def record(self, subscriber: str | None) -> dict[str, Any] | None:
-        return self.shop.get(subscriber) if subscriber else None
+        return self.shop.subscribers.get(subscriber) if subscriber else None
 
     @property
     def people(self) -> list[str]:
@@ -140,7 +135,7 @@ class Postscript:
 
     def sign_up(self, *, phone: str | None, email: str | None, chance: random.Random) -> str:
         """Let a person subscribe; no phone twice in a shop."""
-        taken = phone and self.shop.find_by_phone(phone)
+        taken = phone and self.shop.subscribers.with_phone(phone)
         phone = None if taken else phone
         self.sign_ups += 1
         new = f"s_{self.sign_ups:03}x{chance.randrange(100)}"

@@ -5,26 +5,41 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from .knobs import Knobs
-from .wire import UNAUTHORIZED, RefusedError, Reply, access_denied, coded_error, missing_authorization
+from .wire import RefusedError, Reply, access_denied, coded_error, too_many_requests
 
 DEFAULT_SHOP_KEY = "sk_sandbox"
 PARTNER_KEY = "sk_partner_sandbox"
 PUBLIC_PREFIX = "pk_"
 SHOP = "shop_sandbox"
+PARTNER = "partner"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
-    """An accepted caller."""
+class Admission:
+    """The door's answer to one request."""
 
-    budget: str
-    """Name of the limiter's budget this caller uses: all keys of the shop share one."""
-    has_shop: bool
+    at: float
+    """Monotonic seconds."""
+    refusal: Reply | None = None
+    """None when the request is let in."""
+    in_window: int | None = None
+    """Requests that count in the window that ends now, with this one if it counts; None for a refused key."""
+    has_shop: bool = True
     """False for a partner who does not name a shop."""
+
+
+def admit(keyring: Keyring, limiter: Limiter, headers: Mapping[str, str], knobs: Knobs) -> Admission:
+    """Let a request in, or refuse it for its key or for the limit."""
+    shop_token = headers.get("x-postscript-shop-token")
+    try:
+        budget = keyring.budget(headers.get("authorization"), shop_token, wrong_key=knobs.wrong_key)
+    except RefusedError as refused:
+        return Admission(at=limiter.now(), refusal=refused.reply)
+    return replace(limiter.admit(budget, knobs), has_shop=budget != PARTNER)
 
 
 class Keyring:
@@ -45,24 +60,29 @@ class Keyring:
         self._shop_keys.discard(key)
         self._partner_keys.discard(key)
 
-    def identify(self, authorization: str | None, shop_token: str | None, *, wrong_key: int = 401) -> Caller:
-        """Return the caller, or raise the refusal to answer with: *wrong_key* is its status."""
+    def budget(self, authorization: str | None, shop_token: str | None, *, wrong_key: int) -> str:
+        """Return the budget that the caller uses, or raise the refusal: *wrong_key* is its status.
+
+        All keys of the shop share one.
+        """
         if authorization is None:
-            raise RefusedError(missing_authorization())
+            # Shape E0, the one refusal in plain text.
+            text = "Missing Authorization header"
+            raise RefusedError(Reply(status=401, text=text, media_type="text/plain"))
         key = presented_key(authorization)
         if key in self._shop_keys:
-            return Caller(budget=SHOP, has_shop=True)
+            return SHOP
         if key in self._partner_keys and shop_token is None:
-            return Caller(budget="partner", has_shop=False)
+            return PARTNER
         if key in self._partner_keys and shop_token in self._shop_keys:
-            return Caller(budget=f"partner+{SHOP}", has_shop=True)
+            return f"{PARTNER}+{SHOP}"
         raise RefusedError(key_refusal(wrong_key))
 
 
 def key_refusal(status: int) -> Reply:
     """Answer a key that opens nothing: 401 with a code, or 403 as for a route that is not allowed."""
     message = "Invalid API key"
-    return access_denied(message) if status == 403 else coded_error(status, UNAUTHORIZED, message)
+    return access_denied(message) if status == 403 else coded_error(status, message)
 
 
 def presented_key(authorization: str) -> str:
@@ -88,22 +108,11 @@ def key_fingerprint(authorization: str | None) -> str | None:
     return hashlib.sha256(key.encode()).hexdigest()[:12] if key else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Admission:
-    """The limiter's answer to one request."""
-
-    at: float
-    """Monotonic seconds."""
-    accepted: bool
-    in_window: int
-    """Requests that count in the window that ends now, this one included if it does."""
-
-
 class Limiter:
     """Counts requests by the knobs' algorithm; each budget is counted alone.
 
     >>> limiter = Limiter(clock=iter([0.0, 0.5, 1.5]).__next__)
-    >>> [limiter.admit("shop", Knobs(rate=1)).accepted for _ in range(3)]
+    >>> [limiter.admit("shop", Knobs(rate=1)).refusal is None for _ in range(3)]
     [True, False, True]
     """
 
@@ -112,12 +121,17 @@ class Limiter:
         self._counted: dict[str, deque[float]] = {}
         self._full_again: dict[str, float] = {}
 
+    def now(self) -> float:
+        """Read the limiter's clock."""
+        return self._clock()
+
     def admit(self, budget: str, knobs: Knobs) -> Admission:
         """Accept or refuse one request against *budget*, now."""
         now = self._clock()
         judge = self._by_bucket if knobs.algorithm == "bucket" else self._by_window
         accepted, in_window = judge(budget, now, knobs)
-        return Admission(at=now, accepted=accepted, in_window=in_window)
+        refusal = None if accepted else too_many_requests(knobs.retry_after_seconds)
+        return Admission(at=now, refusal=refusal, in_window=in_window)
 
     def _by_window(self, budget: str, now: float, knobs: Knobs) -> tuple[bool, int]:
         times = self._counted.setdefault(budget, deque())

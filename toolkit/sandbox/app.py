@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -14,29 +13,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .admission import Caller, key_fingerprint
+from .admission import Admission, admit, key_fingerprint
 from .control import PREFIX, control, problem
 from .faults import Fault
 from .knobs import draw_latency
 from .outcome import Outcome, carry_out
 from .routes import Call, decoded_query, subscriber_named
 from .state import State
-from .wire import RefusedError, Reply, parse_json, too_many_requests
+from .wire import Reply, parse_json
 
 _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Admitted:
-    """A request that was let in or refused, before it acts."""
-
-    caller: Caller | Reply
-    """A reply when the request is refused."""
-    record: dict[str, Any]
-    """Of the journal, still open."""
-    latency_seconds: float
-    faults: Sequence[Fault]
 
 
 class App:
@@ -87,12 +74,15 @@ class App:
         """Return the answer, or None when the connection is to be cut instead."""
         state = self._state
         with state.lock:
-            admitted = self._admit(call, headers)
-        record = admitted.record
-        await asyncio.sleep(admitted.latency_seconds)
+            admission = admit(state.keyring, state.limiter, headers, call.knobs)
+            faults = () if admission.refusal else self._faults(call)
+            record = _opened_record(call, headers, admission, faults)
+            state.records.append(record)
+            latency = draw_latency(call.knobs.latency_seconds, call.route_name, state.chance)
+        await asyncio.sleep(latency)
         with state.lock:
-            outcome = self._outcome(call, admitted, headers.get("authorization", ""))
-            record["delay_ms"] = (admitted.latency_seconds + outcome.wait_seconds) * 1000
+            outcome = self._outcome(call, admission, faults, headers.get("authorization", ""))
+            record["delay_ms"] = (latency + outcome.wait_seconds) * 1000
             record["violation"] = outcome.reply is not None and outcome.reply.violation
             record["applied"] = outcome.applied
         if outcome.wait_seconds:
@@ -102,53 +92,33 @@ class App:
             record["status"] = outcome.reply and outcome.reply.status
         return outcome.reply
 
-    def _admit(self, call: Call, headers: Headers) -> Admitted:
-        """Let the caller in or decide the refusal, and open the journal's record at that moment."""
-        state = self._state
-        caller, at, in_window = self._judge(call, headers)
-        faults: Sequence[Fault] = ()
-        if isinstance(caller, Caller):
-            named = subscriber_named(state.shop, call)
-            faults = state.plan.hitting(call.route_name, state.since_start(), named)
-        record = {
-            "at": at,
-            "key_fingerprint": key_fingerprint(headers.get("authorization")),
-            "method": call.method,
-            "path": call.path,
-            "query": [list(pair) for pair in call.query],
-            "body": _journalled_body(call),
-            "status": None,
-            "delay_ms": None,
-            "limiter": in_window,
-            "violation": False,
-            "fault": "+".join(fault.name or fault.kind for fault in faults) or None,
-            "applied": False,
-        }
-        state.records.append(record)
-        latency = draw_latency(call.knobs.latency_seconds, call.route_name, state.chance)
-        return Admitted(caller=caller, record=record, latency_seconds=latency, faults=faults)
+    def _outcome(self, call: Call, admission: Admission, faults: Sequence[Fault], key: str) -> Outcome:
+        if admission.refusal:
+            return Outcome(reply=admission.refusal)
+        return carry_out(self._state, call, faults, key=key, has_shop=admission.has_shop)
 
-    def _judge(self, call: Call, headers: Headers) -> tuple[Caller | Reply, float, int | None]:
-        """Return the caller or the refusal, the time, and how many requests count in the window."""
-        state, knobs = self._state, call.knobs
-        shop_token = headers.get("x-postscript-shop-token")
-        try:
-            caller = state.keyring.identify(
-                headers.get("authorization"), shop_token, wrong_key=knobs.wrong_key
-            )
-        except RefusedError as refusal:
-            return refusal.reply, state.monotonic(), None
-        admission = state.limiter.admit(caller.budget, knobs)
-        refusal_or_caller = caller if admission.accepted else too_many_requests(knobs.retry_after_seconds)
-        return refusal_or_caller, admission.at, admission.in_window
+    def _faults(self, call: Call) -> tuple[Fault, ...]:
+        named = subscriber_named(self._state.shop, call)
+        return self._state.plan.hitting(call.route_name, self._state.since_start(), named)
 
-    def _outcome(self, call: Call, admitted: Admitted, authorization: str) -> Outcome:
-        caller = admitted.caller
-        if isinstance(caller, Reply):
-            return Outcome(reply=caller)
-        return carry_out(
-            self._state, call, admitted.faults, authorization=authorization, has_shop=caller.has_shop
-        )
+
+def _opened_record(
+    call: Call, headers: Headers, admission: Admission, faults: Sequence[Fault]
+) -> dict[str, Any]:
+    return {
+        "at": admission.at,
+        "key_fingerprint": key_fingerprint(headers.get("authorization")),
+        "method": call.method,
+        "path": call.path,
+        "query": [list(pair) for pair in call.query],
+        "body": _journalled_body(call),
+        "status": None,
+        "delay_ms": None,
+        "limiter": admission.in_window,
+        "violation": False,
+        "fault": "+".join(fault.name or fault.kind for fault in faults) or None,
+        "applied": False,
+    }
 
 
 def refused(request: Request) -> Reply | None:

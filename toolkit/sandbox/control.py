@@ -75,39 +75,29 @@ def _add(state: State, call: Call) -> Reply:
     return Reply(status=201, content={"added": state.add_subscribers(records)})
 
 
-def _get_knobs(state: State, _: Call) -> Any:
+def _knobs(state: State, call: Call) -> Any:
+    if call.method == "PUT":
+        state.set_knobs(**_object(call))
     return asdict(state.knobs)
 
 
-def _put_knobs(state: State, call: Call) -> Any:
-    state.set_knobs(**_object(call))
-    return asdict(state.knobs)
-
-
-def _get_faults(state: State, _: Call) -> Any:
+def _faults(state: State, call: Call) -> Any:
+    if call.method != "GET":
+        state.set_faults(parse_faults(call.body) if call.method == "PUT" else ())
     return [asdict(fault) for fault in state.plan.faults]
 
 
-def _put_faults(state: State, call: Call) -> Any:
-    state.set_faults(parse_faults(call.body) if call.method == "PUT" else ())
-    return _get_faults(state, call)
-
-
-def _get_clock(state: State, _: Call) -> Any:
+def _clock(state: State, call: Call) -> Any:
+    if call.method == "POST":
+        state.advance(_object(call).get("advance"))
     return {"now": state.shop.now()}
 
 
-def _advance(state: State, call: Call) -> Any:
-    state.advance(_object(call).get("advance"))
-    return _get_clock(state, call)
-
-
-def _revoke(state: State, call: Call) -> Any:
+def _revoke(state: State, call: Call) -> None:
     key = _object(call).get("key")
     if not isinstance(key, str):
         raise ValueError("Revoking takes an object with key: the key to refuse from now on.")
     state.revoke(key)
-    return {"message": "OK"}
 
 
 def _object(call: Call) -> Record:
@@ -117,24 +107,16 @@ def _object(call: Call) -> Record:
     return document
 
 
-def _done(act: Callable[[State], None]) -> Callable[[State, Call], Any]:
-    def handler(state: State, _: Call) -> Any:
-        act(state)
-        return {"message": "OK"}
-
-    return handler
-
-
 _ROUTES: Mapping[str, Mapping[str, Callable[[State, Call], Any]]] = {
     "journal": {"GET": _journal},
     "subscribers": {"GET": _export, "POST": _add},
     "custom_events": {"GET": lambda state, _: state.shop.custom_events},
-    "openapi.json": {"GET": lambda _, __: openapi_document()},
-    "knobs": {"GET": _get_knobs, "PUT": _put_knobs},
-    "faults": {"GET": _get_faults, "PUT": _put_faults, "DELETE": _put_faults},
-    "clock": {"GET": _get_clock, "POST": _advance},
+    "openapi.json": {"GET": lambda *_: openapi_document()},
+    "knobs": {"GET": _knobs, "PUT": _knobs},
+    "faults": {"GET": _faults, "PUT": _faults, "DELETE": _faults},
+    "clock": {"GET": _clock, "POST": _clock},
     "revoke": {"POST": _revoke},
-    "reset": {"POST": _done(State.reset)},
-    "snapshot": {"POST": _done(State.snapshot)},
-    "restore": {"POST": _done(State.restore)},
+    "reset": {"POST": lambda state, _: state.reset()},
+    "snapshot": {"POST": lambda state, _: state.snapshot()},
+    "restore": {"POST": lambda state, _: state.restore()},
 }

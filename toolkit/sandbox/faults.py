@@ -97,7 +97,7 @@ class Fault:
     @property
     def status_code(self) -> int:
         """Status code of the answer."""
-        return self.status or (503 if self.kind == "status" else 200)
+        return self.status or {"status": 503, "hang": 504}.get(self.kind, 200)
 
 
 class FaultPlan:

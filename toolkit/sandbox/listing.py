@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from .knobs import Knobs
 from .records import Record
-from .wire import BAD_REQUEST, TOO_MANY_VALUES, RefusedError, coded_error, parse_timestamp
+from .wire import RefusedError, coded_error, parse_timestamp
 
 TIMES = ("created_at", "updated_at")
 OPERATORS: Mapping[str, tuple[str, ...]] = {
@@ -72,11 +72,6 @@ class ListQuery:
     """Whether people without consent are left out."""
     page: int = 1
     """From 1."""
-
-    @property
-    def whole(self) -> ListQuery:
-        """The query without its page: what decides the whole list."""
-        return replace(self, page=1)
 
     def select(self, subscribers: Iterable[Record]) -> list[Record]:
         """Return those that are on the list, on all pages, in its order."""
@@ -152,7 +147,7 @@ def _check_count(name: str, count: int, max_in: int) -> None:
     if name.endswith("__in"):
         if count > max_in:
             message = f"{name} has {count} values; at most {max_in} are accepted"
-            raise RefusedError(coded_error(400, TOO_MANY_VALUES, message))
+            raise RefusedError(coded_error(400, message, code=9414))
     elif count > 1:
         raise _refused("only __in parameters may be repeated")
 
@@ -203,7 +198,7 @@ def _whole_number(name: str, text: str) -> int:
 
 
 def _refused(message: str) -> RefusedError:
-    return RefusedError(coded_error(400, BAD_REQUEST, message))
+    return RefusedError(coded_error(400, message))
 
 
 def _is_opted_out(subscriber: Record) -> bool:

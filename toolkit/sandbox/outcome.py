@@ -11,7 +11,7 @@ from .knobs import Knobs
 from .people import AUDIENCE_PROPERTY
 from .routes import Call, answer, subscriber_named
 from .state import State
-from .wire import FAULT, Reply, coded_error, gateway_page, too_many_requests
+from .wire import Reply, coded_error, too_many_requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,35 +26,29 @@ class Outcome:
     """Time that passes before the answer."""
 
 
-def carry_out(
-    state: State, call: Call, faults: Sequence[Fault], *, authorization: str, has_shop: bool
-) -> Outcome:
+def carry_out(state: State, call: Call, faults: Sequence[Fault], *, key: str, has_shop: bool) -> Outcome:
     """Make the faults' side effects, then answer the request as the one other fault lets it be answered."""
     kinds = {fault.kind for fault in faults}
     for each in faults:
-        _make_side_effect(state, call, each, authorization)
+        _make_side_effect(state, call, each, key)
     if "revoke" in kinds:
         return Outcome(reply=key_refusal(call.knobs.wrong_key))
     fault = next((fault for fault in faults if fault.kind not in SIDE_EFFECTS), None)
+    wait_seconds = fault.seconds if fault and fault.kind == "hang" else 0.0
     if fault and not fault.is_applied:
-        return _not_applied(fault, call.knobs)
+        return Outcome(reply=_invented(fault, call.knobs), wait_seconds=wait_seconds)
     reply = answer(state.shop, call, has_shop=has_shop)
-    outcome = Outcome(reply=reply, applied=call.method != "GET" and reply.status < 400)
+    applied = call.method != "GET" and reply.status < 400
     if "shrink" in kinds:
         _shrink(state, call, reply)
-    if fault is None:
-        return outcome
-    if fault.kind in PAGES:
-        return replace(outcome, reply=_another_page(state, call, fault, reply))
-    if fault.kind == "hang":
-        return replace(outcome, wait_seconds=fault.seconds)
-    return replace(outcome, reply=_disguised(fault, reply, call.knobs))
+    seen = _disguised(state, call, fault, reply) if fault else reply
+    return Outcome(reply=seen, applied=applied, wait_seconds=wait_seconds)
 
 
 def _make_side_effect(state: State, call: Call, fault: Fault, authorization: str) -> None:
     """Change what the fault changes before the request itself."""
     named = subscriber_named(state.shop, call)
-    subscriber_id = named if named in state.shop else None
+    subscriber_id = named if named in state.shop.subscribers else None
     if fault.kind == "revoke":
         state.keyring.revoke(presented_key(authorization))
     elif fault.kind == "redact":
@@ -70,7 +64,7 @@ def _shrink(state: State, call: Call, reply: Reply) -> None:
     """Remove the first of the people who were just listed, so that all later ones move up."""
     for shown in (_rows(reply) or [])[:1]:
         subscriber_id = state.shop.id_of(str(shown["id"]), call.knobs)
-        if subscriber_id is not None and subscriber_id in state.shop:
+        if subscriber_id is not None and subscriber_id in state.shop.subscribers:
             state.shop.redact(subscriber_id)
 
 
@@ -91,38 +85,33 @@ def _rows(reply: Reply) -> list[dict[str, object]] | None:
     return reply.content.get("subscribers") if isinstance(reply.content, dict) else None
 
 
-def _not_applied(fault: Fault, knobs: Knobs) -> Outcome:
-    if fault.kind == "reset_before":
-        return Outcome(reply=None)
-    if fault.kind == "hang":
-        return Outcome(reply=_invented(504), wait_seconds=fault.seconds)
-    return Outcome(reply=_in_place(fault, knobs))
-
-
-def _disguised(fault: Fault, reply: Reply, knobs: Knobs) -> Reply | None:
+def _disguised(state: State, call: Call, fault: Fault, reply: Reply) -> Reply | None:
     """Return what the client sees of the answer."""
+    if fault.kind in PAGES:
+        return _another_page(state, call, fault, reply)
     match fault.kind:
-        case "reset_after":
-            return None
+        case "hang":
+            return reply
         case "drip":
             return replace(reply, drip_seconds=fault.seconds)
         case "content_type":
             return replace(reply, media_type="text/html")
         case "truncated":
             return replace(reply, text=reply.body[: len(reply.body) // 2], media_type="application/json")
-    return _in_place(fault, knobs)
+    return _invented(fault, call.knobs)
 
 
-def _in_place(fault: Fault, knobs: Knobs) -> Reply:
-    """Return the answer that stands in place of the real one."""
-    if fault.kind == "empty" or fault.body == "empty" or fault.status_code == 304:
-        return Reply(status=fault.status_code, text="")
+def _invented(fault: Fault, knobs: Knobs) -> Reply | None:
+    """Return the answer that stands in place of the real one; None for a reset connection."""
+    status = fault.status_code
+    if fault.kind in {"reset_before", "reset_after"}:
+        return None
+    if fault.kind == "empty" or fault.body == "empty" or status == 304:
+        return Reply(status=status, text="")
     if fault.kind == "html" or fault.body == "html":
-        return gateway_page(fault.status_code)
-    if fault.status_code == 429:
+        # Shape E6: the page of a proxy in between that has nothing from Postscript.
+        page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
+        return Reply(status=status, text=page, media_type="text/html")
+    if status == 429:
         return too_many_requests(knobs.retry_after_seconds)
-    return _invented(fault.status_code)
-
-
-def _invented(status: int) -> Reply:
-    return coded_error(status, FAULT + status, "A fault of the sandbox")
+    return coded_error(status, "A fault of the sandbox")

@@ -124,13 +124,13 @@ def completed(record: Any, now: str) -> Record:
     up *now* and agreed to everything.
     """
     if not isinstance(record, dict):
-        raise ValueError("a subscriber must be a JSON object.")
+        raise ValueError("a subscriber must be a JSON object")
     given = {name: value for name, value in record.items() if name not in _DEFAULTS or value is not None}
     full = {**_DEFAULTS, "created_at": now, "updated_at": now, **given}
     try:
         return {**_SUBSCRIBER.validate_python(full)}
     except ValidationError as error:
-        raise ValueError(f"the subscriber cannot be read; {first_problem(error)}.") from None
+        raise ValueError(first_problem(error)) from None
 
 
 def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[Record]:
@@ -139,9 +139,13 @@ def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        subscriber = _read_line(line, f"{source}, line {number}", now)
+        place = f"{source}, line {number}"
+        try:
+            subscriber = completed(parse_json(line), now)
+        except ValueError as problem:
+            raise FileFormatError(f"{place}: a line must be one subscriber as JSON: {problem}.") from None
         if subscriber["id"] in seen:
-            raise FileFormatError(f"{source}, line {number}: an earlier line has the same id.")
+            raise FileFormatError(f"{place}: an earlier line has the same id.")
         seen.add(subscriber["id"])
         yield subscriber
 
@@ -153,17 +157,6 @@ def load_subscribers(path: Path, now: str) -> list[Record]:
             return list(read_subscribers(lines, str(path), now))
     except OSError as problem:
         raise InputPathError(f"{path}: the subscribers file cannot be read ({problem.strerror}).") from None
-
-
-def _read_line(line: bytes, place: str, now: str) -> Record:
-    try:
-        record = parse_json(line)
-    except ValueError as problem:
-        raise FileFormatError(f"{place}: this is not one JSON object a line ({problem}).") from None
-    try:
-        return completed(record, now)
-    except ValueError as problem:
-        raise FileFormatError(f"{place}: {problem}") from None
 
 
 # Bodies

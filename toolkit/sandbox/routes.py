@@ -15,17 +15,7 @@ from .knobs import Knobs
 from .listing import parse_list_query
 from .records import CustomEvent, Record, Subscriber, SubscriberChange
 from .shop import Shop
-from .wire import (
-    NOT_FOUND,
-    TOO_LONG_URL,
-    WRONG_METHOD,
-    RefusedError,
-    Reply,
-    access_denied,
-    coded_error,
-    invalid_body,
-    parse_json,
-)
+from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_json
 
 API = "/api/v2"
 SUBSCRIBER = f"{API}/subscribers/{{id}}"
@@ -83,13 +73,12 @@ def decoded_query(raw: bytes) -> tuple[tuple[str, str], ...]:
 def answer(shop: Shop, call: Call, *, has_shop: bool) -> Reply:
     """Route one call and carry it out; refusals are replies like any other."""
     if call.knobs.max_url_bytes is not None and call.url_bytes > call.knobs.max_url_bytes:
-        return coded_error(414, TOO_LONG_URL, "The address is too long")
+        return coded_error(414, "The address is too long", code=9415)
     operations = ROUTES.get(call.route[0])
     if operations is None:
-        return coded_error(404, NOT_FOUND, "No such route")
+        return coded_error(404, "No such route")
     if call.method not in operations:
-        headers = {"Allow": ", ".join(sorted(operations))}
-        return coded_error(405, WRONG_METHOD, "Method not allowed", headers)
+        return coded_error(405, "Method not allowed", Allow=", ".join(sorted(operations)))
     if not has_shop:
         return access_denied("A partner key needs the shop's key in X-Postscript-Shop-Token")
     try:
@@ -124,7 +113,7 @@ def _list_subscribers(shop: Shop, call: Call) -> Reply:
     subscribers, matches = shop.page(query, knobs)
     total_pages = max(knobs.empty_total_pages, -(-matches // knobs.page_size))
     if query.page > max(1, total_pages) and knobs.past_the_end == "404":
-        raise RefusedError(coded_error(404, NOT_FOUND, "No such page"))
+        raise RefusedError(coded_error(404, "No such page"))
     page_info = {"page": query.page, "total_pages": total_pages}
     rows = [_shown(shop, call, each) for each in subscribers]
     return Reply(status=200, content={"page_info": page_info, "subscribers": rows})
@@ -140,7 +129,7 @@ def _get_subscriber(shop: Shop, call: Call) -> Reply:
 
 def _patch_subscriber(shop: Shop, call: Call) -> Reply:
     subscriber_id = shop.id_of(call.route[1], call.knobs)
-    if subscriber_id is None or subscriber_id not in shop:
+    if subscriber_id is None or subscriber_id not in shop.subscribers:
         return _unknown_subscriber(call)
     subscriber = _shown(shop, call, shop.patch(subscriber_id, call.json_object(), call.knobs))
     if call.knobs.patch_bodies == "empty":
@@ -171,7 +160,7 @@ def _shown(shop: Shop, call: Call, subscriber: Record) -> Record:
 def _unknown_subscriber(call: Call) -> Reply:
     if call.knobs.unknown_person == 400:
         return Reply(status=400, content={})
-    return coded_error(404, NOT_FOUND, "Subscriber not found")
+    return coded_error(404, "Subscriber not found")
 
 
 def _unreadable(message: str) -> RefusedError:

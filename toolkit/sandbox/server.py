@@ -26,30 +26,8 @@ _TICK_SECONDS = 0.002
 class Sandbox(State):
     """A local Postscript that serves from ``with`` to the end of its block, and can be looked into.
 
-    Parameters
-    ----------
-    subscribers
-        Records to start with; absent fields are filled in, as for a person who just signed up.
-    port
-        0 takes a free one.
-    keys
-        Shop keys that are accepted; all belong to one shop and share its limit.
-    knobs
-        Answers to the open questions about Postscript, such as ``PROFILES["hostile"]``.
-    faults
-        What goes wrong, and when.
-    seed
-        Decides all that is left to chance in faults and latencies.
-    changes
-        Single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
+    Port 0 takes a free one. A ValueError names a knob, or the value of one, that does not exist.
 
-    Raises
-    ------
-    ValueError
-        There is no such knob, or it cannot have that value.
-
-    Examples
-    --------
     >>> with Sandbox([{"id": "s_1", "phone_number": "+12025550143"}]) as sandbox:
     ...     sandbox.subscribers["s_1"]["tags"]
     []

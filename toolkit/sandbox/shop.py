@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .knobs import Knobs
@@ -20,8 +20,6 @@ from .wire import format_timestamp
 
 _CHANGES_KEPT = timedelta(seconds=3601)
 """A little more than the longest lag that can be set."""
-
-
 _INDEXED = ("phone_number", "email")
 _REMEMBERED_LISTS = 8
 """How many lists are kept until something changes, so that paging is quick."""
@@ -34,33 +32,33 @@ class DuplicateIdError(ValueError):
         super().__init__(f"There is already a subscriber with the id {subscriber_id!r}.")
 
 
-class SubscriberIndex:
-    """The subscribers of a shop; each id once."""
+class SubscriberIndex(dict[str, Record]):
+    """The subscribers of a shop by id; also found by phone and email, so that no lookup is a scan."""
 
     def __init__(self, subscribers: Iterable[Record]) -> None:
-        self._subscribers: dict[str, Record] = {}
+        super().__init__()
         self._by: dict[str, dict[str, tuple[str, ...]]] = {field: {} for field in _INDEXED}
         self._lists: dict[ListQuery, list[Record]] = {}
         for subscriber in subscribers:
-            if subscriber["id"] in self._subscribers:
+            if subscriber["id"] in self:
                 raise DuplicateIdError(subscriber["id"])
-            self.put(subscriber)
+            self[subscriber["id"]] = subscriber
 
-    def __len__(self) -> int:
-        return len(self._subscribers)
+    def __setitem__(self, subscriber_id: str, subscriber: Record) -> None:
+        if subscriber_id in self:
+            del self[subscriber_id]
+        super().__setitem__(subscriber_id, subscriber)
+        for index, value in self._entries(subscriber):
+            index[value] = (*index.get(value, ()), subscriber_id)
+        self._lists.clear()
 
-    def __contains__(self, subscriber_id: object) -> bool:
-        return subscriber_id in self._subscribers
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self._subscribers.values())
-
-    def __getitem__(self, subscriber_id: str) -> Record:
-        return self._subscribers[subscriber_id]
-
-    def get(self, subscriber_id: str) -> Record | None:
-        """Return one subscriber, or None."""
-        return self._subscribers.get(subscriber_id)
+    def __delitem__(self, subscriber_id: str) -> None:
+        for index, value in self._entries(self[subscriber_id]):
+            remaining = tuple(each for each in index.pop(value) if each != subscriber_id)
+            if remaining:
+                index[value] = remaining
+        super().__delitem__(subscriber_id)
+        self._lists.clear()
 
     def with_phone(self, phone: str) -> tuple[str, ...]:
         """Return the ids of those with the digits of *phone*."""
@@ -69,34 +67,16 @@ class SubscriberIndex:
     def with_email(self, email: str) -> tuple[str, ...]:
         """Return the ids of those with this email, the most recent sign-up first."""
         ids = self._by["email"].get(email.casefold(), ())
-        return tuple(
-            sorted(ids, key=lambda each: (self._subscribers[each]["created_at"], each), reverse=True)
-        )
+        return tuple(sorted(ids, key=lambda each: (self[each]["created_at"], each), reverse=True))
 
     def listed(self, query: ListQuery) -> Sequence[Record]:
         """Return the subscribers on all pages of a list, in its order."""
-        whole = query.whole
+        whole = replace(query, page=1)
         if whole not in self._lists:
             if len(self._lists) >= _REMEMBERED_LISTS:
                 self._lists.clear()
             self._lists[whole] = whole.select(self._candidates(whole))
         return self._lists[whole]
-
-    def put(self, subscriber: Record) -> None:
-        """Add a subscriber, in place of the one with the same id."""
-        self.remove(subscriber["id"])
-        self._subscribers[subscriber["id"]] = subscriber
-        for index, value in self._entries(subscriber):
-            index[value] = (*index.get(value, ()), subscriber["id"])
-
-    def remove(self, subscriber_id: str) -> None:
-        """Remove a subscriber; one who is not there is no error."""
-        self._lists.clear()
-        subscriber = self._subscribers.pop(subscriber_id, None)
-        for index, value in self._entries(subscriber or {}):
-            remaining = tuple(each for each in index.pop(value) if each != subscriber_id)
-            if remaining:
-                index[value] = remaining
 
     def _entries(self, subscriber: Record) -> Iterator[tuple[dict[str, tuple[str, ...]], str]]:
         for field, index in self._by.items():
@@ -109,8 +89,8 @@ class SubscriberIndex:
             if condition.field in _INDEXED and condition.operator in {"eq", "in"}:
                 index = self._by[condition.field]
                 ids = {each for value in condition.wanted for each in index.get(value, ())}
-                return [self._subscribers[each] for each in ids]
-        return self._subscribers.values()
+                return [self[each] for each in ids]
+        return self.values()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +122,7 @@ class Shop:
     def contents(self) -> Contents:
         """Return all that the shop holds."""
         return Contents(
-            subscribers=tuple(self._index),
+            subscribers=tuple(self.subscribers.values()),
             numbers=dict(self._numbers),
             custom_events=tuple(self.custom_events),
         )
@@ -158,31 +138,17 @@ class Shop:
         self._ids = {number: subscriber_id for subscriber_id, number in self._numbers.items()}
         self._changes: deque[tuple[datetime, str, Record | None]] = deque()
         """When which subscriber changed, and what they were before; None before a sign-up."""
-        self._index = SubscriberIndex(held.subscribers)
+        self.subscribers = SubscriberIndex(held.subscribers)
 
     # Reading
 
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __contains__(self, subscriber_id: object) -> bool:
-        return subscriber_id in self._index
-
     def __iter__(self) -> Iterator[Record]:
         """Go through all subscribers as they are now, oldest first, whatever changes meanwhile."""
-        return iter(self._index.listed(ListQuery()))
-
-    def get(self, subscriber_id: str) -> Record | None:
-        """Return one subscriber as they are now, or None."""
-        return self._index.get(subscriber_id)
+        return iter(self.subscribers.listed(ListQuery()))
 
     def find(self, subscriber_id: str, knobs: Knobs) -> Record | None:
         """Return one subscriber as the API shows them, or None."""
-        return self._past(knobs).get(subscriber_id, self.get(subscriber_id))
-
-    def find_by_phone(self, phone: str) -> tuple[str, ...]:
-        """Return the ids of those with these digits."""
-        return self._index.with_phone(phone)
+        return self._past(knobs).get(subscriber_id, self.subscribers.get(subscriber_id))
 
     def number_of(self, subscriber_id: str) -> int:
         """Return which sign-up this was, from 1; the number stays for ever."""
@@ -198,10 +164,10 @@ class Shop:
         """Return the subscribers on one page of the list as the API shows them, and how many match in all."""
         past = self._past(knobs)
         if past:
-            seen = [each for each in self._index if each["id"] not in past]
+            seen = [each for each in self.subscribers.values() if each["id"] not in past]
             listed: Sequence[Record] = query.select([*seen, *filter(None, past.values())])
         else:
-            listed = self._index.listed(query)
+            listed = self.subscribers.listed(query)
         start = (query.page - 1) * knobs.page_size
         return listed[start : start + knobs.page_size], len(listed)
 
@@ -213,7 +179,7 @@ class Shop:
         subscribers = [completed(record, now) for record in records]
         taken: set[str] = set()
         for subscriber in subscribers:
-            if subscriber["id"] in self or subscriber["id"] in taken:
+            if subscriber["id"] in self.subscribers or subscriber["id"] in taken:
                 raise DuplicateIdError(subscriber["id"])
             taken.add(subscriber["id"])
         for subscriber in subscribers:
@@ -228,15 +194,15 @@ class Shop:
         now = self._clock()
         while self._changes and self._changes[0][0] < now - _CHANGES_KEPT:
             self._changes.popleft()
-        self._changes.append((now, subscriber_id, self.get(subscriber_id)))
+        self._changes.append((now, subscriber_id, self.subscribers.get(subscriber_id)))
         if new is None:
-            self._index.remove(subscriber_id)
+            del self.subscribers[subscriber_id]
         else:
-            self._index.put(new)
+            self.subscribers[subscriber_id] = new
 
     def patch(self, subscriber_id: str, body: Record, knobs: Knobs) -> Record:
         """Apply a PATCH body and return the subscriber as it is then."""
-        old = self._index[subscriber_id]
+        old = self.subscribers[subscriber_id]
         new = patched(old, body, self.now(), knobs)
         if new is not old:
             self.change(subscriber_id, new)
@@ -248,7 +214,7 @@ class Shop:
 
     def append_elsewhere(self, subscriber_id: str, name: str, value: str) -> None:
         """Append to a list property, as another writer would; anything but a list is left alone."""
-        old = self._index[subscriber_id]
+        old = self.subscribers[subscriber_id]
         current = old["properties"].get(name) or []
         if isinstance(current, list) and value not in current:
             properties = {**old["properties"], name: [*current, value]}
@@ -274,9 +240,11 @@ class Shop:
         """Find the subscriber of a custom event: by id, then phone, then email."""
         given = body.get("subscriber_id")
         by_id = None if given is None else self.id_of(str(given), knobs)
-        if by_id in self:
+        if by_id in self.subscribers:
             return by_id
-        found = self.find_by_phone(body.get("phone") or "") or self._index.with_email(body.get("email") or "")
+        found = self.subscribers.with_phone(body.get("phone") or "") or self.subscribers.with_email(
+            body.get("email") or ""
+        )
         return found[0] if found else None
 
     def _past(self, knobs: Knobs) -> Mapping[str, Record | None]:

@@ -23,6 +23,21 @@ class State:
     """The shop, the door, the limit, the journal, the knobs and the faults of one sandbox.
 
     *lock* is held by whatever looks at any of it or changes it.
+
+    Parameters
+    ----------
+    subscribers
+        Records to start with; absent fields are filled in, as for a person who just signed up.
+    keys
+        Shop keys that are accepted; all belong to one shop and share its limit.
+    knobs
+        Answers to the open questions about Postscript, such as ``PROFILES["hostile"]``.
+    faults
+        What goes wrong, and when.
+    seed
+        Decides all that is left to chance in faults and latencies.
+    changes
+        Single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
     """
 
     def __init__(
@@ -63,12 +78,6 @@ class State:
         """
         with self.lock:
             return [copied(record) for record in self.records]
-
-    @property
-    def subscriber_count(self) -> int:
-        """How many subscribers there are now."""
-        with self.lock:
-            return len(self.shop)
 
     @property
     def subscribers(self) -> dict[str, Record]:

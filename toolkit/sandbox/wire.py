@@ -1,7 +1,7 @@
 """What goes over the wire: JSON, timestamps, and answers in the shapes Postscript gives to its refusals.
 
 The shapes are named E0 to E6 after section 10 of the API reference. Only 3002 is Postscript's own error
-code; every code this sandbox invents is 9000 or above.
+code; every code that this sandbox invents is 9000 or above, mostly 9000 plus the status.
 """
 
 from __future__ import annotations
@@ -14,17 +14,6 @@ from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
-
-RATE_LIMITED = 3002
-BAD_REQUEST = 9400
-UNAUTHORIZED = 9401
-NOT_FOUND = 9404
-WRONG_METHOD = 9405
-TOO_MANY_VALUES = 9414
-TOO_LONG_URL = 9415
-FAULT = 9000
-"""Plus the status code, of an answer that a fault makes up."""
-
 
 # JSON
 
@@ -121,24 +110,13 @@ class RefusedError(Exception):
 def too_many_requests(retry_after_seconds: int | None) -> Reply:
     """Answer what is over the limit, in Postscript's own words."""
     headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
-    return coded_error(429, RATE_LIMITED, "Rate limit exceeded", headers)
+    return coded_error(429, "Rate limit exceeded", code=3002, **headers)
 
 
-def gateway_page(status: int) -> Reply:
-    """Shape E6: the page of a proxy in between that has nothing from Postscript."""
-    text = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
-    return Reply(status=status, text=text, media_type="text/html")
-
-
-def missing_authorization() -> Reply:
-    """Shape E0, the one refusal in plain text."""
-    return Reply(status=401, text="Missing Authorization header", media_type="text/plain")
-
-
-def coded_error(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+def coded_error(status: int, message: str, *, code: int = 0, **headers: str) -> Reply:
     """Shape E1: a number and a sentence."""
-    content = {"error_code": code, "error_message": message, "success": False}
-    return Reply(status=status, content=content, headers=headers or {})
+    content = {"error_code": code or 9000 + status, "error_message": message, "success": False}
+    return Reply(status=status, content=content, headers=headers)
 
 
 def access_denied(message: str, *, violation: bool = False) -> Reply:
