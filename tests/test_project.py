@@ -37,6 +37,7 @@ HOMES = {
     "IPython": {"notebook"},
     "ipywidgets": {"notebook.widgets"},
     "tqdm": {"notebook.widgets"},
+    "pydantic": {"sandbox"},
     "starlette": {"sandbox"},
     "uvicorn": {"sandbox"},
 }

@@ -53,7 +53,7 @@ def person(request, shop):
     if shop.knobs is not None:
         return shop.rows[1]["id"]
     chosen = request.config.getoption("--contract-person", None)
-    return chosen or pytest.skip("nobody may be written to; name a test person with --contract-person")
+    return chosen or pytest.skip("no subscriber may be written to; name a test person with --contract-person")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How the contract suite asks a shop; nothing it says names a person."""
+"""How the contract suite asks a shop; none of its messages names a person."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ import pytest
 from contract.shops import digits, hold
 
 MARK = "toolkit contract"
-NOBODYS_PHONE = "12025550199"
-NOBODYS_EMAIL = "nobody.at.all@mail.test"
+UNKNOWN_PHONE = "12025550199"
+UNKNOWN_EMAIL = "no.such.person@mail.test"
 IN_SIZES = (25, 50, 100, 200)
 
 
@@ -24,26 +24,26 @@ IN_SIZES = (25, 50, 100, 200)
 
 
 def test_me_names_the_shop(shop, settle):
-    """The connection test answers 200 and says which kind of thing the key belongs to."""
+    """The connection test answers 200 and names the kind of thing the key belongs to."""
     answer = shop.ask("/me")
     hold(answer.status == 200, f"/me answers {answer.status}")
     hold(bool(answer.content["resource_id"]), "/me names no resource")
     settle("the key belongs to a", answer.content["resource_type"], lambda _: "shop")
 
 
-def test_a_wrong_key_is_told(shop, settle):
+def test_a_wrong_key_is_refused(shop, settle):
     """A key that was never made opens nothing."""
-    status = shop.ask("/me", key="sk_nobody_has_this_key").status
+    status = shop.ask("/me", key="sk_no_such_key").status
     hold(status in {401, 403}, f"a wrong key answers {status}")
     settle("a wrong key answers", status, lambda knobs: knobs.wrong_key)
 
 
 def test_page_one(shop, settle):
-    """The first page tells the page size, and has the oldest sign-ups in order."""
+    """The first page shows the page size, and has the oldest sign-ups in order."""
     times = [row["created_at"] for row in shop.rows]
     hold(bool(times), "the shop has no subscribers, so nothing can be learnt from it")
     hold(times == sorted(times), "the list is not in the order that was asked for")
-    hold(len({row["id"] for row in shop.rows}) == len(shop.rows), "somebody is on the page twice")
+    hold(len({row["id"] for row in shop.rows}) == len(shop.rows), "a subscriber is on the page twice")
     size = len(shop.rows) if shop.pages > 1 else f"at least {len(shop.rows)}"
     settle("page size", size, lambda knobs: knobs.page_size)
     kinds = {type(row["id"]).__name__ for row in shop.rows}
@@ -51,7 +51,7 @@ def test_page_one(shop, settle):
 
 
 def test_the_page_past_the_end(shop, settle):
-    """It is empty, or refused, and never somebody's."""
+    """It is empty or refused, and lists no subscriber."""
     answer = shop.ask("/subscribers", [("page", str(shop.pages + 1))])
     rows = answer.content["subscribers"] if answer.status == 200 else []
     hold(rows == [], "people are listed past the last page")
@@ -59,35 +59,35 @@ def test_the_page_past_the_end(shop, settle):
     settle("the page past the end is", found, lambda knobs: knobs.past_the_end)
 
 
-@pytest.mark.parametrize("query", [("phone_number__eq", NOBODYS_PHONE), ("email__eq", NOBODYS_EMAIL)])
-def test_nobody_is_found_by_what_nobody_has(shop, settle, query):
+@pytest.mark.parametrize("query", [("phone_number__eq", UNKNOWN_PHONE), ("email__eq", UNKNOWN_EMAIL)])
+def test_an_unknown_contact_finds_no_subscriber(shop, settle, query):
     """An empty list and 200; how many pages that is, is open."""
     answer = shop.ask("/subscribers", [query])
-    hold(answer.status == 200, f"a lookup of nobody answers {answer.status}")
-    hold(answer.content["subscribers"] == [], "somebody is found who was not asked for")
+    hold(answer.status == 200, f"a lookup without a match answers {answer.status}")
+    hold(answer.content["subscribers"] == [], "a subscriber is found who is not in the query")
     pages = answer.content["page_info"]["total_pages"]
     settle("pages of an empty list", pages, lambda knobs: knobs.empty_total_pages)
 
 
 @pytest.mark.parametrize("form", ["", "+"], ids=["digits", "plus"])
-def test_somebody_is_found_by_phone(shop, settle, form):
-    """One phone finds its person and nobody else; digits are what the official integration sends."""
+def test_a_phone_finds_its_subscriber(shop, settle, form):
+    """One phone finds its person and no other; digits are what the official integration sends."""
     row = with_phone(shop)[0]
     asked = form + digits(row["phone_number"])
     found = [each["id"] for each in shop.find(("phone_number__eq", asked))]
-    hold(found in ([row["id"]], []), "a phone finds somebody else")
+    hold(found in ([row["id"]], []), "a phone finds another person")
     hold(bool(found) or form == "+", "a phone in digits does not find its person")
     settle(f"phone_number__eq, {'with a plus' if form else 'digits'}", len(found), lambda _: 1)
 
 
 def test_ten_digits(shop, settle):
-    """A phone without its country code finds its person, or nobody."""
+    """A phone without its country code finds its person, or none."""
     local = [row for row in with_phone(shop) if len(digits(row["phone_number"])) == 11]
     row = next((each for each in local if digits(each["phone_number"])[0] == "1"), None)
     if row is None:
         pytest.skip("no phone from the United States or Canada on page 1")
     found = [each["id"] for each in shop.find(("phone_number__eq", digits(row["phone_number"])[1:]))]
-    hold(found in ([row["id"]], []), "ten digits find somebody else")
+    hold(found in ([row["id"]], []), "ten digits find another person")
     settle("ten digits", "assume_us" if found else "no_match", lambda knobs: knobs.ten_digit_phones)
 
 
@@ -124,7 +124,7 @@ def test_how_many_are_asked_for_at_once(shop, settle):
     works = in_ways(shop) or [("repeated", "")]
     largest = 0
     for size in IN_SIZES:
-        # From ranges set aside for fiction: nobody's.
+        # From ranges set aside for fiction.
         phones = [f"{works[0][1]}1{202 + n // 100}55501{n % 100:02d}" for n in range(size)]
         answer = shop.ask("/subscribers", in_query(works[0][0], phones))
         if answer.status != 200:
@@ -141,25 +141,25 @@ def test_how_many_are_asked_for_at_once(shop, settle):
 
 
 def test_an_unknown_parameter(shop, settle):
-    """It is refused, or ignored and everybody is listed: the reason to check every row."""
+    """It is refused, or ignored and every subscriber is listed: the reason to check every row."""
     status = shop.ask("/subscribers", [("no_such_field__eq", "1")]).status
     hold(status in {200, 400, 422}, f"an unknown parameter answers {status}")
     settle("an unknown parameter answers", status, lambda _: 400)
 
 
 def test_changes_since(shop, settle):
-    """The filter on ``updated_at`` leaves out nobody who changed since, and nobody else comes."""
+    """The filter on ``updated_at`` lists everyone who changed since, and no other."""
     middle = sorted(row["updated_at"] for row in shop.rows)[len(shop.rows) // 2]
     rows = shop.find(("updated_at__gte", middle), ("sort", "updated_at__asc"))
     times = [row["updated_at"] for row in rows]
-    hold(all(time >= middle for time in times), "somebody is listed who did not change since")
+    hold(all(time >= middle for time in times), "a subscriber is listed who did not change since")
     hold(times == sorted(times), "the list is not in the order that was asked for")
     hold(bool(times) and times[0] == middle, "the one who changed at that very moment is missing")
     settle("updated_at__gte includes its moment", True, lambda _: True)
 
 
 def test_opted_out_people(shop, settle):
-    """Whether anybody on the first pages has taken back consent."""
+    """Whether a subscriber on the first pages has taken back consent."""
     pages = range(1, min(shop.pages, 5) + 1)
     rows = [row for page in pages for row in shop.find(("page", str(page)), ("sort", "created_at__asc"))]
     out = [row for row in rows if row["subscriptions"]["promotional"]["can_send"] is False]
@@ -167,8 +167,8 @@ def test_opted_out_people(shop, settle):
 
 
 def test_an_unknown_person(shop, settle):
-    """Reading an id that nobody has is 404, or 400."""
-    status = shop.ask("/subscribers/s_nobody_has_this_id").status
+    """Reading an id that no subscriber has is 404, or 400."""
+    status = shop.ask("/subscribers/s_no_such_id").status
     hold(status in {400, 404}, f"an unknown id answers {status}")
     settle("an unknown id answers", status, lambda knobs: knobs.unknown_person)
 

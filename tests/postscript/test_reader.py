@@ -82,8 +82,7 @@ class Shop:
     def redact(self, *ids):
         """Delete subscribers there."""
         for subscriber_id in ids:
-            body = {"postscript_subscriber_id": subscriber_id}
-            self.client.send(api.Request(method="PATCH", path="/api/v2/compliance/redact", body=body))
+            self.sandbox.redact(subscriber_id)
 
 
 def ids(reading):

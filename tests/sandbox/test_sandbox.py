@@ -21,7 +21,7 @@ from asking import ANA, API, BEN, CAI, OLD, ask, listed, patch
 
 from toolkit.sandbox import PROFILES, Sandbox
 from toolkit.sandbox.__main__ import main
-from toolkit.sandbox.access import key_fingerprint
+from toolkit.sandbox.admission import key_fingerprint
 from toolkit.sandbox.people import generate_people
 from toolkit.sandbox.records import load_subscribers
 
@@ -42,100 +42,6 @@ def test_me_names_the_shop(sandbox):
         "resource_name": "Sandbox Shop",
         "resource_type": "shop",
     }
-
-
-def test_keywords_are_listed_and_an_unknown_one_has_postscripts_own_code(sandbox):
-    """3001 is one of the two codes that are really Postscript's; times are naive with microseconds."""
-    (first, *_) = ask(sandbox, "GET", f"{API}/keywords").json()["keywords"]
-    assert ask(sandbox, "GET", f"{API}/keywords/{first['id']}").json() == first
-    assert datetime.fromisoformat(first["created_at"]).tzinfo is None
-    answer = ask(sandbox, "GET", f"{API}/keywords/kw_none")
-    assert (answer.status_code, answer.json()["error_code"]) == (404, 3001)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"postscript_subscriber_id": "s_ana"},
-        {"phone_number": "+12025550143"},
-        {"phone_number": "1202 5550143"},
-    ],
-)
-def test_unsubscribe_takes_back_consent(sandbox, body):
-    """The person stays listed and can no longer be sent to."""
-    answer = ask(sandbox, "PATCH", f"{API}/compliance/unsubscribe", json=body)
-    assert (answer.status_code, answer.json()) == (202, {"message": "OK"})
-    ana = sandbox.subscribers["s_ana"]
-    assert [ana["subscriptions"][kind]["can_send"] for kind in ("promotional", "transactional")] == [
-        False
-    ] * 2
-    assert ana["updated_at"] > OLD
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"postscript_subscriber_id": "s_ana"},
-        {"phone_number": "+12025550143"},
-        {"email": "ana@mail.test"},
-        {"shopify_customer_id": 6110},
-    ],
-)
-def test_redact_forgets_the_person(sandbox, body):
-    """Afterwards no route finds them."""
-    assert ask(sandbox, "PATCH", f"{API}/compliance/redact", json=body).status_code == 202
-    assert sorted(sandbox.subscribers) == ["s_ben", "s_cai"]
-    assert listed(sandbox, "?phone_number__eq=12025550143") == []
-    assert ask(sandbox, "GET", f"{API}/subscribers/s_ana").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("route", "body", "status"),
-    [
-        ("unsubscribe", {}, 400),
-        ("unsubscribe", {"email": "ana@mail.test"}, 400),
-        ("unsubscribe", {"phone_number": []}, 400),
-        ("redact", {"phone_number": True}, 400),
-        ("redact", {"postscript_subscriber_id": "s_nobody"}, 202),
-    ],
-)
-def test_compliance_needs_an_identifier_and_accepts_strangers(sandbox, route, body, status):
-    """Nobody is touched when nobody is meant."""
-    before = sandbox.subscribers
-    assert ask(sandbox, "PATCH", f"{API}/compliance/{route}", json=body).status_code == status
-    assert sandbox.subscribers == before
-
-
-def test_webhooks_can_be_made_shown_changed_and_removed(sandbox):
-    """The administration works; nothing is ever delivered."""
-    body = {"callback_url": "https://hook.test/in", "event": "shop.subscriber.opt_in"}
-    made = ask(sandbox, "POST", f"{API}/webhooks", json=body).json()
-    path = f"{API}/webhooks/{made['id']}"
-    assert ask(sandbox, "GET", path).json() == made == {**made, **body, "headers": {}}
-    changed = ask(sandbox, "PATCH", path, json={"headers": {"X-A": "b"}}).json()
-    assert changed["headers"] == {"X-A": "b"}
-    assert ask(sandbox, "GET", f"{API}/webhooks").json() == {"webhook_subscriptions": [changed]}
-    assert ask(sandbox, "DELETE", path).json() == {}
-    assert ask(sandbox, "DELETE", path).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("GET", "/webhooks/token", None, 200),
-        ("GET", "/webhooks/example?event=shop.subscriber.opt_in", None, 200),
-        ("GET", "/webhooks/example", None, 400),
-        ("POST", "/webhooks/test", {"event": "shop.test"}, 202),
-        ("POST", "/webhooks/test", {"event": ["shop.test"]}, 400),
-        ("POST", "/webhooks", {"callback_url": "http://hook.test", "event": "shop.test"}, 400),
-        ("POST", "/webhooks", {"callback_url": "https://hook.test", "event": "shop.none"}, 400),
-        ("POST", "/webhooks", {"callback_url": "https://h.test", "event": "shop.test", "headers": []}, 400),
-        ("PATCH", "/webhooks/none", {}, 404),
-    ],
-)
-def test_webhook_requests_are_checked(sandbox, method, path, body, status):
-    """Malformed subscriptions are refused."""
-    assert ask(sandbox, method, API + path, json=body).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -176,7 +82,7 @@ def test_a_wrong_method_is_405(sandbox, method, path, allow):
 
 @pytest.mark.parametrize("path", ["/", "/api", f"{API}/", f"{API}/subscribers/", f"{API}/me/", "/api/v1/me"])
 def test_an_unknown_path_is_404(sandbox, path):
-    """With an accepted key, a path that is not served says so in JSON."""
+    """With an accepted key, a path that is not served is refused in JSON."""
     answer = ask(sandbox, "GET", path)
     assert (answer.status_code, answer.json()["error_code"]) == (404, 9404)
 
@@ -191,7 +97,7 @@ BAD_BODIES = {
     "NaN": b'{"type": "A", "properties": {"a": NaN}}',
     "infinite": b'{"type": "A", "properties": {"a": 1e999}}',
     "deep": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "rather deep": b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}",
+    "rather deep": b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}",
     "a number too long to read": b'{"a": ' + b"9" * 5000 + b"}",
     "with a byte order mark": b"\xef\xbb\xbf{}",
 }
@@ -203,8 +109,6 @@ def test_a_body_that_is_not_a_json_object_is_400(sandbox, raw):
     for method, path in [
         ("POST", "/events"),
         ("PATCH", "/subscribers/s_ana"),
-        ("PATCH", "/compliance/redact"),
-        ("POST", "/webhooks"),
     ]:
         answer = ask(sandbox, method, API + path, data=raw)
         assert (answer.status_code, answer.json()["errors"][0]["type"]) == (400, "value_error.jsondecode")
@@ -233,8 +137,8 @@ def test_no_request_ever_gives_500(sandbox, seed):
         ["a"],
     ]
     names = ["type", "properties", "tags", "email", "phone", "phone_number", "occurred_at", "subscriber_id"]
-    names += ["event", "headers", "callback_url", "postscript_subscriber_id", "shopify_customer_id", "a"]
-    paths = ["/events", "/subscribers/s_ana", "/compliance/redact", "/compliance/unsubscribe", "/webhooks"]
+    names += ["external_id", "a"]
+    paths = ["/events", "/subscribers/s_ana"]
     with requests.Session() as session:
         session.headers["Authorization"] = "Bearer sk_sandbox"
         for _ in range(40):
@@ -255,7 +159,7 @@ def test_no_request_ever_gives_500(sandbox, seed):
 # The journal and the control routes
 
 
-def test_the_journal_tells_what_was_asked_and_never_the_key(sandbox):
+def test_the_journal_has_every_request_and_never_the_key(sandbox):
     """One record a request, with the decoded query, the parsed body, and a fingerprint for the key."""
     ask(sandbox, "GET", f"{API}/subscribers?email__in=a%40mail.test&email__in=b+c")
     patch(sandbox, {"tags": ["NEW"]})
@@ -304,7 +208,7 @@ def test_what_is_handed_out_is_a_copy(sandbox):
     assert sandbox.custom_events[0]["type"] == "A"
 
 
-def test_control_routes_show_the_state_unasked_for_a_key_and_unrecorded(sandbox):
+def test_control_routes_show_the_state_without_a_key_and_without_a_record(sandbox):
     """Looking leaves no trace and takes no budget."""
     ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
     before = sandbox.journal
@@ -345,7 +249,7 @@ def test_the_export_reads_back_as_it_was(tmp_path):
     ],
 )
 def test_late_sign_ups_come_all_or_none(sandbox, body, status):
-    """An id that is taken is 409, an unreadable record 400, and then nobody is added."""
+    """An id that is taken is 409, an unreadable record 400, and then no subscriber is added."""
     answer = requests.post(sandbox.base_url + "/control/subscribers", data=body, timeout=10)
     assert answer.status_code == status
     new = set(sandbox.subscribers) - {"s_ana", "s_ben", "s_cai"}
@@ -353,7 +257,7 @@ def test_late_sign_ups_come_all_or_none(sandbox, body, status):
 
 
 def test_late_sign_ups_are_stamped_with_now_and_found(sandbox):
-    """Somebody who signs up during a run is listed last and found by phone."""
+    """A person who signs up during a run is listed last and found by phone."""
     assert listed(sandbox, "?phone_number__contains=0150") == []
     sandbox.add_subscribers([{"id": "s_late", "phone_number": "+12025550150"}])
     assert listed(sandbox, "?phone_number__contains=0150") == ["s_late"]
@@ -365,8 +269,8 @@ def test_late_sign_ups_are_stamped_with_now_and_found(sandbox):
         sandbox.add_subscribers([{"id": "s_late"}])
 
 
-def test_nobody_is_there_twice_from_the_start():
-    """Two records with one id are a mistake that is told before anything runs."""
+def test_no_subscriber_is_there_twice_from_the_start():
+    """Two records with one id are refused before anything runs."""
     with pytest.raises(ValueError, match="already a subscriber with the id 's_ana'"):
         Sandbox([ANA, BEN, ANA])
 
@@ -376,7 +280,7 @@ def test_reset_goes_back_to_the_seed(sandbox):
     seed = sandbox.subscribers
     patch(sandbox, {"tags": ["NEW"]})
     sandbox.add_subscribers([{"id": "s_late"}])
-    ask(sandbox, "PATCH", f"{API}/compliance/redact", json={"postscript_subscriber_id": "s_ben"})
+    sandbox.redact("s_ben")
     ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
     assert requests.post(sandbox.base_url + "/control/reset", timeout=10).status_code == 200
     assert (sandbox.subscribers, sandbox.custom_events, sandbox.journal) == (seed, [], [])
@@ -385,7 +289,7 @@ def test_reset_goes_back_to_the_seed(sandbox):
 
 @pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("GET", "reset", 405)])
 def test_other_control_requests_are_refused(sandbox, method, name, status):
-    """A control route that is not there, and one asked in the wrong way."""
+    """A control route that is not there, and a wrong method."""
     assert requests.request(method, f"{sandbox.base_url}/control/{name}", timeout=10).status_code == status
 
 
@@ -399,8 +303,8 @@ def run_command(*arguments, **options):
     )
 
 
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
-    """It says when it is ready, accepts every key it was given, prints none of them, and ends cleanly."""
+def test_the_command_serves_until_a_signal(tmp_path):
+    """It reports that it is ready, accepts every given key, prints none of them, and ends cleanly."""
     path = tmp_path / "people.ndjson"
     path.write_text(json.dumps(ANA) + "\n", encoding="utf-8")
     arguments = ["--port", "0", "--subscribers", str(path), "--latency-ms", "0", "--key", "sk_second"]
@@ -420,7 +324,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
 
 
 def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
-    """The profile first, then what is said besides; a fault from a file hits."""
+    """Knobs change the profile; a fault from a file hits."""
     path = tmp_path / "faults.json"
     path.write_text('[{"kind": "status", "status": 502, "route": "GET /me"}]', encoding="utf-8")
     arguments = ["--port", "0", "--people", "3", "--profile", "hostile", "--latency-ms", "1", "--rate", "99"]
@@ -443,10 +347,10 @@ def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
         (["--port", "0", "--subscribers", "bad.ndjson"], "bad.ndjson, line 2"),
         (["--port", "0", "--profile", "lenient"], "invalid choice"),
         (["--port", "0", "--knob", "page_sise=5"], "no knob 'page_sise'"),
-        (["--port", "0", "--knob", "page_size=0"], "whole number from 1"),
+        (["--port", "0", "--knob", "page_size=0"], "The knob page_size: Input should be"),
         (["--port", "0", "--faults", "missing.json"], "missing.json: the faults file"),
         (["--port", "0", "--faults", "bad.ndjson"], "bad.ndjson: "),
-        (["--port", "0", "--rate", "0"], "whole number from 1"),
+        (["--port", "0", "--rate", "0"], "The knob rate: Input should be"),
         (["--port", "0", "--subscribers", "bad.ndjson", "--people", "1"], "not allowed with"),
     ],
 )
@@ -455,9 +359,9 @@ def test_a_command_that_cannot_begin_exits_2_with_a_sentence(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.ndjson").write_text('{"id": "a"}\n{"id": "a"}\n', encoding="utf-8")
     assert exit_code(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
 
 
 def exit_code(arguments):
@@ -472,9 +376,9 @@ def test_a_taken_port_exits_2_with_a_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["--port", port, "--people", "1"], {}) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"Port {port} cannot be used")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"Port {port} cannot be used")
 
 
 def test_it_stops_and_lets_go_of_its_port():

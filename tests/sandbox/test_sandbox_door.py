@@ -13,7 +13,7 @@ from asking import ANA, API, BEN, CAI, ask
 from tables import every
 
 from toolkit.sandbox import Knobs, Sandbox
-from toolkit.sandbox.limiter import Limiter
+from toolkit.sandbox.admission import Limiter
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_web_page_controls_nothing(sandbox, headers):
 
 
 def test_the_sixteenth_request_in_a_second_is_429():
-    """Fifteen are accepted; the next one is told so in Postscript's own words, without Retry-After."""
+    """Fifteen are accepted; the next one is refused in Postscript's own words, without Retry-After."""
     with Sandbox(window_seconds=30) as sandbox:
         answers = [ask(sandbox, "GET", f"{API}/me") for _ in range(16)]
         assert [answer.status_code for answer in answers] == [200] * 15 + [429]
@@ -201,9 +201,9 @@ def test_the_limiter_keeps_its_promise_at_any_rhythm(seed):
         now += chance.choice([0.0, 0.0625, 0.125, 0.25, 1.0])
         recent = sum(now - 1.0 <= at for at in accepted)
         admission = limiter.admit("shop", Knobs(rate=5))
-        assert (admission.at, admission.accepted) == (now, recent < 5)
+        assert (admission.at, (admission.refusal is None)) == (now, recent < 5)
         assert admission.in_window == min(recent + 1, 5)
-        if admission.accepted:
+        if admission.refusal is None:
             accepted.append(now)
     assert all(sum(start <= at <= start + 1.0 for at in accepted) <= 5 for start in accepted)
 
@@ -211,4 +211,8 @@ def test_the_limiter_keeps_its_promise_at_any_rhythm(seed):
 def test_budgets_do_not_touch_each_other():
     """One caller's storm takes nothing from another."""
     limiter = Limiter(clock=lambda: 0.0)
-    assert [limiter.admit(name, Knobs(rate=1)).accepted for name in ("a", "a", "b")] == [True, False, True]
+    assert [limiter.admit(name, Knobs(rate=1)).refusal is None for name in ("a", "a", "b")] == [
+        True,
+        False,
+        True,
+    ]

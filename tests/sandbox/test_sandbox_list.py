@@ -12,8 +12,8 @@ from tables import every
 from toolkit.sandbox import Knobs, Sandbox
 from toolkit.sandbox.listing import parse_list_query
 from toolkit.sandbox.people import generate_people
-from toolkit.sandbox.replies import RefusedError
 from toolkit.sandbox.shop import Shop
+from toolkit.sandbox.wire import RefusedError
 
 KNOBS = Knobs(page_size=1000)
 
@@ -120,7 +120,7 @@ def test_page_info_is_always_there(sandbox, query, page_info):
     ],
 )
 def test_what_the_list_does_not_know_is_400(sandbox, query):
-    """Nothing is silently ignored, for an ignored filter would return everybody."""
+    """Nothing is silently ignored, for an ignored filter would return every subscriber."""
     answer = ask(sandbox, "GET", f"{API}/subscribers{query}")
     assert (answer.status_code, answer.json()["error_code"]) == (400, 9400)
 
@@ -134,14 +134,14 @@ def test_in_takes_so_many_values_and_no_more(sandbox):
 
 
 def test_an_unescaped_plus_is_a_space_and_is_not_repaired(sandbox):
-    """``+`` in a query decodes as a space, so the phone asked for begins with one and matches nobody."""
+    """``+`` in a query decodes as a space, so the phone begins with one and matches no subscriber."""
     assert listed(sandbox, "?phone_number__eq=+12025550143") == []
     assert listed(sandbox, "?phone_number__in=+12025550143") == []
     assert listed(sandbox, "?phone_number__eq=%2B12025550143") == ["s_ana"]
     assert sandbox.journal[0]["query"] == [["phone_number__eq", " 12025550143"]]
 
 
-def test_pages_cover_everybody_once():
+def test_pages_cover_every_subscriber_once():
     """Walking fifty at a time meets each subscriber exactly once, oldest sign-up first."""
     people = list(generate_people(230, seed=3))
     with Sandbox(people, rate=1000) as sandbox:

@@ -9,7 +9,6 @@ from asking import OLD
 from toolkit.errors import FileFormatError
 from toolkit.sandbox.people import AUDIENCE_PROPERTY, QUIRKS, generate_people
 from toolkit.sandbox.records import load_subscribers
-from toolkit.sandbox.strict_json import parse_json
 
 # People
 
@@ -55,9 +54,9 @@ def test_people_have_reserved_contacts_only():
     assert all((person["email"] or ".test").lower().endswith(".test") for person in people)
 
 
-def test_when_the_reserved_numbers_run_out_phones_are_nobodys():
+def test_when_the_reserved_numbers_run_out_phones_are_unassigned():
     """Beyond the reserved supply, numbers get a country code that is not assigned, and stay unique."""
-    phones = [person["phone_number"] for person in generate_people(40_000, seed=2) if person["phone_number"]]
+    phones = [person["phone_number"] for person in generate_people(12_000, seed=2) if person["phone_number"]]
     assert len(set(phones)) == len(phones)
     assert phones[-1].startswith("+999")
 
@@ -65,17 +64,10 @@ def test_when_the_reserved_numbers_run_out_phones_are_nobodys():
 # Reading what comes from outside
 
 
-def test_json_at_the_deepest_level_is_read():
-    """Thirty-two levels are read, the thirty-third is not."""
-    assert parse_json(b"[" * 32 + b"1" + b"]" * 32)
-    with pytest.raises(ValueError, match="deep"):
-        parse_json(b"[" * 33 + b"]" * 33)
-
-
 BAD_FILES = {
     "not NDJSON": ('{"id": "a"}\nphone,email\n', 2, "JSON"),
-    "no id": ('{"id": "a"}\n\n{"email": "a@mail.test"}\n', 3, "no id"),
-    "an id that is a number": ('{"id": 5}\n', 1, "no id"),
+    "no id": ('{"id": "a"}\n\n{"email": "a@mail.test"}\n', 3, "id: Field required"),
+    "an id that is a number": ('{"id": 5}\n', 1, "id: Input should be a valid string"),
     "an id twice": ('{"id": "a"}\n{"id": "a"}\n', 2, "same id"),
     "a list": ("[]\n", 1, "object"),
     "a phone that is a number": ('{"id": "a", "phone_number": 12025550143}\n', 1, "phone_number"),
@@ -85,8 +77,8 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("text", "line", "word"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_bad_subscribers_file_is_told_by_name_and_line(tmp_path, text, line, word):
-    """The sentence says which file, which line, and what is wrong there."""
+def test_a_bad_subscribers_file_is_refused_by_name_and_line(tmp_path, text, line, word):
+    """The sentence names the file, the line and the problem."""
     path = tmp_path / "people.ndjson"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(FileFormatError, match=word) as problem:

@@ -22,17 +22,17 @@ def sandbox():
 
 
 def test_a_subscriber_by_id_is_whole(sandbox):
-    """What was not said about somebody is filled in as for a new sign-up, and times are canonical."""
+    """Absent fields are filled in as for a new sign-up, and times are canonical."""
     answer = ask(sandbox, "GET", f"{API}/subscribers/s_ben")
     assert answer.headers["Content-Type"] == "application/json"
     consent = {"promotional": {"can_send": True}, "transactional": {"can_send": True}}
     assert answer.json() == {**BEN, "data": {}, "properties": {}, "tags": [], "subscriptions": consent}
 
 
-@pytest.mark.parametrize("subscriber_id", ["s_nobody", "s%2Fana", "%00", "%FF", "..", "s_ana%20", "x" * 5000])
+@pytest.mark.parametrize("subscriber_id", ["s_none", "s%2Fana", "%00", "%FF", "..", "s_ana%20", "x" * 5000])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 def test_an_unknown_id_is_404(sandbox, method, subscriber_id):
-    """Odd characters in an id are just an id that nobody has."""
+    """Odd characters in an id are just an id that no subscriber has."""
     url = f"{sandbox.base_url}{API}/subscribers/x"
     request = requests.Request(method, url, headers={"Authorization": "Bearer sk_sandbox"}, json={}).prepare()
     request.url = url[:-1] + subscriber_id  # set late, so that it is sent as it stands
@@ -85,7 +85,7 @@ def test_patch_merges_keys_and_replaces_values(sandbox, body, properties):
         {"phone_number": "+12025550199", "subscriptions": {}, "id": "s_x", "surprise": 1},
     ],
 )
-def test_patch_that_says_nothing_new_changes_nothing(sandbox, body):
+def test_a_patch_of_what_is_there_changes_nothing(sandbox, body):
     """Nulls and unknown fields are ignored, and ``updated_at`` stays."""
     before = sandbox.subscribers
     assert patch(sandbox, body).status_code == 200
@@ -105,7 +105,7 @@ def test_patch_that_says_nothing_new_changes_nothing(sandbox, body):
         {"tags": "VIP"},
         {"tags": [1]},
         {"email": 1},
-        {"email": "nobody"},
+        {"email": "no address"},
     ],
 )
 def test_patch_with_a_bad_part_is_400_and_changes_nothing(sandbox, body):
@@ -170,13 +170,13 @@ def test_an_email_is_stored_only_where_none_was_or_no_customer_is_linked(sandbox
         ({"subscriber_id": "s_cai", "phone": "+12025550143", "email": "x@mail.test"}, "s_cai"),
         ({"subscriber_id": "s_gone", "phone": "+1 (202) 555-0143", "email": "cai@mail.test"}, "s_ana"),
         ({"phone": "+12025550199", "email": "CAI@mail.test"}, "s_cai"),
-        ({"email": "nobody@mail.test"}, None),
+        ({"email": "none@mail.test"}, None),
         ({"subscriber_id": None, "phone": "", "email": None}, None),
         ({}, None),
     ],
 )
 def test_custom_events_match_by_id_then_phone_then_email(sandbox, identifiers, matched):
-    """The first identifier that finds somebody decides; an unmatched event is accepted all the same."""
+    """The first identifier that finds a subscriber decides; an unmatched event is accepted all the same."""
     body = {"type": "Segment_Audience_Entered", "properties": {"Segment Audience Key": "vip"}, **identifiers}
     answer = ask(sandbox, "POST", f"{API}/events", json=body)
     assert answer.status_code == 202
@@ -212,7 +212,7 @@ def test_a_shared_email_means_the_latest_sign_up(sandbox):
         ({"properties": {"a": None}}, "properties"),
     ],
 )
-def test_a_malformed_custom_event_is_400_and_says_where(sandbox, changes, location):
+def test_a_malformed_custom_event_is_400_and_names_the_field(sandbox, changes, location):
     """The refusal names the field, and nothing is recorded as accepted."""
     answer = ask(sandbox, "POST", f"{API}/events", json={"type": "Fine", **changes})
     assert answer.status_code == 400
@@ -232,7 +232,7 @@ def test_a_malformed_custom_event_is_400_and_says_where(sandbox, changes, locati
         {"external_id": "abc"},
     ],
 )
-def test_a_custom_event_may_say_this_much(sandbox, changes):
+def test_what_a_custom_event_may_hold(sandbox, changes):
     """Flat properties with lists, and times in each of the forms that are in use."""
     assert ask(sandbox, "POST", f"{API}/events", json={"type": "Fine", **changes}).status_code == 202
 

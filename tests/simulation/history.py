@@ -498,7 +498,7 @@ class History:
         return [*self.account.wrong_lists(), *self.account.unlisted(known), *due]
 
     def _own_id(self, shown: str) -> str:
-        return self.shop.shop.id_meant(shown, self.shop.knobs) or shown
+        return self.shop.shop.id_of(shown, self.shop.knobs) or shown
 
 
 def play(seed: int, script: list[Step] | None = None) -> Result:

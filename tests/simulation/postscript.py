@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,15 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from toolkit.sandbox.access import Keyring
-from toolkit.sandbox.app import decoded_query
-from toolkit.sandbox.calls import Call
-from toolkit.sandbox.knobs import PROFILES, Knobs
-from toolkit.sandbox.limiter import Limiter
-from toolkit.sandbox.replies import RefusedError, Reply, too_many_requests
-from toolkit.sandbox.routes import answer
+from toolkit.sandbox import PROFILES, Knobs
+from toolkit.sandbox.admission import Keyring, Limiter, admit
+from toolkit.sandbox.routes import Call, answer, decoded_query
 from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.strict_json import parse_json
+from toolkit.sandbox.wire import Reply, parse_json
 
 from .world import World
 
@@ -105,33 +101,28 @@ class Postscript:
         )
         entry.before = self.record(entry.subscriber)
         self.entries.append(entry)
-        reply = self._answered(asked, request.headers.get("Authorization"))
+        reply = self._answered(asked, request.headers)
         entry.status, entry.after = reply.status, self.record(entry.subscriber)
         return reply
 
-    def _answered(self, asked: Call, authorization: str | None) -> Reply:
-        try:
-            caller = self.keyring.identify(authorization, None, wrong_key=self.knobs.wrong_key)
-        except RefusedError as refusal:
-            return refusal.reply
-        if not self.limiter.admit(caller.budget, self.knobs).accepted:
-            return too_many_requests(None)
-        return answer(self.shop, asked, has_shop=True)
+    def _answered(self, asked: Call, headers: Mapping[str, str]) -> Reply:
+        admission = admit(self.keyring, self.limiter, headers, self.knobs)
+        return admission.refusal or answer(self.shop, asked, has_shop=True)
 
     def subscriber_in(self, path: str, body: bytes = b"") -> str | None:
         """Return the subscriber that a call is about, as the shop knows them."""
         parts = path.split("/")
         if len(parts) == 5 and parts[3] == "subscribers":
-            return self.shop.id_meant(unquote(parts[4]), self.knobs)
+            return self.shop.id_of(unquote(parts[4]), self.knobs)
         if path.endswith("/events") and body:
             given = parse_json(body).get("subscriber_id")
-            return None if given is None else self.shop.id_meant(str(given), self.knobs)
+            return None if given is None else self.shop.id_of(str(given), self.knobs)
         return None
 
     # --- looking --------------------------------------------------------------------------------------
 
     def record(self, subscriber: str | None) -> dict[str, Any] | None:
-        return self.shop._roll.get(subscriber) if subscriber else None
+        return self.shop.subscribers.get(subscriber) if subscriber else None
 
     @property
     def people(self) -> list[str]:
@@ -144,7 +135,7 @@ class Postscript:
 
     def sign_up(self, *, phone: str | None, email: str | None, chance: random.Random) -> str:
         """Let a person subscribe; no phone twice in a shop."""
-        taken = phone and self.shop.find_by_phone(phone)
+        taken = phone and self.shop.subscribers.with_phone(phone)
         phone = None if taken else phone
         self.sign_ups += 1
         new = f"s_{self.sign_ups:03}x{chance.randrange(100)}"
@@ -170,7 +161,7 @@ class Postscript:
         if old is None:
             return
         new = {**old, **fields, "updated_at": self.shop.now()}
-        self.shop._change(subscriber, new)
+        self.shop.change(subscriber, new)
         if fields.keys() & {"phone_number", "email"}:
             self._moved(subscriber, (new.get("phone_number") or "").lstrip("+"), new.get("email"))
 

@@ -20,8 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import pysqlite
 from urllib3 import HTTPResponse
 
-from toolkit.sandbox.replies import Reply
-from toolkit.sandbox.strict_json import dump_json
+from toolkit.sandbox.wire import Reply
 
 from .postscript import Postscript, pages_of
 from .world import KilledError, World
@@ -390,12 +389,11 @@ class Transport(requests.adapters.BaseAdapter):
 
 def _disguised(trouble: Trouble, reply: Reply, chance: random.Random) -> Reply:
     """Return the answer as it arrives."""
-    text = dump_json(reply.content) if reply.text is None else reply.text
     match trouble.kind:
         case "truncated":
-            return replace(reply, text=text[: len(text) // 2], media_type="application/json")
+            return replace(reply, text=reply.body[: len(reply.body) // 2], media_type="application/json")
         case "content_type":
-            return replace(reply, text=text, media_type="text/html")
+            return replace(reply, media_type="text/html")
         case "empty":
             return replace(reply, text="", media_type="application/json")
     for page in pages_of(reply.content):
@@ -451,15 +449,7 @@ class _Drip(io.BytesIO):
 def _response(
     request: requests.PreparedRequest, reply: Reply, *, dripping: Callable[[], None] | None = None
 ) -> requests.Response:
-    text = dump_json(reply.content) if reply.text is None else reply.text
-    kind = (
-        reply.media_type
-        if reply.media_type is not None
-        else "application/json"
-        if reply.text is None
-        else "text/plain"
-    )
-    body = text.encode()
+    body, kind = reply.body.encode(), reply.media_type
     response = requests.Response()
     response.status_code = reply.status
     response.headers.update({"Content-Type": kind, **reply.headers} if kind else dict(reply.headers))

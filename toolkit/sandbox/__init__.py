@@ -2,7 +2,7 @@
 
 Postscript has no test shop: every key is live and every write reaches a real list. This stand-in
 answers on the same paths, keeps the same limit and remembers what it was sent. It never connects
-to anything, so nothing it is told can reach a phone.
+to anything, so nothing that it receives can reach a phone.
 
 Where Postscript's pages leave a question open, a knob answers it (``Knobs``, and whole sets of them in
 ``PROFILES``); what can go wrong on the way is a ``Fault``. Both can be set at any time, from Python or

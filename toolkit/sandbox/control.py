@@ -2,144 +2,61 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from toolkit.errors import FileFormatError
 
-from .calls import Call
-from .faults import faults_as_json, parse_faults
+from .faults import parse_faults
 from .openapi import openapi_document
-from .records import read_subscribers
-from .replies import Reply, json_reply
-from .roll import DuplicateIdError, Subscriber
+from .records import Record, read_subscribers
+from .routes import Call
+from .shop import DuplicateIdError
 from .state import State
-from .strict_json import dump_json, parse_json
+from .wire import Reply, dump_json, parse_json
 
 PREFIX = "/control/"
 
 _ROWS_AT_ONCE = 1000
-_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
-_FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
 def control(state: State, call: Call) -> Reply | Response:
     """Carry out one request to a control route."""
     methods = _ROUTES.get(call.path.removeprefix(PREFIX))
     if methods is None:
-        return _problem(404, "There is no such control route.")
+        return problem(404, "There is no such control route.")
     if call.method not in methods:
-        return _problem(405, "This control route answers to " + " and ".join(methods) + ".")
+        return problem(405, "This control route answers to " + " and ".join(methods) + ".")
     try:
-        return methods[call.method](state, call)
-    except DuplicateIdError as problem:
-        return _problem(409, str(problem))
-    except ValueError as problem:
-        return _problem(400, str(problem))
+        with state.lock:
+            content = methods[call.method](state, call)
+    except DuplicateIdError as error:
+        return problem(409, str(error))
+    except (ValueError, FileFormatError) as error:
+        return problem(400, str(error))
+    return content if isinstance(content, (Reply, Response)) else Reply(status=200, content=content)
 
 
-def refused(request: Request) -> Reply | None:
-    """Return the refusal of a request that a web page could have a browser make; None for any other."""
-    if not _OWN_HOST.fullmatch(request.headers.get("host", "")):
-        return _problem(421, "The sandbox answers as 127.0.0.1 or localhost only.")
-    if not request.url.path.startswith(PREFIX):
-        return None
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if "origin" in request.headers or kind in _FORM_KINDS:
-        return _problem(403, "A control route takes no request of a web page, nor what a form sends.")
-    return None
+def problem(status: int, message: str) -> Reply:
+    """Refuse a request that is not one to the API."""
+    return Reply(status=status, content={"error": message})
 
 
-def _journal(state: State, call: Call) -> Reply:
+def _journal(state: State, call: Call) -> Any:
     since = dict(call.query).get("since", "0")
     if not (since.isascii() and since.isdigit() and len(since) < 16):
         raise ValueError("since must be a whole number: how many records to leave out.")
-    return json_reply(state.journal.records(int(since)))
+    return state.records[int(since) :]
 
 
-def _custom_events(state: State, call: Call) -> Reply:  # noqa: ARG001 - every handler is called alike
-    return json_reply(state.shop.custom_events)
-
-
-def _get_knobs(state: State, call: Call) -> Reply:  # noqa: ARG001
-    return json_reply(asdict(state.knobs))
-
-
-def _put_knobs(state: State, call: Call) -> Reply:
-    state.set_knobs(_object(call))
-    return _get_knobs(state, call)
-
-
-def _get_faults(state: State, call: Call) -> Reply:  # noqa: ARG001
-    return json_reply(faults_as_json(state.faults.faults))
-
-
-def _put_faults(state: State, call: Call) -> Reply:
-    state.set_faults(parse_faults(parse_json(call.body)))
-    return _get_faults(state, call)
-
-
-def _delete_faults(state: State, call: Call) -> Reply:
-    state.set_faults(())
-    return _get_faults(state, call)
-
-
-def _get_clock(state: State, call: Call) -> Reply:  # noqa: ARG001
-    return json_reply({"now": state.shop.now()})
-
-
-def _advance(state: State, call: Call) -> Reply:
-    seconds = _object(call).get("advance")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise ValueError("The clock takes an object with advance: seconds to put it forward.")
-    state.clock.advance(seconds)
-    return _get_clock(state, call)
-
-
-def _revoke(state: State, call: Call) -> Reply:
-    key = _object(call).get("key")
-    if not isinstance(key, str):
-        raise ValueError("Revoking takes an object with key: the key to refuse from now on.")
-    state.keyring.revoke(key)
-    return _DONE
-
-
-def _reset(state: State, call: Call) -> Reply:  # noqa: ARG001
-    state.reset()
-    return _DONE
-
-
-def _snapshot(state: State, call: Call) -> Reply:  # noqa: ARG001
-    state.snapshot()
-    return _DONE
-
-
-def _restore(state: State, call: Call) -> Reply:  # noqa: ARG001
-    state.restore()
-    return _DONE
-
-
-def _openapi(state: State, call: Call) -> Reply:  # noqa: ARG001
-    return json_reply(openapi_document())
-
-
-def _object(call: Call) -> dict[str, Any]:
-    document = parse_json(call.body)
-    if not isinstance(document, dict):
-        raise ValueError("The body must be a JSON object.")
-    return document
-
-
-def _export(state: State, call: Call) -> Response:  # noqa: ARG001
+def _export(state: State, _: Call) -> Response:
     return StreamingResponse(_ndjson(iter(state.shop)), media_type="application/x-ndjson")
 
 
-async def _ndjson(subscribers: Iterator[Subscriber]) -> AsyncIterator[str]:
+async def _ndjson(subscribers: Iterator[Record]) -> AsyncIterator[str]:
     rows: list[str] = []
     for subscriber in subscribers:
         rows.append(dump_json(subscriber) + "\n")
@@ -150,35 +67,56 @@ async def _ndjson(subscribers: Iterator[Subscriber]) -> AsyncIterator[str]:
 
 
 def _add(state: State, call: Call) -> Reply:
-    return json_reply({"added": state.shop.add(_records(call.body, state.shop.now()))}, 201)
+    """Add the subscribers of a JSON list, or of NDJSON."""
+    if call.body.lstrip().startswith(b"["):
+        records = parse_json(call.body)
+    else:
+        records = read_subscribers(call.body.splitlines(), "the request body", state.shop.now())
+    return Reply(status=201, content={"added": state.add_subscribers(records)})
 
 
-def _records(body: bytes, now: str) -> list[Any]:
-    """Read a JSON list, or NDJSON."""
-    if body.lstrip().startswith(b"["):
-        records = parse_json(body)
-        return records if isinstance(records, list) else [records]
-    try:
-        return list(read_subscribers(body.splitlines(), "the request body", now))
-    except FileFormatError as problem:
-        raise ValueError(str(problem)) from None
+def _knobs(state: State, call: Call) -> Any:
+    if call.method == "PUT":
+        state.set_knobs(**_object(call))
+    return asdict(state.knobs)
 
 
-def _problem(status: int, message: str) -> Reply:
-    return json_reply({"error": message}, status)
+def _faults(state: State, call: Call) -> Any:
+    if call.method != "GET":
+        state.set_faults(parse_faults(call.body) if call.method == "PUT" else ())
+    return [asdict(fault) for fault in state.plan.faults]
 
 
-_DONE = json_reply({"message": "OK"})
-_ROUTES: Mapping[str, Mapping[str, Callable[[State, Call], Reply | Response]]] = {
+def _clock(state: State, call: Call) -> Any:
+    if call.method == "POST":
+        state.advance(_object(call).get("advance"))
+    return {"now": state.shop.now()}
+
+
+def _revoke(state: State, call: Call) -> None:
+    key = _object(call).get("key")
+    if not isinstance(key, str):
+        raise ValueError("Revoking takes an object with key: the key to refuse from now on.")
+    state.revoke(key)
+
+
+def _object(call: Call) -> Record:
+    document = parse_json(call.body)
+    if not isinstance(document, dict):
+        raise ValueError("The body must be a JSON object.")
+    return document
+
+
+_ROUTES: Mapping[str, Mapping[str, Callable[[State, Call], Any]]] = {
     "journal": {"GET": _journal},
     "subscribers": {"GET": _export, "POST": _add},
-    "custom_events": {"GET": _custom_events},
-    "openapi.json": {"GET": _openapi},
-    "knobs": {"GET": _get_knobs, "PUT": _put_knobs},
-    "faults": {"GET": _get_faults, "PUT": _put_faults, "DELETE": _delete_faults},
-    "clock": {"GET": _get_clock, "POST": _advance},
+    "custom_events": {"GET": lambda state, _: state.shop.custom_events},
+    "openapi.json": {"GET": lambda *_: openapi_document()},
+    "knobs": {"GET": _knobs, "PUT": _knobs},
+    "faults": {"GET": _faults, "PUT": _faults, "DELETE": _faults},
+    "clock": {"GET": _clock, "POST": _clock},
     "revoke": {"POST": _revoke},
-    "reset": {"POST": _reset},
-    "snapshot": {"POST": _snapshot},
-    "restore": {"POST": _restore},
+    "reset": {"POST": lambda state, _: state.reset()},
+    "snapshot": {"POST": lambda state, _: state.snapshot()},
+    "restore": {"POST": lambda state, _: state.restore()},
 }

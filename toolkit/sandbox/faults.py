@@ -1,4 +1,4 @@
-"""Faults: what goes wrong, on which requests, and when; decided here and carried out by the application.
+"""Faults: what goes wrong, on which requests, and when.
 
 Four sorts of kinds:
 
@@ -6,46 +6,43 @@ Four sorts of kinds:
 - The page of subscribers is another: ``empty_page``, ``short_page`` (its first half), ``repeated_page`` (the
   page before).
 - The connection misbehaves: ``reset_before``, ``reset_after``, ``hang``, ``drip``.
-- The shop changes meanwhile: ``revoke``, ``redact``, ``second_writer``, ``shrink``. Such a fault does its
-  deed and the request then goes on, so it can come together with one of the others.
+- The shop changes meanwhile: ``revoke``, ``redact``, ``second_writer``, ``shrink``. Such a fault is a side
+  effect of a request that then goes on, so it can come together with one of the others.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal, Self, get_args
 
-Kind = Literal[
-    "status",
-    "html",
-    "empty",
-    "content_type",
-    "truncated",
-    "empty_page",
-    "short_page",
-    "repeated_page",
-    "reset_before",
-    "reset_after",
-    "hang",
-    "drip",
-    "revoke",
-    "redact",
-    "second_writer",
-    "shrink",
-]
-DEEDS = frozenset({"revoke", "redact", "second_writer", "shrink"})
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from .wire import first_problem
+
+SideEffect = Literal["revoke", "redact", "second_writer", "shrink"]
 """Kinds that change the shop, not the answer."""
-PAGES = frozenset({"empty_page", "short_page", "repeated_page"})
+PageKind = Literal["empty_page", "short_page", "repeated_page"]
+Kind = (
+    Literal[
+        "status", "html", "empty", "content_type", "truncated", "reset_before", "reset_after", "hang", "drip"
+    ]
+    | PageKind
+    | SideEffect
+)
+SIDE_EFFECTS = frozenset(get_args(SideEffect))
+PAGES = frozenset(get_args(PageKind))
 
 _EITHER_WAY = frozenset({"status", "html", "empty", "hang"})
-_APPLIED = frozenset({"empty", "hang", "drip", "content_type", "truncated", "reset_after"}) | PAGES | DEEDS
-_STATUS = {"status": 503}
+_NOT_APPLIED = frozenset({"status", "html", "reset_before"})
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class Fault:
     """One thing that goes wrong. All conditions that are given must hold."""
 
@@ -59,47 +56,52 @@ class Fault:
     """Only requests about the subscriber with this id: in the path, or in a custom event."""
 
     # When; requests are counted from 1, those on the route and for the subscriber only.
-    nth: tuple[int, ...] = ()
+    nth: tuple[Count, ...] = ()
     """Only these requests."""
-    first: int | None = None
+    first: Count | None = None
     """Only so many requests from the start."""
-    every: int | None = None
+    every: Count | None = None
     """Only each request of such a number."""
     span_seconds: tuple[float, float] | None = None
     """Only from the one to the other time, since the start or the latest reset."""
-    probability: float = 1.0
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     # What
-    status: int | None = None
-    """Status code of the answer; None for 503 (``status``) or 200 (``html`` and ``empty``)."""
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    """Status code of the answer, 200 or from 300; None for 503 (``status``) or 200 (``html``, ``empty``)."""
     body: Literal["json", "html", "empty"] = "json"
     """Of ``status``."""
     applied: bool | None = None
-    """Whether the request is carried out behind the answer: may be said for ``status`` and ``html`` (None:
+    """Whether the request is carried out behind the answer: can be set for ``status`` and ``html`` (None:
     no), ``empty`` and ``hang`` (None: yes). A ``hang`` without it ends in 504."""
-    seconds: float = 30.0
+    seconds: Seconds = 30.0
     """Of ``hang``, and those over which a ``drip`` sends its body byte by byte."""
     key: str = "other_writer"
     """What the ``second_writer`` appends to the list of audiences."""
 
-    def __post_init__(self) -> None:
-        problem = _problem(self)
-        if problem:
-            raise ValueError(f"A fault's {problem}.")
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.span_seconds and not self.span_seconds[0] <= self.span_seconds[1]:
+            raise ValueError("span_seconds must be two numbers, the smaller first")
+        if self.status and 200 < self.status < 300:
+            raise ValueError("status must be 200, or from 300 to 599")
+        if self.applied is not None and self.kind not in _EITHER_WAY:
+            raise ValueError("applied can be set only for: " + ", ".join(sorted(_EITHER_WAY)))
+        return self
 
     @property
     def is_applied(self) -> bool:
         """Whether the request is carried out although the client does not get its answer."""
-        return self.kind in _APPLIED if self.applied is None else self.applied
+        return self.kind not in _NOT_APPLIED if self.applied is None else self.applied
 
     @property
     def status_code(self) -> int:
         """Status code of the answer."""
-        return self.status or _STATUS.get(self.kind, 200)
+        return self.status or {"status": 503, "hang": 504}.get(self.kind, 200)
 
 
 class FaultPlan:
-    """Tells which faults hit a request; the same ones for the same seed and order of requests."""
+    """Which faults hit a request; the same ones for the same seed and order of requests."""
 
     def __init__(self, faults: Iterable[Fault], *, seed: int) -> None:
         self.faults = tuple(faults)
@@ -114,14 +116,14 @@ class FaultPlan:
         self._chances = [random.Random(f"{self._seed} {place}") for place in places]  # noqa: S311
 
     def hitting(self, route: str, since_start: float, subscriber: str | None = None) -> tuple[Fault, ...]:
-        """Count a request and return its faults: all deeds, and the first of the others."""
+        """Count a request and return its faults: all side effects, and the first of the others."""
         hits = [
             fault
             for place, fault in enumerate(self.faults)
             if fault.subscriber in {"", subscriber} and self._hits(place, fault, route, since_start)
         ]
-        others = [fault for fault in hits if fault.kind not in DEEDS]
-        return (*(fault for fault in hits if fault.kind in DEEDS), *others[:1])
+        others = [fault for fault in hits if fault.kind not in SIDE_EFFECTS]
+        return (*(fault for fault in hits if fault.kind in SIDE_EFFECTS), *others[:1])
 
     def _hits(self, place: int, fault: Fault, route: str, since_start: float) -> bool:
         if not fnmatchcase(route, fault.route):
@@ -139,72 +141,16 @@ class FaultPlan:
         )
 
 
-def parse_faults(document: Any) -> tuple[Fault, ...]:
-    """Read a JSON list of faults; a ValueError says in a sentence what is wrong.
+_FAULTS = TypeAdapter(tuple[Fault, ...])
 
-    >>> parse_faults([{"kind": "status", "status": 429, "nth": [2, 3]}])[0].nth
+
+def parse_faults(raw: bytes) -> tuple[Fault, ...]:
+    """Read a JSON list of faults; a ValueError names the fault, counted from 0, and what is wrong with it.
+
+    >>> parse_faults(b'[{"kind": "status", "status": 429, "nth": [2, 3]}]')[0].nth
     (2, 3)
     """
-    if not isinstance(document, list) or not all(isinstance(each, dict) for each in document):
-        raise ValueError("Faults are a JSON list of objects.")
-    return tuple(_parse_fault(each) for each in document)
-
-
-def faults_as_json(faults: Iterable[Fault]) -> list[dict[str, Any]]:
-    """Write faults as JSON values that parse_faults() reads."""
-    return [asdict(fault) for fault in faults]
-
-
-_NAMES = frozenset(each.name for each in fields(Fault))
-
-
-def _parse_fault(given: Mapping[str, Any]) -> Fault:
-    unknown = sorted(set(given) - _NAMES)
-    if unknown or "kind" not in given:
-        what = f"has no {unknown[0]!r}" if unknown else "needs a kind"
-        raise ValueError(f"A fault {what}; it has: {', '.join(sorted(_NAMES))}.")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    return Fault(**values)
-
-
-def _problem(fault: Fault) -> str:
-    """Say what is wrong with a fault; empty when nothing is."""
-    hints = get_type_hints(Fault)
-    checks = {
-        f"kind must be one of: {', '.join(get_args(Kind))}": fault.kind in get_args(Kind),
-        "body must be json, html or empty": fault.body in get_args(hints["body"]),
-        "route, name, subscriber and key must be texts": all(
-            isinstance(text, str) for text in (fault.route, fault.name, fault.subscriber, fault.key)
-        ),
-        "nth must be whole numbers from 1": isinstance(fault.nth, tuple) and all(map(_is_count, fault.nth)),
-        "first and every must be whole numbers from 1": all(
-            count is None or _is_count(count) for count in (fault.first, fault.every)
-        ),
-        "span_seconds must be two numbers, the smaller first": _is_span(fault.span_seconds),
-        "probability must be from 0 to 1": _is_number(fault.probability) and 0 <= fault.probability <= 1,
-        "seconds must be from 0 to 3600": _is_number(fault.seconds) and 0 <= fault.seconds <= 3600,
-        "status must be 200, or from 300 to 599": fault.status is None
-        or (_is_count(fault.status) and (fault.status == 200 or 300 <= fault.status <= 599)),
-        "applied must be true or false": fault.applied is None or isinstance(fault.applied, bool),
-        "applied can be said only of: " + ", ".join(sorted(_EITHER_WAY)): fault.applied is None
-        or fault.kind in _EITHER_WAY,
-    }
-    return next((problem for problem, fine in checks.items() if not fine), "")
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_span(value: Any) -> bool:
-    if value is None:
-        return True
-    return (
-        isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
-    )
+    try:
+        return _FAULTS.validate_json(raw)
+    except ValidationError as error:
+        raise ValueError(f"Faults are a JSON list of objects; {first_problem(error)}.") from None

@@ -9,7 +9,7 @@ question. ``hostile`` takes the answer that is hardest on a client, as long as a
   no more than it must (the rest).
 - ``sliding`` with ``count_refused`` is the hardest limit: whatever it accepts, the other two accept as well,
   and a client that does not wait after a 429 never gets in again.
-- ``property_limit="drop"`` says 200 and drops the property, which is worse than a refusal.
+- ``property_limit="drop"`` answers 200 and drops the property, which is worse than a refusal.
 - ``replace``, ``ignored`` and ``hidden`` are not in it: under them there is no right way to go on, only to
   stop.
 
@@ -19,39 +19,76 @@ for ids; all else is as documented.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
-from .latency import Latency, check_latency
+from pydantic import ConfigDict, Field, Strict, ValidationError, WrapValidator
+from pydantic.dataclasses import dataclass
+
+from .wire import first_problem
+
+MEDIAN_SECONDS = 0.05
+"""Of a ``"long_tail"`` that names none."""
+_SPREAD = 1.0
+"""Of the logarithm: one answer in 50 takes eight times the median."""
+_TAIL_END = 100.0
+"""No answer takes longer than so many medians."""
+
+Seconds = Annotated[float, Field(ge=0, le=600)]
+Spread = (
+    Seconds
+    | Annotated[str, Field(pattern=r"^long_tail(:[0-9]{1,3}(\.[0-9]+)?)?$")]
+    | Annotated[tuple[Seconds, Seconds], Strict(False)]
+)
 
 
-@dataclass(frozen=True, kw_only=True)
+def _checked_latency(value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        latency = check(value)
+    except ValidationError:
+        latency = None
+    each = latency.values() if isinstance(latency, dict) else [latency]
+    if latency is None or any(isinstance(one, tuple) and one[0] > one[1] for one in each):
+        raise ValueError(
+            "must be seconds, [least, most], 'long_tail', 'long_tail:SECONDS', "
+            "or an object from routes to one of these"
+        )
+    return latency
+
+
+Latency = Annotated[Spread | dict[str, Spread], WrapValidator(_checked_latency)]
+"""Seconds; two bounds; ``"long_tail"`` or ``"long_tail:SECONDS"`` (the median); or a mapping from routes,
+``"*"`` for all others, to one of these."""
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class Knobs:
     """The answers to all open questions; the defaults are the likeliest ones."""
 
     # The limit
-    rate: int = 15
+    rate: Count = 15
     """Requests accepted in a window."""
-    window_seconds: float = 1.0
+    window_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1.0
     algorithm: Literal["sliding", "fixed", "bucket"] = "sliding"
     count_refused: bool = False
     """Whether a 429 uses up the limit as well."""
-    retry_after_seconds: int | None = None
+    retry_after_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
     """Sent with a 429; None sends no such header."""
     latency_seconds: Latency = 0.0
     """Time an answer takes: seconds, two bounds, ``"long_tail"``, or one of these by route."""
 
     # The list
-    page_size: int = 50
-    max_in: int = 100
+    page_size: Count = 50
+    max_in: Count = 100
     """Most values in one ``__in`` parameter."""
-    max_url_bytes: int | None = None
+    max_url_bytes: Annotated[int, Field(ge=64, le=60_000)] | None = None
     """A longer path and query is 414; None for no limit."""
     in_encoding: Literal["repeated", "comma", "ignored"] = "repeated"
-    """``comma`` takes the last of repeated parameters; ``ignored`` drops them and returns everybody."""
+    """``comma`` takes the last of repeated parameters; ``ignored`` drops them and lists every subscriber."""
     phone_form: Literal["any", "plus_required", "digits_required"] = "any"
     """What a phone in ``__in`` must look like to match; ``__eq`` is known to take digits."""
     ten_digit_phones: Literal["no_match", "assume_us"] = "no_match"
@@ -59,7 +96,7 @@ class Knobs:
     empty_total_pages: Literal[0, 1] = 1
     past_the_end: Literal["empty", "404"] = "empty"
     opted_out: Literal["listed", "hidden"] = "listed"
-    read_lag_ms: int = 0
+    read_lag_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 0
     """Lists and reads by id show subscribers as they were so long ago."""
 
     # One subscriber
@@ -86,58 +123,28 @@ class Knobs:
     # The door
     wrong_key: Literal[401, 403] = 401
 
-    def __post_init__(self) -> None:
-        for name, hint in _hints().items():
-            _check(name, getattr(self, name), hint)
-
     def changed(self, changes: Mapping[str, Any]) -> Knobs:
         """Return these knobs with some set anew; a ValueError names a knob or value that does not exist."""
-        unknown = sorted(set(changes) - KNOB_NAMES)
-        if unknown:
-            raise ValueError(f"There is no knob {unknown[0]!r}; there are: {', '.join(sorted(KNOB_NAMES))}.")
-        return replace(self, **changes)
+        names = {each.name for each in fields(self)}
+        if unknown := sorted(set(changes) - names):
+            raise ValueError(f"There is no knob {unknown[0]!r}; there are: {', '.join(sorted(names))}.")
+        try:
+            return replace(self, **changes)
+        except ValidationError as error:
+            raise ValueError(f"The knob {first_problem(error)}.") from None
 
 
-KNOB_NAMES = frozenset(each.name for each in fields(Knobs))
+def draw_latency(latency: Latency, route: str, chance: random.Random) -> float:
+    """Draw the seconds that one answer on *route* takes.
 
-_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "rate": (1, 1_000_000),
-    "window_seconds": (0.001, 86_400),
-    "retry_after_seconds": (0, 86_400),
-    "page_size": (1, 1_000_000),
-    "max_in": (1, 1_000_000),
-    "max_url_bytes": (64, 60_000),
-    "read_lag_ms": (0, 3_600_000),
-}
-
-
-@cache
-def _hints() -> Mapping[str, Any]:
-    return get_type_hints(Knobs)
-
-
-def _check(name: str, value: Any, hint: Any) -> None:
-    """Raise a ValueError in a sentence unless *value* is one that the knob can have."""
-    if name == "latency_seconds":
-        check_latency(value)
-    elif get_origin(hint) is Literal:
-        choices = get_args(hint)
-        # By type too: to Python, True is 1.
-        if (type(value), value) not in [(type(each), each) for each in choices]:
-            raise ValueError(f"The knob {name} must be one of: {', '.join(map(str, choices))}.")
-    elif hint is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"The knob {name} must be true or false.")
-    elif not (value is None and type(None) in get_args(hint)):
-        _check_number(name, value, whole=hint is not float)
-
-
-def _check_number(name: str, value: Any, *, whole: bool) -> None:
-    least, most = _BOUNDS[name]
-    kinds = (int,) if whole else (int, float)
-    if type(value) not in kinds or not least <= value <= most:
-        kind = "whole number" if whole else "number"
-        raise ValueError(f"The knob {name} must be a {kind} from {least} to {most}.")
+    >>> draw_latency({"GET /me": 0.5, "*": 0.1}, "GET /events", random.Random(1))
+    0.1
+    """
+    one: Any = latency.get(route, latency.get("*", 0.0)) if isinstance(latency, dict) else latency
+    if isinstance(one, str):
+        median = float(one.partition(":")[2] or MEDIAN_SECONDS)
+        return min(median * chance.lognormvariate(0.0, _SPREAD), median * _TAIL_END)
+    return chance.uniform(*one) if isinstance(one, tuple) else float(one)
 
 
 PROFILES: Mapping[str, Knobs] = MappingProxyType(

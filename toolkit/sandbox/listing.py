@@ -1,16 +1,18 @@
-"""The list query: its parameters read into a value, and what that value matches."""
+"""The list query: its parameters read into a value, and the subscribers it selects, in order."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
-from .instants import parse_instant, sortable_instant
 from .knobs import Knobs
-from .replies import BAD_REQUEST, TOO_MANY_VALUES, RefusedError, coded_error
+from .records import Record
+from .wire import RefusedError, coded_error, parse_timestamp
 
+TIMES = ("created_at", "updated_at")
 OPERATORS: Mapping[str, tuple[str, ...]] = {
     "email": ("eq", "contains", "in"),
     "phone_number": ("eq", "contains", "in"),
@@ -19,7 +21,7 @@ OPERATORS: Mapping[str, tuple[str, ...]] = {
     "updated_at": ("eq", "gt", "gte", "lt", "lte"),
     "ps_id": ("eq",),
 }
-SORT_FIELDS = ("created_at", "updated_at", "phone_number", "shopify_customer_id")
+SORT_FIELDS = (*TIMES, "phone_number", "shopify_customer_id")
 
 _COMPARE: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "eq": lambda held, wanted: held in wanted,
@@ -30,6 +32,12 @@ _COMPARE: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
     "lt": lambda held, wanted: all(held < bound for bound in wanted),
     "lte": lambda held, wanted: all(held <= bound for bound in wanted),
 }
+_PHONE_FORMS: Mapping[str, str] = {
+    # A leading space is what an unescaped plus decodes to. It is not repaired: it matches no subscriber.
+    "any": r"\+?[0-9]+",
+    "plus_required": r"\+[0-9]+",
+    "digits_required": "[0-9]+",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +47,11 @@ class Filter:
     field: str
     operator: str
     wanted: frozenset[str]
-    """What was asked, in comparable form. A value that no subscriber can have is left out."""
+    """The values of the query in comparable form. A value that no subscriber can have is left out."""
     spelled: frozenset[str] | None = None
-    """What was asked, letter by letter, where the case of letters counts; None where it does not."""
+    """The same letter by letter, where the case of letters counts; None where it does not."""
 
-    def matches(self, subscriber: Mapping[str, Any]) -> bool:
+    def matches(self, subscriber: Record) -> bool:
         """Whether the subscriber has the field and the condition holds for it."""
         value = subscriber.get(self.field)
         held = comparable(self.field, value)
@@ -65,16 +73,26 @@ class ListQuery:
     page: int = 1
     """From 1."""
 
-    @property
-    def whole(self) -> ListQuery:
-        """The query without its page: what decides the whole list."""
-        return replace(self, page=1)
+    def select(self, subscribers: Iterable[Record]) -> list[Record]:
+        """Return those that are on the list, on all pages, in its order."""
+        found = [
+            each
+            for each in subscribers
+            if not (self.hides_opted_out and _is_opted_out(each))
+            and all(condition.matches(each) for condition in self.filters)
+        ]
+        by_time = self.sort_field if self.sort_field in TIMES else "created_at"
+        found.sort(key=lambda each: (each[by_time], each["id"]))
+        if self.sort_field not in TIMES:
+            found.sort(key=self._sort_key, reverse=self.descending)
+        elif self.descending:
+            found.reverse()
+        return found
 
-    def matches(self, subscriber: Mapping[str, Any]) -> bool:
-        """Whether the subscriber is on the list."""
-        return not (self.hides_opted_out and _is_opted_out(subscriber)) and all(
-            asked.matches(subscriber) for asked in self.filters
-        )
+    def _sort_key(self, subscriber: Record) -> tuple[int, str]:
+        """Absent values first, customer ids by size."""
+        held = comparable(self.sort_field, subscriber.get(self.sort_field)) or ""
+        return (len(held) if self.sort_field == "shopify_customer_id" else min(len(held), 1), held)
 
 
 def parse_list_query(parameters: Sequence[tuple[str, str]], knobs: Knobs) -> ListQuery:
@@ -82,22 +100,23 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], knobs: Knobs) -> Lis
     values: dict[str, list[str]] = {}
     for name, value in parameters:
         values.setdefault(name, []).append(value)
-    values = {
-        name: _in_values(given, knobs) if name.endswith("__in") else given
-        for name, given in values.items()
-        if not (name.endswith("__in") and knobs.in_encoding == "ignored")
-    }
+    for name in [each for each in values if each.endswith("__in")]:
+        if knobs.in_encoding == "ignored":
+            del values[name]
+        elif knobs.in_encoding == "comma":
+            values[name] = values[name][-1].split(",")
     for name, given in values.items():
         _check_count(name, len(given), knobs.max_in)
     page = _whole_number("page", values.pop("page", ["1"])[0])
     if page < 1:
         raise _refused("page starts at 1")
-    sort_field, descending = _parse_sort(values.pop("sort", ["created_at__asc"])[0])
-    filters = tuple(_parse_filter(name, given, knobs) for name, given in values.items())
+    field, _, direction = values.pop("sort", ["created_at__asc"])[0].rpartition("__")
+    if field not in SORT_FIELDS or direction not in {"asc", "desc"}:
+        raise _refused("sort must be a sortable field followed by __asc or __desc")
     return ListQuery(
-        filters=filters,
-        sort_field=sort_field,
-        descending=descending,
+        filters=tuple(_parse_filter(name, given, knobs) for name, given in values.items()),
+        sort_field=field,
+        descending=direction == "desc",
         hides_opted_out=knobs.opted_out == "hidden",
         page=page,
     )
@@ -111,9 +130,7 @@ def comparable(field: str, value: Any) -> str | None:
         return phone_digits(value)
     if field == "email":
         return str(value).casefold()
-    if field in {"created_at", "updated_at"}:
-        return str(value).removesuffix("Z")
-    return str(value)
+    return str(value).removesuffix("Z") if field in TIMES else str(value)
 
 
 def phone_digits(phone: str) -> str:
@@ -126,26 +143,11 @@ def phone_digits(phone: str) -> str:
     return re.sub("[^0-9]", "", phone)
 
 
-def sort_key(field: str) -> Callable[[Mapping[str, Any]], tuple[int, str]]:
-    """Give the key to sort by *field*: absent values first, customer ids by size."""
-    padded = field == "shopify_customer_id"
-
-    def key(subscriber: Mapping[str, Any]) -> tuple[int, str]:
-        held = comparable(field, subscriber.get(field)) or ""
-        return (len(held) if padded else min(len(held), 1), held)
-
-    return key
-
-
-def _in_values(given: list[str], knobs: Knobs) -> list[str]:
-    return given[-1].split(",") if knobs.in_encoding == "comma" else given
-
-
 def _check_count(name: str, count: int, max_in: int) -> None:
     if name.endswith("__in"):
         if count > max_in:
             message = f"{name} has {count} values; at most {max_in} are accepted"
-            raise RefusedError(coded_error(400, TOO_MANY_VALUES, message))
+            raise RefusedError(coded_error(400, message, code=9414))
     elif count > 1:
         raise _refused("only __in parameters may be repeated")
 
@@ -156,49 +158,37 @@ def _parse_filter(name: str, values: list[str], knobs: Knobs) -> Filter:
         raise _refused("unknown query parameter")
     if field == "phone_number":
         form = knobs.phone_form if operator == "in" else "any"
-        wanted = [_asked_phone(value, form, knobs.ten_digit_phones) for value in values]
+        wanted = [_wanted_phone(value, form, knobs.ten_digit_phones) for value in values]
     else:
-        wanted = [_asked(field, value) for value in values]
-    cased = field == "email" and knobs.email_case == "sensitive"
+        wanted = [_wanted(field, value) for value in values]
+    is_cased = field == "email" and knobs.email_case == "sensitive"
     return Filter(
         field=field,
         operator=operator,
         wanted=frozenset(filter(None, wanted)),
-        spelled=frozenset(filter(None, values)) if cased else None,
+        spelled=frozenset(filter(None, values)) if is_cased else None,
     )
 
 
-_PHONE_FORMS: Mapping[str, str] = {
-    # A leading space is what an unescaped plus decodes to. It is not repaired: it matches nobody.
-    "any": r"\+?[0-9]+",
-    "plus_required": r"\+[0-9]+",
-    "digits_required": "[0-9]+",
-}
-
-
-def _asked_phone(text: str, form: str, ten_digits: str) -> str | None:
+def _wanted_phone(text: str, form: str, ten_digits: str) -> str | None:
     if not re.fullmatch(_PHONE_FORMS[form], text):
         return None
     digits = text.removeprefix("+")
     return f"1{digits}" if ten_digits == "assume_us" and re.fullmatch("[0-9]{10}", text) else digits
 
 
-def _asked(field: str, text: str) -> str | None:
+def _wanted(field: str, text: str) -> str | None:
     if field == "ps_id":
         return str(_whole_number(field, text))
-    if field in {"created_at", "updated_at"}:
-        try:
-            return sortable_instant(parse_instant(text))
-        except ValueError:
-            raise _refused(f"{field} must be compared with an ISO 8601 date-time") from None
-    return comparable(field, text)
-
-
-def _parse_sort(text: str) -> tuple[str, bool]:
-    field, _, direction = text.rpartition("__")
-    if field not in SORT_FIELDS or direction not in {"asc", "desc"}:
-        raise _refused("sort must be a sortable field followed by __asc or __desc")
-    return field, direction == "desc"
+    if field not in TIMES:
+        return comparable(field, text)
+    try:
+        instant = parse_timestamp(text).astimezone(UTC).replace(tzinfo=None)
+    except ValueError:
+        raise _refused(f"{field} must be compared with an ISO 8601 date-time") from None
+    # The order of these texts is the order of time: a whole second has no fraction, and a shorter text
+    # sorts before the longer one that begins with it.
+    return instant.isoformat()
 
 
 def _whole_number(name: str, text: str) -> int:
@@ -208,9 +198,9 @@ def _whole_number(name: str, text: str) -> int:
 
 
 def _refused(message: str) -> RefusedError:
-    return RefusedError(coded_error(400, BAD_REQUEST, message))
+    return RefusedError(coded_error(400, message))
 
 
-def _is_opted_out(subscriber: Mapping[str, Any]) -> bool:
+def _is_opted_out(subscriber: Record) -> bool:
     promotional = subscriber["subscriptions"].get("promotional")
     return isinstance(promotional, dict) and promotional.get("can_send") is False

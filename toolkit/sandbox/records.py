@@ -1,69 +1,156 @@
-"""Subscriber records from outside: checked, completed, and read from NDJSON."""
+"""Subscribers and custom events: what records and bodies may hold, and what a PATCH makes of a subscriber.
+
+A body that is accepted is used as it was sent; each check raises the 400 to answer with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    with_config,
+)
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from toolkit.errors import FileFormatError, InputPathError
 
-from .instants import format_instant, parse_instant
-from .strict_json import parse_json
+from .knobs import Knobs
+from .wire import (
+    RefusedError,
+    dump_json,
+    first_problem,
+    format_timestamp,
+    invalid_body,
+    parse_json,
+    parse_timestamp,
+)
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "ps_id": (int, type(None)),
-    "phone_number": (str, type(None)),
-    "email": (str, type(None)),
-    "shopify_customer_id": (int, type(None)),
-    "created_at": (str,),
-    "updated_at": (str,),
-    "properties": (dict, type(None)),
-    "tags": (list, type(None)),
-    "subscriptions": (dict, type(None)),
-    "data": (dict, type(None)),
+MAX_PROPERTIES = 50
+"""Custom properties one subscriber can have."""
+
+TIME_PATTERN = (
+    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?Z?)?$"
+)
+"""Times for the OpenAPI document: all of them are read, as its months have 28 days."""
+
+_KINDS = {"missing": "value_error.missing", "extra_forbidden": "value_error.extra"}
+
+
+def _checked_time(text: str) -> str:
+    parse_timestamp(text)
+    return text
+
+
+EventTime = Annotated[
+    str, AfterValidator(_checked_time), WithJsonSchema({"type": "string", "pattern": TIME_PATTERN})
+]
+EventValue = str | int | float | bool
+PropertyValue = str | int | bool | list[str] | None
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class CustomEvent(TypedDict):
+    """The body of ``POST /events``."""
+
+    type: Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,255}$")]
+    subscriber_id: NotRequired[str | None]
+    phone: NotRequired[str | None]
+    email: NotRequired[str | None]
+    occurred_at: NotRequired[EventTime | None]
+    properties: NotRequired[dict[str, EventValue | list[EventValue]] | None]
+    external_id: NotRequired[str | None]
+
+
+@with_config(ConfigDict(strict=True, extra="ignore"))
+class SubscriberChange(TypedDict):
+    """The body of ``PATCH /subscribers/{id}``."""
+
+    email: NotRequired[Annotated[str, Field(pattern="@")] | None]
+    tags: NotRequired[list[str] | None]
+    properties: NotRequired[dict[str, PropertyValue] | None]
+
+
+# Subscribers
+
+Timestamp = Annotated[
+    str,
+    AfterValidator(lambda text: format_timestamp(parse_timestamp(text))),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+@with_config(ConfigDict(strict=True, extra="allow"))
+class Subscriber(TypedDict):
+    """One subscriber as Postscript shows them; other fields are kept as they are."""
+
+    id: Annotated[str, Field(min_length=1)]
+    ps_id: NotRequired[int | None]
+    phone_number: NotRequired[str | None]
+    email: NotRequired[str | None]
+    shopify_customer_id: NotRequired[int | None]
+    created_at: Timestamp
+    updated_at: Timestamp
+    data: dict[str, Any]
+    properties: dict[str, Any]
+    subscriptions: dict[str, Any]
+    tags: list[Any]
+
+
+Record = dict[str, Any]
+"""A `Subscriber`; also a record that is not complete yet."""
+
+_SUBSCRIBER = TypeAdapter(Subscriber)
+_DEFAULTS: Record = {
+    "properties": {},
+    "subscriptions": {"promotional": {"can_send": True}, "transactional": {"can_send": True}},
+    "tags": [],
+    "data": {},
 }
 
 
-def completed(record: Any, now: str) -> dict[str, Any]:
+def completed(record: Any, now: str) -> Record:
     """Return a full subscriber made from *record*; a ValueError says in a sentence why it cannot be one.
 
-    Absent ``properties``, ``tags``, ``subscriptions`` and times get the values of somebody who signed
-    up *now* and agreed to everything. Inner objects are shared, not copied: the shop never changes one.
+    Absent ``properties``, ``tags``, ``subscriptions`` and times get the values of a person who signed
+    up *now* and agreed to everything.
     """
     if not isinstance(record, dict):
-        raise ValueError("a subscriber must be a JSON object.")
-    _check_types(record)
+        raise ValueError("a subscriber must be a JSON object")
     given = {name: value for name, value in record.items() if name not in _DEFAULTS or value is not None}
     full = {**_DEFAULTS, "created_at": now, "updated_at": now, **given}
-    for name in ("created_at", "updated_at"):
-        full[name] = _canonical_instant(name, full[name])
-    return {"id": full.pop("id"), **full}
+    try:
+        return {**_SUBSCRIBER.validate_python(full)}
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
 
 
-def copied(value: Any) -> Any:
-    """Copy a JSON value; several times quicker than ``copy.deepcopy``, which matters for a million people."""
-    if isinstance(value, dict):
-        return {name: copied(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [copied(each) for each in value]
-    return value
-
-
-def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[dict[str, Any]]:
+def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[Record]:
     """Read NDJSON into full subscribers; a FileFormatError names *source* and the line."""
     seen: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        subscriber = _read_line(line, f"{source}, line {number}", now)
+        place = f"{source}, line {number}"
+        try:
+            subscriber = completed(parse_json(line), now)
+        except ValueError as problem:
+            raise FileFormatError(f"{place}: a line must be one subscriber as JSON: {problem}.") from None
         if subscriber["id"] in seen:
-            raise FileFormatError(f"{source}, line {number}: an earlier line has the same id.")
+            raise FileFormatError(f"{place}: an earlier line has the same id.")
         seen.add(subscriber["id"])
         yield subscriber
 
 
-def load_subscribers(path: Path, now: str) -> list[dict[str, Any]]:
+def load_subscribers(path: Path, now: str) -> list[Record]:
     """Read a subscribers file, such as ``GET /control/subscribers`` writes."""
     try:
         with path.open("rb") as lines:
@@ -72,38 +159,72 @@ def load_subscribers(path: Path, now: str) -> list[dict[str, Any]]:
         raise InputPathError(f"{path}: the subscribers file cannot be read ({problem.strerror}).") from None
 
 
-_DEFAULTS: dict[str, Any] = {
-    "properties": {},
-    "subscriptions": {"promotional": {"can_send": True}, "transactional": {"can_send": True}},
-    "tags": [],
-    "data": {},
-}
+# Bodies
+
+_CUSTOM_EVENT = TypeAdapter(CustomEvent)
+_SUBSCRIBER_CHANGE = TypeAdapter(SubscriberChange)
 
 
-def _read_line(line: bytes, place: str, now: str) -> dict[str, Any]:
+def accepted_event(body: Record, knobs: Knobs) -> Record:
+    """Return the custom event as it is stored."""
+    given = body.get("subscriber_id")
+    is_number = knobs.ids == "numeric" and type(given) is int
+    checked = {**body, "subscriber_id": str(given)} if is_number else body
+    _check(_CUSTOM_EVENT, checked, "forbid" if knobs.unknown_event_fields == "refused" else "ignore")
+    stored = {name: value for name, value in body.items() if name in CustomEvent.__annotations__}
+    if knobs.event_keys == "lowercase" and stored.get("properties"):
+        stored["properties"] = {name.lower(): value for name, value in stored["properties"].items()}
+    return stored
+
+
+def patched(subscriber: Record, body: Record, now: str, knobs: Knobs) -> Record:
+    """Return the subscriber after a PATCH; the same object when it changes nothing.
+
+    By default properties merge by key and a value is replaced whole; tags are only ever added; fields
+    that are not known are ignored.
+    """
+    _check(_SUBSCRIBER_CHANGE, body, "forbid" if knobs.unknown_patch_fields == "refused" else "ignore")
+    tags = dict.fromkeys(body.get("tags") or ())
+    new = {
+        **subscriber,
+        "properties": _patched_properties(subscriber["properties"], body.get("properties"), knobs),
+        "tags": [*subscriber["tags"], *(tag for tag in tags if tag not in subscriber["tags"])],
+    }
+    # An email is stored only if there was none, or no Shopify customer is linked yet.
+    is_linked = subscriber.get("shopify_customer_id") is not None
+    if body.get("email") is not None and not (subscriber.get("email") and is_linked):
+        new["email"] = body["email"]
+    # As JSON, because Python holds True and 1 for equal.
+    if dump_json(new) == dump_json(subscriber):
+        return subscriber
+    return {**new, "updated_at": now} if knobs.bumps_updated_at else new
+
+
+def _patched_properties(current: Record, given: Record | None, knobs: Knobs) -> Record:
+    if given is None:
+        return current
+    merged = {} if knobs.writes == "replace" else dict(current)
+    for name, value in given.items():
+        is_removed = value is None and knobs.null_value == "delete"
+        if is_removed or (value == [] and knobs.empty_list == "drop"):
+            merged.pop(name, None)
+        elif value is not None or knobs.null_value == "store":
+            merged[name] = value
+    # A subscriber that had more than the limit keeps them.
+    most = max(MAX_PROPERTIES, len(current))
+    if len(merged) <= most:
+        return merged
+    if knobs.property_limit == "drop":
+        return dict(list(merged.items())[:most])  # the new ones are last
+    raise RefusedError(invalid_body(["properties"], f"a subscriber has at most {MAX_PROPERTIES} properties"))
+
+
+def _check(adapter: TypeAdapter[Any], body: Record, unknown: Literal["forbid", "ignore"]) -> None:
     try:
-        record = parse_json(line)
-    except ValueError as problem:
-        raise FileFormatError(f"{place}: this is not one JSON object a line ({problem}).") from None
-    try:
-        return completed(record, now)
-    except ValueError as problem:
-        raise FileFormatError(f"{place}: {problem}") from None
-
-
-def _check_types(record: dict[str, Any]) -> None:
-    subscriber_id = record.get("id")
-    if not isinstance(subscriber_id, str) or not subscriber_id:
-        raise ValueError("the subscriber has no id (a text that is not empty).")
-    for name, types in _TYPES.items():
-        value = record.get(name)
-        # bool is an int in Python, never in a subscriber's own fields.
-        if name in record and (isinstance(value, bool) or not isinstance(value, types)):
-            raise ValueError(f"{name} has the wrong type.")
-
-
-def _canonical_instant(name: str, text: str) -> str:
-    try:
-        return format_instant(parse_instant(text))
-    except ValueError:
-        raise ValueError(f"{name} is not an ISO 8601 date-time.") from None
+        adapter.validate_python(body, extra=unknown)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        # What follows the name of a property is a part of its type.
+        place = [str(part) for part in problem["loc"][:2]]
+        kind = _KINDS.get(problem["type"], "value_error")
+        raise RefusedError(invalid_body(place, problem["msg"], kind)) from None

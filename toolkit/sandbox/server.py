@@ -8,17 +8,12 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .access import DEFAULT_SHOP_KEY
 from .app import App
-from .faults import Fault
-from .knobs import PROFILES, Knobs
-from .records import copied
 from .state import State
 
 LOOPBACK = "127.0.0.1"
@@ -28,54 +23,20 @@ _GRACE_SECONDS = 1.0
 _TICK_SECONDS = 0.002
 
 
-class Sandbox:
+class Sandbox(State):
     """A local Postscript that serves from ``with`` to the end of its block, and can be looked into.
 
-    Parameters
-    ----------
-    subscribers
-        Records to start with; what they do not say is filled in, as for somebody who just signed up.
-    port
-        0 takes a free one.
-    keys
-        Shop keys that are accepted; all belong to one shop and share its limit.
-    knobs
-        Answers to the open questions about Postscript, such as ``PROFILES["hostile"]``.
-    faults
-        What goes wrong, and when.
-    seed
-        Decides all that is left to chance in faults and latencies.
-    changes
-        Single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
+    Port 0 takes a free one. A ValueError names a knob, or the value of one, that does not exist.
 
-    Raises
-    ------
-    ValueError
-        There is no such knob, or it cannot have that value.
-
-    Examples
-    --------
     >>> with Sandbox([{"id": "s_1", "phone_number": "+12025550143"}]) as sandbox:
     ...     sandbox.subscribers["s_1"]["tags"]
     []
     """
 
-    def __init__(
-        self,
-        subscribers: Iterable[Mapping[str, Any]] = (),
-        *,
-        port: int = 0,
-        keys: Iterable[str] = (DEFAULT_SHOP_KEY,),
-        knobs: Knobs = PROFILES["documented"],
-        faults: Iterable[Fault] = (),
-        seed: int = 1,
-        **changes: Any,
-    ) -> None:
-        self._state = State(
-            _own(subscribers), keys=keys, knobs=knobs.changed(changes), faults=faults, seed=seed
-        )
+    def __init__(self, subscribers: Iterable[Mapping[str, Any]] = (), *, port: int = 0, **options: Any):
+        super().__init__(subscribers, **options)
         self._port = port
-        self._server = _Server(self._state)
+        self._server = _Server(self)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -90,9 +51,7 @@ class Sandbox:
             raise RuntimeError("The sandbox did not start.")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.stop()
         if self._thread is not None:
             self._thread.join()
@@ -101,94 +60,6 @@ class Sandbox:
     def base_url(self) -> str:
         """Where it listens, without a slash at the end."""
         return f"http://{LOOPBACK}:{self._port}"
-
-    @property
-    def journal(self) -> list[dict[str, Any]]:
-        """Every API request so far, oldest first.
-
-        Each has ``at`` (monotonic seconds), ``key_fingerprint``, ``method``, ``path`` (as sent),
-        ``query`` (list of [name, value]), ``body`` (of a write), ``status`` (None until answered),
-        ``delay_ms``, ``limiter`` (requests that count in its window; None if the key was refused),
-        ``violation`` (True for what an audience sync must never ask), ``fault`` (what went wrong on
-        purpose, or None) and ``applied`` (True for a write that was carried out, whatever was answered).
-        """
-        with self._state.lock:
-            return self._state.journal.records()
-
-    @property
-    def subscriber_count(self) -> int:
-        """How many subscribers there are now."""
-        with self._state.lock:
-            return len(self._state.shop)
-
-    @property
-    def subscribers(self) -> dict[str, dict[str, Any]]:
-        """The subscribers as they are now, by id."""
-        with self._state.lock:
-            return {subscriber["id"]: copied(subscriber) for subscriber in self._state.shop}
-
-    @property
-    def custom_events(self) -> list[dict[str, Any]]:
-        """Each accepted custom event: its body, ``event_id``, and ``matched_subscriber_id`` or None there."""
-        with self._state.lock:
-            return [copied(event) for event in self._state.shop.custom_events]
-
-    def add_subscribers(self, subscribers: Iterable[Mapping[str, Any]]) -> None:
-        """Let people sign up late; all or none, and a ValueError when an id is taken."""
-        with self._state.lock:
-            self._state.shop.add(_own(subscribers))
-
-    @property
-    def knobs(self) -> Knobs:
-        """The knobs as they are set now."""
-        with self._state.lock:
-            return self._state.knobs
-
-    def set_knobs(self, **changes: Any) -> None:
-        """Set some knobs anew, for requests that come from now on."""
-        with self._state.lock:
-            self._state.set_knobs(changes)
-
-    def set_faults(self, faults: Iterable[Fault]) -> None:
-        """Put these faults in place of all others, and count requests from now on."""
-        with self._state.lock:
-            self._state.set_faults(faults)
-
-    def reset(self) -> None:
-        """Go back to the start; knobs, faults and clock stay as they are set."""
-        with self._state.lock:
-            self._state.reset()
-
-    def snapshot(self) -> None:
-        """Keep what the shop holds now, for restore()."""
-        with self._state.lock:
-            self._state.snapshot()
-
-    def restore(self) -> None:
-        """Let the shop hold again what it held at the latest snapshot, or at the start."""
-        with self._state.lock:
-            self._state.restore()
-
-    def advance(self, seconds: float) -> None:
-        """Put the sandbox's clock forward: its calendar, its limit and the time of its faults."""
-        with self._state.lock:
-            self._state.clock.advance(seconds)
-
-    def shown_id(self, subscriber_id: str) -> str | int:
-        """Return the id that the API shows for a subscriber: a number under ``ids="numeric"``."""
-        with self._state.lock:
-            is_text = self._state.knobs.ids == "text"
-            return subscriber_id if is_text else self._state.shop.number_of(subscriber_id)
-
-    def revoke(self, key: str) -> None:
-        """Refuse *key* from now on."""
-        with self._state.lock:
-            self._state.keyring.revoke(key)
-
-
-def _own(records: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Copy the caller's records one by one, so that a later change to them stays with the caller."""
-    return (copied(dict(record)) for record in records)
 
 
 def _listener(port: int) -> socket.socket:
@@ -206,7 +77,7 @@ def _listener(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, waiting for a word instead of looking ten times a second: stops in milliseconds."""
+    """Uvicorn, which waits for an event instead of looking ten times a second: it stops in milliseconds."""
 
     def __init__(self, state: State) -> None:
         config = uvicorn.Config(
