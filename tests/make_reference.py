@@ -28,7 +28,13 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "choose.md": (
         "Choose",
         "Which events count, what they say, and why.",
-        ("segment.destination", "segment.triggers", "segment.mapping", "report.explain"),
+        (
+            "segment.destination",
+            "segment.triggers",
+            "segment.mapping",
+            "segment.javascript",
+            "report.explain",
+        ),
     ),
     "preview.md": (
         "Preview",
