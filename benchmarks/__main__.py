@@ -52,7 +52,7 @@ def main() -> None:
     held = subscribers_of(contacts)
     plan = timed("plan", times, lambda: toolkit.plan(folded.state, contacts, held))
     least = times["floor: DuckDB reads the lines"]
-    print(f"{events:,} events, {len(plan.changes):,} persons × audiences, {len(contacts):,} people\n")
+    print(f"{events:,} events, {len(plan.changes):,} memberships, {len(contacts):,} people\n")
     print(f"{'stage':32}{'seconds':>9}{'events/s':>12}{'× floor':>9}")
     for name, seconds in times.items():
         print(f"{name:32}{seconds:9.2f}{events / seconds:12,.0f}{seconds / least:9.1f}")

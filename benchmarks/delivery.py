@@ -49,7 +49,7 @@ OFFICIAL, OURS = "official", "ours"
 FIRST, AGAIN, LATE, LEFT = "first sync", "again", "late opt-ins", "some left"
 
 Lists = dict[str, set[str]]
-"""Subscriber → the audiences on its list; nobody without any."""
+"""Subscriber → the audiences on its list; subscribers without any are left out."""
 
 
 # --- the two sides
@@ -82,8 +82,8 @@ def deliver_official(events: Path, packages: Path, base_url: str) -> None:
     """Hand the events to the published action, in a process of its own."""
     script = official.HERE / "deliver.cjs"
     options = [f"--packages={packages}", f"--events={events}", f"--base={base_url}", f"--key={KEY}"]
-    told = json.loads(_run("node", str(script), *options, f"--rate={REQUESTS_PER_SECOND}"))
-    assert not told["failed"], "every event is delivered, or refused for its contact"
+    report = json.loads(_run("node", str(script), *options, f"--rate={REQUESTS_PER_SECOND}"))
+    assert not report["failed"], "every event is delivered, or refused for its contact"
 
 
 def _run(*command: str) -> str:
@@ -192,7 +192,7 @@ def measure(shop: Shop, act: Callable[[], None]) -> Measured:
 def measure_side(workload: Workload, folder: Path, deliver: Side) -> Runs:
     """Return the four syncs of one side, with a shop of its own.
 
-    Synced anew, a destination gets from Segment what it got before. Nothing is sent when somebody opts in
+    Synced anew, a destination gets from Segment what it got before. Nothing is sent when a person opts in
     to SMS; afterwards only what changed.
     """
     archive = folder / "archive"
@@ -288,7 +288,7 @@ def official_conditions(workload: Workload, theirs: Runs, ours: Runs) -> Iterato
     for name in (LATE, LEFT):
         known = {who: keys for who, keys in ours[name].lists.items() if who not in late}
         same = theirs[name].lists == known
-        yield same, f"{name}: the same lists, but for {len(late)} late ones, whom the official action loses"
+        yield same, f"{name}: the same lists, but for {len(late)} late ones, which the official action loses"
 
 
 # --- telling

@@ -31,11 +31,11 @@ PHONES = (
 """How people give their number: most do not, most others in E.164."""
 AREA_CODES = (212, 305, 312, 404, 415, 469, 503, 512, 602, 615, 646, 702, 713, 718, 720, 737, 770, 832)
 FIRST_NUMBER = 555_0000
-"""Within an area; nobody is ever called."""
+"""Within an area; no one is ever called."""
 
 LIBRARY = {"name": "unknown", "version": "unknown"}
 CONTACT = {"<contact>": 0, "country": "US"}
-"""Traits of somebody; the first member stands for email and phone."""
+"""Traits of a person; the first member stands for email and phone."""
 POSTSCRIPT = {"All": False, "Warehouses": {"all": False}, "Postscript": True}
 ELSEWHERE = {"All": False, "Warehouses": {"all": False}, "Facebook Custom Audiences": True}
 

@@ -228,15 +228,15 @@ def _start(*words: str) -> subprocess.Popen[str]:
 def _answers(started: list[subprocess.Popen[str]], timeout_seconds: float) -> list[str]:
     """Return what each process prints; none is left running."""
     try:
-        told = [process.communicate(timeout=timeout_seconds) for process in started]
+        ended = [process.communicate(timeout=timeout_seconds) for process in started]
     except subprocess.TimeoutExpired:
         raise OfficialSideError(f"Node took more than {timeout_seconds:,.0f} seconds") from None
     finally:
         for process in started:
             process.kill()
             process.wait()
-    for process, (_, trouble) in zip(started, told, strict=True):
+    for process, (_, trouble) in zip(started, ended, strict=True):
         if process.returncode:
             found = re.search(r"^\w*Error: .*", trouble, re.MULTILINE)
             raise OfficialSideError(f"Node failed ({found[0] if found else process.returncode})")
-    return [answer for answer, _ in told]
+    return [answer for answer, _ in ended]

@@ -39,7 +39,7 @@ _ELSEWHERE = np.zeros(16_000_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is asked, and of whom."""
+    """What is asked for, and which subscribers there are."""
 
     state: State
     contacts: pd.DataFrame
@@ -97,7 +97,7 @@ def members(known: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def shop(count: int, audiences: pd.Series, *, properties: int = 3) -> pd.DataFrame:
-    """Return as many subscribers, in an order that is nobody else's."""
+    """Return as many subscribers, in an order of their own."""
     numbers = shuffled(count, 3)
     return pd.DataFrame(
         {

@@ -27,7 +27,7 @@ STARTED = datetime(2026, 3, 1, 12)
 
 
 def make_audit(count: int, *, refused_share: float = 0.01) -> Audit:
-    """Return the audit of a live run with *count* changes, some refused, nobody's list like another's."""
+    """Return the audit of a live run with *count* changes, some refused, no two lists alike."""
     numbers = np.arange(count)
     is_refused = np.random.default_rng(1).random(count) < refused_share
     ids = [f"s_{n * 7919 % 10_000_019:08}" for n in numbers]

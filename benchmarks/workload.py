@@ -26,19 +26,19 @@ CONTACTS = ["phone"] * 10 + ["both"] * 7 + ["both, moved"] + ["email"] * 2
 Record = Mapping[str, Any]
 """A subscriber as the shop has it."""
 Joins = Literal["before", "late", "never"]
-"""When somebody becomes a subscriber: before the first sync, after it, or not at all."""
+"""When a person becomes a subscriber: before the first sync, after it, or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """Somebody in every audience of a workload."""
+    """A person in every audience of a workload."""
 
     number: int
     contact: Mapping[str, str]
     """``phone`` and ``email`` as the events give them."""
     joins: Joins = "never"
     record: Record | None = None
-    """The subscriber; None for somebody who never becomes one."""
+    """The subscriber; None for a person who never becomes one."""
     found_by: str = ""
     """The contact that leads to the subscriber, ``phone`` or ``email``."""
 

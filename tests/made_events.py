@@ -1,4 +1,4 @@
-"""Events as archives hold them and as nobody would send them, and destinations with rules of all kinds."""
+"""Events as archives hold them and as no one would send them, and destinations with rules of all kinds."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def some_event(chance: random.Random) -> dict[str, Any]:
         return some_value(chance) if chance.random() < share else usual
 
     key = odd(chance.choice(["vip", "churn", "vip customers"]), 0.1)
-    said: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if isinstance(key, str) or chance.random() < 0.5:
-        said[str(key)] = odd(chance.random() < 0.6, 0.15)
+        known[str(key)] = odd(chance.random() < 0.6, 0.15)
     contact = _some_contact(chance)
     kind = odd(chance.choice(["identify", "track", "identify", "track", "page", "group"]))
     context: dict[str, Any] = {
@@ -131,10 +131,10 @@ def some_event(chance: random.Random) -> dict[str, Any]:
         "anonymousId": odd("anon-1", 0.3),
     }
     if kind == "identify":
-        event["traits"] = odd(said | contact, 0.05)
+        event["traits"] = odd(known | contact, 0.05)
     else:
         event["event"] = odd(chance.choice(["Audience Entered", "Audience Exited", "Order Completed"]), 0.15)
-        event["properties"] = odd(chance.choice([said, said | {"audience_key": key}]), 0.05)
+        event["properties"] = odd(chance.choice([known, known | {"audience_key": key}]), 0.05)
         context["traits"] = odd(contact, 0.05)
     if chance.random() < 0.1:
         event[chance.choice(["properties", "traits"])] = odd({"plan": some_value(chance)}, 0.3)
@@ -202,7 +202,7 @@ PATHS = (
 
 
 def some_text(chance: random.Random, depth: int = 0) -> Any:
-    """Return a mapping that usually comes to a text."""
+    """Return a mapping that usually gives a text."""
     roll = chance.random()
     if depth > 2 or roll < 0.35:
         return {"@path": chance.choice(PATHS)}

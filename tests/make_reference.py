@@ -63,7 +63,7 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "audit.md": (
         "Audit",
-        "Looking back, and mending what differs.",
+        "Looking back, and repairing what differs.",
         ("report.audit", "sync.runs", "sync.drift", "report.timeline"),
     ),
     "report.md": ("Report", "Tables, charts and the document.", ("report",)),
@@ -77,7 +77,7 @@ Object = Any
 
 
 class Reference:
-    """The public names of the package, and where each is told of."""
+    """The public names of the package, and the page of each."""
 
     def __init__(self) -> None:
         self.package: Object = griffe.load(
@@ -111,7 +111,7 @@ class Reference:
         )
 
     def link(self, name: str) -> str:
-        """Return a link to where a public name or a constant is told of; other text as code."""
+        """Return a link to where a public name or a constant is described; other text as code."""
         bare = name.removesuffix("()")
         if bare in self.objects:
             page = next(page for page in PAGES if bare in self.names_of(page))
@@ -251,12 +251,12 @@ def sections(reference: Reference, each: Object) -> Iterable[str]:
 
 
 def _item(reference: Reference, each: Object, entry: Object, kind: str) -> str:
-    told = reference.prose(entry.description)
+    text = reference.prose(entry.description)
     if kind != "parameters":
-        return bullet(reference.kind(entry.annotation), told)
+        return bullet(reference.kind(entry.annotation), text)
     # Several parameters can share a text; griffe gives them all the type of the first.
     annotation = each.parameters[entry.name].annotation
-    return bullet(typed(entry.name, reference.kind(annotation)), told)
+    return bullet(typed(entry.name, reference.kind(annotation)), text)
 
 
 def typed(name: str, kind: str) -> str:
@@ -277,7 +277,7 @@ def describe(reference: Reference, name: str, each: Object) -> Iterable[str]:
         yield from sections(reference, each)
         yield value_of(each)
         return
-    # A dataclass is what a function returns: nobody makes one by hand.
+    # A dataclass is what a function returns: no one makes one by hand.
     if each.is_function or (each.docstring and "Parameters\n" in each.docstring.value):
         yield f"```python\n{signature(name, each)}\n```"
     yield from sections(reference, each)

@@ -59,7 +59,7 @@ class Store:
         self._lock = threading.Lock()
 
     def add(self, number, held):
-        """Let somebody subscribe."""
+        """Let a person subscribe."""
         self.people[f"s_{number}"] = {
             "id": f"s_{number}",
             "phone_number": phone(number),

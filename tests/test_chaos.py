@@ -80,7 +80,7 @@ class Chaos:
         return process.returncode == -9
 
     def _wait(self, process: subprocess.Popen[str], calls: float) -> None:
-        """Wait for a moment nobody chose: while it plans, or some calls after it began to write."""
+        """Wait for a random moment: while it plans, or some calls after it began to write."""
         if self._chance.random() < 0.1:
             time.sleep(self._chance.uniform(0, 3))
             return

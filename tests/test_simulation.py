@@ -14,7 +14,7 @@ SEEDS = (*range(100), *FAILED_ONCE)
 
 @pytest.mark.parametrize("seeds", [SEEDS[start::10] for start in range(10)], ids=range(10))
 def test_what_must_hold_holds(seeds):
-    """Whatever goes wrong, the shop comes to what Segment says, and nothing is sent twice."""
+    """Whatever goes wrong, the shop ends as Segment says, and nothing is sent twice."""
     wrong = {seed: found for seed in seeds if (found := play(seed).violations)}
     assert not wrong, f"python -m tests.simulation --seed {min(wrong)}"
 

@@ -68,7 +68,7 @@ def test_reasons(reason):
 
 @every("code", REASONS)
 def test_reasons_are_used(code):
-    """Each reason is given by some module; a word nobody says is not kept."""
+    """Each reason is given by some module; a reason that none gives is not kept."""
     assert any(f'"{code}"' in path.read_text("utf-8") for path in SOURCES)
 
 
@@ -116,10 +116,10 @@ def test_totals_that_do_not_add_up(received, totals):
     """A sum that is off raises, and the message names both numbers and what was counted."""
     with pytest.raises(ReconciliationError) as caught:
         check_totals(received, totals, of="changes")
-    said = str(caught.value)
-    assert f"{received} changes" in said
-    assert f"add up to {sum(totals.values())}" in said
+    sentence = str(caught.value)
+    assert f"{received} changes" in sentence
+    assert f"add up to {sum(totals.values())}" in sentence
     # Our own mistake is shown with every frame, where other errors show their sentence alone.
     shown = caught.value._render_traceback_()
     assert any("test_statuses.py" in line for line in shown)
-    assert shown[-1].endswith(said)
+    assert shown[-1].endswith(sentence)

@@ -18,7 +18,7 @@ ToolkitError
     ├── RejectedError               any other refusal that will not change by trying again
     ├── RateLimitError              429 until the tries ran out
     ├── ServerError                 5xx, or an answer that is not what it should be
-    │   └── IgnoredFilterError      subscribers came back whom nobody asked for: nothing is safe
+    │   └── IgnoredFilterError      subscribers came back who were not asked for: nothing is safe
     ├── UnreachableError            no connection, or no answer, until the tries ran out
     └── LostAnswerError             sent, but what became of it is unknown
 """
@@ -34,7 +34,7 @@ class ToolkitError(Exception):
     """Base of every error raised on purpose.
 
     A notebook shows its sentence and its notes alone: they say what to do next, and where in the code it was
-    raised helps nobody. ``%debug`` still opens the place.
+    raised does not help. ``%debug`` still opens the place.
     """
 
     mask: ClassVar[Callable[[str], str]] = str
@@ -156,7 +156,7 @@ class ServerError(PostscriptError):
 
 
 class IgnoredFilterError(ServerError):
-    """A lookup brought subscribers nobody asked for; who is who cannot be told then."""
+    """A lookup brought subscribers who were not asked for; no match is certain then."""
 
 
 class UnreachableError(PostscriptError):

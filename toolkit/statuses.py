@@ -13,7 +13,7 @@ from toolkit.errors import ReconciliationError
 
 
 class EventStatus(StrEnum):
-    """The final word on one event × mapping, in the order in which they are decided."""
+    """The final status of one event × mapping, in the order in which they are decided."""
 
     MALFORMED = "malformed"
     DUPLICATE = "duplicate"
@@ -97,7 +97,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         (
             "ROW_TORN",
             "The row has too many or too few cells, an open quote, or letters that are no text.",
-            "Export the list again; until then nobody is removed by it.",
+            "Export the list again; until then it removes no one.",
         ),
         ("PROFILE_MERGED", "The profile was merged into another, whose own word counts.", ""),
         ("DUPLICATE_MESSAGE_ID", "The same message was already read; a messageId counts once.", ""),
@@ -182,17 +182,17 @@ REASONS: Mapping[str, Reason] = _reasons(
         ),
         (
             "SAME_SUBSCRIBER",
-            "Another person with the same contact has the newer word on this audience or trait.",
+            "Another person with the same contact has a newer event for this audience or trait.",
             "Merge the two profiles in Segment if they are one person.",
         ),
         (
             "SUBSCRIBER_NOT_FOUND",
-            "Nobody with this phone or email subscribes to the shop yet.",
+            "No one with this phone or email subscribes to the shop yet.",
             "Nothing: it is kept, and delivered on the first run after they opt in.",
         ),
         (
             "NOT_LOOKED_UP",
-            "It is not known whether this person subscribes: nobody asked Postscript yet.",
+            "It is not known whether this person subscribes: Postscript was not asked yet.",
             "Nothing: the next sync asks. Or set look_up in 1_preview_audiences.",
         ),
         (
@@ -244,7 +244,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         (
             "NOT_REACHED",
             "The run ended before this write.",
-            "Mend what ended the run, then run the sync again.",
+            "Fix what ended the run, then run the sync again.",
         ),
         (
             "EVENT_NOT_SENT",
@@ -286,7 +286,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         ("OPTED_OUT", "The subscriber has opted out and the run was asked to skip those.", ""),
         (
             "PLAN_STALE",
-            "What the plan saw has changed since: the subscriber, or a newer word on the person.",
+            "What the plan saw has changed since: the subscriber, or a newer event of the person.",
             "Make a new plan.",
         ),
         ("UNDO_ADDED", "The undone run removed the subscriber from the audience; this puts it back.", ""),
@@ -294,7 +294,7 @@ REASONS: Mapping[str, Reason] = _reasons(
         ("UNDO_SET", "The undone run wrote another value; this writes the earlier one again.", ""),
         (
             "CHANGED_SINCE",
-            "It is no longer as the run left it, or a later run said it anew; it was left alone.",
+            "It is no longer as the run left it, or a later run wrote it anew; it was left alone.",
             "",
         ),
         (
@@ -312,7 +312,7 @@ REASONS: Mapping[str, Reason] = _reasons(
 
 
 def get_reason(code: str) -> Reason:
-    """Return the reason of that code; KeyError for a code nobody defined."""
+    """Return the reason of that code; KeyError for an unknown code."""
     return REASONS[code]
 
 

@@ -223,7 +223,7 @@ def test_page():
     ],
 )
 def test_empty_page(data, pages):
-    """An empty list means nobody, whatever the paging says or leaves out."""
+    """An empty list means no one, whatever the paging says or leaves out."""
     assert parse_page(Answer(status_code=200, json=data)) == ([], pages)
 
 
@@ -249,7 +249,7 @@ def test_empty_page(data, pages):
     ids=lambda data: json.dumps(data)[:40],
 )
 def test_page_that_is_none(data):
-    """A body that is not a list of subscribers is an error, and never passes for nobody found."""
+    """A body that is not a list of subscribers is an error, and never passes for "none found"."""
     with pytest.raises(ServerError, match="no list of subscribers") as caught:
         parse_page(Answer(status_code=200, json=data))
     assert caught.value.status_code == 200
@@ -271,7 +271,7 @@ def test_subscriber():
 @pytest.mark.parametrize("empty", [None, [], "x", 0], ids=repr)
 @pytest.mark.parametrize("name", ["properties", "subscriptions"])
 def test_subscriber_with_odd_parts(name, empty):
-    """A part that is absent or no object is read as empty; consent that is not said is not guessed."""
+    """A part that is absent or no object is read as empty; consent that is not stated is not guessed."""
     found = parse_subscriber({**RECORD, name: empty})
     assert found.properties == ({} if name == "properties" else RECORD["properties"])
     assert found.can_send is (None if name == "subscriptions" else True)
@@ -295,7 +295,7 @@ def test_subscriber_with_only_an_id():
     ],
 )
 def test_consent(subscriptions, can_send):
-    """Only a JSON boolean under promotional says whether somebody may be texted."""
+    """Only a JSON boolean under promotional says whether a person may be texted."""
     assert parse_subscriber({**RECORD, "subscriptions": subscriptions}).can_send is can_send
 
 
@@ -317,7 +317,7 @@ def test_consent(subscriptions, can_send):
     ],
 )
 def test_audiences(properties, audiences):
-    """Missing, null and an empty list are no audiences; what is not a list of texts is told apart."""
+    """Missing, null and an empty list are no audiences; what is not a list of texts is reported apart."""
     assert read_audiences(properties) == audiences
 
 
@@ -418,7 +418,7 @@ def test_error_message(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("stated", "shown"),
     [
         ("no ana@mail.test here", "no •••@••• here"),
         ("'Ana.Lee+x@mail.test': bad", "'•••@•••': bad"),
@@ -432,9 +432,9 @@ def test_error_message(text, expected):
     ],
 )
 @pytest.mark.parametrize("shape", ["{}", '{{"error_message":"{}"}}', '{{"errors":[{{"msg":"{}"}}]}}'])
-def test_contacts_in_an_error_are_hidden(said, shown, shape):
+def test_contacts_in_an_error_are_hidden(stated, shown, shape):
     """An email or phone that the server quotes back is not repeated, whatever the shape."""
-    assert error_message(shape.format(said)) == (shown, None)
+    assert error_message(shape.format(stated)) == (shown, None)
 
 
 def test_a_long_error_is_cut():

@@ -41,7 +41,7 @@ EVENT = api.post_transition("s_1", entered=True, audience_key="vip", audience_id
 
 
 class FakeTime:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only when someone sleeps."""
 
     def __init__(self):
         self.now = 100.0
@@ -174,7 +174,7 @@ def fake_time():
 
 
 def connect(url, fake_time, **options):
-    """Return a client that waits for nobody."""
+    """Return a client that waits for no one."""
     options = {"timeout_seconds": (2.0, 0.25), "clock": fake_time.clock, "sleep": fake_time.sleep, **options}
     return PostscriptClient(url, KEY, **options)
 

@@ -34,7 +34,7 @@ from toolkit import PostscriptClient
 from toolkit.postscript import api, client, rate_limit
 
 
-class Told(rate_limit.SharedBudget):
+class Reported(rate_limit.SharedBudget):
     "The budget, telling when each turn is over: a machine that is busy delays what is sent, not that."
 
     def save(self, turns):
@@ -44,7 +44,7 @@ class Told(rate_limit.SharedBudget):
             sys.stdout.write(f"{turns.next!r}\\n")
 
 
-client.SharedBudget = Told
+client.SharedBudget = Reported
 with PostscriptClient(sys.argv[1], "sk_sandbox") as postscript, ThreadPoolExecutor(16) as pool:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -233,7 +233,7 @@ def test_the_bound_counts_what_other_processes_sent(tmp_path):
     ],
 )
 def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
-    """Whatever a crash or a restart of the machine left behind, nobody waits for ever."""
+    """Whatever a crash or a restart of the machine left behind, no one waits for ever."""
     budget = SharedBudget(tmp_path, "url", "key")
     (path,) = tmp_path.glob("*.turns")
     path.write_bytes(content)

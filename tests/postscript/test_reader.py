@@ -1,4 +1,4 @@
-"""Reading subscribers: the cheapest way, and nobody lost by it."""
+"""Reading subscribers: the cheapest way, and no one lost by it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def person(number, **fields):
 
 
 def newcomer(number):
-    """Return somebody who signs up now."""
+    """Return someone who signs up now."""
     return {name: value for name, value in person(number).items() if not name.endswith("_at")}
 
 
@@ -131,7 +131,7 @@ def test_few_people_of_a_large_shop_are_looked_up():
 
 
 def test_everybody_on_request():
-    """A snapshot needs who is nobody's contact, too: the whole list is read then."""
+    """A snapshot needs who matches no contact, too: the whole list is read then."""
     with Shop([person(n) for n in range(300)]) as shop:
         reading = read_subscribers(contacts_of([1]), shop.client, complete=True)
         assert len(reading.subscribers) == 300
@@ -139,7 +139,7 @@ def test_everybody_on_request():
 
 
 def test_an_empty_shop():
-    """Nobody subscribes yet."""
+    """No one subscribes yet."""
     with Shop([]) as shop:
         reading = read_subscribers(contacts_of(range(3)), shop.client)
         assert reading.subscribers.empty
@@ -147,7 +147,7 @@ def test_an_empty_shop():
 
 
 def test_no_such_scope():
-    """A misspelt scope is told."""
+    """A misspelt scope is reported."""
     with pytest.raises(ParameterError, match="incremental"):
         read_subscribers(contacts_of([]), None, scope="all")
 
@@ -330,7 +330,7 @@ def test_another_trait_means_reading_anew(ledger):
 
 
 def test_a_phone_belongs_to_one_subscriber():
-    """Somebody who left and came back has another id: the older one is not there any more."""
+    """Someone who left and came back has another id: the older one is not there any more."""
     before = subscribers_table(api.parse_subscriber(person(n)) for n in range(3))
     read = subscribers_table([api.parse_subscriber(person(1, id="s_new"))])
     everybody, gone = renewed(before, read)
@@ -688,7 +688,7 @@ def test_an_answer_without_a_subscriber_takes_no_one_for_gone(body):
 
 @pytest.mark.parametrize("at", range(1, 7))
 def test_changes_that_go_on_while_they_are_read(at):
-    """Somebody who changes again moves to the end; nobody else is lost, and the last state is seen."""
+    """Someone who changes again moves to the end; no one else is lost, and the last state is seen."""
     changed = [person(n, updated_at=f"2026-02-01T00:{n:02}:00Z", properties={"x": 1}) for n in range(50)]
 
     def change(shop, call):
@@ -856,7 +856,7 @@ def test_a_shop_that_ignores_the_filter_is_left_alone():
     people = [person(n) for n in range(200)]
     with (
         Shop(people, in_encoding="ignored") as shop,
-        pytest.raises(IgnoredFilterError, match="nobody asked for"),
+        pytest.raises(IgnoredFilterError, match="not asked for"),
     ):
         read_subscribers(contacts_of(range(10)), shop.client)
 

@@ -106,7 +106,7 @@ class Memory:
             self.ever_contacts[person] |= {*contacts.values()}
 
     def note_strangers(self, key: str, shop: Postscript) -> None:
-        """Note who is on an audience's list and reached by no person with a word on it."""
+        """Note who is on an audience's list and reached by no person of it."""
         reached = {self.reached_by(person, shop) for person, about in self.words if about == key}
         for who, held in shop.lists().items():
             if key in held and who not in reached:
@@ -158,7 +158,7 @@ class Memory:
         return {pair: member for pair, (_, member) in found.items() if pair not in unsure}
 
     def people_near(self, subscriber: str, key: str, shop: Postscript) -> list[str]:
-        """Return the people with a word on an audience who ever shared a contact with a subscriber."""
+        """Return the people of an audience who ever shared a contact with a subscriber."""
         theirs = shop.contacts_of.get(subscriber, set())
         return [p for p, about in self.ever_words if about == key and self.ever_contacts[p] & theirs]
 

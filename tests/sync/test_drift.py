@@ -1,4 +1,4 @@
-"""Drift: where Postscript differs from what should be, and the plan that mends it."""
+"""Drift: where Postscript differs from what should be, and the plan that repairs it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ IN, OUT = True, False
 VIP = state_of([(1, "vip", IN), (2, "old", OUT)])
 
 
-# --- what is told -----------------------------------------------------------------------------------------
+# --- what is reported -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,15 @@ VIP = state_of([(1, "vip", IN), (2, "old", OUT)])
         "missing",
         "no list at all",
         "out and still listed",
-        "whom nobody reaches",
-        "nobody says so",
+        "without a person",
+        "no one says so",
         "a ghost",
-        "a ghost of nobody",
+        "a ghost of no one",
         "a text",
         "a number in the list",
         "twice",
         "out and twice",
-        "nobody subscribes",
+        "no one subscribes",
         "a ledger that knows nothing",
     ],
 )
@@ -120,7 +120,7 @@ def test_kinds_of_drift(state, lists, drift):
 
 
 def test_other_values():
-    """A property that is not the trait's value is told with its trait."""
+    """A property that is not the trait's value is reported with its trait."""
     state = state_of([], traits=[(1, "tier", '"gold"'), (2, "tier", '"gold"'), (3, "tier", '"gold"')])
     store = Store({1: [], 2: [], 3: []}, tier="gold")
     store.people["s_2"]["properties"]["tier"] = "dust"
@@ -141,7 +141,7 @@ def test_of_two_persons_the_newer_word_counts():
 
 
 def test_who_may_be_somebody_is_left_alone():
-    """Of subscribers who share an ambiguous person's email nobody knows what is extra."""
+    """Of subscribers who share an ambiguous person's email no one knows what is extra."""
     state = state_of([(1, "vip", IN), (2, "vip", IN)], by_email=[1])
     store = Store({2: ["vip"], 3: ["vip"], 4: ["vip", "ghost"], 5: ["vip"]})
     store.people["s_3"]["email"] = store.people["s_4"]["email"] = email(1)
@@ -175,7 +175,7 @@ def shorten(value):
 
 @pytest.mark.parametrize("value", HOSTILE, ids=shorten)
 def test_hostile_lists(value):
-    """Whatever stands in the property is told as a ghost or as malformed, and can be repaired around."""
+    """Whatever stands in the property is reported as a ghost or as malformed, and can be repaired around."""
     store = Store({1: ["vip"], 3: value})
     kinds = {kind for _, who, _, kind in found(VIP, store) if who == "s_3"}
     is_list = isinstance(value, list) and all(isinstance(key, str) for key in value)
@@ -231,12 +231,12 @@ def test_a_repair_brings_back_what_should_be():
     ids=str,
 )
 def test_only_what_is_asked_for(options, lists):
-    """Kinds, and ghost keys by name, choose what is mended."""
+    """Kinds, and ghost keys by name, choose what is repaired."""
     assert after(repair_of(MESSY, Store(MESS), **options)) == lists
 
 
 def test_traits_are_set_again():
-    """A value that somebody else changed gets the trait's value back."""
+    """A value that someone else changed gets the trait's value back."""
     state = state_of([], traits=[(1, "tier", '"gold"'), (2, "tier", '"gold"')])
     store = Store({1: [], 2: []}, tier="dust")
     store.people["s_2"]["properties"]["tier"] = "gold"
@@ -274,18 +274,18 @@ def test_a_repair_is_carried_out_once(tmp_path):
     store = Store(MESS)
     with new_ledger(tmp_path) as ledger:
 
-        def mend():
+        def repair():
             repair = repair_of(MESSY, store, ghost_keys=["gone"])
             return sync(repair, None, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
 
-        run = mend()
+        run = repair()
         assert run.record.status == "completed"
         assert store.lists() == {"s_1": ["vip"], "s_2": ["kept"], "s_3": [], "s_4": "vip", "s_5": []}
         assert store.posted == []
         assert ledger.load_state(SHOP.shop_id).memberships.empty
         assert found(MESSY, store) == [(None, "s_4", None, "malformed value")]
         store.sent.clear()
-        mend()
+        repair()
         assert store.writes == []
 
 

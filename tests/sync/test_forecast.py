@@ -1,4 +1,4 @@
-"""Outlook: whom the next sync reaches and what it would change; nothing is written for it."""
+"""Outlook: which members the next sync reaches and what it would change; nothing is written for it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def reasons(found):
 
 
 def test_without_a_ledger_nobody_is_said_not_to_subscribe():
-    """Everybody who can be looked up was not, and the shares are not told."""
+    """Everybody who can be looked up was not, and the shares are not reported."""
     found = outlook(state_of(EVENTS))
     assert (found.shop_id, found.sentence[:30]) == ("", "Who subscribes is not known: n")
     unknown = dict.fromkeys(["u1", "u2", "u3"], "NOT_LOOKED_UP")
@@ -125,7 +125,7 @@ def test_who_came_after_the_last_lookups_is_not_taken_for_nobody(ledger):
 
 
 def test_traits_of_which_nothing_was_read_are_left_out(ledger, tmp_path):
-    """Without the property it cannot be told whether it would change; with a look it can."""
+    """Without the property it cannot be reported whether it would change; with a look it can."""
     path = tmp_path / "destination.yaml"
     path.write_text("mappings:\n  - {name: a}\n  - {name: t, action: syncTraits}\n")
     computed = word(1, "points", member=7)
@@ -202,7 +202,7 @@ def test_not_looked_up_is_not_waiting():
 
 
 def test_nothing_asked_for():
-    """An archive without audiences gives tables without rows, and a first step of nobody."""
+    """An archive without audiences gives tables without rows, and a first step of no one."""
     found = outlook(state_of([]))
     assert reach_table(found.changes).empty
     assert drop_out_table(found.changes)["members"].tolist() == [0] * 6
@@ -212,8 +212,8 @@ def both(events, store, ledger, *, keys=(), corrections=None, region="US"):
     """Return how each person × audience would end by the preview's cells, and by those of the sync."""
     archive = read_events(events)
     state = preview(archive, audience_keys=keys, default_region=region, keep_state=True).state
-    told = {} if corrections is None else {"corrections": corrections}
-    seen = outlook(state, ledger=ledger, audience_keys=keys, default_region=region, **told).changes
+    reported = {} if corrections is None else {"corrections": corrections}
+    seen = outlook(state, ledger=ledger, audience_keys=keys, default_region=region, **reported).changes
     folded = fold(archive.payloads(), remembered=ledger.load_state(SHOP.shop_id))
     if corrections is not None:
         folded, _ = correct(folded, corrections, default_region=region)

@@ -1,4 +1,4 @@
-"""Mirroring a snapshot: who is listed is in, everybody else is out, and a doubtful list removes nobody."""
+"""Mirroring a snapshot: who is listed is in, everybody else is out, and a doubtful list removes no one."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_other_audiences_are_not_touched():
 
 
 def test_a_word_on_another_audience_keeps_nobody_in_this_one():
-    """A subscriber reached by a person who has no word on the audience is a stranger to it."""
+    """A subscriber reached by a person without a membership in the audience is a stranger to it."""
     before = remember(("ben", True, EARLIER), key="churn", ben=phone(2))
     people = [subscriber("s_1", phone=phone(1)), subscriber("s_2", "vip", "churn", phone=phone(2))]
     assert lists_after(listed(ANA), *people, remembered=before) == {"s_1": ["vip"], "s_2": ["churn"]}
@@ -173,7 +173,7 @@ def test_a_listed_person_goes_before_an_old_name_with_the_same_subscriber():
 
 @pytest.mark.parametrize("names", [("ana", "guest"), ("zoe", "guest")])
 def test_of_two_profiles_of_one_subscriber_the_one_who_is_in_decides(names):
-    """Whatever they are called: a guest's "false" removes nobody who is listed."""
+    """Whatever they are called: a guest's "false" removes no one who is listed."""
     rows = [
         {"user_id": name, "phone": phone(1), "member": member}
         for name, member in zip(names, ("true", "false"), strict=True)
@@ -296,7 +296,7 @@ def test_subscribers_reached_by_any_contact_of_a_member_are_no_strangers():
     ids=["phone", "email", "odd phone", "odd email", "shared email", "shared phone"],
 )
 def test_a_stranger_is_removed_by_what_it_alone_has(stranger):
-    """Each is found by its own contact as Postscript holds it, usable or not, and nobody else is hit."""
+    """Each is found by its own contact as Postscript holds it, usable or not, and no one else is hit."""
     others = [
         subscriber("s_1", phone=phone(1)),
         subscriber("s_7", email="shared@shop.test", phone="+12025550177"),
@@ -330,7 +330,7 @@ def test_a_stranger_that_nothing_identifies_is_seen_in_the_plan():
 
 
 def test_the_same_stranger_twice_is_one_person():
-    """Mirrored again after somebody put the audience back by hand: one word, the newer."""
+    """Mirrored again after someone put the audience back by hand: one word, the newer."""
     person = subscriber("s_9", "vip", phone=phone(9))
     folded, _contacts = mirror_snapshot(listed(ANA), subscribers_table([person]))
     moved = subscriber("s_9", "vip", phone=phone(10))

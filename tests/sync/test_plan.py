@@ -160,7 +160,7 @@ def plain(series):
             (EMAIL, PHONE),
             [subscriber(1), subscriber(2, phone=OTHER_PHONE, email=OTHER_EMAIL)],
             (None, None, "SUBSCRIBER_NOT_FOUND"),
-            id="nobody",
+            id="no one",
         ),
         pytest.param((EMAIL, PHONE), [], (None, None, "SUBSCRIBER_NOT_FOUND"), id="no subscribers at all"),
         pytest.param(
@@ -176,7 +176,7 @@ def plain(series):
     ],
 )
 def test_matching(contact, subscribers, expected):
-    """Phone first, then email; several or none is said, never guessed, and an absent contact finds nobody."""
+    """Phone first, then email; several or none is stated, never guessed; an absent contact finds no one."""
     people = pd.DataFrame([("user:1", *contact)], columns=["person", "email", "phone"], dtype="str")
     found = match_people(check_contacts(people), subscribers_table(subscribers))
     columns = ["person", "subscriber_id", "match_method", "reason_code"]
@@ -280,7 +280,7 @@ def test_people_who_cannot_be_reached(contact, subscribers, decision):
 
 
 def test_person_unknown_to_the_contacts():
-    """A membership of somebody whose contacts were not given has no contact; nobody else's are used."""
+    """A membership of someone whose contacts were not given has no contact; no one else's are used."""
     state = asked(("user:1", "vip", True), ("user:2", "vip", True), people={"user:2": (EMAIL, None)})
     found = make_plan(state, [subscriber(email=EMAIL)])
     assert decisions(found) == [("no_usable_contact", "NO_CONTACT"), ("would_add", "ENTERED")]
@@ -292,7 +292,7 @@ def test_person_unknown_to_the_contacts():
         pytest.param(False, True, ["skipped", "skipped", "unchanged"], id="opted out, skipped"),
         pytest.param(False, False, ["would_add", "would_remove", "unchanged"], id="opted out, not asked"),
         pytest.param(True, True, ["would_add", "would_remove", "unchanged"], id="can be texted"),
-        pytest.param(None, True, ["would_add", "would_remove", "unchanged"], id="not said"),
+        pytest.param(None, True, ["would_add", "would_remove", "unchanged"], id="not stated"),
     ],
 )
 def test_opted_out(can_send, skip, statuses):
@@ -463,7 +463,7 @@ def test_lists_however_they_are_written(listed, after):
     ],
 )
 def test_odd_phones_are_nobody_elses(phone):
-    """A subscriber whose phone is no number disturbs nobody, and is found by nobody's."""
+    """A subscriber whose phone is no number disturbs no one, and is found by no one's."""
     found = make_plan(ana(("vip", True)), [subscriber(1, phone=phone), subscriber(2, phone=PHONE)])
     assert found.changes["subscriber_id"].tolist() == ["s_2"]
     alone = make_plan(ana(("vip", True)), [subscriber(1, phone=phone)])
@@ -471,7 +471,7 @@ def test_odd_phones_are_nobody_elses(phone):
 
 
 def test_an_email_that_is_no_text():
-    """Half a character in an email, which no text can hold, is nobody's address."""
+    """Half a character in an email, which no text can hold, is no address."""
     table = subscribers_table([subscriber(1, email="a\ud800@mail.test")])
     assert plain(table["email_folded"]) == [None]
 
@@ -497,7 +497,7 @@ def test_ten_thousand_audiences_and_a_key_of_a_megabyte():
 @pytest.mark.parametrize("newer_says", [True, False])
 @pytest.mark.parametrize("newer", ["user:1", "user:2"])
 def test_two_people_one_subscriber(newer, newer_says):
-    """When two persons reach one subscriber, the newer word decides and the other is told so."""
+    """When two persons reach one subscriber, the newer event decides and the other has that reason."""
     words = [(p, "vip", newer_says == (p == newer), int(p == newer)) for p in ("user:1", "user:2")]
     state = asked(*words, people={"user:1": (EMAIL, None), "user:2": (None, PHONE)})
     held = () if newer_says else ("vip",)
@@ -625,7 +625,7 @@ def test_options_that_mean_nothing(options, name):
 
 
 def test_change_row():
-    """A change tells who, what, why, whom it reaches and by what, contacts masked, and its source."""
+    """A change tells who, what, why, which subscriber and by what, contacts masked, and its source."""
     found = make_plan(ana(("vip", True)), [subscriber(email=EMAIL)])
     assert dict(zip(found.changes, plain(found.changes.loc[0]), strict=True)) == {
         "person": "user:1",
@@ -653,10 +653,10 @@ def test_change_row():
     "state", [State.empty(), ana(("vip", True)), ana(("vip", False))], ids=["nothing", "add", "remove"]
 )
 @pytest.mark.parametrize(
-    "subscribers", [[], [subscriber(phone=PHONE, held=("vip",))]], ids=["nobody", "somebody"]
+    "subscribers", [[], [subscriber(phone=PHONE, held=("vip",))]], ids=["no one", "someone"]
 )
 def test_plan_keeps_its_types(state, subscribers):
-    """Whatever is asked of whomever, also nothing of nobody, changes and writes have their dtypes."""
+    """Whatever is asked of whomever, also nothing of no one, changes and writes have their dtypes."""
     found = make_plan(state, subscribers)
     assert {**found.changes.dtypes.astype("str")} == CHANGE_COLUMNS
     assert {**found.writes.dtypes.astype("str")} == WRITE_COLUMNS
@@ -681,7 +681,7 @@ def test_subscribers_table():
 
 
 def test_no_subscribers():
-    """Nobody gives the same columns and no rows."""
+    """No one gives the same columns and no rows."""
     table = subscribers_table([])
     assert {**table.dtypes.astype("str")} == SUBSCRIBER_COLUMNS
     assert len(table) == 0
@@ -738,7 +738,7 @@ def some_case(chance):
 
 
 def naive_find(person, subscribers):
-    """Return the subscriber and no reason, or nobody and why."""
+    """Return the subscriber and no reason, or no one and why."""
     given = [contact for contact in (person.email, person.phone) if isinstance(contact, str)]
     if not given or {*given} == {"n/a"}:
         return None, "CONTACT_INVALID" if given else "NO_CONTACT"
@@ -751,7 +751,7 @@ def naive_find(person, subscribers):
 
 
 def naive_decision(who, key, *, member, skip):
-    """Return the reason of one word on one subscriber."""
+    """Return the reason of one membership of one subscriber."""
     held = who.properties.get("Segment Audiences", [])
     if not isinstance(held, list):
         return "PROPERTY_NOT_A_LIST"

@@ -99,7 +99,7 @@ def test_it_comes_back_as_it_was(ledger, store, path):
 
 
 def test_only_its_owner_can_read_it(saved, path):
-    """The file holds contacts as they are, so nobody else may open it; nothing is left beside it."""
+    """The file holds contacts as they are, so no one else may open it; nothing is left beside it."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -158,7 +158,7 @@ def about_set(members, **values):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "stated"),
     [
         (lambda p: p.write_bytes(p.read_bytes()[:-200]), "is not a saved plan, or is torn"),
         (lambda p: p.write_bytes(p.read_bytes()[:-40]), "was changed after it was saved"),
@@ -199,17 +199,17 @@ def about_set(members, **values):
         "a newer format",
     ],
 )
-def test_a_file_that_is_not_as_it_was_saved(saved, path, damage, said):
+def test_a_file_that_is_not_as_it_was_saved(saved, path, damage, stated):
     """Torn, edited or newer, it is refused whole, and the sentence says what to do."""
     damage(path)
-    with pytest.raises(FileFormatError, match=said) as caught:
+    with pytest.raises(FileFormatError, match=stated) as caught:
         load_plan(path)
     assert "make another plan" in str(caught.value) or "make a new plan" in str(caught.value)
     assert "monday.plan" in str(caught.value)
 
 
 def test_no_such_file(tmp_path):
-    """A path that leads nowhere is told as such."""
+    """A path that leads nowhere is reported as such."""
     with pytest.raises(InputPathError, match="There is no saved plan"):
         load_plan(tmp_path / "nothing.plan")
 
@@ -309,7 +309,7 @@ def drop_list(number):
         "gone, come back as another",
         "more properties",
         "no room any more",
-        "somebody else came",
+        "someone else came",
     ],
 )
 def test_what_has_moved_is_not_written(saved, store, change, moved):
@@ -358,7 +358,7 @@ def test_the_share_of_removals_is_that_of_what_is_left(saved, store, change, sha
 
 
 def test_who_is_another_subscriber_by_now_is_not_written(saved, store):
-    """When the phone belongs to somebody else, the old subscriber must not get the membership."""
+    """When the phone belongs to someone else, the old subscriber must not get the membership."""
     store.add(55, [])
     store.people["s_55"]["phone_number"] = phone(1)
     store.people["s_1"]["phone_number"] = phone(66)
@@ -370,7 +370,7 @@ def test_who_is_another_subscriber_by_now_is_not_written(saved, store):
 
 
 def test_a_newer_word_stands(saved, store, ledger):
-    """A run between plan and execution said otherwise: its word stays, here and in the ledger."""
+    """A run between plan and execution stated otherwise: its word stays, here and in the ledger."""
     deliver([word(1, "vip", member=False, at=SECOND), word(4, "vip", member=False, at=SECOND)], store, ledger)
     store.set_list(4, ["vip"])  # as the plan saw it: only the ledger knows better
     run = carry_out(saved, store, ledger)
@@ -383,9 +383,9 @@ def test_a_newer_word_stands(saved, store, ledger):
     assert state.at[("user:u2", "vip"), "member"]
 
 
-@pytest.mark.parametrize("owner", [5, 6], ids=["a subscriber", "nobody that was read"])
+@pytest.mark.parametrize("owner", [5, 6], ids=["a subscriber", "no one that was read"])
 def test_who_has_another_phone_by_now_is_not_written_by_the_old_one(saved, store, ledger, owner):
-    """The ledger has learned that the person's phone is somebody else's: the old holder is left alone."""
+    """The ledger has learned that the person's phone is someone else's: the old holder is left alone."""
     store.add(5, [])
     deliver([word(1, "other", at=SECOND, phone=phone(owner))], store, ledger)
     run = carry_out(saved, store, ledger)
@@ -418,9 +418,9 @@ def test_who_is_gone_is_gone_whatever_was_said(saved, store):
 
 
 def test_a_newer_word_that_says_the_same(saved, store, ledger):
-    """Said again meanwhile, the newer word is remembered and the plan still holds."""
-    said = fold_events([word(1, "vip", at=SECOND)], ledger)
-    ledger.save_state(SHOP.shop_id, "between", said.state)
+    """Sent again meanwhile, the newer word is remembered and the plan still holds."""
+    stated = fold_events([word(1, "vip", at=SECOND)], ledger)
+    ledger.save_state(SHOP.shop_id, "between", stated.state)
     run = carry_out(saved, store, ledger)
     assert store.lists() == AFTER
     assert ends(run.changes)["s_1", "vip"] == ("added", "ENTERED")
@@ -429,7 +429,7 @@ def test_a_newer_word_that_says_the_same(saved, store, ledger):
 
 
 def test_an_older_word_in_the_ledger_gives_way(saved, store, ledger):
-    """What the ledger heard later but was said earlier does not make the plan stale."""
+    """What the ledger heard later but was stated earlier does not make the plan stale."""
     old = fold_events([word(1, "vip", member=False, at="2024-01-01T00:00:00Z")], ledger)
     ledger.save_state(SHOP.shop_id, "between", old.state)
     assert ends(carry_out(saved, store, ledger).changes)["s_1", "vip"] == ("added", "ENTERED")
@@ -502,7 +502,7 @@ def test_traits_are_rechecked_too(with_traits, held, left):
 
 
 def test_traits_must_have_been_read(with_traits):
-    """Without the plan's traits nothing can be said of its writes."""
+    """Without the plan's traits nothing can be stated of its writes."""
     saved, store = with_traits
     with pytest.raises(ParameterError, match=r"trait_keys=\['new', 'tier'\]"):
         recheck(saved.plan, store.table())

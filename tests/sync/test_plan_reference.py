@@ -95,7 +95,7 @@ def some_case(chance):
 
 
 def find(email, phone, subscribers):
-    """Return the subscriber, how, and no reason; or nobody and why."""
+    """Return the subscriber, how, and no reason; or no one and why."""
     given = [contact for contact in (email, phone) if isinstance(contact, str)]
     if not given or {*given} == {"n/a"}:
         return None, None, "CONTACT_INVALID" if given else "NO_CONTACT"
@@ -250,8 +250,8 @@ def test_plan_agrees_with_plain_loops(seed):
     rows, who = plain_reasons(state, subscribers, **options)
     assert found.changes["reason_code"].tolist() == [row["reason"] for row in rows]
     assert found.changes["person"].tolist() == [row["person"] for row in rows]
-    told = found.changes["operation"].astype("object").where(found.changes["operation"].notna(), None)
-    assert told.tolist() == [OPERATIONS.get(row["reason"]) for row in rows]
+    reported = found.changes["operation"].astype("object").where(found.changes["operation"].notna(), None)
+    assert reported.tolist() == [OPERATIONS.get(row["reason"]) for row in rows]
     reached = {who[row["person"]][0].subscriber_id for row in rows if who[row["person"]][0]}
     assert found.subscribers["subscriber_id"].tolist() == [
         s.subscriber_id for s in subscribers if s.subscriber_id in reached

@@ -141,10 +141,10 @@ class Store:
 
 
 class Notes:
-    """A ledger in memory that remembers what it was told, in order."""
+    """A ledger in memory that remembers what it was reported, in order."""
 
     def __init__(self):
-        self.told = []
+        self.reported = []
         self.runs = {}
 
     def load_state(self, _shop_id):
@@ -160,12 +160,12 @@ class Notes:
         return {}
 
     def end_write(self, *args, **named):
-        self.told.append(("end_write", args, named))
+        self.reported.append(("end_write", args, named))
         return frozenset(named["due"])
 
     @contextmanager
     def holding(self, shop_id):
-        self.told.append(("holding", (shop_id,), {}))
+        self.reported.append(("holding", (shop_id,), {}))
         yield
 
     def save_run(self, run):
@@ -173,13 +173,13 @@ class Notes:
 
     def __getattr__(self, name):
         def record(*args, **named):
-            self.told.append((name, args, named))
-            return len(self.told)
+            self.reported.append((name, args, named))
+            return len(self.reported)
 
         return record
 
     def names(self):
-        return [name for name, _args, _named in self.told]
+        return [name for name, _args, _named in self.reported]
 
 
 def prepare(events, postscript, ledger, **options):
@@ -304,7 +304,7 @@ def test_a_second_run_sends_nothing(ledger):
 def test_everything_is_noted_before_it_leaves():
     """Each write and event is in the ledger before it is sent, and its answer after."""
     store, notes = Store({1: [], 2: ["old"]}), Notes()
-    order = notes.told
+    order = notes.reported
     store.fault = lambda request: order.append((request.method, (), {}))
     deliver([word(1, "vip"), word(2, "old", member=False)], store, notes)
     write, post = ["start_write", "PATCH", "end_write"], ["start_event", "POST", "end_event"]
@@ -316,7 +316,7 @@ def test_everything_is_noted_before_it_leaves():
 
 
 def test_without_custom_events():
-    """Told to post none, a run writes lists and nothing else."""
+    """Asked to post none, a run writes lists and nothing else."""
     store = mixed_store()
     run = deliver(MIXED, store, Notes(), custom_events="none")
     assert not store.posted
@@ -355,7 +355,7 @@ def test_a_dry_run_sends_and_remembers_nothing(ledger):
 
 def test_progress_counts_every_call():
     """Progress ends at all of all, never goes back, and says what the changes ended as."""
-    told = []
+    reported = []
     store, notes = mixed_store(), Notes()
     planned, folded = prepare(MIXED, store, notes)
     run = sync(
@@ -365,10 +365,10 @@ def test_progress_counts_every_call():
         postscript=store,
         ledger=notes,
         dry_run=False,
-        on_progress=lambda done, of, counts: told.append((done, of, dict(counts))),
+        on_progress=lambda done, of, counts: reported.append((done, of, dict(counts))),
     )
-    assert sorted((done, of) for done, of, _ in told) == [(n, 8) for n in range(1, 9)]
-    assert max(told, key=lambda t: t[0])[2] == {
+    assert sorted((done, of) for done, of, _ in reported) == [(n, 8) for n in range(1, 9)]
+    assert max(reported, key=lambda t: t[0])[2] == {
         status: n for status, n in run.change_statuses.items() if status != "unchanged"
     }
 
@@ -402,7 +402,7 @@ def test_totals_reconcile(ledger):
 
 
 def test_totals_that_do_not_add_up_raise():
-    """A plan that lacks a membership is the toolkit's fault, and is said to be."""
+    """A plan that lacks a membership is the toolkit's fault, and is stated to be."""
     store, notes = mixed_store(), Notes()
     planned, folded = prepare(MIXED, store, notes)
     short = Folded(
@@ -415,7 +415,7 @@ def test_totals_that_do_not_add_up_raise():
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_the_summary_counts_the_members_of_each_audience(ledger, dry_run):
-    """By the newest word on each person, an audience that everybody left included."""
+    """By the latest event of each person, an audience that everybody left included."""
     events = [word(1, "vip"), word(2, "vip"), word(3, "old"), word(3, "old", member=False, at=SECOND)]
     run = deliver(events, Store({1: [], 3: ["old"]}), ledger, dry_run=dry_run, max_removal_share=1)
     assert run.summary()["members"] == {"vip": 2, "old": 0}
@@ -784,7 +784,7 @@ def post_again(store, ledger):
 
 @pytest.mark.parametrize("status", [400, 404])
 def test_a_refused_event_is_tried_again_only_on_request(ledger, status):
-    """It is told as refused, listed with those of unknown fate, and posted when somebody asks for it."""
+    """It is reported as refused, listed with those of unknown fate, and posted when someone asks for it."""
     store = Store({1: []})
     store.fault = refuse("POST", RejectedError("no", status_code=status, from_postscript=True))
     run = deliver([word(1, "vip")], store, ledger)
@@ -828,7 +828,7 @@ def test_a_repeat_tells_nothing_that_is_not_so_any_more(ledger):
 
 
 def test_what_is_due_is_closed_when_a_silent_run_undoes_it(ledger):
-    """A run without custom events removes who entered before: the entry is not told afterwards."""
+    """A run without custom events removes who entered before: the entry is not reported afterwards."""
     store = Store({1: [], 2: []})
     store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip"), word(2, "vip")], store, ledger)
@@ -842,7 +842,7 @@ def test_what_is_due_is_closed_when_a_silent_run_undoes_it(ledger):
 
 
 def test_what_a_limit_held_back_is_not_carried_out_unasked(ledger):
-    """The words of a run that removes too much are not remembered; a later, milder run removes nobody."""
+    """The words of a run that removes too much are not remembered; a later, milder run removes no one."""
     store = Store({n: [] for n in range(13)})
     deliver([word(n, "vip") for n in range(10)], store, ledger)
     leaving = [word(n, "vip", member=False, at=SECOND) for n in range(6)]
@@ -1166,7 +1166,7 @@ def test_a_write_after_reading_again_is_noted_as_it_is(ledger):
 
 
 def test_an_event_left_due_and_planned_again_is_posted_once(ledger):
-    """Somebody cleared the list before the event was told: it is written again and told once."""
+    """Someone cleared the list before the event was reported: it is written again and reported once."""
     store = Store({1: []})
     store.fault = refuse("POST", RateLimitError("429", status_code=429, from_postscript=True))
     deliver([word(1, "vip")], store, ledger)
@@ -1215,8 +1215,8 @@ def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, 
     """A write must move the time of the last change; one within the same moment says nothing."""
     store = Store({1: []})
     store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
-    nobody = replace(Mirror.empty(), newest=FIRST)
-    ledger.save_mirror(SHOP.shop_id, Reading(mirror=nobody, read=nobody.subscribers, method="lookups"))
+    unread = replace(Mirror.empty(), newest=FIRST)
+    ledger.save_mirror(SHOP.shop_id, Reading(mirror=unread, read=unread.subscribers, method="lookups"))
     store.dates = dated
     for was in (False, True):
         ledger.judge_mirror(SHOP.shop_id, is_dated=was)
@@ -1468,18 +1468,18 @@ def crash_after(steps, ledger):
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))])
 def test_a_crash_anywhere_is_taken_up(new_ledger, part):
-    """Wherever a run dies, the next one mends every list, and tells each transition once or as unknown."""
+    """Wherever a run dies, the next one repairs every list, and tells each transition once or as unknown."""
     steps = part
     while True:
         ledger = new_ledger(f"crash-{steps}")
         store, crashed, status = crash_after(steps, ledger)
         assert store.lists() == {"s_1": ["vip"], "s_2": ["new", "vip"], "s_3": ["kept"]}, steps
-        told = Counter(store.posted)
-        assert max(told.values()) == 1, steps
+        reported = Counter(store.posted)
+        assert max(reported.values()) == 1, steps
         known = states(ledger)
         for subscriber, key, direction in CRASHED_EVENTS:
             state = known[subscriber, key]
-            assert state == "unknown" or (state, told[subscriber, key, direction]) == ("sent", 1), steps
+            assert state == "unknown" or (state, reported[subscriber, key, direction]) == ("sent", 1), steps
         assert not ledger.load_open_transitions(SHOP.shop_id)
         unknown = list(known.values()).count("unknown")
         assert unknown <= 3  # one for each subscriber written at once
@@ -1572,7 +1572,7 @@ def test_an_empty_page_ends_the_lookup():
 
 @pytest.mark.parametrize("after_the_end", ["empty", "the last again"])
 def test_a_lookup_without_a_number_of_pages(after_the_end):
-    """When an answer does not count its pages, they are read until one brings nobody new."""
+    """When an answer does not count its pages, they are read until one brings no one new."""
     phones = [phone(n) for n in range(3)]
 
     def found(values, page):
@@ -1623,7 +1623,7 @@ def test_a_page_of_strangers_stops_the_run(bad_page):
     """A server that ignores the filter answers with everyone, and nothing may be concluded from that."""
     mine, strangers = [{"id": "m", "phone_number": phone(1)}], [{"id": "o", "phone_number": phone(50)}]
     directory = Directory(lambda values, page: strangers if page == bad_page else mine, pages=2)
-    with pytest.raises(ServerError, match="nobody asked for"):
+    with pytest.raises(ServerError, match="not asked for"):
         find_subscribers(contacts_of([phone(1)]), directory)
 
 
@@ -1631,7 +1631,7 @@ def test_a_page_of_strangers_stops_the_run(bad_page):
     "error", [ServerError("500", status_code=500), UnreachableError("x"), RejectedError("400")]
 )
 def test_a_failed_lookup_raises(error):
-    """Who subscribes is then unknown, and unknown is not nobody."""
+    """Who subscribes is then unknown, and unknown does not mean none."""
 
     def found(values, page):
         if "p150@mail.test" in values:
@@ -1643,7 +1643,7 @@ def test_a_failed_lookup_raises(error):
 
 
 def test_nobody_to_look_up():
-    """No usable contact costs no call and finds nobody."""
+    """No usable contact costs no call and finds no one."""
     directory = Directory(lambda values, page: [])
     assert find_subscribers(contacts_of(["n/a"], ["not an address"]), directory).empty
     assert find_subscribers(contacts_of(), directory).empty

@@ -181,7 +181,7 @@ def test_a_changed_trait_is_one_write(deliver, ledger):
 
 @starting_with(*PEOPLE)
 def test_who_subscribes_late_gets_the_traits(deliver):
-    """A value waits in the ledger until somebody can hold it."""
+    """A value waits in the ledger until someone can hold it."""
     deliver(EVENTS)
     deliver.sandbox.add_subscribers([subscriber(4)])
     run = deliver([])
@@ -315,7 +315,7 @@ def test_names_and_values_that_are_in_the_way(deliver):
 
 @starting_with(subscriber(1))
 def test_two_people_with_one_subscriber(deliver):
-    """The newer word stands, trait by trait, whoever said it."""
+    """The newer word stands, trait by trait, whoever stated it."""
     events = [
         computed(1, "orders", 1, user="old", at=FIRST),
         computed(1, "orders", 2, user="new", at=SECOND),
@@ -369,7 +369,7 @@ class Mortal:
 @pytest.mark.parametrize("writes", range(6))
 @starting_with(*(subscriber(n) for n in range(1, 4)))
 def test_a_killed_run_is_taken_up(deliver, writes):
-    """Wherever it stops, the next run brings everything, writes nobody twice and posts each event once."""
+    """Wherever it stops, the next run brings everything, writes no one twice and posts each event once."""
     events = [e for n in range(1, 4) for e in (member(n, "vip"), computed(n, "orders", n))]
     with pytest.raises(SwitchedOffError):
         deliver(events, wrap=lambda client: Mortal(client, writes))
@@ -462,7 +462,7 @@ def test_a_dropped_empty_list_is_no_lost_property(deliver):
 
 @starting_with(*PEOPLE)
 def test_drift_of_a_trait(deliver, ledger):
-    """An audit that looks again tells of a property that somebody else changed."""
+    """An audit that looks again tells of a property that someone else changed."""
     deliver(EVENTS)
     deliver([computed(2, "orders", 4, at=THIRD)])
     with PostscriptClient(deliver.sandbox.base_url, "sk_sandbox", requests_per_second=2000) as client:

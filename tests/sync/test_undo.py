@@ -146,7 +146,7 @@ def test_a_write_that_a_gateway_refused(ledger, is_applied, kind):
 
 
 def test_another_persons_later_word_is_left_alone_too(ledger):
-    """Two people are one subscriber: what a later run said of the second holds the membership."""
+    """Two people are one subscriber: what a later run stated of the second holds the membership."""
     store = Store({1: []})
     run = deliver([word(1, "vip")], store, ledger)
     deliver([{**word(1, "vip", at=SECOND), "userId": "u9", "messageId": "u9"}], store, ledger)
@@ -239,21 +239,21 @@ def test_an_undo_can_be_undone(ledger, store):
 def test_a_dry_undo_changes_nothing(ledger, store):
     """Without dry_run=False nothing is written and no word is taken back."""
     run = deliver(MIXED, store, ledger)
-    said = words(ledger)
+    stated = words(ledger)
     rehearsed = undo_run(ledger, run.record.run_id, store, shop=SHOP)
     assert rehearsed.change_statuses == {"would_remove": 2, "would_add": 2}
     assert store.lists() == AFTER
-    assert words(ledger) == said
+    assert words(ledger) == stated
 
 
 def test_an_undo_over_its_limit_keeps_the_words(ledger, store):
     """Stopped by max_removal_share, it leaves lists and words as they were."""
     run = deliver(MIXED, store, ledger)
-    said = words(ledger)
+    stated = words(ledger)
     stopped = undo(ledger, run, store, max_removal_share=0.1)
     assert stopped.record.status == "failed"
     assert {reason for _status, reason in ends(stopped.changes).values()} == {"REMOVAL_LIMIT"}
-    assert (store.lists(), words(ledger)) == (AFTER, said)
+    assert (store.lists(), words(ledger)) == (AFTER, stated)
 
 
 def test_a_crash_half_way_brings_nothing_back(ledger, store):
@@ -388,7 +388,7 @@ def test_traits_get_their_values_back(ledger):
 
 
 def test_traits_must_have_been_read(ledger):
-    """Without the properties that the run set nothing can be said of them."""
+    """Without the properties that the run set nothing can be stated of them."""
     store = Store({1: []}, tier="gold")
     run = set_traits(store, ledger, {"tier": '"dust"'})
     with pytest.raises(ParameterError, match=r"trait_keys=\['tier'\]"):
@@ -399,7 +399,7 @@ def test_traits_must_have_been_read(ledger):
 
 
 def test_refusals(ledger, store, tmp_path):
-    """A dry run, another shop, an unknown run and a shop that is being written to are told apart."""
+    """A dry run, another shop, an unknown run and a shop that is being written to are reported apart."""
     with pytest.raises(UnknownRunError):
         undo_run(ledger, "nosuch", store, shop=SHOP)
     rehearsed = deliver(MIXED, store, ledger, dry_run=True)
@@ -429,7 +429,7 @@ def test_a_live_call_lets_go_of_the_shop(ledger, store, tmp_path):
 def test_nothing_is_undone_while_it_is_not_known_what_there_is(ledger, store):
     """When the subscribers cannot be read no word is taken back."""
     run = deliver(MIXED, store, ledger)
-    said = words(ledger)
+    stated = words(ledger)
 
     def down(request):
         raise ServerError("503", status_code=503)
@@ -437,7 +437,7 @@ def test_nothing_is_undone_while_it_is_not_known_what_there_is(ledger, store):
     store.fault = down
     with pytest.raises(ServerError):
         undo(ledger, run, store)
-    assert words(ledger) == said
+    assert words(ledger) == stated
 
 
 # --- the real thing ---------------------------------------------------------------------------------------

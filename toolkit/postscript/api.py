@@ -93,7 +93,7 @@ class Asking:
 
 def ask_shop() -> Request:
     """Ask which shop the key belongs to: a first call without risk."""
-    # Few tries: a wrong address should be told in seconds.
+    # Few tries: a wrong address should be noticed in seconds.
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
@@ -180,9 +180,9 @@ def parse_shop(answer: Answer) -> Shop:
 
 
 def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
-    """Read one page of subscribers and the number of pages (None: not said); ServerError when it is not one.
+    """Read one page of subscribers and the number of pages (None: not given); ServerError when it is not one.
 
-    A body that is not a list of subscribers must never pass for "nobody found".
+    A body that is not a list of subscribers must never pass for "no subscriber found".
     """
     data = answer.json
     rows = data.get("subscribers") if isinstance(data, dict) else None

@@ -42,11 +42,11 @@ class Mirror:
 
     @classmethod
     def empty(cls) -> Mirror:
-        """Return a mirror that shows nobody."""
+        """Return a mirror without subscribers."""
         return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
 
     def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
-        """Return the people of check_contacts() of whom it cannot be told whether they subscribe."""
+        """Return the people of check_contacts() for which it is not known whether they subscribe."""
         if self.is_complete:
             return contacts.head(0)
         return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
@@ -91,9 +91,9 @@ class Reading:
 
 
 def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
-    """Return the people with nobody's phone, and with a contact that was not asked for.
+    """Return the people whose phone no subscriber has, and with a contact that was not asked for.
 
-    That an email is somebody's says nothing until it was asked for: others may share it.
+    That a subscriber has the email proves nothing until it was asked for: others may share it.
     """
     phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
     questions = pd.Series([*asked], dtype="str")

@@ -218,7 +218,7 @@ def check_base_url(base_url: str) -> str:
         parts.port  # noqa: B018 - read, because it raises when it is no number
     except ValueError:
         raise wrong from None
-    # The requests bring their own path; a second /api/v2 would only be told as "not found".
+    # The requests bring their own path; a second /api/v2 would only be reported as "not found".
     doubled = parts.path.rstrip("/").endswith("/api/v2")
     extra = "@" in parts.netloc or parts.query or parts.fragment or doubled
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
@@ -339,7 +339,7 @@ _KEY_HELP = (
 def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> object:
     """Return the parsed body; None for the empty answer to a write.
 
-    Anything else that is not JSON comes from somebody else, a proxy's sign-in page say: a read must never
+    Anything else that is not JSON comes from something else, a proxy's sign-in page say: a read must never
     take it for an empty list, nor a write for "done".
     """
     if "json" in headers.get("Content-Type", ""):

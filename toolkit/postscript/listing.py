@@ -42,7 +42,7 @@ class Page:
 
     @property
     def newest(self) -> datetime | None:
-        """The latest time at which somebody on the page was updated."""
+        """The latest time at which a subscriber on the page was updated."""
         return max(filter(None, (api.parse_time(row.updated_at) for row in self.rows)), default=None)
 
     @property

@@ -1,4 +1,4 @@
-"""Ask for people in batches, in the way the shop takes; a failed lookup is never "nobody"."""
+"""Look people up in batches, in the way the shop takes; a failed lookup never means "no subscriber"."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def calibrate(postscript: Postscript, sample: Sequence[api.Subscriber]) -> api.A
     Raises
     ------
     IgnoredFilterError
-        Somebody came back who was not asked for: the shop ignores the filter, and nothing is safe.
+        A subscriber came back who was not asked for: the shop ignores the filter, and nothing is safe.
     """
     phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in sample)))][:2]
     if not phones:
@@ -140,7 +140,7 @@ def _come_back(
 def ignores_filter() -> IgnoredFilterError:
     """Return the error that stops a run whose questions are not answered as they were asked."""
     return IgnoredFilterError(
-        "Postscript answered a lookup with subscribers nobody asked for: it seems to ignore the "
+        "Postscript answered a lookup with subscribers who were not asked for: it seems to ignore the "
         "filter. Nothing was written; please report this with the date and time.",
         status_code=200,
     )
@@ -160,7 +160,7 @@ class Found:
 def find_subscribers(
     contacts: pd.DataFrame, postscript: Postscript, *, trait_keys: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Look people up in Postscript in batches: by phone, then by email those whose phone found nobody.
+    """Look people up in Postscript in batches: by phone, then by email those whose phone found no subscriber.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ class _Asker:
         return rows
 
     def _ask_for_one(self, values: Sequence[str]) -> list[api.Subscriber]:
-        """Ask in the plainest way for somebody about whom a question was refused."""
+        """Ask in the plainest way for a person whose question was refused."""
         alone = replace(self.asking, encoding="single", max_in=1)
         if self.asking != alone:
             try:
@@ -317,7 +317,7 @@ class _Asker:
             matching = {s.subscriber_id: s for s in rows if _is_one_of(s, asked)}
             if any(not _is_one_of(s, asked) and not _is_like_one_of(s, asked) for s in rows):
                 raise ignores_filter()
-            # Without a number of pages: until one is empty, or brings nobody new.
+            # Without a number of pages: until one is empty, or brings no new subscriber.
             is_last = not matching.keys() - found.keys() if pages is None else page >= pages
             found |= matching
             if is_last or not rows:

@@ -256,13 +256,13 @@ class Pacer:
             return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let nobody start for that long."""
+        """Let no request start for that long."""
         with self._budget.changing():
             turns = self._budget.load()
             self._budget.save(replace(turns, next=max(turns.next, self._clock() + seconds)))
 
     def slow_down(self, seconds: float) -> None:
-        """After a refusal: let nobody start for that long, then go on at three quarters of the pace."""
+        """After a refusal: let no request start for that long, then go on at three quarters of the pace."""
         with self._budget.changing():
             turns, now = self._budget.load(), self._clock()
             # Refusals of one moment are one refusal, however many requests were under way.

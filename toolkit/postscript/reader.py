@@ -62,7 +62,7 @@ def read_subscribers(
     trait_keys
         Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
     complete
-        True reads everybody, also people who are nobody's contact: for snapshots and for drift.
+        True reads all subscribers, also those who match no contact: for snapshots and for drift.
     scope
         ``incremental``, or ``full`` to read anew what the mirror has.
     dry_run
@@ -330,7 +330,7 @@ class _Reader:
     def _look_up(
         self, everybody: pd.DataFrame, *, asked: Collection[str] = frozenset()
     ) -> tuple[Found, list[str]]:
-        """Ask for the people whom the mirror does not show, unless they were asked for before."""
+        """Ask for the people that the mirror does not show, unless they were asked for before."""
         known = {*everybody["phone_digits"].dropna()}
         wanted = absent(self.contacts, known, asked)
         return (Found(), []) if wanted.empty else self._ask(wanted, known=known, asked=asked)

@@ -56,7 +56,7 @@ def subscribers_table(
 
 
 def _held_email(email: str) -> str | None:
-    # Half a character is in nobody's address, and no text can hold it.
+    # A lone surrogate is in no address, and no text can hold it.
     return None if _HALF.search(email) else fold_email(email) or None
 
 

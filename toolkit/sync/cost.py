@@ -124,7 +124,7 @@ def price(
     Price
         The official side counts the events of the plan's audiences that the action accepts, in the order of
         their times, each with its own contacts. It knows the subscribers that the plan reaches; to everybody
-        else it finds nobody. A membership that is not a boolean is taken to write nothing.
+        else it finds no subscriber. A membership that is not a boolean is taken to write nothing.
 
     Raises
     ------
@@ -161,19 +161,19 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     lists, list_texts = encode(texts(plan.subscribers["audiences"]))
     key, keys = encode(texts(events["audience_key"]))
     is_found = np.append(lists, NONE)[subscriber] != NONE  # what is no list stops the action
-    said = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
-    said = said[by_time(events.take(said))]
-    subscriber, key = subscriber[said], key[said]
+    known = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
+    known = known[by_time(events.take(known))]
+    subscriber, key = subscriber[known], key[known]
     writes = _count_turns(
         subscriber * len(keys) + key,
-        events["membership"].array[said].to_numpy(np.bool_),
+        events["membership"].array[known].to_numpy(np.bool_),
         is_listed(lists[subscriber], list_texts, key, names_of(keys.to_pylist())),
     )
     return {"reads": reads, "writes": writes, "custom_events": int(is_found.sum())}
 
 
 def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.ndarray]:
-    """Return the number of lookups, and the place of each event's subscriber, -1 for nobody."""
+    """Return the number of lookups, and the place of each event's subscriber, -1 for none."""
     phone = _digits(texts(events["phone"]))
     email = _folded(texts(events["email"]))
     found = find(phone, texts(subscribers["phone_digits"]), single=False)

@@ -29,8 +29,8 @@ malformed. ``drift`` is one of DRIFT_KINDS.
 """
 
 DRIFT_KINDS = {
-    "missing": "somebody is in the audience, and it is not on their subscriber's list",
-    "extra": "the audience is on the list of a subscriber whom nothing says to be in it",
+    "missing": "a person is in the audience, and it is not on their subscriber's list",
+    "extra": "the audience is on the list of a subscriber who should not be in it",
     "ghost key": "nothing is known of the audience on the list: it was deleted or renamed, or is not ours",
     "malformed value": "the list is not a list of texts, or has the audience more than once",
     "other value": "the property has another value than the trait, or none",
@@ -38,7 +38,7 @@ DRIFT_KINDS = {
 """Kind of drift → what it means."""
 
 REPAIRED = ("missing", "extra", "malformed value", "other value")
-"""What a repair mends unless told otherwise: what the ledger knows nothing of stays."""
+"""What a repair changes by default: what the ledger does not know stays."""
 
 _KIND_OF_REASON = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
 """What a new plan would do, in words of what is wrong now."""
@@ -62,7 +62,7 @@ def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) 
     -------
     DataFrame
         DRIFT_COLUMNS: first what concerns the people of the state, in its order, then the rest by subscriber.
-        Who is ambiguous, or cannot be reached, is not drift: nobody knows what their list should be. Nor is
+        A person who is ambiguous, or cannot be reached, is not drift: their list is not known. Nor is
         any key extra or a ghost while the state knows no audience at all.
     """
     return _drift(_Comparison(state, contacts, subscribers))
@@ -85,7 +85,7 @@ def plan_repair(
     state, contacts, subscribers
         As for find_drift().
     kinds
-        Which of DRIFT_KINDS to mend. With ``ghost key`` every one of them is removed.
+        Which of DRIFT_KINDS to repair. With ``ghost key`` every one of them is removed.
     ghost_keys
         Ghost keys to remove by name.
     custom_events
@@ -97,9 +97,9 @@ def plan_repair(
     Returns
     -------
     Plan
-        One row for each drift that is to be mended; nothing drifted gives no rows. A list that is not one is
+        One row for each drift that is repaired; nothing drifted gives no rows. A list that is not one is
         a ``conflict`` and left alone. A key listed twice is ``unchanged``: each write leaves it once. For a
-        subscriber whom no person reaches the person is ``subscriber <id>``.
+        subscriber that no person reaches the person is ``subscriber <id>``.
 
     Raises
     ------
@@ -139,7 +139,7 @@ class _Comparison:
             "phone_digits"
         ].isin(unclear["phone_e164"].dropna().str.removeprefix("+"))
         self.unclear = subscribers.loc[is_unclear, "subscriber_id"]
-        """Those who may be somebody, but nobody knows who."""
+        """Those who may be one of several people."""
 
 
 def _drift(compared: _Comparison) -> pd.DataFrame:
@@ -159,8 +159,8 @@ def _not_ours(compared: _Comparison) -> pd.DataFrame:
     """Return what is listed and nothing says so: extra where the audience is known, else a ghost key."""
     if not compared.known:
         return empty_table({**dict.fromkeys(_PAIR, "str"), "drift": "str"})
-    told = compared.changes[compared.changes["reason_code"].isin(["ALREADY_IN", "EXITED"])]
-    pairs = compared.listed.merge(told[_PAIR].drop_duplicates(), how="left", on=_PAIR, indicator="whose")
+    known = compared.changes[compared.changes["reason_code"].isin(["ALREADY_IN", "EXITED"])]
+    pairs = compared.listed.merge(known[_PAIR].drop_duplicates(), how="left", on=_PAIR, indicator="whose")
     pairs = pairs.loc[pairs["whose"] == "left_only", _PAIR]
     is_known = pairs["audience_key"].isin([*compared.known])
     is_unclear = pairs["subscriber_id"].isin([*compared.unclear])
@@ -201,7 +201,7 @@ def _shown(subscribers: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
 
 
 def _wishes(drift: pd.DataFrame, state: State) -> pd.DataFrame:
-    """Return WISH_COLUMNS: what would mend each drift, or why nothing does."""
+    """Return WISH_COLUMNS: what would repair each drift, or why nothing does."""
     words = state.memberships[["person", "audience_key", "audience_id", "message_id"]]
     values = state.traits[["person", "trait_key", "value", "message_id"]]
     is_trait = drift["trait_key"].notna()

@@ -1,7 +1,7 @@
-"""What the next sync would come to: whom it reaches, what it would change, and why others drop out.
+"""What the next sync would do: which members it reaches, what it would change, and why others drop out.
 
 From what earlier runs left in the ledger, or from a look at Postscript that writes nothing. Who was never
-looked up is not taken for somebody who does not subscribe.
+looked up is not taken for one who does not subscribe.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Outlook:
     shop_id: str
     """Empty when no shop is known."""
     changes: pd.DataFrame
-    """CHANGE_COLUMNS as planned; with ``NOT_LOOKED_UP`` where nobody asked for a person yet."""
+    """CHANGE_COLUMNS as planned; with ``NOT_LOOKED_UP`` where a person was not looked up yet."""
     contacts: pd.DataFrame
     """check_contacts() of the people."""
     mirror: Mirror
@@ -70,7 +70,7 @@ def outlook(
     Returns
     -------
     Outlook
-        Without *ledger* and *postscript* nobody was looked up.
+        Without *ledger* and *postscript* no one was looked up.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def outlook(
             contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, dry_run=True
         )
         mirror = reading.mirror
-    # Of a trait whose property was not read it cannot be told whether it would change.
+    # Of a trait whose property was not read it is not known whether it would change.
     was_read = state.traits["trait_key"].isin(mirror.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
     return Outlook(

@@ -18,7 +18,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOver:
-    """What custom events that earlier runs left come to."""
+    """What becomes of custom events that earlier runs left."""
 
     reads: int = 0
     """Subscribers whose list is read before anything is posted about them."""
@@ -29,7 +29,7 @@ class LeftOver:
 
 
 def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] = ()) -> LeftOver:
-    """Return what *left* comes to in a run of the plan; *closed* are its own that were posted."""
+    """Return what becomes of *left* in a run of the plan; *closed* are its own that were posted."""
     left = [t for t in left if t.state != "posting"]  # that one may have been posted: it is not repeated
     if plan.custom_events == "none" or not left:
         return LeftOver(dropped=len(closed))

@@ -28,11 +28,11 @@ def mirror_snapshot(
     default_region: str = "US",
     accept_incomplete: bool = False,
 ) -> tuple[Folded, pd.DataFrame]:
-    """Fold a snapshot, and give the word "out" to everybody whom it does not list.
+    """Fold a snapshot: who is listed is in, and everyone else is out.
 
-    A word newer than the snapshot stands. Of several contacts of a person the one that finds a subscriber is
-    taken. A subscriber who holds an audience of the snapshot, and whom nobody with a word on it reaches, is
-    a person named ``subscriber <id>`` with the word "out".
+    A membership newer than the snapshot stands. Of several contacts of a person the one that finds a
+    subscriber is taken. A subscriber who holds an audience of the snapshot, and is reached by no person of
+    that audience, becomes a person named ``subscriber <id>`` who is out.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def mirror_snapshot(
     default_region
         Country in which numbers without a country code are read, two letters.
     accept_incomplete
-        True removes people even if rows of the snapshot were unreadable, or nobody is in it.
+        True removes people even if rows of the snapshot were unreadable, or it has no members.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def _check_is_safe(snapshot: Snapshot) -> None:
     if not snapshot.is_complete:
         raise ParameterError(
             "Some rows of the snapshot could not be read, so who is missing from it may be a member all the "
-            "same, and nobody is removed. Mend the source (snapshot.notes and the rows with a status say "
+            "same, and no one is removed. Repair the source (snapshot.notes and the rows with a status say "
             f"where), or give accept_incomplete=True to remove them nevertheless. {members}"
         )
     if not snapshot.members:
@@ -113,7 +113,7 @@ def _with_leavers(state: State, snapshot: Snapshot) -> State:
 
 
 def _is_listed_otherwise(words: pd.DataFrame, leaving: pd.Series, snapshot: Snapshot) -> pd.Series:
-    """Mark the leaving who are another name of somebody listed in the same audience."""
+    """Mark those leaving who are another name of a person listed in the same audience."""
     known = _other_names(snapshot)
     known = known[is_in(known["name"], words.loc[leaving, "person"])]
     listed = _members(snapshot).merge(known, on="person")
@@ -150,7 +150,7 @@ def _with_more(rows: pd.DataFrame, more: pd.DataFrame, key: list[str]) -> pd.Dat
     return pd.concat([rows[~again], last], ignore_index=True)
 
 
-# --- subscribers nobody speaks of ---------------------------------------------------------------------
+# --- subscribers without a person ---------------------------------------------------------------------
 
 
 def _strangers(
@@ -160,7 +160,7 @@ def _strangers(
     contacts: pd.DataFrame,
     subscribers: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return the subscribers who hold an audience that nobody's word on it reaches: a row each × audience."""
+    """Return the subscribers who hold an audience that no person of it reaches: a row each × audience."""
     out = state.memberships[~state.memberships["member"]]
     matched = match_people(contacts[is_in(contacts["person"], out["person"])], subscribers)
     found = [subscribers.head(0).assign(audience_key=pd.Series(dtype="str"))]

@@ -113,8 +113,8 @@ class SavedPlan:
         found = match_people(contacts, subscribers).drop_duplicates("person")
         now = changes[["person"]].merge(found, how="left", on="person")
         moved = now["subscriber_id"].to_numpy() != changes["subscriber_id"].to_numpy()
-        # One who is nobody any more is gone, which recheck() tells; but nobody has read whom a new contact
-        # belongs to.
+        # A person who matches no subscriber any more is gone, which recheck() finds. For a new contact no
+        # subscriber was read.
         named = ["person", "phone_e164", "email_clean"]
         same = self.contacts[named].merge(contacts[named], on=named)["person"]
         is_there = (now["reason_code"] != "SUBSCRIBER_NOT_FOUND").to_numpy()

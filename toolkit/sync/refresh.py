@@ -84,15 +84,15 @@ def newest(state: State, remembered: State) -> State:
 
 
 def says_otherwise(changes: pd.DataFrame, before: State, after: State) -> np.ndarray:
-    """Tell of each of *changes* whether the word on it in *after* has another value than in *before*."""
+    """Tell of each of *changes* whether its value in *after* differs from that in *before*."""
     found = np.zeros(len(changes), np.bool_)
     for name, key, value in _KINDS:
         about = ["person", key]
         both = getattr(before, name).merge(getattr(after, name), on=about, suffixes=("", "_after"))
         other = both.loc[both[value] != both[f"{value}_after"], about]
         if len(other):
-            told = changes[about].merge(other.assign(other=True), how="left", on=about)["other"]
-            found |= told.notna().to_numpy()
+            found_rows = changes[about].merge(other.assign(other=True), how="left", on=about)["other"]
+            found |= found_rows.notna().to_numpy()
     return found
 
 

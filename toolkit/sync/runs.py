@@ -108,7 +108,7 @@ will be: the list, or a newer change, contradicts it.
 
 
 LOOK_AT = frozenset({*NEEDS_ATTENTION, ChangeStatus.CONFLICT, ChangeStatus.AMBIGUOUS})
-"""Statuses of changes that somebody should look at, also where the run is none the worse for them."""
+"""Statuses of changes to look at, also where the run completed."""
 
 HISTORY_COLUMNS = {
     "run_id": "str",

@@ -120,7 +120,7 @@ class LedgerStore(Protocol):
         """Return what earlier live runs of the shop asked for."""
 
     def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:
-        """Return on whom and what later runs have brought another word."""
+        """Return the people and keys that later runs brought newer values for."""
 
     def load_mirror(self, shop_id: str) -> Mirror:
         """Return the mirror of a shop; an empty one when it was never read."""

@@ -53,7 +53,7 @@ class Run:
 
     @property
     def change_statuses(self) -> dict[str, int]:
-        """Status → persons × audiences and persons × traits."""
+        """Status → memberships and traits."""
         return count_statuses(self.changes)
 
     def summary(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def sync(
     price, parameters
         Recorded with the run, to compare with what happened.
     on_progress
-        Told after each call how many of how many are done, and status → changes that ended so far.
+        Called after each call with how many of how many are done, and status → changes that ended so far.
     cancel
         Set from another thread, it ends the run.
 

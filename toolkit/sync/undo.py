@@ -42,7 +42,7 @@ def plan_undo(
     ledger
         Where the run was recorded.
     run_id
-        Which run; it must have been live. Of a run that was killed only what it wrote is known, not for whom.
+        Which run; it must have been live. Of a run that was killed only what it wrote is known.
     subscribers
         What Postscript holds now: SUBSCRIBER_COLUMNS, read with the traits that the run set.
     custom_events
@@ -110,7 +110,7 @@ def undo_run(
     custom_events, max_removal_share
         As for plan_undo().
     on_progress
-        Told after each call how many of how many are done.
+        Called after each call with how many of how many are done.
 
     Returns
     -------

@@ -57,7 +57,7 @@ class Delivery:
     canary: int
     """Subscribers who are written one by one first, each read before and after."""
     read_again: bool
-    """True reads every subscriber again before its write: somebody else writes to the same list."""
+    """True reads every subscriber again before its write: another tool writes to the same list."""
     repeat_unknown: bool
     """True posts custom events again that were not confirmed."""
 

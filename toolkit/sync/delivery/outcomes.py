@@ -78,7 +78,7 @@ class Outcomes:
         self._plan = plan
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
-        self._told: dict[int, tuple[str, str, str]] = {}
+        self._recorded: dict[int, tuple[str, str, str]] = {}
         self._counts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class Outcomes:
         self._stopping.set()
 
     def cancel(self) -> None:
-        """End the run because somebody asked for it."""
+        """End the run because a person asked for it."""
         self.canceled = True
         self.stop(CANCELED, Cause.CANCELED)
 
@@ -111,9 +111,9 @@ class Outcomes:
         """Say what became of these rows of the plan."""
         with self._lock:
             for index in rows:
-                if index in self._told:
-                    self._counts[self._told[index][0]] -= 1
-                self._told[index] = (status.value, reason, message)
+                if index in self._recorded:
+                    self._counts[self._recorded[index][0]] -= 1
+                self._recorded[index] = (status.value, reason, message)
                 self._counts[status.value] += 1
 
     def finish(self, index: int, reason: str = "") -> None:
@@ -234,9 +234,9 @@ class Outcomes:
             # Whatever was decided to be sent and has no outcome was not reached.
             reason = "REMOVAL_LIMIT" if self.cause is Cause.REMOVAL_LIMIT else "NOT_REACHED"
             for index in changed.index[changed["operation"].notna()]:
-                self._told.setdefault(index, (ChangeStatus.PENDING.value, reason, ""))
-        if self._told:
-            told = pd.DataFrame.from_dict(self._told, orient="index").astype("str")
+                self._recorded.setdefault(index, (ChangeStatus.PENDING.value, reason, ""))
+        if self._recorded:
+            recorded = pd.DataFrame.from_dict(self._recorded, orient="index").astype("str")
             for position, name in enumerate(("status", "reason_code", "status_message")):
-                changed.loc[told.index, name] = told[position]
+                changed.loc[recorded.index, name] = recorded[position]
         return changed

@@ -25,7 +25,7 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
 
 
 def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: str) -> Transition:
-    """Return the custom event of one row of a plan's changes; what nobody said is said by the run."""
+    """Return the custom event of one row of a plan's changes; without a message id the run names it."""
     subscriber_id, key = changes.at[index, "subscriber_id"], changes.at[index, "audience_key"]
     entered = changes.at[index, "operation"] == "add"
     audience_id = changes.at[index, "audience_id"]
@@ -88,7 +88,7 @@ class Poster:
         self._left_over = {t.external_id: t for t in left_over}
         mine: dict[str, dict[str, Transition]] = {}
         for transition in (*left_over, *(each for some in due for each in some)):
-            # By id: one that is left over may be planned again, when somebody else changed the list.
+            # By id: one that is left over may be planned again, when another tool changed the list.
             mine.setdefault(transition.subscriber_id, {})[transition.external_id] = transition
         self._outcomes.for_all(self._post_some, [[*some.values()] for some in mine.values()])
 
@@ -104,7 +104,7 @@ class Poster:
                 self._outcomes.fail(who, [], error)
                 return
         for transition in some:
-            # One that stays due holds the later ones back: an exit is not told before its entry.
+            # One that stays due holds the later ones back: an exit is not posted before its entry.
             if self._outcomes.is_stopping or not self._post(transition):
                 return
 

@@ -313,9 +313,9 @@ class Writer:
         try:
             answer = self._postscript.send(request)
         except PostscriptError as error:
-            said = f"{type(error).__name__}: {error}"
+            outcome = f"{type(error).__name__}: {error}"
             self._journal.end_write(
-                call, outcome=said, status_code=error.status_code, tries=error.tries, due=[]
+                call, outcome=outcome, status_code=error.status_code, tries=error.tries, due=[]
             )
             return False
         self._journal.end_write(

@@ -190,12 +190,12 @@ def plan(
     skip_opted_out
         Leave subscribers alone who cannot be texted.
     sync_mode
-        ``mirror`` adds and removes, ``add_only`` removes nobody, ``remove_only`` adds nobody and sets no
+        ``mirror`` adds and removes, ``add_only`` never removes, ``remove_only`` never adds and sets no
         trait; what the mode leaves out is ``skipped``.
     reached
         Subscribers that earlier live runs reached, `Ledger.load_reached`. A person who is another subscriber
         now leaves no audience behind: the earlier subscriber has a row ``CONTACT_MOVED`` for each one that no
-        other person has a word on.
+        other person has a membership in.
 
     Returns
     -------

@@ -106,7 +106,7 @@ def _wish(rows: Rows, values: Values) -> np.ndarray:
 
 
 def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
-    """Give the rows that reach nobody the reason for that."""
+    """Give the rows that reach no subscriber the reason for that."""
     names = [code if code is None else CODE[code] for code in matching.REASONS]
     lacking = np.append(rows.matches.reason, matching.REASONS.index("NO_CONTACT"))[rows.contact]
     is_lacking = (lacking > 0) & ~rows.is_moved

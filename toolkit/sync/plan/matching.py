@@ -65,7 +65,7 @@ def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFr
     contacts
         From check_contacts().
     subscribers
-        SUBSCRIBER_COLUMNS; rows that match nobody are ignored.
+        SUBSCRIBER_COLUMNS; rows that match no person are ignored.
 
     Returns
     -------

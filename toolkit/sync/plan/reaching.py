@@ -18,10 +18,10 @@ from .moving import find_left, moved_rows
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Held:
-    """What the subscribers hold that some row reaches; beside each column one more value: nobody's."""
+    """What the subscribers hold that some row reaches; each column ends with the value of no subscriber."""
 
     frame: pd.DataFrame
-    """SUBSCRIBER_COLUMNS, without nobody."""
+    """SUBSCRIBER_COLUMNS, without that value."""
     ids: pa.Array
     lists: np.ndarray
     """Each one's list of audiences as its place in ``list_texts``, -1 when it is not a list of texts."""
@@ -49,7 +49,7 @@ class Rows:
     """Place of each row's person among the contacts; -1 for a row that no person reaches."""
     matches: Matches
     subscriber: np.ndarray
-    """Place of each row's subscriber in ``held``; -1, nobody, stands at its end."""
+    """Place of each row's subscriber in ``held``; -1, no subscriber, stands at its end."""
     held: Held
     left: pd.DataFrame
     """Rows of *reached* whose person is another subscriber now."""
@@ -102,7 +102,7 @@ def lay_beside(
 
 
 def lay_out(state: State) -> pd.DataFrame:
-    """Lay memberships and traits under each other: one row each is what somebody's subscriber should hold."""
+    """Lay memberships and traits under each other: one row each is what a person's subscriber should hold."""
     asked = state.memberships.astype({"member": "boolean"})
     if len(state.traits):
         return pd.concat([asked, state.traits], ignore_index=True)
