@@ -69,6 +69,24 @@ def test_each_outside_library_has_one_home():
     assert strays == []
 
 
+TWICE = {
+    "Shop": "the client's shop, and the stand-in's",
+    "Subscriber": "what the client reads of a record, and the stand-in's whole record",
+    "main": "each command line has one",
+}
+"""Public name that two modules define → why it may."""
+
+
+def test_a_public_name_means_one_thing():
+    """No two modules define a class or function of the same name, but for those with a reason."""
+    homes: dict[str, set[str]] = {}
+    for module, path in modules():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(module)
+    assert {name for name, found in homes.items() if len(found) > 1} == {*TWICE}
+
+
 def test_the_environment_is_read_in_one_place():
     """Settings, and the folder of the pace that all processes share; the demo hands its own on."""
     readers = {m for m, path in modules() if re.search(r"os\.environ|getenv", path.read_text("utf-8"))}

@@ -16,7 +16,7 @@ from toolkit.postscript import api
 from toolkit.postscript.api import Answer, Asking
 from toolkit.postscript.cache import Mirror, renewed
 from toolkit.postscript.client import PostscriptClient
-from toolkit.postscript.listing import Page, Rows
+from toolkit.postscript.listing import ListedRows, Page
 from toolkit.postscript.lookup import calibrate, find_subscriber, look_up
 from toolkit.postscript.reader import TURNS, read_subscribers
 from toolkit.postscript.subscribers import subscribers_table
@@ -451,7 +451,7 @@ def test_no_one_is_lost_where_two_stretches_meet(at, monkeypatch):
 def test_of_two_readings_the_later_state_stands():
     """Whoever was on two pages is held as updated last, else as read last."""
     later, other = person(2, updated_at="2026-03-01T00:00:00Z"), person(3, properties={"x": 1})
-    read = [Rows(()), Rows(())]
+    read = [ListedRows(()), ListedRows(())]
     for rows, shown in zip(read, [[person(1), later, person(3)], [other, person(2)]], strict=True):
         rows.add(Page(rows=[api.parse_subscriber(row) for row in shown], total=2))
     read[0].add_all(read[1])

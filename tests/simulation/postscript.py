@@ -15,7 +15,7 @@ from toolkit.sandbox import PROFILES, Knobs
 from toolkit.sandbox.admission import Keyring, Limiter, admit
 from toolkit.sandbox.routes import Call, answer, decoded_query
 from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.wire import Reply, parse_json
+from toolkit.sandbox.wire import Reply, parse_body
 
 from .world import World
 
@@ -96,7 +96,7 @@ class Postscript:
             method=asked.method,
             path=asked.path,
             query=query,
-            body=parse_json(body) if body else None,
+            body=parse_body(body) if body else None,
             subscriber=self.subscriber_in(asked.path, body),
         )
         entry.before = self.record(entry.subscriber)
@@ -115,7 +115,7 @@ class Postscript:
         if len(parts) == 5 and parts[3] == "subscribers":
             return self.shop.id_of(unquote(parts[4]), self.knobs)
         if path.endswith("/events") and body:
-            given = parse_json(body).get("subscriber_id")
+            given = parse_body(body).get("subscriber_id")
             return None if given is None else self.shop.id_of(str(given), self.knobs)
         return None
 

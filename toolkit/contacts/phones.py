@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from toolkit.frames import byte_lengths, matches, numbers
 
 from .checks import NUMBER, OK
-from .plans import LONGEST, Plan, by_code, country_codes, plan_of_code, plan_of_region
+from .plans import LONGEST, NumberingPlan, by_code, country_codes, plan_of_code, plan_of_region
 
 _TEXT = pa.large_string()
 # libphonenumber drops what stands before the first digit or plus, except that ";" may start a parameter.
@@ -149,7 +149,7 @@ def _dialled_abroad(found: Numbers) -> Iterator[Judged]:
     yield from _with_codes(found.where(codes > 0), codes[codes > 0])
 
 
-def _dialled_at_home(found: Numbers, home: Plan) -> Iterator[Judged]:
+def _dialled_at_home(found: Numbers, home: NumberingPlan) -> Iterator[Judged]:
     """Judge numbers of the region itself, which may start with its country code all the same."""
     main = plan_of_code(home.country_code)
     if main is None:
@@ -166,7 +166,7 @@ def _dialled_at_home(found: Numbers, home: Plan) -> Iterator[Judged]:
     yield _settle(found.where(rest), home, main)
 
 
-def _settle(found: Numbers, plan: Plan, main: Plan) -> Judged:
+def _settle(found: Numbers, plan: NumberingPlan, main: NumberingPlan) -> Judged:
     """Judge national numbers: cut their prefix by *plan*, look at their length by the code's *main* plan."""
     national = cut = _without_prefix(found.digits, plan)
     if cut is not found.digits:
@@ -181,7 +181,7 @@ def _settle(found: Numbers, plan: Plan, main: Plan) -> Judged:
     return Judged(rows=found.rows, codes=codes, values=values)
 
 
-def _without_prefix(digits: pa.Array, plan: Plan) -> pa.Array:
+def _without_prefix(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
     """Leave national prefixes out, or rewrite them, except where that would spoil a good number."""
     begins = _begins(digits, plan.prefix)
     if not begins.any():
@@ -192,7 +192,7 @@ def _without_prefix(digits: pa.Array, plan: Plan) -> pa.Array:
     return pc.replace_with_mask(digits, pa.array(begins), pc.if_else(pa.array(spoilt), before, after))
 
 
-def _rewrite(digits: pa.Array, plan: Plan) -> pa.Array:
+def _rewrite(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
     """Rewrite national prefixes one by one, for RE2 does not show whether their last group took part."""
     prefix = re.compile(plan.prefix)
 
@@ -202,11 +202,11 @@ def _rewrite(digits: pa.Array, plan: Plan) -> pa.Array:
     return pa.array([prefix.sub(replacement, number, count=1) for number in digits.to_pylist()], _TEXT)
 
 
-def _by_length(national: pa.Array, plan: Plan) -> np.ndarray:
+def _by_length(national: pa.Array, plan: NumberingPlan) -> np.ndarray:
     return np.asarray(plan.lengths[np.minimum(byte_lengths(national), LONGEST + 1)])
 
 
-def _is_national(digits: pa.Array, plan: Plan) -> np.ndarray:
+def _is_national(digits: pa.Array, plan: NumberingPlan) -> np.ndarray:
     return matches(digits, f"^(?:{plan.national})$")
 
 

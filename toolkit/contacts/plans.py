@@ -60,7 +60,7 @@ _SHARED = re.compile(r"(?:\\d|[0-9]|\[[0-9-]+\]|\(\?:|[()|?$]|\{[0-9]{1,2}(?:,[0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
+class NumberingPlan:
     """The numbers of one country; patterns are such that re and RE2 find the same in them."""
 
     country_code: int
@@ -77,19 +77,19 @@ class Plan:
 
 
 @lru_cache(maxsize=512)
-def plan_of_region(region: str) -> Plan | None:
+def plan_of_region(region: str) -> NumberingPlan | None:
     """Return the plan of a region; None when its patterns are not of the plain kind."""
     return read_plan(PhoneMetadata.metadata_for_region(region, None))
 
 
 @lru_cache(maxsize=512)
-def plan_of_code(country_code: int) -> Plan | None:
+def plan_of_code(country_code: int) -> NumberingPlan | None:
     """Return the plan by which numbers with a country code are judged: that of its main region."""
     main = phonenumbers.region_code_for_country_code(country_code)
     return read_plan(PhoneMetadata.metadata_for_region_or_calling_code(country_code, main))
 
 
-def read_plan(metadata: Any) -> Plan | None:
+def read_plan(metadata: Any) -> NumberingPlan | None:
     """Return libphonenumber's data on a region as a plan; None when some of it is not of the plain kind."""
     general = metadata.general_desc
     prefix, abroad = metadata.national_prefix_for_parsing or "", metadata.international_prefix or ""
@@ -98,7 +98,7 @@ def read_plan(metadata: Any) -> Plan | None:
     # The parser's own limits are 2 and LONGEST: within them they add nothing.
     if not patterns[0] or not all(map(is_shared, patterns)) or min(digits) < 2 or max(digits) > LONGEST:
         return None
-    return Plan(
+    return NumberingPlan(
         country_code=metadata.country_code,
         national=patterns[0],
         prefix=prefix,

@@ -14,7 +14,7 @@ from toolkit.errors import UnknownRunError
 from toolkit.frames import to_arrow, typed
 from toolkit.postscript import api
 from toolkit.sync.plan import CHANGE_COLUMNS
-from toolkit.sync.runs import RunRecord, kind_of
+from toolkit.sync.runs import RunRecord, kind_of_run
 
 from .database import Database
 from .schema import calls, changes, records, runs, totals, transitions, upsert
@@ -145,7 +145,7 @@ class History(Database):
             .order_by(runs.c.started_at, runs.c.run_id, changes.c.person, changes.c.audience_key)
         )
         found = self._load_objects(query)
-        kinds = {text: kind_of(json.loads(text)) for text in found["facts"].unique()}
+        kinds = {text: kind_of_run(json.loads(text)) for text in found["facts"].unique()}
         return found.assign(kind=found.pop("facts").map(kinds))
 
     def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame:

@@ -42,7 +42,7 @@ class Mirror:
 
     @classmethod
     def empty(cls) -> Mirror:
-        """Return a mirror without subscribers."""
+        """Return a mirror without_ids subscribers."""
         return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
 
     def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tup
     return typed(everybody, SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
 
 
-def without(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:
+def without_ids(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:
     """Return the subscribers but those with one of these ids."""
     if not ids:
         return subscribers

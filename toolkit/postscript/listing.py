@@ -57,7 +57,7 @@ class Page:
         return times == sorted(times, reverse=True)
 
 
-class Rows:
+class ListedRows:
     """Subscribers as they are read: a frame that grows."""
 
     def __init__(self, trait_keys: Collection[str]) -> None:
@@ -73,7 +73,7 @@ class Rows:
         if len(self._fresh) >= _ROWS_AT_ONCE:
             self._settle()
 
-    def add_all(self, others: Rows) -> None:
+    def add_all(self, others: ListedRows) -> None:
         """Take in what others hold, as read later."""
         self._settle()
         others._settle()
@@ -128,7 +128,7 @@ class Scanned:
 
 def scan(
     postscript: Postscript,
-    rows: Rows,
+    rows: ListedRows,
     *,
     sort: str,
     first: Page,
@@ -156,7 +156,7 @@ def scan(
 class _Listing:
     """The pages of one list, as they are read."""
 
-    def __init__(self, read: Callable[[int], Page], rows: Rows) -> None:
+    def __init__(self, read: Callable[[int], Page], rows: ListedRows) -> None:
         self._read, self._rows = read, rows
         self.pages: dict[int, tuple[str, ...]] = {}
         """Page → who was on it when it was read last."""
@@ -219,8 +219,8 @@ class _Listing:
         stretches = [numbers[i : i + length] for i in range(0, len(numbers), length)]
         self._seams += [stretch[0] for stretch in stretches[1:]]
 
-        def read(stretch: Iterable[int]) -> tuple[Rows, dict[int, tuple[str, ...]]]:
-            rows, pages = Rows(self._rows.trait_keys), dict[int, tuple[str, ...]]()
+        def read(stretch: Iterable[int]) -> tuple[ListedRows, dict[int, tuple[str, ...]]]:
+            rows, pages = ListedRows(self._rows.trait_keys), dict[int, tuple[str, ...]]()
             for number in stretch:
                 page = self._read(number)
                 rows.add(page)

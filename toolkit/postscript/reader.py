@@ -22,8 +22,8 @@ from toolkit.errors import InvalidAuthenticationError, ParameterError, Postscrip
 from toolkit.frames import check_columns
 
 from . import api
-from .cache import Mirror, Reading, absent, renewed, without
-from .listing import Page, Rows, read_page, scan
+from .cache import Mirror, Reading, absent, renewed, without_ids
+from .listing import ListedRows, Page, read_page, scan
 from .lookup import Found, Postscript, calibrate, find_subscriber, in_parallel, look_up
 from .subscribers import subscribers_table
 
@@ -130,7 +130,7 @@ class _Reader:
         estimates = {"changes": cost, **self._cost_anew(size)}
         if cost > min(estimates.values()):
             return None
-        rows = Rows(self.before.trait_keys)
+        rows = ListedRows(self.before.trait_keys)
         scanned = scan(
             self.postscript,
             rows,
@@ -226,9 +226,9 @@ class _Reader:
         read = read.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
         everybody, moved = renewed(self.before.subscribers, read)
         gone = {*gone, *moved, *checked.gone} - {*read["subscriber_id"]}
-        return read, without(everybody, gone), tuple(sorted(gone))
+        return read, without_ids(everybody, gone), tuple(sorted(gone))
 
-    def _follow_up(self, rows: Rows) -> None:
+    def _follow_up(self, rows: ListedRows) -> None:
         """Read what changed while several pages were read: back from the latest, to what is known."""
         since = rows.newest
         if since is None:
@@ -257,7 +257,7 @@ class _Reader:
         return self._by_listing(first, estimates, complete=complete)
 
     def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> Reading:
-        rows = Rows(self.trait_keys)
+        rows = ListedRows(self.trait_keys)
         scanned = scan(self.postscript, rows, sort="created_at__asc", first=first)
         is_whole, newest = scanned.is_whole, rows.newest
         if scanned.page_size and first.newest is not None and first.is_latest_first:
@@ -284,7 +284,7 @@ class _Reader:
             page_size=scanned.page_size,
         )
 
-    def _read_what_changed(self, rows: Rows, since: datetime, size: int) -> bool:
+    def _read_what_changed(self, rows: ListedRows, since: datetime, size: int) -> bool:
         """Read who changed since reading began; return whether that was everybody."""
         changed = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
         scanned = scan(

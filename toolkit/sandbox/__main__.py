@@ -20,7 +20,7 @@ from .admission import DEFAULT_SHOP_KEY
 from .faults import parse_faults
 from .people import generate_people
 from .records import load_subscribers
-from .wire import format_timestamp, parse_json
+from .wire import format_timestamp, parse_body
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -76,7 +76,7 @@ def _knobs(options: argparse.Namespace) -> Knobs:
     for text in options.knob:
         name, _, value = text.partition("=")
         try:
-            changes[name] = parse_json(value.encode())
+            changes[name] = parse_body(value.encode())
         except ValueError:  # a text, such as comma
             changes[name] = value
     return PROFILES[options.profile].changed(changes)

@@ -17,10 +17,10 @@ from .admission import Admission, admit, key_fingerprint
 from .control import PREFIX, control, problem
 from .faults import Fault
 from .knobs import draw_latency
-from .outcome import Outcome, carry_out
+from .outcome import CallOutcome, carry_out
 from .routes import Call, decoded_query, subscriber_named
-from .state import State
-from .wire import Reply, parse_json
+from .state import SandboxState
+from .wire import Reply, parse_body
 
 _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -33,7 +33,7 @@ class App:
     the state's lock keeps out the threads that look at it from outside.
     """
 
-    def __init__(self, state: State, *, cut: Callable[[Any], None]) -> None:
+    def __init__(self, state: SandboxState, *, cut: Callable[[Any], None]) -> None:
         """Take the state, and a function that resets a client's connection."""
         self._state = state
         self._cut = cut
@@ -41,7 +41,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        reply: Reply | Response | None = refused(request)
+        reply: Reply | Response | None = refusal(request)
         if reply is None:
             try:
                 body = await request.body()
@@ -92,9 +92,9 @@ class App:
             record["status"] = outcome.reply and outcome.reply.status
         return outcome.reply
 
-    def _outcome(self, call: Call, admission: Admission, faults: Sequence[Fault], key: str) -> Outcome:
+    def _outcome(self, call: Call, admission: Admission, faults: Sequence[Fault], key: str) -> CallOutcome:
         if admission.refusal:
-            return Outcome(reply=admission.refusal)
+            return CallOutcome(reply=admission.refusal)
         return carry_out(self._state, call, faults, key=key, has_shop=admission.has_shop)
 
     def _faults(self, call: Call) -> tuple[Fault, ...]:
@@ -121,7 +121,7 @@ def _opened_record(
     }
 
 
-def refused(request: Request) -> Reply | None:
+def refusal(request: Request) -> Reply | None:
     """Return the refusal of a request that a web page could have a browser make; None for any other."""
     if not _OWN_HOST.fullmatch(request.headers.get("host", "")):
         return problem(421, "The sandbox answers as 127.0.0.1 or localhost only.")
@@ -138,7 +138,7 @@ def _journalled_body(call: Call) -> Any:
     if call.method in {"GET", "HEAD", "OPTIONS"}:
         return None
     try:
-        return parse_json(call.body)
+        return parse_body(call.body)
     except ValueError:
         return None
 

@@ -12,18 +12,18 @@ from toolkit.errors import FileFormatError
 
 from .faults import parse_faults
 from .openapi import openapi_document
-from .records import Record, read_subscribers
+from .records import Record, read_records
 from .routes import Call
 from .shop import DuplicateIdError
-from .state import State
-from .wire import Reply, dump_json, parse_json
+from .state import SandboxState
+from .wire import Reply, dump_json, parse_body
 
 PREFIX = "/control/"
 
 _ROWS_AT_ONCE = 1000
 
 
-def control(state: State, call: Call) -> Reply | Response:
+def control(state: SandboxState, call: Call) -> Reply | Response:
     """Carry out one request to a control route."""
     methods = _ROUTES.get(call.path.removeprefix(PREFIX))
     if methods is None:
@@ -45,14 +45,14 @@ def problem(status: int, message: str) -> Reply:
     return Reply(status=status, content={"error": message})
 
 
-def _journal(state: State, call: Call) -> Any:
+def _journal(state: SandboxState, call: Call) -> Any:
     since = dict(call.query).get("since", "0")
     if not (since.isascii() and since.isdigit() and len(since) < 16):
         raise ValueError("since must be a whole number: how many records to leave out.")
     return state.records[int(since) :]
 
 
-def _export(state: State, _: Call) -> Response:
+def _export(state: SandboxState, _: Call) -> Response:
     return StreamingResponse(_ndjson(iter(state.shop)), media_type="application/x-ndjson")
 
 
@@ -66,34 +66,34 @@ async def _ndjson(subscribers: Iterator[Record]) -> AsyncIterator[str]:
     yield "".join(rows)
 
 
-def _add(state: State, call: Call) -> Reply:
+def _add(state: SandboxState, call: Call) -> Reply:
     """Add the subscribers of a JSON list, or of NDJSON."""
     if call.body.lstrip().startswith(b"["):
-        records = parse_json(call.body)
+        records = parse_body(call.body)
     else:
-        records = read_subscribers(call.body.splitlines(), "the request body", state.shop.now())
+        records = read_records(call.body.splitlines(), "the request body", state.shop.now())
     return Reply(status=201, content={"added": state.add_subscribers(records)})
 
 
-def _knobs(state: State, call: Call) -> Any:
+def _knobs(state: SandboxState, call: Call) -> Any:
     if call.method == "PUT":
         state.set_knobs(**_object(call))
     return asdict(state.knobs)
 
 
-def _faults(state: State, call: Call) -> Any:
+def _faults(state: SandboxState, call: Call) -> Any:
     if call.method != "GET":
         state.set_faults(parse_faults(call.body) if call.method == "PUT" else ())
     return [asdict(fault) for fault in state.plan.faults]
 
 
-def _clock(state: State, call: Call) -> Any:
+def _clock(state: SandboxState, call: Call) -> Any:
     if call.method == "POST":
         state.advance(_object(call).get("advance"))
     return {"now": state.shop.now()}
 
 
-def _revoke(state: State, call: Call) -> None:
+def _revoke(state: SandboxState, call: Call) -> None:
     key = _object(call).get("key")
     if not isinstance(key, str):
         raise ValueError("Revoking takes an object with key: the key to refuse from now on.")
@@ -101,13 +101,13 @@ def _revoke(state: State, call: Call) -> None:
 
 
 def _object(call: Call) -> Record:
-    document = parse_json(call.body)
+    document = parse_body(call.body)
     if not isinstance(document, dict):
         raise ValueError("The body must be a JSON object.")
     return document
 
 
-_ROUTES: Mapping[str, Mapping[str, Callable[[State, Call], Any]]] = {
+_ROUTES: Mapping[str, Mapping[str, Callable[[SandboxState, Call], Any]]] = {
     "journal": {"GET": _journal},
     "subscribers": {"GET": _export, "POST": _add},
     "custom_events": {"GET": lambda state, _: state.shop.custom_events},

@@ -127,16 +127,16 @@ def comparable(field: str, value: Any) -> str | None:
     if value is None:
         return None
     if field == "phone_number":
-        return phone_digits(value)
+        return digits_of_query(value)
     if field == "email":
         return str(value).casefold()
     return str(value).removesuffix("Z") if field in TIMES else str(value)
 
 
-def phone_digits(phone: str) -> str:
+def digits_of_query(phone: str) -> str:
     """Keep the digits of a stored phone.
 
-    >>> phone_digits("+1 (202) 555-0143")
+    >>> digits_of_query("+1 (202) 555-0143")
     '12025550143'
     """
     # [0-9], not \d: in Python \d also matches other scripts' digits.

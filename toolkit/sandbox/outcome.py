@@ -10,12 +10,12 @@ from .faults import PAGES, SIDE_EFFECTS, Fault
 from .knobs import Knobs
 from .people import AUDIENCE_PROPERTY
 from .routes import Call, answer, subscriber_named
-from .state import State
+from .state import SandboxState
 from .wire import Reply, coded_error, too_many_requests
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CallOutcome:
     """What becomes of a request."""
 
     reply: Reply | None
@@ -26,26 +26,28 @@ class Outcome:
     """Time that passes before the answer."""
 
 
-def carry_out(state: State, call: Call, faults: Sequence[Fault], *, key: str, has_shop: bool) -> Outcome:
+def carry_out(
+    state: SandboxState, call: Call, faults: Sequence[Fault], *, key: str, has_shop: bool
+) -> CallOutcome:
     """Make the faults' side effects, then answer the request as the one other fault lets it be answered."""
     kinds = {fault.kind for fault in faults}
     for each in faults:
         _make_side_effect(state, call, each, key)
     if "revoke" in kinds:
-        return Outcome(reply=key_refusal(call.knobs.wrong_key))
+        return CallOutcome(reply=key_refusal(call.knobs.wrong_key))
     fault = next((fault for fault in faults if fault.kind not in SIDE_EFFECTS), None)
     wait_seconds = fault.seconds if fault and fault.kind == "hang" else 0.0
     if fault and not fault.is_applied:
-        return Outcome(reply=_invented(fault, call.knobs), wait_seconds=wait_seconds)
+        return CallOutcome(reply=_invented(fault, call.knobs), wait_seconds=wait_seconds)
     reply = answer(state.shop, call, has_shop=has_shop)
     applied = call.method != "GET" and reply.status < 400
     if "shrink" in kinds:
         _shrink(state, call, reply)
     seen = _disguised(state, call, fault, reply) if fault else reply
-    return Outcome(reply=seen, applied=applied, wait_seconds=wait_seconds)
+    return CallOutcome(reply=seen, applied=applied, wait_seconds=wait_seconds)
 
 
-def _make_side_effect(state: State, call: Call, fault: Fault, authorization: str) -> None:
+def _make_side_effect(state: SandboxState, call: Call, fault: Fault, authorization: str) -> None:
     """Change what the fault changes before the request itself."""
     named = subscriber_named(state.shop, call)
     subscriber_id = named if named in state.shop.subscribers else None
@@ -60,7 +62,7 @@ def _make_side_effect(state: State, call: Call, fault: Fault, authorization: str
         state.shop.append_elsewhere(subscriber_id, AUDIENCE_PROPERTY, fault.key)
 
 
-def _shrink(state: State, call: Call, reply: Reply) -> None:
+def _shrink(state: SandboxState, call: Call, reply: Reply) -> None:
     """Remove the first of the people who were just listed, so that all later ones move up."""
     for shown in (_rows(reply) or [])[:1]:
         subscriber_id = state.shop.id_of(str(shown["id"]), call.knobs)
@@ -68,7 +70,7 @@ def _shrink(state: State, call: Call, reply: Reply) -> None:
             state.shop.redact(subscriber_id)
 
 
-def _another_page(state: State, call: Call, fault: Fault, reply: Reply) -> Reply:
+def _another_page(state: SandboxState, call: Call, fault: Fault, reply: Reply) -> Reply:
     """Put the fault's rows in place of the subscribers on a page; other answers stay."""
     rows = _rows(reply)
     if rows is None:
@@ -85,7 +87,7 @@ def _rows(reply: Reply) -> list[dict[str, object]] | None:
     return reply.content.get("subscribers") if isinstance(reply.content, dict) else None
 
 
-def _disguised(state: State, call: Call, fault: Fault, reply: Reply) -> Reply | None:
+def _disguised(state: SandboxState, call: Call, fault: Fault, reply: Reply) -> Reply | None:
     """Return what the client sees of the answer."""
     if fault.kind in PAGES:
         return _another_page(state, call, fault, reply)

@@ -29,7 +29,7 @@ from .wire import (
     first_problem,
     format_timestamp,
     invalid_body,
-    parse_json,
+    parse_body,
     parse_timestamp,
 )
 
@@ -133,7 +133,7 @@ def completed(record: Any, now: str) -> Record:
         raise ValueError(first_problem(error)) from None
 
 
-def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[Record]:
+def read_records(lines: Iterable[bytes], source: str, now: str) -> Iterator[Record]:
     """Read NDJSON into full subscribers; a FileFormatError names *source* and the line."""
     seen: set[str] = set()
     for number, line in enumerate(lines, start=1):
@@ -141,7 +141,7 @@ def read_subscribers(lines: Iterable[bytes], source: str, now: str) -> Iterator[
             continue
         place = f"{source}, line {number}"
         try:
-            subscriber = completed(parse_json(line), now)
+            subscriber = completed(parse_body(line), now)
         except ValueError as problem:
             raise FileFormatError(f"{place}: a line must be one subscriber as JSON: {problem}.") from None
         if subscriber["id"] in seen:
@@ -154,7 +154,7 @@ def load_subscribers(path: Path, now: str) -> list[Record]:
     """Read a subscribers file, such as ``GET /control/subscribers`` writes."""
     try:
         with path.open("rb") as lines:
-            return list(read_subscribers(lines, str(path), now))
+            return list(read_records(lines, str(path), now))
     except OSError as problem:
         raise InputPathError(f"{path}: the subscribers file cannot be read ({problem.strerror}).") from None
 

@@ -15,7 +15,7 @@ from .knobs import Knobs
 from .listing import parse_list_query
 from .records import CustomEvent, Record, Subscriber, SubscriberChange
 from .shop import Shop
-from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_json
+from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_body
 
 API = "/api/v2"
 SUBSCRIBER = f"{API}/subscribers/{{id}}"
@@ -53,7 +53,7 @@ class Call:
     def json_object(self) -> Record:
         """Read the body, or raise the 400 to answer with."""
         try:
-            document = parse_json(self.body)
+            document = parse_body(self.body)
         except ValueError as problem:
             raise _unreadable(f"not valid JSON: {problem}") from None
         if not isinstance(document, dict):

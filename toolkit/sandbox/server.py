@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .app import App
-from .state import State
+from .state import SandboxState
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,7 +23,7 @@ _GRACE_SECONDS = 1.0
 _TICK_SECONDS = 0.002
 
 
-class Sandbox(State):
+class Sandbox(SandboxState):
     """A local Postscript that serves from ``with`` to the end of its block, and can be looked into.
 
     Port 0 takes a free one. A ValueError names a knob, or the value of one, that does not exist.
@@ -79,7 +79,7 @@ def _listener(port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Uvicorn, which waits for an event instead of looking ten times a second: it stops in milliseconds."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SandboxState) -> None:
         config = uvicorn.Config(
             App(state, cut=self.cut),
             loop="asyncio",

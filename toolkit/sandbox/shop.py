@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .knobs import Knobs
-from .listing import ListQuery, comparable, phone_digits
+from .listing import ListQuery, comparable, digits_of_query
 from .records import Record, accepted_event, completed, patched
 from .wire import format_timestamp
 
@@ -62,7 +62,7 @@ class SubscriberIndex(dict[str, Record]):
 
     def with_phone(self, phone: str) -> tuple[str, ...]:
         """Return the ids of those with the digits of *phone*."""
-        return self._by["phone_number"].get(phone_digits(phone), ())
+        return self._by["phone_number"].get(digits_of_query(phone), ())
 
     def with_email(self, email: str) -> tuple[str, ...]:
         """Return the ids of those with this email, the most recent sign-up first."""

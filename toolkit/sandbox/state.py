@@ -19,7 +19,7 @@ from .wire import copied
 _YEARS_AHEAD = 10
 
 
-class State:
+class SandboxState:
     """The shop, the door, the limit, the journal, the knobs and the faults of one sandbox.
 
     *lock* is held by whatever looks at any of it or changes it.

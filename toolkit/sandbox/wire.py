@@ -18,10 +18,10 @@ from pydantic_core import from_json
 # JSON
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_body(raw: bytes) -> Any:
     """Read one JSON document; a ValueError says why it is none, or could not be written back.
 
-    >>> parse_json(b'{"tags": ["VIP"]}')
+    >>> parse_body(b'{"tags": ["VIP"]}')
     {'tags': ['VIP']}
     """
     value = from_json(raw, allow_inf_nan=False)

@@ -187,7 +187,7 @@ def _dtype_of(kind: pa.DataType) -> Any:
 # --- order and repetitions
 
 
-def in_order(table: pa.Table, *more: str) -> pa.Table:
+def rows_in_order(table: pa.Table, *more: str) -> pa.Table:
     """Return the table sorted by file and number, then by the columns *more*."""
     order = pc.sort_indices(table, [(name, "ascending") for name in ("file", "number", *more)])
     return table if np.array_equal(order, np.arange(len(table))) else table.take(order)

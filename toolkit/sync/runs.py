@@ -16,7 +16,7 @@ RUN_KINDS = ("sync", "undo", "repair", "saved_plan", "member_list")
 """What a run carries out."""
 
 
-def kind_of(facts: Mapping[str, Any]) -> str:
+def kind_of_run(facts: Mapping[str, Any]) -> str:
     """Return which of RUN_KINDS the facts of a run name; those of an older ledger name only an undo."""
     undoes = facts.get("parameters", {}).get("undo_of")
     kind = facts.get("kind") or ("undo" if undoes else "sync")
@@ -42,7 +42,7 @@ class RunRecord:
     @property
     def kind(self) -> str:
         """What the run carried out: one of RUN_KINDS."""
-        return kind_of(self.facts)
+        return kind_of_run(self.facts)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -27,11 +27,11 @@ from toolkit.segment.inputs import name_of
 from toolkit.segment.payload_rows import (
     ROW_SCHEMA,
     RowBuilder,
-    in_order,
     mark_duplicates,
     payload_frame,
     repeated_events,
     row_in_event,
+    rows_in_order,
 )
 from toolkit.statuses import EventStatus
 
@@ -90,7 +90,7 @@ class Archive:
     def _whole(self, readable: Readable, destination: Destination, scratch: Path) -> pd.DataFrame:
         paths = readable.paths
         table = read_lines(Reader.table, paths, destination, memory_limit=WHOLE_MEMORY, scratch=scratch)
-        table = in_order(table)
+        table = rows_in_order(table)
         torn = _torn_lines(table)
         self._check(len(table), sum(map(len, torn.values())))
         lines = {

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from toolkit.errors import ReconciliationError
 from toolkit.segment.payload_rows import (
     ROW_COLUMNS,
-    in_order,
     mark_duplicates,
     repeated_events,
     row_in_event,
+    rows_in_order,
 )
 from toolkit.statuses import EventStatus
 
@@ -116,4 +116,4 @@ class Partitions:
             table = pq.ParquetDataset(folder, partitioning=None, filters=[(NEEDS_PYTHON, "=", False)]).read()
             if len(table):
                 # The rows of one event stand in any order by now; between two mappings the later one decides.
-                yield mark_duplicates(as_rows(in_order(table, PART)), self._repeated)
+                yield mark_duplicates(as_rows(rows_in_order(table, PART)), self._repeated)

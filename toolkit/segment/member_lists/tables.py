@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from toolkit.errors import FileFormatError, InputPathError
 from toolkit.segment.inputs import Unpacked, files_below, is_gzip, name_of, path_of
 
-from .text import TEXT, frame_column, parse_csv, printable, to_text
+from .text import TEXT, frame_column, parse_csv, printable_cell, to_text
 
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel or zip file. Export the table as CSV",
@@ -105,7 +105,7 @@ def load_tables(source: Any) -> list[Table]:
 
 def _frame_table(frame: pd.DataFrame) -> Table:
     columns = tuple(frame_column(frame.iloc[:, place]) for place in range(frame.shape[1]))
-    return Table(name="(given)", header=tuple(printable(str(n)) for n in frame.columns), columns=columns)
+    return Table(name="(given)", header=tuple(printable_cell(str(n)) for n in frame.columns), columns=columns)
 
 
 def _find_files(source: str) -> tuple[Path, list[Path]]:

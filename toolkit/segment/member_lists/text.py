@@ -82,12 +82,12 @@ def _text_of(value: Any) -> str | None:
             return None
         elif isinstance(value, float) and math.isfinite(value) and value == int(value):
             value = int(value)
-        return printable(str(value))
+        return printable_cell(str(value))
     except (ValueError, TypeError, RecursionError):  # nested too deep, or a number of too many digits
         return "\ufffd"
 
 
-def printable(text: str) -> str:
+def printable_cell(text: str) -> str:
     """Return a text that tables can hold: U+FFFD, which `is_damaged` finds, for a lone surrogate."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 

@@ -11,7 +11,7 @@ from typing import Final
 from toolkit.errors import TriggerError
 
 from .misreadings import SENTENCES, Misreading
-from .official import Reading, read_official
+from .official import OfficialReading, read_official
 from .strict import read_strict
 from .tree import Node, canonical
 from .write import written
@@ -83,7 +83,7 @@ def _strictly(text: str) -> tuple[Node | None, TriggerError | None]:
 # --- what was meant, in words that both dialects read alike
 
 
-def _corrected(text: str, strict: Node | None, reading: Reading) -> str:
+def _corrected(text: str, strict: Node | None, reading: OfficialReading) -> str:
     meant = strict
     if "too-big" in reading.notes.codes or not isinstance(text, str):
         return ""

@@ -30,7 +30,7 @@ _ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
 _WIDE: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
-class Reading(NamedTuple):
+class OfficialReading(NamedTuple):
     """What Segment makes of a text."""
 
     tree: Node
@@ -41,12 +41,12 @@ class Reading(NamedTuple):
     """Where the reading differs from what is written."""
 
 
-def read_official(text: object) -> Reading:
+def read_official(text: object) -> OfficialReading:
     """Return Segment's reading of anything; what it cannot use is never true."""
     notes = Misreadings()
     if not isinstance(text, str):
         notes.refuse("not-a-text", 0)
-        return Reading(Never(), TriggerError(SENTENCES["not-a-text"], None), notes)
+        return OfficialReading(Never(), TriggerError(SENTENCES["not-a-text"], None), notes)
     tokens = official_tokens(units(text), notes)
     tree: Node = Never()
     with contextlib.suppress(_UnusableError):
@@ -54,9 +54,9 @@ def read_official(text: object) -> Reading:
     wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
     notes.found = [Misreading(code, unit - bisect_left(wide, unit)) for code, unit in notes.found]
     if notes.refusal is None:
-        return Reading(tree, None, notes)
+        return OfficialReading(tree, None, notes)
     code, unit = notes.refusal
-    return Reading(Never(), TriggerError(SENTENCES[code], unit - bisect_left(wide, unit)), notes)
+    return OfficialReading(Never(), TriggerError(SENTENCES[code], unit - bisect_left(wide, unit)), notes)
 
 
 class _UnusableError(Exception):

@@ -25,7 +25,7 @@ from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, deci
 from .lists import new_list
 from .matching import METHODS, match_people
 from .moving import REACHED_COLUMNS, newly_reached, settled
-from .reaching import Rows, reach
+from .reaching import PlanRows, reach
 from .removals import Removals, count_removals
 from .traits import read_values
 from .writing import WRITE_COLUMNS, properties_of, writes_table
@@ -226,7 +226,7 @@ def plan(
 
 
 def plan_rows(
-    rows: Rows,
+    rows: PlanRows,
     masks: Mapping[str, pa.Array],
     *,
     audience_keys: frozenset[str] = frozenset(),
@@ -252,7 +252,7 @@ def _masked_values(values: pd.Series) -> pd.Series:
 
 
 def _changes_table(
-    rows: Rows, masks: Mapping[str, pa.Array], reason: np.ndarray, operation: np.ndarray
+    rows: PlanRows, masks: Mapping[str, pa.Array], reason: np.ndarray, operation: np.ndarray
 ) -> pd.DataFrame:
     def of_contact(column: pa.Array) -> pa.Array:
         return take(column, rows.contact)

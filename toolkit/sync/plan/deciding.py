@@ -13,9 +13,9 @@ from toolkit.statuses import ChangeStatus
 from . import matching
 from .columns import NONE
 from .lists import is_listed, names_of
-from .reaching import Rows
+from .reaching import PlanRows
 from .times import by_time
-from .traits import Values, check_were_read, is_beyond_limit, is_reserved
+from .traits import TraitValues, check_were_read, is_beyond_limit, is_reserved
 
 STATUS_OF_REASON = {
     "SUBSCRIBER_NOT_FOUND": ChangeStatus.WAITING,
@@ -55,7 +55,12 @@ CODE = {reason: code for code, reason in enumerate(REASONS)}
 
 
 def decide(
-    rows: Rows, values: Values, *, audience_keys: frozenset[str], skip_opted_out: bool, sync_mode: str
+    rows: PlanRows,
+    values: TraitValues,
+    *,
+    audience_keys: frozenset[str],
+    skip_opted_out: bool,
+    sync_mode: str,
 ) -> np.ndarray:
     """Give each row its reason; the last that applies stands, from least to most particular."""
     held, subscriber = rows.held, rows.subscriber
@@ -90,7 +95,7 @@ def _is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
     return np.array([name in among for name in REASONS], np.bool_).take(reason)
 
 
-def _wish(rows: Rows, values: Values) -> np.ndarray:
+def _wish(rows: PlanRows, values: TraitValues) -> np.ndarray:
     """Say of each row what its subscriber lacks, were there nothing in the way."""
     listed = is_listed(
         rows.held.lists[rows.subscriber], rows.held.list_texts, rows.key, names_of(rows.keys.to_pylist())
@@ -105,7 +110,7 @@ def _wish(rows: Rows, values: Values) -> np.ndarray:
     return reason
 
 
-def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
+def _set_unreached(reason: np.ndarray, rows: PlanRows) -> None:
     """Give the rows that reach no subscriber the reason for that."""
     names = [code if code is None else CODE[code] for code in matching.REASONS]
     lacking = np.append(rows.matches.reason, matching.REASONS.index("NO_CONTACT"))[rows.contact]
@@ -113,7 +118,7 @@ def _set_unreached(reason: np.ndarray, rows: Rows) -> None:
     reason[is_lacking] = np.array([0, *names[1:]], np.int8)[lacking[is_lacking]]
 
 
-def _overruled(rows: Rows) -> np.ndarray:
+def _overruled(rows: PlanRows) -> np.ndarray:
     """Return the rows whose subscriber × audience or trait is decided by another person's newer word."""
     reached = np.flatnonzero(rows.subscriber != NONE)
     several = np.bincount(rows.subscriber[reached]) > 1

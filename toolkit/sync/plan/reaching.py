@@ -17,7 +17,7 @@ from .moving import find_left, moved_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Held:
+class HeldColumns:
     """What the subscribers hold that some row reaches; each column ends with the value of no subscriber."""
 
     frame: pd.DataFrame
@@ -33,7 +33,7 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class PlanRows:
     """What is asked, one row a person × audience, then one a person × trait; places are -1 for none."""
 
     asked: pd.DataFrame
@@ -50,7 +50,7 @@ class Rows:
     matches: Matches
     subscriber: np.ndarray
     """Place of each row's subscriber in ``held``; -1, no subscriber, stands at its end."""
-    held: Held
+    held: HeldColumns
     left: pd.DataFrame
     """Rows of *reached* whose person is another subscriber now."""
 
@@ -62,7 +62,7 @@ class Rows:
 
 def reach(
     state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None = None
-) -> Rows:
+) -> PlanRows:
     """Lay each row beside the subscriber it reaches; last come the subscribers whose person has moved."""
     asked, matches = lay_out(state), match(contacts, subscribers)
     contact = places(texts(asked["person"]), texts(contacts["person"]))
@@ -73,7 +73,7 @@ def reach(
 
 def lay_beside(
     asked: pd.DataFrame, contact: np.ndarray, matches: Matches, subscribers: pd.DataFrame, left: pd.DataFrame
-) -> Rows:
+) -> PlanRows:
     """Lay each row of *asked* beside the subscriber that its *contact* matches."""
     found = np.append(matches.subscriber, NONE)[contact]
     if len(left):
@@ -86,7 +86,7 @@ def lay_beside(
     is_reached = np.zeros(len(subscribers) + 1, np.bool_)
     is_reached[found] = True
     is_reached[NONE] = False
-    return Rows(
+    return PlanRows(
         asked=asked,
         key=key,
         keys=keys,
@@ -109,11 +109,11 @@ def lay_out(state: State) -> pd.DataFrame:
     return asked.reset_index(drop=True).assign(trait_key=no_texts(len(asked)), value=no_texts(len(asked)))
 
 
-def _held(subscribers: pd.DataFrame, is_reached: np.ndarray) -> Held:
+def _held(subscribers: pd.DataFrame, is_reached: np.ndarray) -> HeldColumns:
     reached = subscribers if is_reached.all() else subscribers[is_reached]
     lists, list_texts = encode(texts(reached["audiences"]))
     can_send = reached["can_send"].fillna(value=True).to_numpy(np.bool_)
-    return Held(
+    return HeldColumns(
         frame=reached.reset_index(drop=True),
         ids=texts(reached["subscriber_id"]),
         lists=np.append(lists, NONE),

@@ -15,13 +15,13 @@ from toolkit.frames import encode, numbers
 from toolkit.postscript import api
 
 from .columns import NONE, TEXT, texts
-from .reaching import Rows
+from .reaching import PlanRows
 
 _RESERVED = api.AUDIENCES_PROPERTY.casefold()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Values:
+class TraitValues:
     """The values that are asked for, beside what is held."""
 
     rows: np.ndarray
@@ -42,7 +42,7 @@ class Values:
         return np.asarray(same | (none & numbers(pc.equal(self.wanted, "[]"))))
 
 
-def read_values(rows: Rows) -> Values:
+def read_values(rows: PlanRows) -> TraitValues:
     """Read what is held of the traits that are asked for; each text once."""
     asked = np.flatnonzero(rows.trait != NONE)
     subscriber, trait = rows.subscriber[asked], rows.trait[asked]
@@ -61,7 +61,7 @@ def read_values(rows: Rows) -> Values:
             parsed, last = json.loads(held_texts[place].as_py()) if place >= 0 else {}, place
         found[question] = parsed.get(keys[name])
         known[question] = keys[name] in parsed
-    return Values(
+    return TraitValues(
         rows=asked,
         wanted=texts(rows.asked["value"]).take(pa.array(asked)),
         held=pa.array(found, TEXT).take(pa.array(pairs)),
@@ -69,14 +69,14 @@ def read_values(rows: Rows) -> Values:
     )
 
 
-def is_reserved(rows: Rows, values: Values) -> np.ndarray:
+def is_reserved(rows: PlanRows, values: TraitValues) -> np.ndarray:
     """Tell which traits may have the name of the list of audiences."""
     # Stripped and folded: how Postscript compares the names of properties is not known.
     names = [name.strip().casefold() == _RESERVED for name in rows.traits.to_pylist()]
     return np.asarray(np.array(names, np.bool_)[rows.trait[values.rows]])
 
 
-def check_were_read(values: Values, is_decided: np.ndarray) -> None:
+def check_were_read(values: TraitValues, is_decided: np.ndarray) -> None:
     """Raise ParameterError unless the traits that are decided by what is held were read."""
     if not values.was_read[is_decided[values.rows]].all():
         raise ParameterError(
@@ -85,7 +85,9 @@ def check_were_read(values: Values, is_decided: np.ndarray) -> None:
         )
 
 
-def is_beyond_limit(rows: Rows, values: Values, *, is_entry: np.ndarray, is_set: np.ndarray) -> np.ndarray:
+def is_beyond_limit(
+    rows: PlanRows, values: TraitValues, *, is_entry: np.ndarray, is_set: np.ndarray
+) -> np.ndarray:
     """Tell for which new properties a subscriber has no room; the list of audiences goes first."""
     new = values.rows[is_set[values.rows] & ~numbers(values.held.is_valid())]
     subscriber = rows.subscriber[new]

@@ -16,8 +16,8 @@ from toolkit.postscript import api
 from .columns import TEXT, frame, number, take, text
 from .deciding import REMOVE, SET
 from .lists import names_of, new_lists
-from .reaching import Rows
-from .traits import Values
+from .reaching import PlanRows
+from .traits import TraitValues
 
 WRITE_COLUMNS = {
     "subscriber_id": "str",
@@ -49,7 +49,7 @@ def properties_of(text: str) -> dict[str, Any]:
     return found
 
 
-def writes_table(rows: Rows, values: Values, operation: np.ndarray) -> pd.DataFrame:
+def writes_table(rows: PlanRows, values: TraitValues, operation: np.ndarray) -> pd.DataFrame:
     """Return WRITE_COLUMNS in the order of sending; *operation* holds each row's place in OPERATIONS."""
     wanted = np.flatnonzero(operation)
     operation = operation[wanted]
@@ -98,7 +98,7 @@ def _join(lists: pa.Array, traits: pa.Array) -> pa.Array:
 
 
 def _list_texts(
-    rows: Rows, wanted: np.ndarray, write: np.ndarray, is_removal: np.ndarray, subscriber: np.ndarray
+    rows: PlanRows, wanted: np.ndarray, write: np.ndarray, is_removal: np.ndarray, subscriber: np.ndarray
 ) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """Return the property that holds the audiences, before and after, and its place for each write.
 
@@ -146,7 +146,7 @@ def _number_changes(
 
 
 def _trait_texts(
-    rows: Rows, values: Values, wanted: np.ndarray, write: np.ndarray, count: int
+    rows: PlanRows, values: TraitValues, wanted: np.ndarray, write: np.ndarray, count: int
 ) -> tuple[pa.Array, pa.Array]:
     """Return the traits that are set, before and after each write."""
     order = np.argsort(write, kind="stable")
