@@ -94,12 +94,12 @@ def test_the_environment_is_read_in_one_place():
 
 
 def test_the_face_is_sorted_and_real():
-    """Every public name exists, and the README tells what each is for."""
-    readme = (PROJECT / "README.md").read_text("utf-8")
+    """Every public name exists, and a page names what each is for."""
+    page = (PROJECT / "docs" / "python.md").read_text("utf-8")
     capitals_first = sorted(toolkit.__all__, key=lambda n: (not n.isupper(), n[0].islower(), n))
     assert toolkit.__all__ == capitals_first
     assert [name for name in toolkit.__all__ if not hasattr(toolkit, name)] == []
-    assert [name for name in toolkit.__all__ if f"`{name}`" not in readme] == []
+    assert [name for name in toolkit.__all__ if f"`{name}`" not in page] == []
 
 
 def test_every_link_in_the_documents_leads_somewhere():
@@ -115,20 +115,26 @@ def test_every_link_in_the_documents_leads_somewhere():
     assert [(p.name, target) for p, target in links if not (p.parent / target).exists()] == []
 
 
-def test_the_readme_names_every_notebook_and_parameter():
+def test_the_readme_is_short():
+    """A stranger reads it in five minutes: at most 900 words."""
+    assert len((PROJECT / "README.md").read_text("utf-8").split()) <= 900
+
+
+def test_a_page_names_every_notebook_and_parameter():
     """Each notebook's row lists its parameters in order; each parameter is explained."""
-    readme = (PROJECT / "README.md").read_text("utf-8")
+    page = (PROJECT / "docs" / "parameters.md").read_text("utf-8")
     for notebook in NOTEBOOKS:
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{notebook}`"))
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{notebook}`"))
         assert ", ".join(f"`{name}`" for name in PARAMETERS[notebook]) in row
-    explained = set(re.findall(r"^\| `(\w+)` \| `", readme, flags=re.MULTILINE))
+    explained = set(re.findall(r"^\| `(\w+)` \| `", page, flags=re.MULTILINE))
     assert explained == {name for names in PARAMETERS.values() for name in names}
 
 
-def test_the_readmes_python_runs(tmp_path, monkeypatch):
-    """The examples in the README work as they stand, one after the other, against a shop."""
+def test_the_documents_python_runs(tmp_path, monkeypatch):
+    """The examples work as they stand, one after the other, against a shop."""
     monkeypatch.chdir(tmp_path)
-    readme = (PROJECT / "README.md").read_text("utf-8")
+    pages = [PROJECT / "README.md", *(PROJECT / "docs" / f"{name}.md" for name in ("mappings", "python"))]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
     people = load_subscribers(SAMPLE / "subscribers.ndjson", "2026-11-01T00:00:00Z")
     emails = [person["email"] for person in people if person["email"]]
     Path("vip.csv").write_text("\n".join(["email", *emails[:9]]), "utf-8")
@@ -138,18 +144,18 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
         toolkit.Ledger("sqlite:///ledger.db") as ledger,
     ):
         names = {"postscript": postscript, "ledger": ledger, "shop": toolkit.connect_shop(postscript)}
-        for example in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL):
-            exec(compile(example, "README.md", "exec"), names)
+        for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+            exec(compile(example, "docs", "exec"), names)
         assert sandbox.custom_events
     changes = names["plan"].changes
     would = changes["status"].isin(["would_add", "would_remove"])
     assert {*changes.loc[would, "audience_key"]} == {"vip_customers"}
 
 
-def test_the_readmes_mapping_file_is_read(tmp_path):
-    """The destination file in the README is a good one."""
-    readme = (PROJECT / "README.md").read_text("utf-8")
-    example = re.search(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+def test_the_documents_mapping_file_is_read(tmp_path):
+    """The destination file in the page about mappings is a good one."""
+    page = (PROJECT / "docs" / "mappings.md").read_text("utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "destination.yaml").write_text(example[1])
     assert len(toolkit.Destination.from_file(tmp_path / "destination.yaml").mappings) == 1
 

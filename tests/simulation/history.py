@@ -401,7 +401,7 @@ class History:
             self.violations += leaks(self.folder)
 
     def _wrong_exit_code(self, desk: Desk, outcome: Outcome) -> Iterator[str]:
-        """Yield the exit code where the README has another for how the run ended."""
+        """Yield the exit code where docs/parameters.md has another for how the run ended."""
         has_ended = outcome.run is not None or isinstance(outcome.error, ToolkitError)
         if not has_ended:
             return

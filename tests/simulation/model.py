@@ -24,7 +24,7 @@ EXIT_CODES = {
     "ShopLockedError": 6,
     "ParameterError": 2,
 }
-"""How a run ended → its exit code by the README; everything else is 7."""
+"""How a run ended → its exit code by docs/parameters.md; everything else is 7."""
 TRAIT = "trait "
 """Before the name of a trait where the words on traits and audiences lie together."""
 Order = tuple[str, str, str]

@@ -42,7 +42,7 @@ class Mirror:
 
     @classmethod
     def empty(cls) -> Mirror:
-        """Return a mirror without_ids subscribers."""
+        """Return a mirror without subscribers."""
         return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
 
     def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
