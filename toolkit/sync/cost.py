@@ -22,9 +22,8 @@ from toolkit.statuses import EventStatus
 
 from .leftovers import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, find, texts
+from .plan.columns import NONE, by_time, find, texts
 from .plan.lists import is_listed, names_of
-from .plan.times import by_time
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)

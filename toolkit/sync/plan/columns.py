@@ -115,3 +115,11 @@ def _as_integers(column: pa.Array) -> np.ndarray | None:
         return None
     # Those with a zero before them are other texts than those without.
     return value if (value >= _TENS[length - 1]).all() else None
+
+
+def by_time(events: pd.DataFrame) -> np.ndarray:
+    """Return the order of the rows by their times, nulls first, and where those are equal as they are."""
+    times = {name: pa.array(events[name]) for name in ("timestamp", "received_at")}
+    keys = {**times, "message_id": texts(events["message_id"]), "place": np.arange(len(events))}
+    sort_keys = [(name, "ascending", "at_start") for name in keys]
+    return np.asarray(pc.sort_indices(pa.table(keys), sort_keys=sort_keys).to_numpy())

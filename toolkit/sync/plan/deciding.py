@@ -11,10 +11,9 @@ from toolkit.postscript import api
 from toolkit.statuses import ChangeStatus
 
 from . import matching
-from .columns import NONE
+from .columns import NONE, by_time
 from .lists import is_listed, names_of
 from .reaching import PlanRows
-from .times import by_time
 from .traits import TraitValues, check_were_read, is_beyond_limit, is_reserved
 
 STATUS_OF_REASON = {
