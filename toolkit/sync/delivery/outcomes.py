@@ -107,7 +107,7 @@ class Outcomes:
         self.canceled = True
         self.stop(CANCELED, Cause.CANCELED)
 
-    def tell(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
+    def record(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
         """Say what became of these rows of the plan."""
         with self._lock:
             for index in rows:
@@ -119,7 +119,9 @@ class Outcomes:
     def finish(self, index: int, reason: str = "") -> None:
         """Say that a row was carried out, for the plan's reason unless there is another."""
         planned = self._plan.changes
-        self.tell([index], _DONE[planned.at[index, "operation"]], reason or planned.at[index, "reason_code"])
+        self.record(
+            [index], _DONE[planned.at[index, "operation"]], reason or planned.at[index, "reason_code"]
+        )
 
     def fail(
         self,
@@ -135,11 +137,11 @@ class Outcomes:
         the next run, which would never get beyond it.
         """
         if isinstance(error, LostAnswerError) or (is_event and api.may_be_applied(error)):
-            self.tell(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
+            self.record(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
         elif isinstance(error, RejectedError):
-            self.tell(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
+            self.record(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
         else:
-            self.tell(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
+            self.record(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
         if not isinstance(error, LostAnswerError | RejectedError) or (
             is_event and isinstance(error, RejectedError)
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ class Writer:
         """Return the write for what the subscriber holds now; None when nothing is left of it."""
         listed = api.read_audiences(record.properties)
         if listed is None and LIST in write.after:
-            self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
+            self._outcomes.record(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
             return None
         listed = listed or ()
         if {*listed} != {*write.before.get(LIST, listed)}:
@@ -112,9 +113,9 @@ class Writer:
             operation = self._plan.changes.at[index, "operation"]
             key = self._plan.changes.at[index, "audience_key"]
             if operation == "add" and key in listed:
-                self._outcomes.tell([index], ChangeStatus.UNCHANGED, "ALREADY_IN")
+                self._outcomes.record([index], ChangeStatus.UNCHANGED, "ALREADY_IN")
             elif operation == "remove" and key not in listed:
-                self._outcomes.tell([index], ChangeStatus.UNCHANGED, "ALREADY_OUT")
+                self._outcomes.record([index], ChangeStatus.UNCHANGED, "ALREADY_OUT")
             else:
                 rows.append(index)
                 add += [key] if operation == "add" else []
@@ -124,7 +125,7 @@ class Writer:
             return None
         has_list = LIST in record.properties
         if add and not has_list and len(record.properties) >= api.MAX_PROPERTIES:
-            self._outcomes.tell(rows, ChangeStatus.CONFLICT, "PROPERTY_LIMIT")
+            self._outcomes.record(rows, ChangeStatus.CONFLICT, "PROPERTY_LIMIT")
             return None
         traits = {name: value for name, value in write.after.items() if name != LIST}
         kept = [key for key in listed if key not in remove]
@@ -166,7 +167,7 @@ class Writer:
 
     def _gone(self, write: Write) -> None:
         meaning = get_reason("SUBSCRIBER_GONE").meaning
-        self._outcomes.tell(write.rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", meaning)
+        self._outcomes.record(write.rows, ChangeStatus.WAITING, "SUBSCRIBER_GONE", meaning)
         self._journal.forget_subscriber(self._shop_id, write.subscriber_id)
         # A shop does not lose several subscribers in a row between reading and writing.
         self._outcomes.suspect(write.subscriber_id)
@@ -189,56 +190,45 @@ class Writer:
             after=json_text(write.after),
             due=posted,
         )
-        ids = [transition.external_id for transition in posted]
         try:
             answer = self._postscript.send(request)
         except PostscriptError as error:
             # A failed write may have been carried out after all: its events stay planned.
-            outcome = f"{type(error).__name__}: {error}"
-            self._journal.end_write(
-                call,
-                outcome=f"{outcome} {api.UNCLEAR}" if api.may_be_applied(error) else outcome,
-                status_code=error.status_code,
-                tries=error.tries,
-                due=[],
-            )
+            unclear = f" {api.UNCLEAR}" if api.may_be_applied(error) else ""
+            self._end_failed(call, error, unclear)
             return error
+        end = partial(self._journal.end_write, call, status_code=answer.status_code, tries=answer.tries)
+        ids = [transition.external_id for transition in posted]
         after = api.parse_written(write.subscriber_id, answer)
         problem = self._problem_of(write, record, after)
         if problem:
             is_back = record is not None and self._put_back(write.subscriber_id, record)
-            self._journal.end_write(
-                call,
-                outcome=f"PropertiesLost: {problem}",
-                status_code=answer.status_code,
-                tries=answer.tries,
-                due=[],
-            )
+            end(outcome=f"PropertiesLost: {problem}", due=[])
             if is_back:
                 self._journal.mark_transitions(ids, "obsolete")
-            self._outcomes.tell(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
+            self._outcomes.record(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
             held = f"What it held was {'' if is_back else 'not '}put back."
             self._outcomes.stop(f"{problem} {held}", Cause.GUARD)
-            return None
-        if after is not None and not is_kept(write, after):
-            self._journal.end_write(
-                call, outcome="WriteNotKept", status_code=answer.status_code, tries=answer.tries, due=[]
-            )
-            self._outcomes.tell(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
-            return None
-        if after is not None and LIST in write.after:
-            others = {*(api.read_audiences(after.properties) or ())} - {*write.after[LIST]}
-            self._outcomes.reads_again |= bool(others)
-        open_ids = self._journal.end_write(
-            call,
-            outcome="ok",
-            status_code=answer.status_code,
-            tries=answer.tries,
-            due=ids,
-            held=write.held(self._shop_id, len(after.properties) if after else None),
-        )
-        self._settle(write, due, open_ids)
+        elif after is not None and not is_kept(write, after):
+            end(outcome="WriteNotKept", due=[])
+            self._outcomes.record(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
+        else:
+            if after is not None and LIST in write.after:
+                others = {*(api.read_audiences(after.properties) or ())} - {*write.after[LIST]}
+                self._outcomes.reads_again |= bool(others)
+            held_now = write.held(self._shop_id, len(after.properties) if after else None)
+            self._settle(write, due, end(outcome="ok", due=ids, held=held_now))
         return None
+
+    def _end_failed(self, call: int, error: PostscriptError, more: str = "") -> None:
+        """Note in the journal how a write failed."""
+        self._journal.end_write(
+            call,
+            outcome=f"{type(error).__name__}: {error}{more}",
+            status_code=error.status_code,
+            tries=error.tries,
+            due=[],
+        )
 
     def _settle(self, write: Write, due: Mapping[int, Transition], open_ids: Collection[str]) -> None:
         """Say what the write did; rows whose custom event is still to come wait for it."""
@@ -246,7 +236,7 @@ class Writer:
         for index in write.rows:
             transition = due.get(index)
             if transition is not None and transition.external_id in open_ids:
-                self._outcomes.tell([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
+                self._outcomes.record([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
             else:
                 is_closed = transition is not None and self._plan.custom_events != "none"
@@ -313,10 +303,7 @@ class Writer:
         try:
             answer = self._postscript.send(request)
         except PostscriptError as error:
-            outcome = f"{type(error).__name__}: {error}"
-            self._journal.end_write(
-                call, outcome=outcome, status_code=error.status_code, tries=error.tries, due=[]
-            )
+            self._end_failed(call, error)
             return False
         self._journal.end_write(
             call, outcome="put back", status_code=answer.status_code, tries=answer.tries, due=[]
