@@ -6,7 +6,7 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -210,15 +210,7 @@ def sync(
             repeat_unknown=repeat_unknown,
         )
         try:
-            if folded is not None and (plan.exceeds_removal_limit or outcomes.is_stopping):
-                # Kept apart: what is remembered, the next run carries out unasked.
-                cause = "limit" if plan.exceeds_removal_limit else "person"
-                ledger.hold(shop.shop_id, run_id, folded.state, cause=cause)
-            elif folded is not None:
-                ledger.save_state(shop.shop_id, run_id, folded.state)
-                ledger.release_held(shop.shop_id, folded.state)
-                if plan.reached is not None:
-                    ledger.save_reached(shop.shop_id, newly_reached(plan.changes, plan.reached))
+            _remember(plan, folded, record, ledger, is_stopping=outcomes.is_stopping)
             delivery.carry_out()
         except Exception as error:
             # Not Postscript's doing (a full disk, say): the ledger must not say "running" for ever.
@@ -234,25 +226,50 @@ def sync(
     ledger.save_results(run_id, events, changed)
     if not dry_run and len(plan.left):
         ledger.save_reached(shop.shop_id, settled(plan.left, changed), left_in=run_id)
-    record = replace(
+    notes = [*_notes(outcomes, ledger.count_held(shop.shop_id), read_again=read_again)]
+    ended = _end(record, outcomes, changed, notes, folded)
+    facts = {**ended.facts, "calls": postscript.calls}
+    record = replace(ended, facts=facts, seconds=time.monotonic() - clock)
+    ledger.save_run(record)
+    return Run(record=record, plan=plan, events=events, changes=changed)
+
+
+def _remember(
+    plan: Plan, folded: Folded | None, record: RunRecord, ledger: LedgerStore, *, is_stopping: bool
+) -> None:
+    """Keep what a live run was asked for; apart where it must not be carried out."""
+    if folded is None:
+        return
+    if plan.exceeds_removal_limit or is_stopping:
+        # Kept apart: what is remembered, the next run carries out unasked.
+        cause = "limit" if plan.exceeds_removal_limit else "person"
+        ledger.hold(record.shop_id, record.run_id, folded.state, cause=cause)
+        return
+    ledger.save_state(record.shop_id, record.run_id, folded.state)
+    ledger.release_held(record.shop_id, folded.state)
+    if plan.reached is not None:
+        ledger.save_reached(record.shop_id, newly_reached(plan.changes, plan.reached))
+
+
+def _end(
+    record: RunRecord, outcomes: Outcomes, changed: pd.DataFrame, notes: Sequence[str], folded: Folded | None
+) -> RunRecord:
+    """Return the record of a run that has ended, but for what it took."""
+    return replace(
         record,
         status=_run_status(outcomes, changed).value,
         error=outcomes.error or _attention_sentence(changed, outcomes.unresolved),
         facts={
-            **facts,
-            "calls": postscript.calls,
+            **record.facts,
             "stopped_by": outcomes.cause.value,
             "events": {name: outcomes.events[state] for state, name in EVENT_STATES.items()},
             "read_again": outcomes.reads_again,
-            "notes": [*_notes(outcomes, ledger.count_held(shop.shop_id), read_again=read_again)],
+            "notes": [*notes],
             "members": {} if folded is None else _count_members(folded),
             "dated_ahead": 0 if folded is None else folded.ahead,
         },
         finished_at=datetime.now(UTC).replace(tzinfo=None),
-        seconds=time.monotonic() - clock,
     )
-    ledger.save_run(record)
-    return Run(record=record, plan=plan, events=events, changes=changed)
 
 
 def _kind_of(plan: Plan, folded: Folded | None) -> str:
