@@ -189,7 +189,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a live run does not remember what it was asked for",
         seed=2,
         file="sync/sync.py",
-        old="                ledger.save_state(shop.shop_id, run_id, folded.state)\n",
+        old="                ledger.save_state(record.shop_id, record.run_id, folded.state)\n",
         new="",
     ),
     Mutant(
