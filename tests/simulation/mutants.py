@@ -189,14 +189,14 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a live run does not remember what it was asked for",
         seed=2,
         file="sync/sync.py",
-        old="                ledger.save_state(record.shop_id, record.run_id, folded.state)\n",
+        old="    ledger.save_state(record.shop_id, record.run_id, folded.state)\n",
         new="",
     ),
     Mutant(
         name="what the limit on removals stops is forgotten",
         seed=225,
         file="sync/sync.py",
-        old="                ledger.hold(shop.shop_id, run_id, folded.state, cause=cause)\n",
+        old="        ledger.hold(record.shop_id, record.run_id, folded.state, cause=cause)\n",
         new="                ledger.release_held(shop.shop_id, folded.state)\n",
     ),
     Mutant(
