@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(given.processes) as pool:
         hunts = pool.map(lambda m: hunt(m, histories=given.histories, only_known=given.known), chosen)
         for mutant, seed, what in hunts:
-            missed += seed is None
+            # A toolkit that does not start is no find.
+            missed += seed is None or seed < 0
             print(f"{'MISSED' if seed is None else f'seed {seed}':>10}  {mutant.name}: {what}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} planted faults were found.")
     return bool(missed)
@@ -197,7 +198,7 @@ MUTANTS: tuple[Mutant, ...] = (
         seed=225,
         file="sync/sync.py",
         old="        ledger.hold(record.shop_id, record.run_id, folded.state, cause=cause)\n",
-        new="                ledger.release_held(shop.shop_id, folded.state)\n",
+        new="        ledger.release_held(record.shop_id, folded.state)\n",
     ),
     Mutant(
         name="a re-entry has the id of the first entry",
