@@ -26,7 +26,8 @@ _ARROW = {
 """Dtype → Arrow's type; times may be given as microseconds since 1970."""
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""A lone surrogate: half a character, which no UTF-8 file or database can hold."""
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -37,7 +38,7 @@ def json_text(value: Any) -> str:
     '["a","é"]'
     """
     text = _COMPACT(value)
-    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text if text.isascii() else SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:
@@ -167,3 +168,10 @@ def without(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     if before.empty or after.empty:
         return after
     return after[places_in(to_arrow(after), to_arrow(before)) < 0]
+
+
+def is_in(values: pd.Series, others: pd.Series) -> np.ndarray:
+    """Return which of the texts are among others; null is not."""
+    # pandas' isin() would look them up one by one.
+    found = pc.is_in(text_array(values), value_set=text_array(others.dropna()))
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)

@@ -177,8 +177,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a list that is read again loses its other keys",
         seed=1,
         file="sync/delivery/writes.py",
-        old="kept = [key for key in listed if key not in remove]",
-        new="kept: list[str] = []",
+        old="*new_list(listed, add=add, remove=remove)",
+        new="*new_list((), add=add, remove=remove)",
     ),
     Mutant(
         name="a gateway's page means that a subscriber is gone",

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import byte_lengths, check_columns, matches
+from toolkit.frames import SURROGATE, byte_lengths, check_columns, matches
 
 from .checks import CODES, NUMBER, OK, Verdict, check_email, check_phone, check_region
 from .phones import Judged, judge_phones, refused
@@ -76,7 +76,7 @@ def _text(column: pd.Series) -> pd.Series:
     try:
         return column.astype("str")
     except UnicodeEncodeError:
-        clean = re.compile("[\ud800-\udfff]").sub
+        clean = SURROGATE.sub
         return column.map(lambda raw: clean("\uffff", raw) if isinstance(raw, str) else raw).astype("str")
 
 

@@ -205,8 +205,8 @@ def parse_record(answer: Answer) -> Subscriber | None:
 def parse_written(subscriber_id: str, answer: Answer) -> Subscriber | None:
     """Read the answer to a write of that subscriber; None when it does not show the properties."""
     data = answer.json
-    is_told = isinstance(data, dict) and isinstance(data.get("properties"), dict)
-    return parse_subscriber({**data, "id": subscriber_id}) if is_told else None
+    is_shown = isinstance(data, dict) and isinstance(data.get("properties"), dict)
+    return parse_subscriber({**data, "id": subscriber_id}) if is_shown else None
 
 
 def parse_time(text: str) -> datetime | None:

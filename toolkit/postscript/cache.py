@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from toolkit.frames import empty_table, typed
+from toolkit.frames import empty_table, is_in, typed
 
 from .subscribers import SUBSCRIBER_COLUMNS
 
@@ -97,8 +95,8 @@ def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[st
     """
     phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
     questions = pd.Series([*asked], dtype="str")
-    is_known = _is_in(phone, pd.Series([*digits], dtype="str"))
-    was_asked = (phone.isna() | _is_in(phone, questions)) & (email.isna() | _is_in(email, questions))
+    is_known = is_in(phone, pd.Series([*digits], dtype="str"))
+    was_asked = (phone.isna() | is_in(phone, questions)) & (email.isna() | is_in(email, questions))
     return contacts[~is_known & ~was_asked]
 
 
@@ -109,8 +107,8 @@ def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tup
     """
     if before.empty or read.empty:
         return (read if before.empty else before), ()
-    again = _is_in(before["subscriber_id"], read["subscriber_id"])
-    moved = ~again & _is_in(before["phone_digits"], read["phone_digits"].dropna())
+    again = is_in(before["subscriber_id"], read["subscriber_id"])
+    moved = ~again & is_in(before["phone_digits"], read["phone_digits"].dropna())
     everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
     return typed(everybody, SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
 
@@ -119,11 +117,5 @@ def without_ids(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame
     """Return the subscribers but those with one of these ids."""
     if not ids:
         return subscribers
-    is_gone = _is_in(subscribers["subscriber_id"], pd.Series([*ids], dtype="str"))
+    is_gone = is_in(subscribers["subscriber_id"], pd.Series([*ids], dtype="str"))
     return subscribers[~is_gone].reset_index(drop=True)
-
-
-def _is_in(values: pd.Series, others: pd.Series) -> pd.Series:
-    # pandas' isin() would look texts up one by one.
-    found = pc.is_in(pa.array(values), value_set=pa.array(others), skip_nulls=True)
-    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index, dtype="bool")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from toolkit.contacts import fold_email, phone_digits
-from toolkit.frames import json_text, to_frame, to_table
+from toolkit.frames import SURROGATE, json_text, to_frame, to_table
 
 from . import api
 
@@ -31,7 +30,6 @@ SUBSCRIBER_COLUMNS = {
 JSON text of its value, null where there is none.
 """
 
-_HALF = re.compile("[\ud800-\udfff]")
 _MAX_BITS = 63
 """Longer numbers are no integers to most databases."""
 
@@ -57,7 +55,7 @@ def subscribers_table(
 
 def _held_email(email: str) -> str | None:
     # A lone surrogate is in no address, and no text can hold it.
-    return None if _HALF.search(email) else fold_email(email) or None
+    return None if SURROGATE.search(email) else fold_email(email) or None
 
 
 def _held_audiences(properties: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import UTC
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 
 from toolkit.audiences.memberships import is_ahead
 from toolkit.contacts import mask_table, mask_text
+from toolkit.frames import SURROGATE
 from toolkit.postscript import api
 from toolkit.statuses import get_meaning
 from toolkit.sync.plan import properties_of
@@ -38,7 +38,6 @@ ROW_HEADINGS = {
 """Column of a row log → its heading. All cells are texts, empty where there is nothing to show."""
 LONGEST = 200
 """Characters of a cell: a name of a megabyte must not make the report one."""
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ABOUT = ["person", "audience_key", "trait_key"]
 
 
@@ -154,7 +153,7 @@ def _trait_value(properties: str | None, trait: str) -> str | None:
 
 def _whole_text(value: object) -> str:
     """Return what Postscript held as text; no frame can hold a lone surrogate."""
-    return _LONE_SURROGATE.sub("\ufffd", str(value))
+    return SURROGATE.sub("\ufffd", str(value))
 
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:

@@ -6,9 +6,9 @@ Everything is shown with contacts hidden.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.forecast import Outlook
+from toolkit.sync.store import LedgerStore
 
 STEP_COLUMNS = {
     "at": "datetime64[us, UTC]",
@@ -43,18 +44,6 @@ _NAMED = 5
 _LONG = 400
 """Characters shown of what was written."""
 _SHOW = Display()
-
-
-class PersonHistory(Protocol):
-    """The part of the ledger that a timeline reads."""
-
-    def load_outcomes_of(
-        self, shop_id: str, persons: Collection[str], subscriber_ids: Collection[str]
-    ) -> pd.DataFrame:
-        """Return how the runs of a shop ended for these people."""
-
-    def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame:
-        """Return what was sent about these subscribers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +75,7 @@ def explain_person(
     outlook: Outlook,
     *,
     destination: Destination | None = None,
-    ledger: PersonHistory | None = None,
+    ledger: LedgerStore | None = None,
     default_region: str = "US",
 ) -> Timeline:
     """Follow one person from the events to Postscript's answers. Nothing is sent.

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
+from toolkit.frames import SURROGATE
+
 
 class Missing:
     """The type of `MISSING`; has no truth value, so that it is not taken for null or false."""
@@ -36,7 +38,6 @@ WHITESPACE: Final = (
 
 _UTF_16: Final = f"utf-16-{sys.byteorder[0]}e"
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair of UTF-16 units; alone it is no character."""
 _ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,9})\Z")
 _LAST_ARRAY_INDEX: Final = 2**32 - 2

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from toolkit.audiences.memberships import Folded
 from toolkit.contacts import digits_of, fold_email
 from toolkit.errors import ParameterError
-from toolkit.frames import encode, numbers
+from toolkit.frames import encode, numbers, text_array
 from toolkit.statuses import EventStatus
 
 from .leftovers import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, by_time, find, texts
+from .plan.columns import NONE, by_time, find
 from .plan.lists import is_listed, names_of
 from .runs import Transition
 
@@ -147,7 +147,7 @@ def price(
 def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     """Return the events that the official action accepts."""
     left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"].dropna().unique()
-    keys = texts(events["audience_key"])
+    keys = text_array(events["audience_key"])
     is_left_out = numbers(pc.is_in(keys, value_set=pa.array(left_out, keys.type)))
     arrives = events["status"].isin([*_ACCEPTED]).to_numpy() & numbers(keys.is_valid())
     columns = ["audience_key", "membership", "email", "phone", "timestamp", "received_at", "message_id"]
@@ -157,8 +157,8 @@ def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     """Count what the official action does with these events, one after the other."""
     reads, subscriber = _look_up(events, plan.subscribers)
-    lists, list_texts = encode(texts(plan.subscribers["audiences"]))
-    key, keys = encode(texts(events["audience_key"]))
+    lists, list_texts = encode(text_array(plan.subscribers["audiences"]))
+    key, keys = encode(text_array(events["audience_key"]))
     is_found = np.append(lists, NONE)[subscriber] != NONE  # what is no list stops the action
     known = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
     known = known[by_time(events.take(known))]
@@ -173,11 +173,11 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
 
 def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.ndarray]:
     """Return the number of lookups, and the place of each event's subscriber, -1 for none."""
-    phone = _digits(texts(events["phone"]))
-    email = _folded(texts(events["email"]))
-    found = find(phone, texts(subscribers["phone_digits"]), single=False)
+    phone = _digits(text_array(events["phone"]))
+    email = _folded(text_array(events["email"]))
+    found = find(phone, text_array(subscribers["phone_digits"]), single=False)
     asks = np.flatnonzero((found == NONE) & numbers(email.is_valid()))
-    found[asks] = find(email.take(pa.array(asks)), texts(subscribers["email_folded"]), single=False)
+    found[asks] = find(email.take(pa.array(asks)), text_array(subscribers["email_folded"]), single=False)
     return len(phone) - phone.null_count + len(asks), found
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from toolkit.frames import empty_table, typed
+from toolkit.frames import empty_table, text_array, typed
 
 from .plan import CHANGE_COLUMNS, REACHED_COLUMNS, Plan, plan_rows
-from .plan.columns import texts
 from .plan.matching import REASONS, Matches
 from .plan.reaching import lay_beside
 
@@ -54,7 +53,7 @@ def plan_wishes(
         reason=np.where(is_gone, REASONS.index("SUBSCRIBER_GONE"), 0).astype(np.int8),
     )
     rows = lay_beside(asked, np.arange(len(asked)), matches, known, empty_table(REACHED_COLUMNS))
-    found = plan_rows(rows, {name: texts(asked[name]) for name in ("email_masked", "phone_masked")})
+    found = plan_rows(rows, {name: text_array(asked[name]) for name in ("email_masked", "phone_masked")})
     decided = found["changes"].assign(subscriber_id=asked["subscriber_id"])
     parts = [part for part in (decided, typed(wishes[~is_open], CHANGE_COLUMNS)) if len(part)]
     changes = pd.concat(parts, ignore_index=True) if parts else empty_table(CHANGE_COLUMNS)

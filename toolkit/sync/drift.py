@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -12,12 +11,11 @@ import pandas as pd
 from toolkit.audiences.memberships import State, key_list
 from toolkit.contacts import mask_emails, mask_phones
 from toolkit.errors import ParameterError
-from toolkit.frames import empty_table, typed
+from toolkit.frames import SURROGATE, empty_table, text_array, typed
 from toolkit.statuses import ChangeStatus
 
 from .desired import WISH_COLUMNS, plan_wishes
 from .plan import Plan, plan
-from .plan.columns import texts
 
 DRIFT_COLUMNS = dict.fromkeys(
     ("person", "audience_key", "trait_key", "subscriber_id", "email_masked", "phone_masked", "drift"), "str"
@@ -42,7 +40,6 @@ REPAIRED = ("missing", "extra", "malformed value", "other value")
 
 _KIND_OF_REASON = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
 """What a new plan would do, in words of what is wrong now."""
-_HALF = re.compile("[\ud800-\udfff]")
 _PAIR = ["subscriber_id", "audience_key"]
 
 
@@ -186,7 +183,7 @@ def _listed(subscribers: pd.DataFrame) -> pd.DataFrame:
 
 def _keys(text: str) -> list[str]:
     # Half a character is no text: a frame cannot hold it.
-    return [_HALF.sub("\uffff", key) for key in json.loads(text)]
+    return [SURROGATE.sub("\uffff", key) for key in json.loads(text)]
 
 
 def _shown(subscribers: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
@@ -194,8 +191,8 @@ def _shown(subscribers: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "subscriber_id": rows["subscriber_id"].to_numpy(),
-            "email_masked": mask_emails(texts(rows["email_folded"])).to_pylist(),
-            "phone_masked": mask_phones(texts(rows["phone_digits"])).to_pylist(),
+            "email_masked": mask_emails(text_array(rows["email_folded"])).to_pylist(),
+            "phone_masked": mask_phones(text_array(rows["phone_digits"])).to_pylist(),
         }
     ).astype("str")
 

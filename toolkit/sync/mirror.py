@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
 from toolkit.contacts import OK, check_contacts
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns
+from toolkit.frames import check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.member_lists import BEFORE_THOSE_IN, Snapshot
 from toolkit.segment.member_lists.text import TEXT
@@ -287,13 +287,6 @@ def _best(who: Places, options: pd.DataFrame, kind: str, subscribers: pd.DataFra
 def as_held(contacts: pd.Series) -> pd.Series:
     """Return clean contacts as subscriber frames have them: phones without their plus."""
     return pd.Series(pc.utf8_ltrim(pa.array(contacts, TEXT), characters="+"), contacts.index, "str")
-
-
-def is_in(texts: pd.Series, known: pd.Series) -> Marks:
-    """Mark the texts that are known; a null never is. Series.isin() would look them up one by one."""
-    values = pa.array(known.dropna(), TEXT)
-    found = pc.is_in(pa.array(texts, TEXT), value_set=values)
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def with_chosen(people: pd.DataFrame, contacts: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:

@@ -9,7 +9,8 @@ from json.encoder import encode_basestring
 from typing import Any, Final, NoReturn
 
 from toolkit.errors import MappingError
-from toolkit.segment.javascript import MISSING, SURROGATE, number_text, ordered_items, units, whole
+from toolkit.frames import SURROGATE
+from toolkit.segment.javascript import MISSING, number_text, ordered_items, units, whole
 
 from .budget import ITEM_COST, OutputBudget
 from .tree import Flatten, Merge, Replace

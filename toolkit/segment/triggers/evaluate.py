@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from toolkit.frames import SURROGATE
 from toolkit.segment.javascript import as_double, units
 
 from .tree import And, Comparison, Function, Never, Node, Not, Operator, Or
@@ -16,7 +17,6 @@ Predicate: TypeAlias = Callable[[Event], bool]
 Reader: TypeAlias = Callable[[Event], Any]
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _EXACT: Final = 2**53
 """Integers up to here are doubles as they stand."""
 _RELATIONS: Final[dict[Operator, Callable[[float, float], bool]]] = {
@@ -87,7 +87,7 @@ def _number(compare: Callable[[float, float], bool], number: float, read: Reader
 
 def _function(node: Function, read: Reader) -> Predicate:
     test = _TESTS[node.name](node.text)
-    if _LONE_SURROGATE.search(node.text):
+    if SURROGATE.search(node.text):
         # It is found inside a whole character, as in JavaScript.
         test_units = _TESTS[node.name](units(node.text))
         test = lambda text: test_units(units(text))  # noqa: E731

@@ -15,7 +15,7 @@ from toolkit.frames import json_text
 from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript, find_subscriber
 from toolkit.statuses import ChangeStatus, get_reason
-from toolkit.sync.plan import Plan, properties_of
+from toolkit.sync.plan import Plan, new_list, properties_of
 from toolkit.sync.runs import Transition
 from toolkit.sync.store import LedgerStore
 
@@ -128,8 +128,7 @@ class Writer:
             self._outcomes.record(rows, ChangeStatus.CONFLICT, "PROPERTY_LIMIT")
             return None
         traits = {name: value for name, value in write.after.items() if name != LIST}
-        kept = [key for key in listed if key not in remove]
-        lists = {LIST: [*dict.fromkeys([*kept, *add])]} if add or remove else {}
+        lists = {LIST: [*new_list(listed, add=add, remove=remove)]} if add or remove else {}
         after = {**lists, **traits}
         return replace(
             write,

@@ -17,10 +17,10 @@ import pyarrow as pa
 from toolkit.audiences.memberships import State, check_occur, key_list
 from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns, empty_table
+from toolkit.frames import check_columns, empty_table, text_array
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 
-from .columns import TEXT, frame, spell, take, texts
+from .columns import TEXT, frame, spell, take
 from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations
 from .lists import new_list
 from .matching import METHODS, match_people
@@ -218,8 +218,8 @@ def plan(
     rows = reach(state, contacts, subscribers, reached)
     check_occur(chosen, rows.keys.to_pylist())
     masks = {
-        "email_masked": mask_emails(texts(contacts["email"])),
-        "phone_masked": mask_phones(texts(contacts["phone"])),
+        "email_masked": mask_emails(text_array(contacts["email"])),
+        "phone_masked": mask_phones(text_array(contacts["phone"])),
     }
     found = plan_rows(rows, masks, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode)
     return Plan(**found, custom_events=custom_events, max_removal_share=max_removal_share, reached=reached)

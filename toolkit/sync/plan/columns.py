@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import encode, numbers, to_frame, typed
+from toolkit.frames import encode, numbers, text_array, to_frame, typed
 
 TEXT = pa.large_string()
 NONE, SEVERAL = -1, -2
@@ -20,12 +20,6 @@ _TENS = 10 ** np.arange(19)
 def text(value: str | None) -> pa.Scalar:
     """Return one text, to be laid beside columns."""
     return pa.scalar(value, TEXT)
-
-
-def texts(column: pd.Series) -> pa.Array:
-    """Return a column of texts as one array."""
-    found = pa.array(column, TEXT)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def spell(codes: np.ndarray, names: tuple[str | None, ...]) -> pa.Array:
@@ -120,6 +114,6 @@ def _as_integers(column: pa.Array) -> np.ndarray | None:
 def by_time(events: pd.DataFrame) -> np.ndarray:
     """Return the order of the rows by their times, nulls first, and where those are equal as they are."""
     times = {name: pa.array(events[name]) for name in ("timestamp", "received_at")}
-    keys = {**times, "message_id": texts(events["message_id"]), "place": np.arange(len(events))}
+    keys = {**times, "message_id": text_array(events["message_id"]), "place": np.arange(len(events))}
     sort_keys = [(name, "ascending", "at_start") for name in keys]
     return np.asarray(pc.sort_indices(pa.table(keys), sort_keys=sort_keys).to_numpy())

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import numbers
+from toolkit.frames import numbers, text_array
 
-from .columns import NONE, SEVERAL, find, frame, spell, take, texts
+from .columns import NONE, SEVERAL, find, frame, spell, take
 
 REASONS = (
     None,
@@ -38,12 +38,12 @@ class Matches:
 
 def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
     """Find each person's one subscriber, by phone, else by email."""
-    phone, email = texts(contacts["phone_e164"]), texts(contacts["email_clean"])
-    found = find(_without_plus(phone), texts(subscribers["phone_digits"]), single=True)
+    phone, email = text_array(contacts["phone_e164"]), text_array(contacts["email_clean"])
+    found = find(_without_plus(phone), text_array(subscribers["phone_digits"]), single=True)
     method = np.ones(len(found), np.int8)
     rest = np.flatnonzero(found == NONE)
     if len(rest):
-        found[rest] = find(take(email, rest), texts(subscribers["email_folded"]), single=True)
+        found[rest] = find(take(email, rest), text_array(subscribers["email_folded"]), single=True)
         method[rest] = METHODS.index("email")
     reason = np.select([found == NONE, found == SEVERAL], [1, 2], 0).astype(np.int8)
     absent = rest[~numbers(pc.or_(take(phone, rest).is_valid(), take(email, rest).is_valid()))]
@@ -75,8 +75,8 @@ def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFr
     """
     matches = match(contacts, subscribers)
     found = {
-        "person": texts(contacts["person"]),
-        "subscriber_id": take(texts(subscribers["subscriber_id"]), matches.subscriber),
+        "person": text_array(contacts["person"]),
+        "subscriber_id": take(text_array(subscribers["subscriber_id"]), matches.subscriber),
         "match_method": spell(matches.method, METHODS),
         "reason_code": spell(matches.reason, REASONS),
     }

@@ -6,12 +6,11 @@ import json
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import empty_table, numbers
+from toolkit.frames import empty_table, is_in, numbers, text_array
 
-from .columns import NONE, places, take, texts
+from .columns import NONE, places, take
 from .matching import REASONS, Matches
 
 REACHED_COLUMNS = {"person": "str", "subscriber_id": "str"}
@@ -35,13 +34,15 @@ def find_left(
     """
     if reached is None or reached.empty:
         return empty_table(_LEFT_COLUMNS)
-    contact = places(texts(reached["person"]), texts(contacts["person"]))
-    ids = texts(subscribers["subscriber_id"])
+    contact = places(text_array(reached["person"]), text_array(contacts["person"]))
+    ids = text_array(subscribers["subscriber_id"])
     now = take(ids, np.append(matches.subscriber, NONE)[contact])
-    left = reached[numbers(pc.not_equal(now, texts(reached["subscriber_id"])), null=False).astype(np.bool_)]
+    left = reached[
+        numbers(pc.not_equal(now, text_array(reached["subscriber_id"])), null=False).astype(np.bool_)
+    ]
     if left.empty:
         return empty_table(_LEFT_COLUMNS)
-    place = numbers(pc.index_in(texts(left["subscriber_id"]), value_set=ids)).astype(np.int64)
+    place = numbers(pc.index_in(text_array(left["subscriber_id"]), value_set=ids)).astype(np.int64)
     left = left.assign(place=place)[place >= 0]
     unclear = contacts[matches.reason == REASONS.index("AMBIGUOUS_MATCH")]
     held = subscribers.iloc[left["place"]]
@@ -57,7 +58,7 @@ def moved_rows(
 
     *found* is the place of each asked row's subscriber: what a row is asked about already is left to it.
     """
-    words = asked[_is_in(asked["person"], left["person"]) & asked["audience_key"].notna().to_numpy()]
+    words = asked[is_in(asked["person"], left["person"]) & asked["audience_key"].notna().to_numpy()]
     rows = left.merge(words[["person", "audience_key", "audience_id"]], on="person")
     lists = {place: _keys(subscribers["audiences"].iat[place]) for place in rows["place"].unique()}
     holds = [key in lists[place] for place, key in zip(rows["place"], rows["audience_key"], strict=True)]
@@ -65,7 +66,7 @@ def moved_rows(
     rows = rows.assign(person="subscriber " + rows["subscriber_id"], member=False)
     theirs = asked[np.isin(found, rows["place"])]
     spoken = {*zip(found[theirs.index], theirs["audience_key"], strict=True)}
-    named = asked[_is_in(asked["person"], rows["person"])]
+    named = asked[is_in(asked["person"], rows["person"])]
     spoken_names = {*zip(named["person"], named["audience_key"], strict=True)}
     is_free = [
         (row.place, row.audience_key) not in spoken and (row.person, row.audience_key) not in spoken_names
@@ -79,7 +80,7 @@ def newly_reached(changes: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
     """Return REACHED_COLUMNS of *changes*: who has an audience because of which person, but not *reached*."""
     is_held = changes["reason_code"].isin([*_HOLDS]) & changes["match_method"].notna()
     pairs = changes.loc[is_held, [*REACHED_COLUMNS]].drop_duplicates(ignore_index=True)
-    return pairs[~_is_in(_joined(pairs), _joined(reached))].reset_index(drop=True)
+    return pairs[~is_in(_joined(pairs), _joined(reached))].reset_index(drop=True)
 
 
 def settled(left: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
@@ -95,9 +96,3 @@ def _keys(audiences: object) -> frozenset[str]:
 
 def _joined(pairs: pd.DataFrame) -> pd.Series:
     return pairs["person"] + "\x1f" + pairs["subscriber_id"]
-
-
-def _is_in(values: pd.Series, others: pd.Series) -> np.ndarray:
-    # Series.isin() would look the texts up one by one.
-    found = pc.is_in(pa.array(values), value_set=pa.array(others), skip_nulls=True)
-    return np.asarray(found.to_numpy(zero_copy_only=False))

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.audiences.memberships import State
-from toolkit.frames import encode
+from toolkit.frames import encode, text_array
 
-from .columns import NONE, no_texts, places, texts
+from .columns import NONE, no_texts, places
 from .matching import Matches, match
 from .moving import find_left, moved_rows
 
@@ -65,7 +65,7 @@ def reach(
 ) -> PlanRows:
     """Lay each row beside the subscriber it reaches; last come the subscribers whose person has moved."""
     asked, matches = lay_out(state), match(contacts, subscribers)
-    contact = places(texts(asked["person"]), texts(contacts["person"]))
+    contact = places(text_array(asked["person"]), text_array(contacts["person"]))
     return lay_beside(
         asked, contact, matches, subscribers, find_left(reached, contacts, matches, subscribers)
     )
@@ -81,8 +81,8 @@ def lay_beside(
         asked = pd.concat([asked, more], ignore_index=True)
         contact = np.append(contact, np.full(len(more), NONE))
         found = np.append(found, place)
-    key, keys = encode(texts(asked["audience_key"]))
-    trait, traits = encode(texts(asked["trait_key"]))
+    key, keys = encode(text_array(asked["audience_key"]))
+    trait, traits = encode(text_array(asked["trait_key"]))
     is_reached = np.zeros(len(subscribers) + 1, np.bool_)
     is_reached[found] = True
     is_reached[NONE] = False
@@ -111,15 +111,15 @@ def lay_out(state: State) -> pd.DataFrame:
 
 def _held(subscribers: pd.DataFrame, is_reached: np.ndarray) -> HeldColumns:
     reached = subscribers if is_reached.all() else subscribers[is_reached]
-    lists, list_texts = encode(texts(reached["audiences"]))
+    lists, list_texts = encode(text_array(reached["audiences"]))
     can_send = reached["can_send"].fillna(value=True).to_numpy(np.bool_)
     return HeldColumns(
         frame=reached.reset_index(drop=True),
-        ids=texts(reached["subscriber_id"]),
+        ids=text_array(reached["subscriber_id"]),
         lists=np.append(lists, NONE),
         list_texts=list_texts,
         has_property=np.append(reached["has_property"].to_numpy(np.bool_), True),
         property_count=np.append(reached["property_count"].to_numpy(), 0),
-        properties=texts(reached["properties"]),
+        properties=text_array(reached["properties"]),
         opted_out=np.append(~can_send, False),
     )

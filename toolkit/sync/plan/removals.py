@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from toolkit.frames import encode, numbers
+from toolkit.frames import encode, numbers, text_array
 
-from .columns import NONE, text, texts
+from .columns import NONE, text
 
 MIN_MEMBERSHIPS = 10
 """Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
@@ -35,9 +35,11 @@ class Removals:
 
 def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
     """Measure the removals among *changes*; *beside* holds audience → memberships looked at beside those."""
-    codes, keys = encode(texts(changes["audience_key"]))
-    is_removal = numbers(pc.equal(texts(changes["operation"]), text("remove")), null=False).astype(np.bool_)
-    stays = numbers(pc.is_in(texts(changes["reason_code"]), value_set=texts(pd.Series(_STAYS))))
+    codes, keys = encode(text_array(changes["audience_key"]))
+    is_removal = numbers(pc.equal(text_array(changes["operation"]), text("remove")), null=False).astype(
+        np.bool_
+    )
+    stays = numbers(pc.is_in(text_array(changes["reason_code"]), value_set=text_array(pd.Series(_STAYS))))
     is_known = codes != NONE
     removed = np.bincount(codes[is_known & is_removal], minlength=len(keys))
     looked_at = removed + np.bincount(codes[is_known & ~is_removal & stays], minlength=len(keys))

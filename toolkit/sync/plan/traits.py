@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import ParameterError
-from toolkit.frames import encode, numbers
+from toolkit.frames import encode, numbers, text_array
 from toolkit.postscript import api
 
-from .columns import NONE, TEXT, texts
+from .columns import NONE, TEXT
 from .reaching import PlanRows
 
 _RESERVED = api.AUDIENCES_PROPERTY.casefold()
@@ -63,7 +63,7 @@ def read_values(rows: PlanRows) -> TraitValues:
         known[question] = keys[name] in parsed
     return TraitValues(
         rows=asked,
-        wanted=texts(rows.asked["value"]).take(pa.array(asked)),
+        wanted=text_array(rows.asked["value"]).take(pa.array(asked)),
         held=pa.array(found, TEXT).take(pa.array(pairs)),
         was_read=known[pairs],
     )

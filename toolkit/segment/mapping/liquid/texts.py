@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
+from toolkit.frames import SURROGATE
 from toolkit.segment.javascript import (
     MISSING,
-    SURROGATE,
     WHITESPACE,
     is_truthy,
     number_of,
