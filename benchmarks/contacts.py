@@ -25,7 +25,7 @@ REGIONS = [
     *("US", "CA", "GB", "DE", "FR", "IT", "ES", "NL", "BE", "AT", "CH", "SE", "NO", "DK", "FI"),
     *("PL", "PT", "IE", "GR", "CZ", "AU", "NZ", "JP", "KR", "IN", "BR", "MX", "AR", "ZA", "IL"),
 ]
-DOMAINS = ["mail.test", "gmail.com", "Outlook.com", "shop-one.example.org", "uni.ac.uk", "web.de"]
+DOMAINS = ["mail.test", "gmail.com", "Forecast.com", "shop-one.example.org", "uni.ac.uk", "web.de"]
 
 Maker = Callable[[int, random.Random], str]
 

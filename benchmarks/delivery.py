@@ -66,9 +66,9 @@ def sync(archive: str, ledger_path: str, base_url: str) -> None:
         ledger.lock_shop(shop.shop_id)
         folded = toolkit.fold(payloads, remembered=ledger.load_state(shop.shop_id))
         contacts = toolkit.check_contacts(folded.state.choose().people)
-        reading = toolkit.read_subscribers(contacts, postscript, mirror=ledger.load_mirror(shop.shop_id))
-        ledger.save_mirror(shop.shop_id, reading)
-        plan = toolkit.plan(folded.state, contacts, reading.subscribers)
+        fetched = toolkit.read_subscribers(contacts, postscript, cache=ledger.load_cache(shop.shop_id))
+        ledger.save_cache(shop.shop_id, fetched)
+        plan = toolkit.plan(folded.state, contacts, fetched.subscribers)
         run = toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
     run.raise_if_failed()
 

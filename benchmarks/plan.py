@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
 from toolkit.contacts import check_contacts
 from toolkit.ledger import Ledger
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.sync.plan import Plan, plan
 
@@ -165,13 +165,13 @@ def through_ledger(case: Case, folder: str) -> tuple[float, float]:
     """Return the seconds of reading a ledger and merging, and of reading it and planning."""
     with Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
         ledger.save_state("shop", "run", case.state)
-        mirror = Mirror(subscribers=case.subscribers, is_complete=True)
-        reading = Reading(mirror=mirror, read=case.subscribers, replaces=True, method="listing")
-        ledger.save_mirror("shop", reading)
+        cache = SubscriberCache(subscribers=case.subscribers, is_complete=True)
+        fetched = FetchResult(cache=cache, read=case.subscribers, replaces=True, method="listing")
+        ledger.save_cache("shop", fetched)
 
         def read() -> Case:
             state = ledger.load_state("shop")
-            held = ledger.load_mirror("shop").subscribers
+            held = ledger.load_cache("shop").subscribers
             return Case(state=state, contacts=case.contacts, subscribers=held)
 
         def read_and_merge() -> pd.DataFrame:

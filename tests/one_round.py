@@ -27,10 +27,10 @@ def main(base_url: str, ledger_url: str, archive: str, *audience_keys: str) -> N
         remembered = ledger.load_state(shop.shop_id)
         folded = toolkit.fold(toolkit.read_events(archive).payloads(), remembered=remembered)
         contacts = toolkit.check_contacts(folded.state.choose().people)
-        reading = toolkit.read_subscribers(contacts, postscript, mirror=ledger.load_mirror(shop.shop_id))
-        ledger.save_mirror(shop.shop_id, reading)
+        fetched = toolkit.read_subscribers(contacts, postscript, cache=ledger.load_cache(shop.shop_id))
+        ledger.save_cache(shop.shop_id, fetched)
         plan = toolkit.plan(
-            folded.state, contacts, reading.subscribers, audience_keys=audience_keys, max_removal_share=1
+            folded.state, contacts, fetched.subscribers, audience_keys=audience_keys, max_removal_share=1
         )
         print("writing", flush=True)
         run = toolkit.sync(

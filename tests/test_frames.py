@@ -26,7 +26,7 @@ CHECKED = check_contacts(NONE.assign(phone=None))
         (lambda: toolkit.plan(State.empty(), CHECKED, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.read_subscribers(NONE, None), "contacts lacks the columns phone"),
         (lambda: toolkit.find_subscribers(NONE, None), "contacts lacks the columns phone"),
-        (lambda: toolkit.mirror_snapshot(None, NONE), "subscribers lacks the columns subscriber_id"),
+        (lambda: toolkit.mirror_member_list(None, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.check_contacts([NONE]), "people must be a DataFrame, not list"),
     ],
     ids=["check_contacts", "fold", "plan", "subscribers", "read", "find", "mirror", "no frame"],

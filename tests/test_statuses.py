@@ -38,7 +38,7 @@ def test_words_for_events():
 
 
 def test_words_for_changes():
-    """Each change ends in one of thirteen words, or what a dry run says for three, an outlook for one."""
+    """Each change ends in one of thirteen words, or what a dry run says for three, a forecast for one."""
     assert {*ChangeStatus} == {
         *("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged"),
         *("waiting", "ambiguous"),

@@ -42,9 +42,9 @@ def sync_round(sandbox: Sandbox, round_name: str, ledger_url: str) -> toolkit.Ru
         remembered = opened.load_state(shop.shop_id)
         folded = toolkit.fold(toolkit.read_events(ARCHIVE / round_name).payloads(), remembered=remembered)
         contacts = toolkit.check_contacts(folded.state.choose().people)
-        reading = toolkit.read_subscribers(contacts, postscript, mirror=opened.load_mirror(shop.shop_id))
-        opened.save_mirror(shop.shop_id, reading)
-        plan = toolkit.plan(folded.state, contacts, reading.subscribers)
+        fetched = toolkit.read_subscribers(contacts, postscript, cache=opened.load_cache(shop.shop_id))
+        opened.save_cache(shop.shop_id, fetched)
+        plan = toolkit.plan(folded.state, contacts, fetched.subscribers)
         return toolkit.sync(plan, folded, shop=shop, postscript=postscript, ledger=opened, dry_run=False)
 
 

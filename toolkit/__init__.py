@@ -4,27 +4,27 @@ from .audiences.corrections import correct
 from .audiences.memberships import Folded, State, fold
 from .audiences.preview import Preview, preview
 from .contacts import (
-    Usable,
+    ContactCoverage,
     check_contacts,
-    count_usable,
     domain_table,
     fix_table,
-    number_table,
+    format_table,
+    measure_coverage,
+    phone_type_table,
     shared_table,
-    spelling_table,
 )
 from .contacts.fixes import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger
-from .notebook.run import Job, begin
-from .postscript.cache import Mirror, Reading
+from .notebook.run import NotebookRun, start
+from .postscript.cache import FetchResult, SubscriberCache
 from .postscript.client import PostscriptClient
 from .postscript.lookup import connect_shop, find_subscribers
 from .postscript.reader import read_subscribers
 from .report import (
     audience_table,
     bar_chart,
-    drop_out_table,
+    funnel_table,
     growth_chart,
     member_table,
     overlap_table,
@@ -41,12 +41,12 @@ from .report.timeline import Timeline, explain_person
 from .segment.archive import Archive, read_events
 from .segment.destination import Destination, Discard, Payload, TraitPayload
 from .segment.mapping import MISSING, Mapping
-from .segment.member_lists import Snapshot, read_snapshot
+from .segment.member_lists import MemberList, read_member_list
 from .segment.triggers import Trigger, lint_trigger
-from .sync.cost import Price, price
+from .sync.cost import CostEstimate, estimate_cost
 from .sync.drift import DRIFT_KINDS, find_drift, plan_repair
-from .sync.forecast import Outlook, outlook
-from .sync.mirror import mirror_snapshot
+from .sync.forecast import Forecast, forecast
+from .sync.mirror import mirror_member_list
 from .sync.plan import Plan, plan
 from .sync.plan_file import SavedPlan, load_plan, save_plan
 from .sync.runs import Audit
@@ -59,69 +59,69 @@ __all__ = [
     "UNDO_NOTE",
     "Archive",
     "Audit",
+    "ContactCoverage",
+    "CostEstimate",
     "Destination",
     "Discard",
     "Explanation",
+    "FetchResult",
     "Folded",
-    "Job",
+    "Forecast",
     "Ledger",
     "Mapping",
-    "Mirror",
-    "Outlook",
+    "MemberList",
+    "NotebookRun",
     "Payload",
     "Plan",
     "PostscriptClient",
     "Preview",
-    "Price",
-    "Reading",
     "Run",
     "SavedPlan",
-    "Snapshot",
     "State",
+    "SubscriberCache",
     "Timeline",
     "ToolkitError",
     "TraitPayload",
     "Trigger",
-    "Usable",
     "audience_table",
     "audit",
     "bar_chart",
-    "begin",
     "check_contacts",
     "connect_shop",
     "correct",
-    "count_usable",
     "domain_table",
-    "drop_out_table",
+    "estimate_cost",
     "explain",
     "explain_person",
     "find_drift",
     "find_subscribers",
     "fix_table",
     "fold",
+    "forecast",
+    "format_table",
+    "funnel_table",
     "growth_chart",
     "lint_trigger",
     "load_plan",
+    "measure_coverage",
     "member_table",
-    "mirror_snapshot",
-    "number_table",
-    "outlook",
+    "mirror_member_list",
     "overlap_table",
+    "phone_type_table",
     "plan",
     "plan_repair",
     "plan_table",
     "preview",
-    "price",
     "reach_table",
     "read_corrections",
     "read_events",
-    "read_snapshot",
+    "read_member_list",
     "read_subscribers",
     "reason_table",
     "render_report",
     "save_plan",
     "shared_table",
-    "spelling_table",
+    "start",
     "styled_table",
     "sync",
     "undo_run",

@@ -47,7 +47,7 @@ class ChangeStatus(StrEnum):
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
     NOT_LOOKED_UP = "not_looked_up"
-    """In an outlook only: a run looks up all people that it decides about."""
+    """In a forecast only: a run looks up all people that it decides about."""
 
 
 class RunStatus(StrEnum):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit import check_contacts, domain_table, shared_table, spelling_table
+from toolkit import check_contacts, domain_table, format_table, shared_table
 from toolkit.contacts.suggestions import USUAL_DOMAINS
 from toolkit.contacts.tables import formats
 from toolkit.notebook.secret_scan import CONTACT
@@ -50,7 +50,7 @@ def judged(emails=(), phones=()):
 )
 def test_formats_of_phones(phone, as_written, as_used):
     """Digits are #, letters a or A, invisible spaces ␣; of the number as used the code is shown."""
-    (row,) = spelling_table(judged(phones=[phone])).replace({float("nan"): None}).to_dict("records")
+    (row,) = format_table(judged(phones=[phone])).replace({float("nan"): None}).to_dict("records")
     assert (row["as_written"], row["as_used"], row["people"]) == (as_written, as_used, 1)
 
 
@@ -66,7 +66,7 @@ def test_formats_of_phones(phone, as_written, as_used):
 )
 def test_formats_of_emails(email, as_written, as_used):
     """A run of letters and digits is one letter, a capital when it has one."""
-    (row,) = spelling_table(judged([email])).replace({float("nan"): None}).to_dict("records")
+    (row,) = format_table(judged([email])).replace({float("nan"): None}).to_dict("records")
     assert (row["as_written"], row["as_used"]) == (as_written, as_used)
 
 
@@ -83,7 +83,7 @@ def test_a_format_reveals_nothing(texts, digit):
 
 def test_usual_contacts_pass_for_none_either():
     """A table of formats in a notebook is not taken for a leak."""
-    found = spelling_table(judged(["Ana.Lee@Mail.COM", "ANA@x.Com"], ["+14155550100", "+447911123456"]))
+    found = format_table(judged(["Ana.Lee@Mail.COM", "ANA@x.Com"], ["+14155550100", "+447911123456"]))
     text = found.to_csv()
     assert not CONTACT.search(text)
     assert not re.search("[0-9]{4}", text)
@@ -91,7 +91,7 @@ def test_usual_contacts_pass_for_none_either():
 
 def test_the_most_frequent_comes_first():
     """Alike ones are counted together, by what becomes of them; absent ones are left out."""
-    found = spelling_table(judged(["", None], ["4155550100", "2125550100", "1115550100", "n/a", " "]))
+    found = format_table(judged(["", None], ["4155550100", "2125550100", "1115550100", "n/a", " "]))
     assert found[["as_written", "code", "people"]].to_numpy().tolist() == [
         ["##########", "ok", 3],
         ["a/a", "phone_not_a_number", 1],
@@ -106,7 +106,7 @@ def test_parts_of_a_column():
 
 def test_no_people_write_nothing():
     """The same columns, and no rows."""
-    found = spelling_table(judged())
+    found = format_table(judged())
     assert [*found.columns] == ["contact", "as_written", "as_used", "code", "people"]
     assert found.empty
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit import check_contacts, count_usable, fix_table
+from toolkit import check_contacts, fix_table, measure_coverage
 from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_text
 from toolkit.contacts.suggestions import suggest_email, suggest_phone
 from toolkit.errors import ParameterError, RunFailedError
@@ -230,7 +230,7 @@ FOUR = (("u:1", "a@b.test", "4155550123"), ("u:2", None, "4155550123"), ("u:3", 
 def test_how_many_can_be_looked_up(warn, most, begins, status):
     """By both, by one, by neither; a share above a limit is a warning or must not pass."""
     contacts = judged(*FOUR, ("u:4", "n/a", None))
-    usable = count_usable(contacts, warn_unusable_share=warn, max_unusable_share=most)
+    usable = measure_coverage(contacts, warn_unusable_share=warn, max_unusable_share=most)
     assert usable.ways == {"phone_and_email": 1, "phone_only": 1, "email_only": 1, "neither": 1}
     assert usable.sentence.startswith(begins)
     assert usable.summary()["status"] == status
@@ -245,4 +245,4 @@ def test_how_many_can_be_looked_up(warn, most, begins, status):
 
 def test_no_people_are_not_too_many():
     """Without people there is no share, and nothing to stop for."""
-    count_usable(judged(), max_unusable_share=0).raise_if_failed()
+    measure_coverage(judged(), max_unusable_share=0).raise_if_failed()

@@ -9,7 +9,7 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
-from toolkit.contacts import check_contacts, number_table, plans
+from toolkit.contacts import check_contacts, phone_type_table, plans
 from toolkit.contacts.plans import KINDS, TEXTING, sort_numbers
 
 TYPES = {
@@ -110,7 +110,7 @@ def judged(*phones):
 
 def test_the_table_counts_people():
     """By country and kind, the most frequent first; people count, and only usable phones."""
-    found = number_table(
+    found = phone_type_table(
         judged("415-555-0100", "4155550100", "+447400123456", "8005550100", "n/a", None, "+12225550100")
     )
     assert found[["country", "kind", "people", "share"]].to_numpy().tolist() == [
@@ -125,5 +125,5 @@ def test_the_table_counts_people():
 def test_no_people_have_no_number():
     """The same columns and no rows, be there no people or none with a phone."""
     for empty in (judged(), judged(None)):
-        assert [*number_table(empty).columns] == ["country", "kind", "people", "share", "texting"]
-        assert number_table(empty).empty
+        assert [*phone_type_table(empty).columns] == ["country", "kind", "people", "share", "texting"]
+        assert phone_type_table(empty).empty

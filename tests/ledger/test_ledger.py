@@ -40,7 +40,7 @@ from toolkit.ledger.locks import FileLock
 from toolkit.ledger.messages import read_address
 from toolkit.ledger.schema import REVISION, read_frame
 from toolkit.notebook.exit_codes import exit_code_of
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.sync.plan import CHANGE_COLUMNS
@@ -207,7 +207,7 @@ def test_a_ledger_of_the_first_schema_keeps_what_it_holds(first):
         assert (
             state.memberships["person"].tolist() == state.people["person"].tolist() == ["user:u1", "user:u2"]
         )
-        assert ledger.load_mirror(SHOP).subscribers["audiences"].tolist() == ['["vip"]']
+        assert ledger.load_cache(SHOP).subscribers["audiences"].tolist() == ['["vip"]']
         assert ledger.load_calls(record.run_id)["outcome"].tolist() == ["ok", "ok"]
         ledger.lock_shop(SHOP)
         assert begin_write(ledger, transition(1)) == 3
@@ -586,8 +586,8 @@ def a_reading(*records, **about):
     read = table(SUBSCRIBER_COLUMNS, [*records])
     known = {"newest": "2026-01-01T00:00:00+00:00", "trait_keys": ("orders",), "page_size": 50}
     gone, replaces = about.pop("gone", ()), about.pop("replaces", False)
-    mirror = Mirror(subscribers=read, **{**known, **about})
-    return Reading(mirror=mirror, read=read, gone=gone, replaces=replaces, method="changes")
+    cache = SubscriberCache(subscribers=read, **{**known, **about})
+    return FetchResult(cache=cache, read=read, gone=gone, replaces=replaces, method="changes")
 
 
 def test_the_mirror_is_renewed(ledger):
@@ -598,8 +598,8 @@ def test_the_mirror_is_renewed(ledger):
         mirrored(3, None, True, 1, None),
         is_complete=True,
     )
-    ledger.save_mirror(SHOP, first)
-    kept = ledger.load_mirror(SHOP)
+    ledger.save_cache(SHOP, first)
+    kept = ledger.load_cache(SHOP)
     pd.testing.assert_frame_equal(kept.subscribers, first.read)
     assert (kept.newest, kept.is_complete, kept.trait_keys, kept.page_size) == (
         "2026-01-01T00:00:00+00:00",
@@ -607,28 +607,28 @@ def test_the_mirror_is_renewed(ledger):
         ("orders",),
         50,
     )
-    ledger.save_mirror(SHOP, a_reading(mirrored(2, '["x"]', True, 7, None), gone=("s_3",), newest="later"))
-    again = ledger.load_mirror(SHOP)
+    ledger.save_cache(SHOP, a_reading(mirrored(2, '["x"]', True, 7, None), gone=("s_3",), newest="later"))
+    again = ledger.load_cache(SHOP)
     assert again.subscribers["subscriber_id"].tolist() == ["s_1", "s_2"]
     assert again.subscribers["property_count"].tolist() == [3, 7]
     assert again.newest == "later"
-    ledger.save_mirror(SHOP, a_reading(mirrored(9, "[]", False, 0, None), replaces=True))
-    assert ledger.load_mirror(SHOP).subscribers["subscriber_id"].tolist() == ["s_9"]
-    assert ledger.load_mirror("another").subscribers.empty
+    ledger.save_cache(SHOP, a_reading(mirrored(9, "[]", False, 0, None), replaces=True))
+    assert ledger.load_cache(SHOP).subscribers["subscriber_id"].tolist() == ["s_9"]
+    assert ledger.load_cache("another").subscribers.empty
 
 
 def test_the_contacts_that_were_looked_up_are_remembered(ledger):
     """What was looked up adds up over runs, until everything is read anew."""
-    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
-    ledger.save_mirror(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
-    assert ledger.load_mirror(SHOP).asked == {"1202", "1203", "a@mail.test"}
-    ledger.save_mirror(SHOP, a_reading(is_complete=True, replaces=True))
-    assert ledger.load_mirror(SHOP).asked == frozenset()
+    ledger.save_cache(SHOP, a_reading(asked=frozenset({"1202", "a@mail.test"})))
+    ledger.save_cache(SHOP, a_reading(asked=frozenset({"1202", "1203"})))
+    assert ledger.load_cache(SHOP).asked == {"1202", "1203", "a@mail.test"}
+    ledger.save_cache(SHOP, a_reading(is_complete=True, replaces=True))
+    assert ledger.load_cache(SHOP).asked == frozenset()
 
 
 def test_the_mirror_shows_what_was_written(ledger):
     """A write's answer and what the subscriber holds then are one commit; the gone and doubted are noted."""
-    ledger.save_mirror(
+    ledger.save_cache(
         SHOP, a_reading(mirrored(1, "[]", False, 2, '{"orders": "5"}'), mirrored(2, "[]", False, 0, None))
     )
     held = Held(
@@ -643,14 +643,14 @@ def test_the_mirror_shows_what_was_written(ledger):
     ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1"], held=held)
     ledger.forget_subscriber(SHOP, "s_2")
     ledger.judge_mirror(SHOP, is_dated=True)
-    assert ledger.load_mirror(SHOP).is_dated
+    assert ledger.load_cache(SHOP).is_dated
     ledger.judge_mirror(SHOP, is_dated=False)
-    mirror = ledger.load_mirror(SHOP)
-    assert not mirror.is_dated
-    (row,) = mirror.subscribers.to_dict("records")
+    cache = ledger.load_cache(SHOP)
+    assert not cache.is_dated
+    (row,) = cache.subscribers.to_dict("records")
     assert (row["audiences"], row["has_property"], row["property_count"]) == ('["vip"]', True, 3)
     assert row["properties"] == '{"orders": "6"}'
-    assert mirror.newest == ""
+    assert cache.newest == ""
 
 
 def test_values_are_taken_back(ledger):
@@ -994,10 +994,10 @@ def test_a_commit_that_cannot_begin_fails_at_once(ledger):
     def fail(_connection):
         raise sqlite3.OperationalError("gone")
 
-    sa.event.listen(ledger._engine, "begin", fail)
+    sa.event.listen(ledger._engine, "start", fail)
     with pytest.raises(LedgerError, match="was lost"):
         begin_write(ledger, transition(1))
-    sa.event.remove(ledger._engine, "begin", fail)
+    sa.event.remove(ledger._engine, "start", fail)
     begin_write(ledger, transition(2))
     assert open_states(ledger) == {"x2": "planned"}
 

@@ -17,7 +17,7 @@ from test_truth import sync_round
 
 import toolkit
 from toolkit.errors import LedgerError, ShopLockedError
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
@@ -141,17 +141,17 @@ def test_what_the_server_refuses_is_shown_without_values(admin, url):
 def test_contacts_may_be_saved_at_once(admin, url):
     """A contact that another process is just noting is waited for, and is no error."""
     with toolkit.Ledger(url) as ledger:
-        mirror = replace(Mirror.empty(), asked=frozenset({email(1)}))
-        reading = Reading(mirror=mirror, read=mirror.subscribers, method="lookups")
+        cache = replace(SubscriberCache.empty(), asked=frozenset({email(1)}))
+        fetched = FetchResult(cache=cache, read=cache.subscribers, method="lookups")
         with psycopg.connect(url.replace("+psycopg", "")) as other, ThreadPoolExecutor(1) as pool:
             other.execute("INSERT INTO asked VALUES (%s, %s)", [SHOP.shop_id, email(1)])
-            saving = pool.submit(ledger.save_mirror, SHOP.shop_id, reading)
+            saving = pool.submit(ledger.save_cache, SHOP.shop_id, fetched)
             waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             while not admin.execute(waiting).fetchall():
                 assert not saving.done()
             other.commit()
             saving.result()
-        assert ledger.load_mirror(SHOP.shop_id).asked == {email(1)}
+        assert ledger.load_cache(SHOP.shop_id).asked == {email(1)}
 
 
 def test_a_new_ledger_is_opened_by_several_at_once(url):
@@ -169,8 +169,8 @@ def test_one_person_is_explained_from_event_to_answer(url):
         deliver(events, store, ledger)
         archive = toolkit.read_events(events)
         contacts = toolkit.check_contacts(toolkit.fold(archive.payloads()).state.people)
-        ledger.save_mirror(SHOP.shop_id, toolkit.read_subscribers(contacts, store))
-        known = toolkit.outlook(toolkit.preview(archive, keep_state=True).state, ledger=ledger)
+        ledger.save_cache(SHOP.shop_id, toolkit.read_subscribers(contacts, store))
+        known = toolkit.forecast(toolkit.preview(archive, keep_state=True).state, ledger=ledger)
         steps = toolkit.explain_person(email(1), archive, known, ledger=ledger).steps
     assert [source.split()[0] for source in steps["source"]] == [
         "Segment",

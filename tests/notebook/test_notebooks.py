@@ -22,13 +22,13 @@ from toolkit.audiences.memberships import empty_table, fold
 from toolkit.errors import ParameterError, SettingsError
 from toolkit.ledger import Ledger
 from toolkit.notebook.parameters import PARAMETERS
-from toolkit.notebook.run import begin, question
+from toolkit.notebook.run import question, start
 from toolkit.postscript.api import Shop
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
-from toolkit.sync.cost import price
+from toolkit.sync.cost import estimate_cost
 from toolkit.sync.plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan
 
 KEY = "sk_a_key_that_must_not_be_seen_7Qx"
@@ -296,7 +296,7 @@ def test_the_parameters_cell_is_what_the_toolkit_checks(notebook):
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_defaults_are_good_values(notebook):
     """Every notebook's own defaults pass its own check."""
-    assert vars(begin(notebook, defaults(notebook)).parameters).keys() == set(PARAMETERS[notebook])
+    assert vars(start(notebook, defaults(notebook)).parameters).keys() == set(PARAMETERS[notebook])
 
 
 @pytest.mark.parametrize(
@@ -305,17 +305,17 @@ def test_the_defaults_are_good_values(notebook):
 def test_a_folder_that_cannot_be_one_is_refused(output_dir):
     """It is one sentence that names the parameter, not the system's own error."""
     with pytest.raises(ParameterError, match="output_dir"):
-        begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=output_dir))
+        start("3_sync_audiences", defaults("3_sync_audiences", output_dir=output_dir))
 
 
 def test_a_notebook_that_there_is_not_is_refused():
     """The sentence has the names of those there are."""
     with pytest.raises(ParameterError, match="3_sync_audiences"):
-        begin("3_sync", {})
+        start("3_sync", {})
 
 
 def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
-    """Papermill only warns of it; begin() does not go on."""
+    """Papermill only warns of it; start() does not go on."""
     given = {
         "In": ["", "# Parameters\nrunid = 3\n"],
         "run_id": "",
@@ -324,18 +324,18 @@ def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
         "output_dir": "",
     }
     with pytest.raises(ParameterError, match="no parameter runid"):
-        begin("4_audit_report", given)
+        start("4_audit_report", given)
 
 
 def test_a_summary_is_json_and_never_an_earlier_runs(tmp_path):
     """A number that JSON has not is null; from the start of a run on, the summary is this run's."""
     given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(tmp_path)}
-    job = begin("4_audit_report", given)
+    job = start("4_audit_report", given)
     path = tmp_path / "4_audit_report" / "summary.json"
 
     job.write_summary({"status": "completed", "shares": [{"with_phone": float("nan")}]})
     assert json.loads(path.read_text())["shares"] == [{"with_phone": None}]
-    again = begin("4_audit_report", given)
+    again = start("4_audit_report", given)
     again.note_start()
     assert json.loads(path.read_text())["status"] == "running"
     again.note_failure(ParameterError("No event names the audience x."))
@@ -352,7 +352,7 @@ def defaults(notebook: str, **changed: Any) -> dict[str, Any]:
 
 def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
     """The ledger it opened before is closed, and with it the hold on the shop."""
-    job = begin("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
+    job = start("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
     for _ in range(2):
         job.claim(Shop(shop_id="shop_1", name="Shop"), job.open_ledger())
     job.close()
@@ -363,10 +363,10 @@ def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
 @pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("audience_keys", ("vip",))])
 def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, value):
     """A control was used, and the cells between were not run again: the plan does not fit them."""
-    job = begin("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
+    job = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
     job.note_start()
     setattr(job.parameters, name, value)
-    nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "price"))
+    nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "cost"))
     with pytest.raises(ParameterError, match="changed since the plan"):
         asyncio.run(job.sync(**nothing))
 
@@ -378,7 +378,7 @@ def test_looking_for_a_ledger_makes_none(tmp_path, monkeypatch, named):
     if named:
         path = tmp_path / "team" / "ledger.db"
         monkeypatch.setenv("TOOLKIT_LEDGER_URL", f"sqlite:///{path}")
-    job = begin("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
+    job = start("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
     assert job.find_ledger() is None
     assert [*tmp_path.iterdir()] == []
     Ledger(f"sqlite:///{path}").close()
@@ -395,11 +395,14 @@ def test_a_run_is_asked_for_only_when_something_would_be_sent():
         custom_events="transitions",
         max_removal_share=0.5,
     )
-    left = price(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
+    left = estimate_cost(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
     assert (left.left_over, left.calls["custom_events"]) == (47, 47)
     asked = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
     assert "0 custom events and 47 left over from earlier runs" in asked
     none = replace(plan, custom_events="none")
     assert (
-        price(none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47).left_over == 0
+        estimate_cost(
+            none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47
+        ).left_over
+        == 0
     )

@@ -14,7 +14,7 @@ from toolkit.contacts import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
 from toolkit.postscript import api
 from toolkit.postscript.api import Answer, Asking
-from toolkit.postscript.cache import Mirror, renewed
+from toolkit.postscript.cache import SubscriberCache, renewed
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.listing import ListedRows, Page
 from toolkit.postscript.lookup import calibrate, find_subscriber, look_up
@@ -85,8 +85,8 @@ class Shop:
             self.sandbox.redact(subscriber_id)
 
 
-def ids(reading):
-    return sorted(reading.subscribers["subscriber_id"])
+def ids(fetched):
+    return sorted(fetched.subscribers["subscriber_id"])
 
 
 # --- which way --------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ def ids(reading):
 def test_a_shop_of_one_page_is_read_in_one_call():
     """One page shows everybody; the second question is whether there is another."""
     with Shop([person(n) for n in range(20)]) as shop:
-        reading = read_subscribers(contacts_of(range(500)), shop.client)
-        assert ids(reading) == sorted(f"s_{n}" for n in range(20))
-        assert reading.method == "listing"
-        assert reading.mirror.is_complete
-        assert len(shop.asked()) == 2 == reading.estimates["listing"]
-        assert reading.estimates["lookups"] == 2 + 5
+        fetched = read_subscribers(contacts_of(range(500)), shop.client)
+        assert ids(fetched) == sorted(f"s_{n}" for n in range(20))
+        assert fetched.method == "listing"
+        assert fetched.cache.is_complete
+        assert len(shop.asked()) == 2 == fetched.estimates["listing"]
+        assert fetched.estimates["lookups"] == 2 + 5
         both = contacts_of(range(500)).assign(
             email_clean=lambda frame: frame["person"].where(frame.index < 150)
         )
@@ -112,38 +112,38 @@ def test_a_shop_of_one_page_is_read_in_one_call():
 def test_many_people_of_a_small_shop_are_read_by_listing():
     """Eight pages of subscribers cost less than six hundred questions about people."""
     with Shop([person(n) for n in range(360)]) as shop:
-        reading = read_subscribers(contacts_of(range(600)), shop.client)
-        assert reading.method == "listing"
-        assert len(reading.subscribers) == 360
+        fetched = read_subscribers(contacts_of(range(600)), shop.client)
+        assert fetched.method == "listing"
+        assert len(fetched.subscribers) == 360
         # The first look, the way to ask, eight pages, the last of them twice, and what changed meanwhile.
-        assert len(shop.asked()) == 2 + 8 + 2 == reading.estimates["listing"]
+        assert len(shop.asked()) == 2 + 8 + 2 == fetched.estimates["listing"]
 
 
 def test_few_people_of_a_large_shop_are_looked_up():
     """Sixty people cost one question, however large the shop is."""
     with Shop([person(n) for n in range(1000)]) as shop:
-        reading = read_subscribers(contacts_of(range(960, 1020)), shop.client)
-        assert reading.method == "lookups"
-        assert len(reading.subscribers) == 40
-        assert not reading.mirror.is_complete
+        fetched = read_subscribers(contacts_of(range(960, 1020)), shop.client)
+        assert fetched.method == "lookups"
+        assert len(fetched.subscribers) == 40
+        assert not fetched.cache.is_complete
         assert len(shop.asked()) == 3
-        assert reading.estimates["lookups"] == 4 < reading.estimates["listing"]
+        assert fetched.estimates["lookups"] == 4 < fetched.estimates["listing"]
 
 
 def test_everybody_on_request():
     """A snapshot needs who matches no contact, too: the whole list is read then."""
     with Shop([person(n) for n in range(300)]) as shop:
-        reading = read_subscribers(contacts_of([1]), shop.client, complete=True)
-        assert len(reading.subscribers) == 300
-        assert reading.mirror.is_complete
+        fetched = read_subscribers(contacts_of([1]), shop.client, complete=True)
+        assert len(fetched.subscribers) == 300
+        assert fetched.cache.is_complete
 
 
 def test_an_empty_shop():
     """No one subscribes yet."""
     with Shop([]) as shop:
-        reading = read_subscribers(contacts_of(range(3)), shop.client)
-        assert reading.subscribers.empty
-        assert reading.mirror.newest == ""
+        fetched = read_subscribers(contacts_of(range(3)), shop.client)
+        assert fetched.subscribers.empty
+        assert fetched.cache.newest == ""
 
 
 def test_no_such_scope():
@@ -156,19 +156,19 @@ def test_no_such_scope():
 
 
 def read_and_save(contacts, shop, ledger, **options):
-    reading = read_subscribers(contacts, shop.client, mirror=ledger.load_mirror(SHOP), **options)
-    ledger.save_mirror(SHOP, reading)
+    fetched = read_subscribers(contacts, shop.client, cache=ledger.load_cache(SHOP), **options)
+    ledger.save_cache(SHOP, fetched)
     ledger.judge_mirror(SHOP, is_dated=True)  # as the first write does
-    return reading
+    return fetched
 
 
 def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
     """Whether changes show in ``updated_at`` is not known before one was seen there."""
     with Shop([person(n) for n in range(60)]) as shop:
         for _ in range(2):
-            reading = read_subscribers(contacts_of(range(60)), shop.client, mirror=ledger.load_mirror(SHOP))
-            ledger.save_mirror(SHOP, reading)
-            assert reading.method != "changes"
+            fetched = read_subscribers(contacts_of(range(60)), shop.client, cache=ledger.load_cache(SHOP))
+            ledger.save_cache(SHOP, fetched)
+            assert fetched.method != "changes"
 
 
 def test_a_mirror_is_renewed_by_few_calls(ledger):
@@ -186,7 +186,7 @@ def test_a_mirror_is_renewed_by_few_calls(ledger):
         late = read_and_save(people, shop, ledger)
         assert len(shop.asked()) <= 3
         assert {*ids(late)} - {*ids(first)} == {"s_350"}
-        assert ids(late) == sorted(ledger.load_mirror(SHOP).subscribers["subscriber_id"])
+        assert ids(late) == sorted(ledger.load_cache(SHOP).subscribers["subscriber_id"])
 
 
 def test_a_mirror_of_lookups_is_renewed_too(ledger):
@@ -200,9 +200,9 @@ def test_a_mirror_of_lookups_is_renewed_too(ledger):
             {"phone_number__in", "sort", "page"},
         ]
         shop.sandbox.add_subscribers([newcomer(1019)])
-        reading = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
-        assert {"s_1019", "s_951"} <= {*ids(reading)}
-        assert len(reading.mirror.asked) == 70
+        fetched = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
+        assert {"s_1019", "s_951"} <= {*ids(fetched)}
+        assert len(fetched.cache.asked) == 70
 
 
 def test_a_list_that_was_changed_elsewhere_is_seen(ledger):
@@ -210,8 +210,8 @@ def test_a_list_that_was_changed_elsewhere_is_seen(ledger):
     with Shop([person(n) for n in range(120)]) as shop:
         read_and_save(contacts_of(range(120)), shop, ledger)
         shop.client.send(api.write_properties("s_7", {"Segment Audiences": ["theirs"]}))
-        reading = read_and_save(contacts_of(range(120)), shop, ledger)
-        held = reading.subscribers.set_index("subscriber_id")["audiences"]
+        fetched = read_and_save(contacts_of(range(120)), shop, ledger)
+        held = fetched.subscribers.set_index("subscriber_id")["audiences"]
         assert held["s_7"] == '["theirs"]'
 
 
@@ -222,10 +222,10 @@ def test_many_changes_are_read_to_the_end(ledger):
         for n in range(0, 400, 2):
             shop.client.send(api.write_properties(f"s_{n}", {"Segment Audiences": ["new"]}))
         shop.asked()
-        reading = read_and_save(contacts_of(range(400)), shop, ledger)
-        assert reading.method == "changes"
-        assert Counter(reading.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
-        assert len(shop.asked()) <= reading.estimates["changes"] == 8
+        fetched = read_and_save(contacts_of(range(400)), shop, ledger)
+        assert fetched.method == "changes"
+        assert Counter(fetched.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
+        assert len(shop.asked()) <= fetched.estimates["changes"] == 8
 
 
 def test_a_full_refresh_on_request(ledger):
@@ -234,7 +234,7 @@ def test_a_full_refresh_on_request(ledger):
         read_and_save(contacts_of(range(120)), shop, ledger)
         shop.redact("s_5")
         assert "s_5" not in ids(read_and_save(contacts_of(range(120)), shop, ledger, scope="full"))
-        assert "s_5" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+        assert "s_5" not in {*ledger.load_cache(SHOP).subscribers["subscriber_id"]}
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_deleted_subscriber_shadows_nobody(ledger, size, people, complete):
         found = ids(read_and_save(known[known.index != 19], shop, ledger))
         assert "s_1" not in found
         assert "s_19" in found
-        assert "s_1" not in {*ledger.load_mirror(SHOP).subscribers["subscriber_id"]}
+        assert "s_1" not in {*ledger.load_cache(SHOP).subscribers["subscriber_id"]}
         assert len(shop.asked()) <= 9
 
 
@@ -266,10 +266,10 @@ def test_who_is_deleted_is_noticed_within_some_runs(ledger, complete):
         shop.redact("s_3", "s_150", "s_299")
         for _ in range(TURNS):
             shop.asked()
-            reading = read_and_save(people, shop, ledger)
-            assert reading.method == "changes"
+            fetched = read_and_save(people, shop, ledger)
+            assert fetched.method == "changes"
             assert len(shop.asked()) <= 8
-        assert len({*ids(reading)} & {f"s_{n}" for n in range(300)}) == 297
+        assert len({*ids(fetched)} & {f"s_{n}" for n in range(300)}) == 297
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -280,9 +280,9 @@ def test_who_was_wrongly_taken_for_gone_is_found_again(ledger, complete):
         read_and_save(people, shop, ledger, complete=complete)
         for n in range(0, 300, 25):
             ledger.forget_subscriber(SHOP, f"s_{n}")
-        assert len(ledger.load_mirror(SHOP).doubted) == 24
+        assert len(ledger.load_cache(SHOP).doubted) == 24
         assert {*ids(read_and_save(people, shop, ledger))} >= {f"s_{n}" for n in range(300)}
-        assert not ledger.load_mirror(SHOP).doubted
+        assert not ledger.load_cache(SHOP).doubted
 
 
 @pytest.mark.parametrize("other", [None, {"id": "s_else", "phone_number": phone(3)}])
@@ -290,7 +290,7 @@ def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
     """Only Postscript's own answer about that subscriber counts, not one about another."""
     with Shop([person(n) for n in range(160)]) as shop:
         read_and_save(contacts_of(range(40)), shop, ledger, complete=True)
-        mirror = ledger.load_mirror(SHOP)
+        cache = ledger.load_cache(SHOP)
         send = shop.client.send
 
         def in_part(request):
@@ -303,17 +303,17 @@ def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
             return replace(answer, json={**answer.json, "subscribers": rows})
 
         behind = SimpleNamespace(calls={}, send=in_part)
-        reading = read_subscribers(contacts_of(range(40)), behind, mirror=mirror)
-        assert ids(reading) == sorted(f"s_{n}" for n in range(160))
+        fetched = read_subscribers(contacts_of(range(40)), behind, cache=cache)
+        assert ids(fetched) == sorted(f"s_{n}" for n in range(160))
 
 
 def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
     """It writes nothing that could rest on it; a live run reads anew."""
     with Shop([person(n) for n in range(160)]) as shop:
-        ledger.save_mirror(SHOP, read_subscribers(contacts_of(range(40)), shop.client, complete=True))
-        mirror = ledger.load_mirror(SHOP)
+        ledger.save_cache(SHOP, read_subscribers(contacts_of(range(40)), shop.client, complete=True))
+        cache = ledger.load_cache(SHOP)
         methods = [
-            read_subscribers(contacts_of(range(40)), shop.client, mirror=mirror, dry_run=dry_run).method
+            read_subscribers(contacts_of(range(40)), shop.client, cache=cache, dry_run=dry_run).method
             for dry_run in (True, False)
         ]
         assert methods == ["changes", "lookups"]
@@ -323,9 +323,9 @@ def test_another_trait_means_reading_anew(ledger):
     """A mirror that lacks a property of the traits is not enough."""
     with Shop([person(n, properties={"orders": n}) for n in range(60)]) as shop:
         read_and_save(contacts_of(range(60)), shop, ledger)
-        reading = read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",))
-        assert reading.method != "changes"
-        assert reading.subscribers["properties"].notna().all()
+        fetched = read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",))
+        assert fetched.method != "changes"
+        assert fetched.subscribers["properties"].notna().all()
         assert read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",)).method == "changes"
 
 
@@ -337,7 +337,7 @@ def test_a_phone_belongs_to_one_subscriber():
     assert sorted(everybody["subscriber_id"]) == ["s_0", "s_2", "s_new"]
     assert gone == ("s_1",)
     assert renewed(before, before)[1] == ()
-    assert len(renewed(Mirror.empty().subscribers, before)[0]) == 3
+    assert len(renewed(SubscriberCache.empty().subscribers, before)[0]) == 3
 
 
 # --- a list that moves ------------------------------------------------------------------------------------
@@ -430,8 +430,8 @@ def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
             shop.people.pop(f"s_{victim}", None)
 
     shop = Moving([person(n) for n in range(100)], change)
-    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
-    assert {*ids(reading)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
+    fetched = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(fetched)} >= {f"s_{n}" for n in range(100)} - {f"s_{victim}"}
 
 
 @pytest.mark.parametrize("at", range(3, 14))
@@ -444,8 +444,8 @@ def test_no_one_is_lost_where_two_stretches_meet(at, monkeypatch):
     shop = Moving(
         [person(n) for n in range(100)], lambda shop, call: call == at and shop.people.pop("s_0", None)
     )
-    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
-    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+    fetched = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(fetched)} >= {f"s_{n}" for n in range(1, 100)}
 
 
 def test_of_two_readings_the_later_state_stands():
@@ -472,8 +472,8 @@ class Repeating(Moving):
 def test_a_list_of_any_length_is_read_whole(size, kind):
     """Of one page or two, full or not: everybody is there, in few calls."""
     shop = kind([person(n) for n in range(size)], lambda *_: None)
-    reading = read_subscribers(contacts_of([]), shop, complete=True)
-    assert (reading.mirror.is_complete, len(reading.subscribers)) == (True, size)
+    fetched = read_subscribers(contacts_of([]), shop, complete=True)
+    assert (fetched.cache.is_complete, len(fetched.subscribers)) == (True, size)
 
 
 def test_the_end_of_a_list_is_found_by_halving():
@@ -493,18 +493,18 @@ class Undated(Moving):
 def test_a_list_without_times_is_read():
     """Everybody is there, and the next reading has no moment to go on from."""
     shop = Undated([person(n) for n in range(30)], lambda *_: None)
-    reading = read_subscribers(contacts_of(range(30)), shop, complete=True)
-    assert len(reading.subscribers) == 30
-    assert (reading.method, reading.mirror.newest) == ("listing", "")
+    fetched = read_subscribers(contacts_of(range(30)), shop, complete=True)
+    assert len(fetched.subscribers) == 30
+    assert (fetched.method, fetched.cache.newest) == ("listing", "")
 
 
 def test_traits_that_were_read_are_remembered(ledger):
     """The mirror says which properties it has, after a list and after changes alike."""
     with Shop([person(n) for n in range(120)]) as shop:
         for method in ("listing", "changes", "changes"):
-            reading = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
-            assert (reading.method, [*reading.mirror.trait_keys]) == (method, ["city"])
-            assert reading.subscribers["properties"].notna().all()
+            fetched = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
+            assert (fetched.method, [*fetched.cache.trait_keys]) == (method, ["city"])
+            assert fetched.subscribers["properties"].notna().all()
 
 
 class Ascending(Moving):
@@ -533,8 +533,8 @@ class Ascending(Moving):
 def test_the_order_of_the_answers_decides_nothing(after):
     """A removal between two pages that are answered the wrong way round hides no subscriber."""
     shop = Ascending([person(n) for n in range(100)], after)
-    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
-    assert {*ids(reading)} >= {f"s_{n}" for n in range(1, 100)}
+    fetched = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    assert {*ids(fetched)} >= {f"s_{n}" for n in range(1, 100)}
 
 
 class Faulty(Moving):
@@ -567,22 +567,22 @@ class Faulty(Moving):
 def test_a_page_that_is_wrong_once_loses_nobody(kind, number, size):
     """Empty, short, repeated, or with a wrong number of pages: it is noticed, and read again."""
     shop = Faulty([person(n) for n in range(size)], kind, number, 1)
-    reading = read_subscribers(contacts_of([]), shop, complete=True)
-    assert reading.mirror.is_complete
-    assert ids(reading) == sorted(f"s_{n}" for n in range(size))
+    fetched = read_subscribers(contacts_of([]), shop, complete=True)
+    assert fetched.cache.is_complete
+    assert ids(fetched) == sorted(f"s_{n}" for n in range(size))
     assert len(shop.asked) <= 40
-    again = read_subscribers(contacts_of([]), shop, mirror=reading.mirror, dry_run=True)
-    assert (again.method, ids(again)) == ("changes", ids(reading))
+    again = read_subscribers(contacts_of([]), shop, cache=fetched.cache, dry_run=True)
+    assert (again.method, ids(again)) == ("changes", ids(fetched))
 
 
 @pytest.mark.parametrize("kind", ["empty", "short", "repeated"])
 def test_a_list_with_a_page_that_stays_wrong_is_not_complete(kind):
     """Nothing is concluded from it: people are looked up, and who needs everybody gets an error."""
     shop = Faulty([person(n) for n in range(95)], kind, 3, 99)
-    reading = read_subscribers(contacts_of(range(1300)), shop)
-    assert ids(reading) == sorted(f"s_{n}" for n in range(95))
-    assert not reading.mirror.is_complete
-    assert any("looked up as well" in note for note in reading.notes)
+    fetched = read_subscribers(contacts_of(range(1300)), shop)
+    assert ids(fetched) == sorted(f"s_{n}" for n in range(95))
+    assert not fetched.cache.is_complete
+    assert any("looked up as well" in note for note in fetched.notes)
     with pytest.raises(ServerError, match="Nothing is concluded"):
         read_subscribers(contacts_of([1]), shop, complete=True)
 
@@ -616,8 +616,8 @@ def test_a_shop_that_ignores_the_order_is_read_once():
             ),
         )
     )
-    reading = read_subscribers(contacts_of([]), shop, complete=True)
-    assert len(reading.subscribers) == 400
+    fetched = read_subscribers(contacts_of([]), shop, complete=True)
+    assert len(fetched.subscribers) == 400
     assert len(shop.asked) <= 40 + 4
 
 
@@ -632,13 +632,13 @@ def test_who_signs_up_or_changes_meanwhile_is_seen(at):
             shop.people["s_3"] = {**shop.people["s_3"], "updated_at": later, "properties": {"x": 1}}
 
     shop = Moving([person(n) for n in range(100)], change)
-    reading = read_subscribers(contacts_of(range(100)), shop, complete=True)
-    held = reading.subscribers.set_index("subscriber_id")
+    fetched = read_subscribers(contacts_of(range(100)), shop, complete=True)
+    held = fetched.subscribers.set_index("subscriber_id")
     assert len(held) == 101
     assert held["property_count"]["s_3"] == 1
 
 
-HUNDRED = Mirror(
+HUNDRED = SubscriberCache(
     subscribers=subscribers_table(api.parse_subscriber(person(n)) for n in range(100)),
     newest="2026-02-01T00:00:00+00:00",
     is_complete=True,
@@ -673,9 +673,9 @@ def test_what_is_looked_up_stands_over_what_was_listed_before():
             shop.people["s_7"]["properties"] = {"x": 1}
 
     shop = Moving([person(7, updated_at="2026-02-01T00:01:00Z")], change)
-    reading = read_subscribers(contacts_of([7], emails=True), shop, mirror=HUNDRED)
+    fetched = read_subscribers(contacts_of([7], emails=True), shop, cache=HUNDRED)
     assert [*shop.asked[1]] == ["email__in", "sort", "page"]
-    assert reading.subscribers.set_index("subscriber_id")["property_count"]["s_7"] == 1
+    assert fetched.subscribers.set_index("subscriber_id")["property_count"]["s_7"] == 1
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"subscriber": None}])
@@ -700,8 +700,8 @@ def test_changes_that_go_on_while_they_are_read(at):
             }
 
     shop = Moving([*changed, *(person(n) for n in range(50, 100))], change)
-    reading = read_subscribers(contacts_of(range(100)), shop, mirror=HUNDRED)
-    counts = reading.subscribers.set_index("subscriber_id")["property_count"]
+    fetched = read_subscribers(contacts_of(range(100)), shop, cache=HUNDRED)
+    counts = fetched.subscribers.set_index("subscriber_id")["property_count"]
     assert counts.drop("s_0").tolist().count(1) == 49
     assert counts["s_0"] == 2
 
@@ -717,12 +717,10 @@ def test_a_subscriber_who_never_stops_changing_does_not_hold_the_reading_up(kind
             shop.people["s_98"]["updated_at"] = f"2026-02-02T00:{call:02}:00Z"
 
     shop.change = change
-    reading = read_subscribers(
-        contacts_of([]), shop, mirror=replace(HUNDRED, newest=person(70)["updated_at"])
-    )
+    fetched = read_subscribers(contacts_of([]), shop, cache=replace(HUNDRED, newest=person(70)["updated_at"]))
     latest = [call for call, query in enumerate(shop.asked, 1) if query["sort"] == "updated_at__desc"]
-    assert (reading.method, [shop.asked[call - 1]["page"] for call in latest]) == ("changes", pages)
-    held = reading.subscribers.set_index("subscriber_id")["updated_at"]
+    assert (fetched.method, [shop.asked[call - 1]["page"] for call in latest]) == ("changes", pages)
+    held = fetched.subscribers.set_index("subscriber_id")["updated_at"]
     assert held["s_98"] == f"2026-02-02T00:{latest[0]:02}:00Z"
 
 
@@ -730,12 +728,12 @@ def test_many_changes_of_one_moment_are_read_once():
     """An import stamps everybody alike: what is known is not read again because of it."""
     with Shop([person(n) for n in range(500)]) as shop:
         contacts = contacts_of(range(500))
-        mirror = read_subscribers(contacts, shop.client, complete=True).mirror
+        cache = read_subscribers(contacts, shop.client, complete=True).cache
         alike = "2026-05-01T00:00:00Z"
         shop.sandbox.add_subscribers([person(n, id=f"s_{n}", updated_at=alike) for n in range(500, 790)])
         shop.asked()
-        reading = read_subscribers(contacts, shop.client, mirror=mirror)
-        assert len(reading.subscribers) == 790
+        fetched = read_subscribers(contacts, shop.client, cache=cache)
+        assert len(fetched.subscribers) == 790
         # Seven pages, the last of them twice, and two pages of some people.
         asked = Counter("updated_at__gte" in question for question in shop.asked())
         assert (asked[True], asked[False]) == (8, 2)
@@ -745,11 +743,11 @@ def test_who_was_asked_for_is_not_asked_for_again():
     """Of those who are not there and have a new email only that is asked for, unless it is their turn."""
     shop = Moving([person(n) for n in range(1000)], lambda *_: None, page_size=50)
     people = contacts_of(range(900, 1100))
-    mirror = read_subscribers(people, shop).mirror
+    cache = read_subscribers(people, shop).cache
     people["email"] = people["email_clean"] = [f"new{n}@mail.test" for n in range(200)]
     asked, send = [], shop.send
     shop.send = lambda request: asked.extend(value for _, value in request.query) or send(request)
-    assert read_subscribers(people, shop, mirror=mirror).method == "changes"
+    assert read_subscribers(people, shop, cache=cache).method == "changes"
     assert {*asked} >= {*people["email"][100:]}
     assert 0 < len({*asked} & {*people["phone_e164"][100:].str[1:]}) < 60
 
@@ -759,10 +757,10 @@ def test_an_email_that_is_known_may_be_anothers_too():
     both = [person(n, email="family@mail.test") for n in (1, 2)]
     with Shop([*both, *(person(n) for n in range(100, 400))]) as shop:
         first = read_subscribers(contacts_of([1]), shop.client)
-        assert not first.mirror.is_complete
+        assert not first.cache.is_complete
         rows = [{"person": "user:wife", "phone": None, "email": "family@mail.test"}]
         wife = check_contacts(pd.DataFrame(rows).astype("str"))
-        second = read_subscribers(wife, shop.client, mirror=first.mirror)
+        second = read_subscribers(wife, shop.client, cache=first.cache)
         assert {"s_1", "s_2"} <= {*ids(second)}
 
 
@@ -817,9 +815,9 @@ class RefusingWays:
 def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
     """However a shop cuts its answers short, everybody who is there is found."""
     shop = Cutting([person(n) for n in range(1000)], kind, most)
-    reading = read_subscribers(contacts_of(range(0, 1000, 7), emails=most == 30), shop)
-    assert reading.method == "lookups"
-    assert ids(reading) == sorted(f"s_{n}" for n in range(0, 1000, 7))
+    fetched = read_subscribers(contacts_of(range(0, 1000, 7), emails=most == 30), shop)
+    assert fetched.method == "lookups"
+    assert ids(fetched) == sorted(f"s_{n}" for n in range(0, 1000, 7))
     assert len(shop.asked) < 60
 
 
@@ -839,8 +837,8 @@ def test_one_who_has_left_meanwhile_makes_no_question_smaller():
             shop.people.pop("s_999")
 
     shop = Moving([person(n) for n in range(1000)], change, page_size=50)
-    reading = read_subscribers(contacts_of(range(100, 400)), shop)
-    assert len(reading.subscribers) == 300
+    fetched = read_subscribers(contacts_of(range(100, 400)), shop)
+    assert len(fetched.subscribers) == 300
     assert len(shop.asked) < 15
 
 

@@ -25,11 +25,11 @@ from toolkit.postscript.reader import read_subscribers
 from toolkit.report import reason_table, render_report
 from toolkit.report.audit import RUNS_SHOWN, audit
 from toolkit.report.timeline import outcome_steps
-from toolkit.segment.member_lists import read_snapshot
+from toolkit.segment.member_lists import read_member_list
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.drift import plan_repair
-from toolkit.sync.mirror import mirror_snapshot
+from toolkit.sync.mirror import mirror_member_list
 from toolkit.sync.plan import CHANGE_COLUMNS, plan
 from toolkit.sync.plan_file import load_plan, save_plan
 from toolkit.sync.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, RunRecord
@@ -284,9 +284,9 @@ def make_saved(ledger, store, folder):
 
 def make_list(ledger, store, _folder):
     listed = pd.DataFrame({"phone": [phone(1), phone(3)]})
-    snapshot = read_snapshot(listed, audience_key="vip", taken_at="2025-03-06T10:00:00Z")
+    member_list = read_member_list(listed, audience_key="vip", taken_at="2025-03-06T10:00:00Z")
     remembered = ledger.load_state(SHOP.shop_id)
-    folded, contacts = mirror_snapshot(snapshot, store.table(), remembered=remembered)
+    folded, contacts = mirror_member_list(member_list, store.table(), remembered=remembered)
     return plan(folded.state, contacts, store.table(), audience_keys=["vip"], max_removal_share=1.0), folded
 
 
@@ -295,7 +295,7 @@ def make_list(ledger, store, _folder):
     [
         (make_repair, "repair", "was missing on the subscriber's list"),
         (make_saved, "saved_plan", get_meaning("ENTERED")),
-        (make_list, "member_list", "does not name the subscriber"),
+        (make_list, "snapshot", "does not name the subscriber"),
     ],
 )
 def test_a_run_is_called_what_its_plan_was_made_as(ledger, store, tmp_path, make, kind, meaning):
@@ -391,9 +391,9 @@ def test_who_is_gone_leaves_the_mirror(ledger, store):
     """An audit that reads everybody takes out of the mirror who is not there any more."""
     deliver([word(1, "vip")], store, ledger)
     found = read_subscribers(check_contacts(ledger.load_state(SHOP.shop_id).people), store, complete=True)
-    ledger.save_mirror(SHOP.shop_id, found)
+    ledger.save_cache(SHOP.shop_id, found)
     del store.people["s_1"]
     audit(ledger, postscript=store)
-    mirror = ledger.load_mirror(SHOP.shop_id)
-    assert "s_1" not in {*mirror.subscribers["subscriber_id"]}
-    assert mirror.doubted == {phone(1)[1:], email(1)}
+    cache = ledger.load_cache(SHOP.shop_id)
+    assert "s_1" not in {*cache.subscribers["subscriber_id"]}
+    assert cache.doubted == {phone(1)[1:], email(1)}

@@ -34,7 +34,7 @@ from toolkit.report.next_steps import next_steps
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import REASONS, ChangeStatus, EventStatus
-from toolkit.sync.cost import Price
+from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import CHANGE_COLUMNS, plan
 from toolkit.sync.runs import HISTORY_COLUMNS, UNKNOWN_COLUMNS, Audit, Previous, RunRecord
 
@@ -376,7 +376,7 @@ def test_plan_table():
         updated_at="",
     )
     found = plan(STATE, check_contacts(STATE.people), subscribers_table([held]), max_removal_share=0.25)
-    spent = Price(
+    spent = CostEstimate(
         calls={"reads": 2, "reads_again": 1, **found.planned_calls},
         official={"reads": 9, "writes": 2, "custom_events": 7},
         requests_per_second=0.05,

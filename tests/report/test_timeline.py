@@ -18,7 +18,7 @@ from stores import (
     word,
 )
 
-from toolkit import explain_person, outlook, read_subscribers
+from toolkit import explain_person, forecast, read_subscribers
 from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import LostAnswerError
@@ -43,9 +43,9 @@ def store():
 
 def look(events, store, ledger):
     state = fold(read_events(events).payloads()).state
-    reading = read_subscribers(check_contacts(state.people), store, complete=True)
-    ledger.save_mirror(SHOP.shop_id, reading)
-    return outlook(state, ledger=ledger)
+    fetched = read_subscribers(check_contacts(state.people), store, complete=True)
+    ledger.save_cache(SHOP.shop_id, fetched)
+    return forecast(state, ledger=ledger)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def synced(store, ledger):
     return look(EVENTS, store, ledger)
 
 
-def explain(who, outlook, ledger, events=EVENTS):
-    return explain_person(who, read_events(events), outlook, ledger=ledger)
+def explain(who, forecast, ledger, events=EVENTS):
+    return explain_person(who, read_events(events), forecast, ledger=ledger)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_region_reads_the_phone_that_is_asked_for():
     british = {**word(1, "vip", phone="020 7946 0018"), "userId": "brit"}
     moved = {**word(1, "vip", at=SECOND, phone="020 7946 0019"), "userId": "brit"}
     archive = read_events([british, moved])
-    known = outlook(fold(archive.payloads()).state, default_region="GB")
+    known = forecast(fold(archive.payloads()).state, default_region="GB")
     for number in ("020 7946 0019", "+44 20 7946 0018"):
         found = explain_person(number, archive, known, default_region="GB")
         assert found.sentence.startswith("Person user:brit;")
@@ -155,7 +155,7 @@ def test_the_destination_decides_what_events_say(tmp_path):
     path = tmp_path / "destination.yaml"
     path.write_text('mappings:\n  - {name: a, trigger: type = "track"}\n')
     archive = read_events([ENTERED])
-    known = outlook(fold(archive.payloads()).state)
+    known = forecast(fold(archive.payloads()).state)
     found = explain_person("u1", archive, known, destination=Destination.from_file(path))
     assert found.steps["status"].tolist() == ["no_matching_mapping"]
 
@@ -164,11 +164,11 @@ def test_thousands_with_one_contact_are_not_all_shown():
     """A phone that many share: a hundred people, and the first and last steps of one who has many."""
     crowd = [{**word(1, "vip"), "userId": f"u{n:04}", "messageId": str(n)} for n in range(150)]
     archive = read_events(crowd)
-    found = explain_person(phone(1), archive, outlook(fold(archive.payloads()).state))
+    found = explain_person(phone(1), archive, forecast(fold(archive.payloads()).state))
     assert found.sentence.startswith("The first 100 of the people (user:u0000, user:u0001, ")
     assert len(found.standing) == 100
     busy = [word(1, "vip", at=f"2025-03-04T10:{n // 60:02}:{n % 60:02}Z") for n in range(300)]
-    long = explain_person("u1", read_events(busy), outlook(fold(read_events(busy).payloads()).state))
+    long = explain_person("u1", read_events(busy), forecast(fold(read_events(busy).payloads()).state))
     assert (len(long.steps), len(long.table(most=10))) == (300, 11)
     assert long.table(most=10)["what"].iloc[5] == "… 290 more steps …"
 
@@ -199,7 +199,7 @@ def test_a_lost_answer_is_shown_as_one(store, ledger):
 def test_without_a_ledger_the_events_are_shown():
     """Nothing is known of runs and subscribers, and the sentence says so."""
     state = fold(read_events(EVENTS).payloads()).state
-    found = explain_person("u1", read_events(EVENTS), outlook(state))
+    found = explain_person("u1", read_events(EVENTS), forecast(state))
     assert found.sentence == "Person user:u1; no subscriber is known."
     assert {*found.steps["source"]} == {"Segment"}
 
@@ -209,7 +209,7 @@ def test_without_a_ledger_the_events_are_shown():
 def test_a_search_that_finds_no_person(events, who):
     """A sentence, which shows no contact, and tables without rows; left blank, the first person is taken."""
     state = fold(read_events(events).payloads()).state
-    found = explain_person(who, read_events(events), outlook(state))
+    found = explain_person(who, read_events(events), forecast(state))
     assert [*found.steps.columns] == [*STEP_COLUMNS]
     assert [*found.table().columns] == [*STEP_COLUMNS]
     assert found.steps.empty == found.standing.empty == (who != "" or not events)

@@ -19,7 +19,7 @@ from tables import every, examples
 from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
-from toolkit.segment.member_lists import Snapshot, read_snapshot
+from toolkit.segment.member_lists import MemberList, read_member_list
 from toolkit.segment.member_lists.profiles import follow_merges
 from toolkit.segment.member_lists.text import TEXT, _read_by_hand, _read_csv
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -28,23 +28,23 @@ DATA = PROJECT / "tests" / "data" / "snapshots"
 AT = "2025-03-04T10:15:00Z"
 
 
-def read(source, **options) -> Snapshot:
-    return read_snapshot(source, **{"audience_key": "vip", "taken_at": AT, **options})
+def read(source, **options) -> MemberList:
+    return read_member_list(source, **{"audience_key": "vip", "taken_at": AT, **options})
 
 
-def members(snapshot: Snapshot) -> dict[str, list[str]]:
+def members(member_list: MemberList) -> dict[str, list[str]]:
     """Return who is in which audience."""
-    rows = snapshot.payloads
+    rows = member_list.payloads
     listed = rows[rows["status"].isna() & rows["membership"].fillna(value=False)]
     return {key: rows["person"].tolist() for key, rows in listed.groupby("audience_key")}
 
 
-def reasons(snapshot: Snapshot) -> list[str | None]:
-    return snapshot.payloads["reason_code"].astype("object").where(lambda s: s.notna(), None).tolist()
+def reasons(member_list: MemberList) -> list[str | None]:
+    return member_list.payloads["reason_code"].astype("object").where(lambda s: s.notna(), None).tolist()
 
 
-def contacts(snapshot: Snapshot, person: str) -> list[tuple[str | None, str | None]]:
-    mine = snapshot.candidates[snapshot.candidates["person"] == person].astype("object")
+def contacts(member_list: MemberList, person: str) -> list[tuple[str | None, str | None]]:
+    mine = member_list.candidates[member_list.candidates["person"] == person].astype("object")
     rows = mine.where(mine.notna(), None)
     return list(zip(rows["email"], rows["phone"], strict=True))
 
@@ -90,12 +90,12 @@ def test_every_format_gives_its_members(name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_rows_reconcile_through_fold(name):
     """Every row ends in one status, in the columns of a payload frame, and members are folded to in."""
-    snapshot = read(DATA / name, **FORMATS[name][0])
-    assert dict(snapshot.payloads.dtypes.astype(str)) == PAYLOAD_COLUMNS
-    folded = fold(snapshot.payloads)
-    assert sum(folded.statuses.values()) == len(snapshot.payloads) == folded.received
-    assert folded.state.memberships["member"].sum() == snapshot.members
-    assert (folded.state.memberships["timestamp"] == snapshot.taken_at).all()
+    member_list = read(DATA / name, **FORMATS[name][0])
+    assert dict(member_list.payloads.dtypes.astype(str)) == PAYLOAD_COLUMNS
+    folded = fold(member_list.payloads)
+    assert sum(folded.statuses.values()) == len(member_list.payloads) == folded.received
+    assert folded.state.memberships["member"].sum() == member_list.members
+    assert (folded.state.memberships["timestamp"] == member_list.taken_at).all()
 
 
 @pytest.mark.parametrize(
@@ -123,22 +123,22 @@ def test_all_contacts_are_kept_in_order(name, person, expected):
 
 def test_profiles_sync_joins_contacts_through_merges():
     """Identifiers of merged profiles are contacts of the profile of today; the one seen last goes first."""
-    snapshot = read(DATA / "profiles_sync", audience_key="vip_customers")
-    assert contacts(snapshot, "user:c_001") == [
+    member_list = read(DATA / "profiles_sync", audience_key="vip_customers")
+    assert contacts(member_list, "user:c_001") == [
         ("ana@shop.test", "+12025550101"),
         ("ana@old.test", "+12025550104"),
         ("cara@shop.test", "+12025550111"),
     ]
-    assert snapshot.names["name"].tolist() == ["user:c_004", "anonymous:anon-3"]
-    assert reasons(snapshot) == [None, None, "PROFILE_MERGED", "PROFILE_MERGED", None]
+    assert member_list.names["name"].tolist() == ["user:c_004", "anonymous:anon-3"]
+    assert reasons(member_list) == [None, None, "PROFILE_MERGED", "PROFILE_MERGED", None]
 
 
 def test_merged_rows_of_a_wide_table_count_only_where_their_profile_is_absent():
     """A chain of merges ends at a profile with its own row; one whose profile is not there still counts."""
-    snapshot = read(DATA / "profile_traits.csv", audience_key="vip_customers")
-    assert reasons(snapshot) == [None, "PROFILE_MERGED", "PROFILE_MERGED", None, None]
-    assert ("ben@old.test", "+12025550112") in contacts(snapshot, "user:c_001")
-    assert snapshot.is_complete
+    member_list = read(DATA / "profile_traits.csv", audience_key="vip_customers")
+    assert reasons(member_list) == [None, "PROFILE_MERGED", "PROFILE_MERGED", None, None]
+    assert ("ben@old.test", "+12025550112") in contacts(member_list, "user:c_001")
+    assert member_list.is_complete
 
 
 def test_a_circle_of_merges_ends():
@@ -172,8 +172,8 @@ def test_tables_of_a_mapping_may_be_paths_and_frames():
     folder = DATA / "profiles_sync"
     identifiers = pd.read_csv(folder / "user_identifiers.csv", dtype=str)
     tables = {"user_traits": folder / "user_traits.csv", "user_identifiers": identifiers}
-    snapshot = read(tables, audience_key="churn_risk")
-    assert members(snapshot) == {"churn_risk": ["user:c_002"]}
+    member_list = read(tables, audience_key="churn_risk")
+    assert members(member_list) == {"churn_risk": ["user:c_002"]}
 
 
 MEMBERS = pd.DataFrame(
@@ -197,10 +197,10 @@ def write_parquet(frame, path):
 def test_file_formats_say_the_same(tmp_path, write):
     """CSV, packed CSV, Parquet and a frame of the same members give the same; text stays text."""
     write(MEMBERS, tmp_path / "members")
-    snapshot = read(tmp_path / "members")
-    assert members(snapshot) == {"vip": ["user:007", "user:c_2"]}
-    assert contacts(snapshot, "user:007") == [("ana@shop.test", "+12025550101")]
-    pd.testing.assert_frame_equal(snapshot.candidates, read(MEMBERS).candidates)
+    member_list = read(tmp_path / "members")
+    assert members(member_list) == {"vip": ["user:007", "user:c_2"]}
+    assert contacts(member_list, "user:007") == [("ana@shop.test", "+12025550101")]
+    pd.testing.assert_frame_equal(member_list.candidates, read(MEMBERS).candidates)
 
 
 LETTERS = st.text("ab[]*?!\\'\"~%# =:é\n\udcff", min_size=1, max_size=8).map(lambda text: "x" + text)
@@ -220,9 +220,9 @@ def test_a_path_is_never_data(tmp_path_factory, names):
     write_csv(MEMBERS, root / below / f"{csv_name}.csv")
     write_parquet(MEMBERS, root.parent.parent / "members")
     (root.parent.parent / "members").rename(root / below / f"{parquet_name}.parquet")
-    snapshot = read(root)
-    assert members(snapshot) == members(read([MEMBERS, MEMBERS]))
-    pd.testing.assert_frame_equal(snapshot.candidates, read(MEMBERS).candidates)
+    member_list = read(root)
+    assert members(member_list) == members(read([MEMBERS, MEMBERS]))
+    pd.testing.assert_frame_equal(member_list.candidates, read(MEMBERS).candidates)
 
 
 def test_a_link_to_nothing_is_named(tmp_path):
@@ -257,17 +257,17 @@ def test_columns_may_be_named():
     frame = pd.DataFrame(
         {"Customer": ["9"], "Mobile": ["+12025550101"], "Home": ["+12025550102"], "vip": ["x"]}
     )
-    snapshot = read(frame, audience_key="gold", columns={"user_id": "customer", "phone": ["Mobile", "Home"]})
-    assert members(snapshot) == {"gold": ["user:9"]}
-    assert contacts(snapshot, "user:9") == [(None, "+12025550101"), (None, "+12025550102")]
+    listed = read(frame, audience_key="gold", columns={"user_id": "customer", "phone": ["Mobile", "Home"]})
+    assert members(listed) == {"gold": ["user:9"]}
+    assert contacts(listed, "user:9") == [(None, "+12025550101"), (None, "+12025550102")]
 
 
 def test_one_audience_of_several():
     """`audience_key` takes one audience of a list that names several."""
-    snapshot = read(DATA / "several_audiences.tsv", audience_key="vip")
-    assert members(snapshot) == {"vip": ["user:c_001"]}
-    assert snapshot.audience_keys == ("vip",)
-    assert snapshot.is_complete
+    member_list = read(DATA / "several_audiences.tsv", audience_key="vip")
+    assert members(member_list) == {"vip": ["user:c_001"]}
+    assert member_list.audience_keys == ("vip",)
+    assert member_list.is_complete
 
 
 # --- membership values --------------------------------------------------------------------------------
@@ -289,8 +289,8 @@ def test_one_audience_of_several():
 def test_a_membership_column_takes_true_and_false_alone(value, expected, complete):
     """In a list anything else leaves open whether the row is a member: then no one may be removed."""
     frame = pd.DataFrame({"user_id": ["1"], "member": pd.Series([value], dtype="object")})
-    snapshot = read(frame)
-    assert (reasons(snapshot), snapshot.is_complete) == ([expected], complete)
+    member_list = read(frame)
+    assert (reasons(member_list), member_list.is_complete) == ([expected], complete)
 
 
 @pytest.mark.parametrize(
@@ -306,9 +306,9 @@ def test_a_membership_column_takes_true_and_false_alone(value, expected, complet
 def test_a_warehouse_may_write_true_in_its_own_way(value, expected, complete):
     """Warehouses write true in any case, and nothing for profiles that never had the trait."""
     frame = pd.DataFrame({"user_id": ["1"], "VIP": [value], "received_at": [AT]})
-    snapshot = read(frame)
-    assert (reasons(snapshot), snapshot.is_complete) == ([expected], complete)
-    assert snapshot.audience_keys == ("vip",)
+    member_list = read(frame)
+    assert (reasons(member_list), member_list.is_complete) == ([expected], complete)
+    assert member_list.audience_keys == ("vip",)
 
 
 # --- contacts as text ---------------------------------------------------------------------------------
@@ -330,17 +330,17 @@ def test_a_warehouse_may_write_true_in_its_own_way(value, expected, complete):
 )
 def test_a_phone_is_text_whatever_type_it_came_in(column, expected):
     """Digits stay digits: no exponent, no point, no lost zero."""
-    snapshot = read(pd.DataFrame({"user_id": ["1"], "phone": column}))
-    assert [phone for _email, phone in contacts(snapshot, "user:1")] == ([expected] if expected else [])
+    member_list = read(pd.DataFrame({"user_id": ["1"], "phone": column}))
+    assert [phone for _email, phone in contacts(member_list, "user:1")] == ([expected] if expected else [])
 
 
 def test_a_phone_that_a_spreadsheet_destroyed_is_counted():
     """Scientific notation is counted and unusable; where it was the only contact, no one may be removed."""
     frame = pd.DataFrame({"user_id": ["1", "2"], "email": [None, "b@shop.test"], "phone": ["1.5551E+10"] * 2})
-    snapshot = read(frame)
-    assert any("2 phones" in note for note in snapshot.notes)
-    assert set(check_contacts(snapshot.candidates)["phone_code"]) == {"phone_spreadsheet_damage"}
-    assert not snapshot.is_complete
+    member_list = read(frame)
+    assert any("2 phones" in note for note in member_list.notes)
+    assert set(check_contacts(member_list.candidates)["phone_code"]) == {"phone_spreadsheet_damage"}
+    assert not member_list.is_complete
     assert read(frame.tail(1)).is_complete
 
 
@@ -357,12 +357,12 @@ def test_hashed_contacts_are_refused(name):
 
 def test_a_torn_row_takes_no_other_row_with_it():
     """Ragged rows, an open quote and a cut last line are malformed with their line; the rest is read."""
-    snapshot = read(DATA / "torn.csv")
-    torn = snapshot.payloads[snapshot.payloads["status"] == "malformed"]
+    member_list = read(DATA / "torn.csv")
+    torn = member_list.payloads[member_list.payloads["status"] == "malformed"]
     assert sorted(torn["line"].dropna()) == [3, 4, 5, 9]
     assert set(torn["reason_code"]) == {"ROW_TORN"}
     assert len(torn) == 5  # and the row with a line break within its email
-    assert not snapshot.is_complete
+    assert not member_list.is_complete
 
 
 @pytest.mark.parametrize(
@@ -381,10 +381,10 @@ def test_a_torn_row_takes_no_other_row_with_it():
 def test_csv_as_it_comes(tmp_path, text, people, torn):
     """Line ends, quotes and blanks of all sorts; only a broken row makes the list incomplete."""
     (tmp_path / "m.csv").write_bytes(text.encode())
-    snapshot = read(tmp_path / "m.csv")
-    assert members(snapshot) == {"vip": [f"user:{person}" for person in people]}
-    assert (snapshot.payloads["status"] == "malformed").sum() == torn
-    assert snapshot.is_complete == (not torn)
+    member_list = read(tmp_path / "m.csv")
+    assert members(member_list) == {"vip": [f"user:{person}" for person in people]}
+    assert (member_list.payloads["status"] == "malformed").sum() == torn
+    assert member_list.is_complete == (not torn)
 
 
 CELLS = st.text(alphabet='ab",;\t\n é“', max_size=6)
@@ -399,9 +399,9 @@ def test_what_pandas_writes_is_read_cell_by_cell(rows):
     with TemporaryDirectory() as folder:
         path = Path(folder) / "m.csv"
         frame.to_csv(path, index=False, quoting=1)
-        snapshot = read(path)
-    assert len(snapshot.payloads) == len(rows)
-    found = snapshot.candidates["email"].tolist()
+        member_list = read(path)
+    assert len(member_list.payloads) == len(rows)
+    found = member_list.candidates["email"].tolist()
     assert found == [text for row in rows if (text := row[0].strip())]
 
 
@@ -421,9 +421,9 @@ def test_rows_of_one_line_are_read_alike_by_hand(rows):
 def test_a_quote_that_stays_open_takes_its_own_line_only(tmp_path):
     """Rows up to the next quote are whole rows, and the rows behind it as well."""
     (tmp_path / "m.csv").write_text('user_id,email\n1,"a@x.test\n2,b@x.test\n3,"c@x.test"\n4,d@x.test\n')
-    snapshot = read(tmp_path / "m.csv")
-    assert members(snapshot) == {"vip": ["user:2", "user:3", "user:4"]}
-    assert snapshot.payloads["line"].dropna().tolist() == [2]
+    member_list = read(tmp_path / "m.csv")
+    assert members(member_list) == {"vip": ["user:2", "user:3", "user:4"]}
+    assert member_list.payloads["line"].dropna().tolist() == [2]
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.98], ids=["half", "nearly all"])
@@ -432,11 +432,11 @@ def test_a_packed_file_that_is_cut_is_read_up_to_the_cut(tmp_path, kept):
     frame = pd.DataFrame({"user_id": [f"u{n * 7919 % 5000}" for n in range(5000)]})
     packed = gzip.compress(frame.to_csv(index=False).encode())
     (tmp_path / "m.csv.gz").write_bytes(packed[: int(len(packed) * kept)])
-    snapshot = read(tmp_path / "m.csv.gz")
-    assert 0 < snapshot.members < 5000
-    assert set(members(snapshot)["vip"]) <= {f"user:{name}" for name in frame["user_id"]}
-    assert reasons(snapshot)[-1] == "FILE_DAMAGED"
-    assert not snapshot.is_complete
+    member_list = read(tmp_path / "m.csv.gz")
+    assert 0 < member_list.members < 5000
+    assert set(members(member_list)["vip"]) <= {f"user:{name}" for name in frame["user_id"]}
+    assert reasons(member_list)[-1] == "FILE_DAMAGED"
+    assert not member_list.is_complete
 
 
 @pytest.mark.parametrize("end", [None, -8], ids=["whole", "cut"])
@@ -460,18 +460,18 @@ def test_bytes_that_are_no_utf8_spoil_only_what_they_are_in(tmp_path):
     (tmp_path / "m.csv").write_bytes(
         "user_id,email,name\n1,a@x.test,José\n2,josé@x.test,J\n".encode("latin-1")
     )
-    snapshot = read(tmp_path / "m.csv")
-    assert reasons(snapshot) == [None, "ROW_TORN"]
-    assert any("not UTF-8" in note for note in snapshot.notes)
+    member_list = read(tmp_path / "m.csv")
+    assert reasons(member_list) == [None, "ROW_TORN"]
+    assert any("not UTF-8" in note for note in member_list.notes)
 
 
 def test_typographic_quotes_are_repaired_and_counted():
     """JSON is read strictly first: quotes within a good text stay; what stays unreadable is malformed."""
-    snapshot = read(DATA / "engage_typographic.csv")
-    assert reasons(snapshot) == [None, None, "NOT_JSON"]
-    assert contacts(snapshot, "user:c_002") == [("o“neill”@shop.test", None)]
-    assert any(note.startswith("1 rows") and "typographic" in note for note in snapshot.notes)
-    assert not snapshot.is_complete
+    member_list = read(DATA / "engage_typographic.csv")
+    assert reasons(member_list) == [None, None, "NOT_JSON"]
+    assert contacts(member_list, "user:c_002") == [("o“neill”@shop.test", None)]
+    assert any(note.startswith("1 rows") and "typographic" in note for note in member_list.notes)
+    assert not member_list.is_complete
 
 
 # --- what is refused ----------------------------------------------------------------------------------
@@ -545,11 +545,11 @@ def test_files_of_another_kind_are_named(tmp_path, data, match):
 
 
 def test_a_member_list_without_rows_is_empty(tmp_path):
-    """A header alone is an empty list, which mirror_snapshot() does not take for granted."""
+    """A header alone is an empty list, which mirror_member_list() does not take for granted."""
     (tmp_path / "m.csv").write_text("user_id,email\n")
-    snapshot = read(tmp_path / "m.csv")
-    assert (snapshot.members, snapshot.audience_keys, snapshot.is_complete) == (0, ("vip",), True)
-    assert fold(snapshot.payloads).received == 0
+    member_list = read(tmp_path / "m.csv")
+    assert (member_list.members, member_list.audience_keys, member_list.is_complete) == (0, ("vip",), True)
+    assert fold(member_list.payloads).received == 0
 
 
 # --- time ---------------------------------------------------------------------------------------------
@@ -557,8 +557,8 @@ def test_a_member_list_without_rows_is_empty(tmp_path):
 
 def test_the_time_is_the_newest_that_segment_put_there():
     """Without taken_at: the newest time of receipt; an event's own time, which may lie ahead, is no proof."""
-    snapshot = read_snapshot(DATA / "profiles_sync", audience_key="vip_customers")
-    assert snapshot.taken_at == pd.Timestamp("2025-03-06T12:30:00Z")
+    member_list = read_member_list(DATA / "profiles_sync", audience_key="vip_customers")
+    assert member_list.taken_at == pd.Timestamp("2025-03-06T12:30:00Z")
 
 
 @pytest.mark.parametrize(
@@ -603,9 +603,9 @@ def test_hostile_cells_end_in_a_status(column, value):
     frame = frame.astype("object").reindex(columns=[*frame.columns, *({column} - {*frame.columns})])
     frame[column] = frame[column].astype("object")
     frame.at[0, column] = value
-    snapshot = read(frame, audience_key="")
-    assert "user:2" in members(snapshot)["vip"]
-    assert fold(snapshot.payloads).received == 2
+    member_list = read(frame, audience_key="")
+    assert "user:2" in members(member_list)["vip"]
+    assert fold(member_list.payloads).received == 2
 
 
 @pytest.mark.parametrize(
@@ -623,9 +623,9 @@ def test_hostile_cells_end_in_a_status(column, value):
 def test_hostile_json_ends_in_a_status(text):
     """JSON of an export that cannot be read, or reads as something odd, is a status as well."""
     frame = pd.DataFrame({"key": ["a", "b"], "external_ids": [text, '{"user_id":["2"]}']})
-    snapshot = read(frame)
-    assert "user:2" in members(snapshot)["vip"]
-    assert fold(snapshot.payloads).received == 2
+    member_list = read(frame)
+    assert "user:2" in members(member_list)["vip"]
+    assert fold(member_list.payloads).received == 2
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -137,11 +137,11 @@ class Desk:
         ledger: toolkit.Ledger,
         shop: Any,
     ) -> None:
-        folded, contacts, reading = self._read(events, options, outcome, postscript, ledger, shop)
+        folded, contacts, fetched = self._read(events, options, outcome, postscript, ledger, shop)
         plan = toolkit.plan(
             folded.state,
             contacts,
-            reading.subscribers,
+            fetched.subscribers,
             audience_keys=[
                 key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}
             ],
@@ -186,30 +186,30 @@ class Desk:
         if not options.dry_run:
             ledger.hold(shop.shop_id, "", folded.state, cause="failure")
             outcome.is_taken = True
-        mirror = ledger.load_mirror(shop.shop_id)
-        reading = toolkit.read_subscribers(
+        cache = ledger.load_cache(shop.shop_id)
+        fetched = toolkit.read_subscribers(
             contacts,
             postscript,
-            mirror=mirror,
+            cache=cache,
             trait_keys=chosen.trait_keys,
             scope=options.scope,
             dry_run=options.dry_run,
         )
-        ledger.save_mirror(shop.shop_id, reading)
-        self.process.world.note(f"  read by {reading.method} {' '.join(reading.notes)}")
-        return folded, contacts, reading
+        ledger.save_cache(shop.shop_id, fetched)
+        self.process.world.note(f"  read by {fetched.method} {' '.join(fetched.notes)}")
+        return folded, contacts, fetched
 
     def save_plan(self, events: Sequence[dict[str, Any]], path: Path) -> Outcome:
         """Plan, and keep the plan in a file."""
 
         def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            folded, contacts, reading = self._read(
+            folded, contacts, fetched = self._read(
                 events, Options(dry_run=True), outcome, postscript, ledger, shop
             )
             plan = toolkit.plan(
                 folded.state,
                 contacts,
-                reading.subscribers,
+                fetched.subscribers,
                 max_removal_share=1.0,
                 reached=ledger.load_reached(shop.shop_id),
             )
@@ -222,12 +222,12 @@ class Desk:
 
         def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
             saved = toolkit.load_plan(path)
-            mirror = ledger.load_mirror(shop.shop_id)
+            cache = ledger.load_cache(shop.shop_id)
             traits = saved.folded.state.trait_keys if saved.folded else ()
-            reading = toolkit.read_subscribers(saved.contacts, postscript, mirror=mirror, trait_keys=traits)
-            ledger.save_mirror(shop.shop_id, reading)
+            fetched = toolkit.read_subscribers(saved.contacts, postscript, cache=cache, trait_keys=traits)
+            ledger.save_cache(shop.shop_id, fetched)
             remembered = ledger.load_state(shop.shop_id)
-            ready = saved.refresh(reading.subscribers, shop=shop, remembered=remembered)
+            ready = saved.refresh(fetched.subscribers, shop=shop, remembered=remembered)
             outcome.run = toolkit.sync(
                 ready.plan, ready.folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
             )
@@ -247,17 +247,19 @@ class Desk:
         """Bring Postscript to a complete list of an audience's members."""
 
         def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            snapshot = toolkit.read_snapshot(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
+            member_list = toolkit.read_member_list(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
             # With what an interrupted run left: an older word that the list contradicts must not stand.
             remembered = ledger.load_held(shop.shop_id).after(ledger.load_state(shop.shop_id))
             contacts = toolkit.check_contacts(remembered.people)
-            reading = toolkit.read_subscribers(contacts, postscript, complete=True)
-            folded, contacts = toolkit.mirror_snapshot(snapshot, reading.subscribers, remembered=remembered)
+            fetched = toolkit.read_subscribers(contacts, postscript, complete=True)
+            folded, contacts = toolkit.mirror_member_list(
+                member_list, fetched.subscribers, remembered=remembered
+            )
             plan = toolkit.plan(
                 folded.state,
                 contacts,
-                reading.subscribers,
-                audience_keys=snapshot.audience_keys,
+                fetched.subscribers,
+                audience_keys=member_list.audience_keys,
                 max_removal_share=1.0,
             )
             outcome.run = toolkit.sync(
@@ -273,12 +275,12 @@ class Desk:
         def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
             state = ledger.load_state(shop.shop_id)
             contacts = toolkit.check_contacts(state.people)
-            mirror = ledger.load_mirror(shop.shop_id)
-            reading = toolkit.read_subscribers(
-                contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, complete=True
+            cache = ledger.load_cache(shop.shop_id)
+            fetched = toolkit.read_subscribers(
+                contacts, postscript, cache=cache, trait_keys=state.trait_keys, complete=True
             )
-            ledger.save_mirror(shop.shop_id, reading)
-            plan = toolkit.plan_repair(state, contacts, reading.subscribers, max_removal_share=1.0)
+            ledger.save_cache(shop.shop_id, fetched)
+            plan = toolkit.plan_repair(state, contacts, fetched.subscribers, max_removal_share=1.0)
             outcome.run = toolkit.sync(
                 plan, None, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
             )

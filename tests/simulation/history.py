@@ -420,7 +420,7 @@ class History:
     def _write_files(self, outcome: Outcome) -> None:
         """Leave what the notebook leaves."""
         given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(self.folder / "output")}
-        job = toolkit.begin("4_audit_report", given)
+        job = toolkit.start("4_audit_report", given)
         if outcome.error is not None:
             job.note_start()
             job.note_failure(outcome.error)

@@ -13,7 +13,7 @@ from toolkit.errors import ParameterError
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
-from toolkit.sync.cost import planned_calls, price
+from toolkit.sync.cost import estimate_cost, planned_calls
 from toolkit.sync.plan import Plan, plan
 
 PHONE, EMAIL = "+14155550100", "ana@mail.test"
@@ -56,7 +56,7 @@ def make_price(events, subscribers, *, reads=0, requests_per_second=10.0, **opti
     folded = folded_events(events)
     contacts = check_contacts(folded.state.people)
     found = plan(folded.state, contacts, subscribers_table(subscribers), **options)
-    return price(found, folded, requests_per_second=requests_per_second, reads=reads)
+    return estimate_cost(found, folded, requests_per_second=requests_per_second, reads=reads)
 
 
 def official(events, subscribers, **options):
@@ -244,5 +244,5 @@ def test_the_official_action_step_by_step(seed):
     found = plan(folded.state, check_contacts(folded.state.people), subscribers_table(subscribers))
     reached = set(found.subscribers["subscriber_id"])
     known = [s for s in subscribers if s.subscriber_id in reached]
-    priced = price(found, folded, requests_per_second=14)
+    priced = estimate_cost(found, folded, requests_per_second=14)
     assert tuple(priced.official.values()) == plain_official(events, known)

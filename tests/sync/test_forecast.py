@@ -20,9 +20,9 @@ from stores import (
 
 from toolkit import (
     correct,
-    drop_out_table,
     fix_table,
-    outlook,
+    forecast,
+    funnel_table,
     plan,
     preview,
     reach_table,
@@ -31,7 +31,7 @@ from toolkit import (
 )
 from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.segment.archive import read_events
 from toolkit.segment.destination import Destination
 from toolkit.sync.sync import sync
@@ -55,8 +55,8 @@ def state_of(events):
 def note_mirror(store, ledger, events=EVENTS):
     """Read the subscribers into the ledger, as a dry run does."""
     contacts = check_contacts(state_of(events).people)
-    reading = read_subscribers(contacts, store, complete=True)
-    ledger.save_mirror(SHOP.shop_id, reading)
+    fetched = read_subscribers(contacts, store, complete=True)
+    ledger.save_cache(SHOP.shop_id, fetched)
 
 
 def reasons(found):
@@ -65,14 +65,14 @@ def reasons(found):
 
 def test_without_a_ledger_nobody_is_said_not_to_subscribe():
     """Everybody who can be looked up was not, and the shares are not reported."""
-    found = outlook(state_of(EVENTS))
+    found = forecast(state_of(EVENTS))
     assert (found.shop_id, found.sentence[:30]) == ("", "Who subscribes is not known: n")
     unknown = dict.fromkeys(["u1", "u2", "u3"], "NOT_LOOKED_UP")
     assert reasons(found) == {**unknown, "u4": "CONTACT_INVALID"}
     row = reach_table(found.changes).iloc[0]
     assert row["members"] == 3
     assert row.drop(["audience_key", "members"]).isna().all()
-    assert drop_out_table(found.changes)["members"].tolist() == [3, 3, 2, 0]
+    assert funnel_table(found.changes)["members"].tolist() == [3, 3, 2, 0]
     assert "look_up" in found.sentence
 
 
@@ -82,7 +82,7 @@ def test_a_ledger_knows_what_a_sync_read(ledger):
     deliver([word(5, "old")], store, ledger)
     note_mirror(store, ledger)
     sent = len(store.sent)
-    found = outlook(state_of(EVENTS), ledger=ledger)
+    found = forecast(state_of(EVENTS), ledger=ledger)
     assert len(store.sent) == sent
     assert f"The subscribers of {SHOP.name}, as a sync read them on 20" in found.sentence
     assert reasons(found) == {
@@ -99,23 +99,23 @@ def test_a_ledger_knows_what_a_sync_read(ledger):
 def test_a_look_asks_postscript_and_writes_nothing(ledger):
     """Only GETs, and neither mirror nor run is left in the ledger."""
     shop = Shop({1: ["vip"], 3: []})
-    before = ledger.load_mirror(SHOP.shop_id)
-    found = outlook(state_of(EVENTS), ledger=ledger, postscript=shop)
+    before = ledger.load_cache(SHOP.shop_id)
+    found = forecast(state_of(EVENTS), ledger=ledger, postscript=shop)
     assert {request.method for request in shop.sent} == {"GET"}
     assert found.sentence == f"The subscribers of {SHOP.name}, as they are now."
     assert reasons(found)["u1"] == "ALREADY_IN"
     assert reasons(found)["u3"] == "ENTERED"
-    assert (before.read_at, ledger.load_mirror(SHOP.shop_id).read_at) == (None, None)
+    assert (before.read_at, ledger.load_cache(SHOP.shop_id).read_at) == (None, None)
 
 
 def test_who_came_after_the_last_lookups_is_not_taken_for_nobody(ledger):
     """A mirror of lookups knows those who were asked for; others were not looked up."""
     store = Store({1: []})
-    reading = read_subscribers(check_contacts(state_of([EVENTS[0]]).people), store)
-    partial = Mirror(subscribers=reading.subscribers, asked=frozenset({phone(1)[1:], phone(2)[1:]}))
+    fetched = read_subscribers(check_contacts(state_of([EVENTS[0]]).people), store)
+    partial = SubscriberCache(subscribers=fetched.subscribers, asked=frozenset({phone(1)[1:], phone(2)[1:]}))
     deliver([EVENTS[0]], store, ledger)
-    ledger.save_mirror(SHOP.shop_id, Reading(mirror=partial, read=store.table(), method="lookups"))
-    found = outlook(state_of(EVENTS), ledger=ledger)
+    ledger.save_cache(SHOP.shop_id, FetchResult(cache=partial, read=store.table(), method="lookups"))
+    found = forecast(state_of(EVENTS), ledger=ledger)
     assert reasons(found) == {
         "u1": "ALREADY_IN",
         "u2": "SUBSCRIBER_NOT_FOUND",
@@ -134,8 +134,8 @@ def test_traits_of_which_nothing_was_read_are_left_out(ledger, tmp_path):
     shop = Shop({1: []})
     note_mirror(shop, ledger)
     deliver([word(1, "vip")], shop, ledger)
-    assert outlook(state, ledger=ledger).changes["trait_key"].isna().all()
-    looked = outlook(state, ledger=ledger, postscript=shop).changes
+    assert forecast(state, ledger=ledger).changes["trait_key"].isna().all()
+    looked = forecast(state, ledger=ledger, postscript=shop).changes
     assert looked.loc[looked["trait_key"] == "points", "status"].tolist() == ["would_update"]
 
 
@@ -147,8 +147,8 @@ def test_members_are_counted_to_the_last_step():
     shop.people["s_16"]["email"] = shop.people["s_6"]["email"]
     shared = word(9, "churn", phone=None, email=email(6))
     events = [*EVENTS, word(5, "vip"), word(6, "churn"), word(7, "vip"), word(8, "vip", phone=None), shared]
-    found = outlook(state_of(events), postscript=shop)
-    table = drop_out_table(found.changes)
+    found = forecast(state_of(events), postscript=shop)
+    table = funnel_table(found.changes)
     assert table[["step", "members", "lost", "why"]].to_numpy().tolist() == [
         ["Members", 8, 0, ""],
         ["With a phone or email", 7, 1, "1 no contact"],
@@ -183,7 +183,7 @@ def test_every_rate_has_one_definition():
         changes = plan(folded.state, contacts, shop.table(), audience_keys=[key]).changes
         tables[key] = reach_table(changes)
         assert tables[key]["audience_key"].tolist() == [key]
-        assert drop_out_table(changes)["members"].iat[0] == tables[key]["members"].iat[0]
+        assert funnel_table(changes)["members"].iat[0] == tables[key]["members"].iat[0]
     together = pd.concat([tables["vip"], tables["churn"]], ignore_index=True)
     pd.testing.assert_frame_equal(tables["all"], together)
     for row in tables["all"].itertuples():
@@ -195,7 +195,7 @@ def test_every_rate_has_one_definition():
 
 def test_not_looked_up_is_not_waiting():
     """A state of its own, which no reason of a subscriber who does not exist shares."""
-    found = outlook(state_of(EVENTS)).changes
+    found = forecast(state_of(EVENTS)).changes
     unknown = found.loc[found["reason_code"] == "NOT_LOOKED_UP", "status"]
     assert {*unknown} == {"not_looked_up"}
     assert "waiting" not in {*found["status"]}
@@ -203,9 +203,9 @@ def test_not_looked_up_is_not_waiting():
 
 def test_nothing_asked_for():
     """An archive without audiences gives tables without rows, and a first step of no one."""
-    found = outlook(state_of([]))
+    found = forecast(state_of([]))
     assert reach_table(found.changes).empty
-    assert drop_out_table(found.changes)["members"].tolist() == [0] * 6
+    assert funnel_table(found.changes)["members"].tolist() == [0] * 6
 
 
 def both(events, store, ledger, *, keys=(), corrections=None, region="US"):
@@ -213,7 +213,7 @@ def both(events, store, ledger, *, keys=(), corrections=None, region="US"):
     archive = read_events(events)
     state = preview(archive, audience_keys=keys, default_region=region, keep_state=True).state
     reported = {} if corrections is None else {"corrections": corrections}
-    seen = outlook(state, ledger=ledger, audience_keys=keys, default_region=region, **reported).changes
+    seen = forecast(state, ledger=ledger, audience_keys=keys, default_region=region, **reported).changes
     folded = fold(archive.payloads(), remembered=ledger.load_state(SHOP.shop_id))
     if corrections is not None:
         folded, _ = correct(folded, corrections, default_region=region)
@@ -278,7 +278,7 @@ def test_of_several_shops_that_of_the_latest_live_run_counts(ledger):
         ledger=ledger,
         dry_run=True,
     )
-    found = outlook(state_of(EVENTS), ledger=ledger)
+    found = forecast(state_of(EVENTS), ledger=ledger)
     assert found.shop_id == SHOP.shop_id
     assert f"{SHOP.name} (one of 2 shops in the ledger, that of its latest run)" in found.sentence
     assert reasons(found)["u1"] == "ALREADY_IN"

@@ -9,7 +9,7 @@ import pytest
 from stores import SECOND, SHOP, Store, deliver, fold_events, make_plan, new_ledger, word
 
 from toolkit.postscript.api import WRITE_ROUTE
-from toolkit.sync.cost import price
+from toolkit.sync.cost import estimate_cost
 from toolkit.sync.leftovers import LeftOver, expect
 from toolkit.sync.runs import Transition
 from toolkit.sync.sync import sync
@@ -54,9 +54,9 @@ def test_planned_is_made(tmp_path, asked):
     folded = fold_events(words, ledger)
     plan = make_plan(folded, store, custom_events=asked)
     open_ = ledger.load_open_transitions(SHOP.shop_id)
-    priced = price(plan, folded, requests_per_second=14, left_over=open_)
+    priced = estimate_cost(plan, folded, requests_per_second=14, left_over=open_)
     store.sent.clear()
-    run = sync(plan, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, price=priced)
+    run = sync(plan, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, cost=priced)
     ledger.close()
     made = Counter(request.method for request in store.sent)
     assert run.record.status == "completed"

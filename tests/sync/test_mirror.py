@@ -1,4 +1,4 @@
-"""Mirroring a snapshot: who is listed is in, everybody else is out, and a doubtful list removes no one."""
+"""Mirroring a member list: who is listed is in, everybody else is out, and a doubtful list removes no one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from toolkit.errors import ParameterError
 from toolkit.postscript import api
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.sandbox import Sandbox
-from toolkit.segment.member_lists import Snapshot, read_snapshot
-from toolkit.sync.mirror import mirror_snapshot
+from toolkit.segment.member_lists import MemberList, read_member_list
+from toolkit.sync.mirror import mirror_member_list
 from toolkit.sync.plan import plan
 
 AT, EARLIER, LATER = "2025-03-04T10:00:00Z", "2025-03-01T00:00:00Z", "2025-03-05T00:00:00Z"
@@ -26,10 +26,10 @@ def phone(number: int) -> str:
     return f"+1202555{100 + number:04}"
 
 
-def listed(*rows: dict[str, str], at: str = AT, **options) -> Snapshot:
+def listed(*rows: dict[str, str], at: str = AT, **options) -> MemberList:
     columns = ["user_id", "email", "phone"]
     frame = pd.DataFrame(rows, columns=[*columns, *({*rows[0]} - {*columns})] if rows else columns)
-    return read_snapshot(frame, **{"audience_key": "vip", "taken_at": at, **options})
+    return read_member_list(frame, **{"audience_key": "vip", "taken_at": at, **options})
 
 
 def subscriber(name: str, *keys: str, phone: str = "", email: str = "", **properties) -> api.Subscriber:
@@ -51,7 +51,7 @@ def remember(*people: tuple[str, bool, str], key: str = "vip", **contacts: str) 
     rows = [{"user_id": p, "member": str(m).lower(), "at": t, "phone": contacts.get(p)} for p, m, t in people]
     folded = None
     for row in rows:
-        words = read_snapshot(pd.DataFrame([row]), audience_key=key, taken_at=row["at"]).payloads
+        words = read_member_list(pd.DataFrame([row]), audience_key=key, taken_at=row["at"]).payloads
         folded = fold(words, remembered=folded.state if folded else None)
     return folded.state
 
@@ -61,11 +61,11 @@ def words(state: State, key: str = "vip") -> dict[str, bool]:
     return dict(zip(mine["person"], mine["member"], strict=True))
 
 
-def lists_after(snapshot: Snapshot, *subscribers: api.Subscriber, **options) -> dict[str, list[str]]:
+def lists_after(listed: MemberList, *subscribers: api.Subscriber, **options) -> dict[str, list[str]]:
     """Return who would hold which audiences after the plan."""
     table = subscribers_table(subscribers)
-    folded, contacts = mirror_snapshot(snapshot, table, **options)
-    decided = plan(folded.state, contacts, table, audience_keys=snapshot.audience_keys, max_removal_share=1)
+    folded, contacts = mirror_member_list(listed, table, **options)
+    decided = plan(folded.state, contacts, table, audience_keys=listed.audience_keys, max_removal_share=1)
     held = {s.subscriber_id: set(api.read_audiences(s.properties) or ()) for s in subscribers}
     for row in decided.changes[decided.changes["operation"].notna()].itertuples():
         (held[row.subscriber_id].add if row.operation == "add" else held[row.subscriber_id].remove)(
@@ -81,7 +81,7 @@ ANA = {"user_id": "ana", "phone": phone(1)}
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "match"),
+    ("listed", "match"),
     [
         (listed({"user_id": "ana\nben", "phone": phone(1)}), "could not be read"),
         (listed({**ANA, "member": "perhaps"}), "could not be read"),
@@ -90,13 +90,13 @@ ANA = {"user_id": "ana", "phone": phone(1)}
     ],
     ids=["torn", "unreadable membership", "empty", "all out"],
 )
-def test_a_doubtful_list_removes_nobody_unless_accepted(snapshot, match):
+def test_a_doubtful_list_removes_nobody_unless_accepted(listed, match):
     """Incomplete or empty: refused with a sentence; accepted, it removes like any other."""
     stranger = subscriber("s_9", "vip", phone=phone(9))
     with pytest.raises(ParameterError, match=match) as raised:
-        mirror_snapshot(snapshot, subscribers_table([stranger]))
+        mirror_member_list(listed, subscribers_table([stranger]))
     assert "accept_incomplete=True" in str(raised.value)
-    assert lists_after(snapshot, stranger, accept_incomplete=True) == {"s_9": []}
+    assert lists_after(listed, stranger, accept_incomplete=True) == {"s_9": []}
 
 
 # --- who is in, who is out ----------------------------------------------------------------------------
@@ -113,9 +113,9 @@ def test_who_is_listed_enters_and_who_is_not_leaves():
 
 
 def test_a_remembered_member_who_is_not_listed_is_out_since_the_snapshot():
-    """The word "out" bears the time of the snapshot; a person who was out already keeps the older word."""
+    """The word "out" bears the time of the list; a person who was out already keeps the older word."""
     before = remember(("ben", True, EARLIER), ("cas", False, EARLIER), ben=phone(2))
-    folded, contacts = mirror_snapshot(listed(ANA), subscribers_table([]), remembered=before)
+    folded, contacts = mirror_member_list(listed(ANA), subscribers_table([]), remembered=before)
     assert words(folded.state) == {"user:ana": True, "user:ben": False, "user:cas": False}
     at = folded.state.memberships.set_index("person")["timestamp"]
     assert at["user:ben"] == pd.Timestamp(AT)
@@ -124,16 +124,16 @@ def test_a_remembered_member_who_is_not_listed_is_out_since_the_snapshot():
 
 
 def test_a_newer_word_stands():
-    """Who entered or left after the snapshot was taken is left as the newer event says."""
+    """Who entered or left after the list was taken is left as the newer event says."""
     before = remember(("ana", False, LATER), ("ben", True, LATER), ana=phone(1), ben=phone(2))
     people = [subscriber("s_1", "vip", phone=phone(1)), subscriber("s_2", phone=phone(2))]
     assert lists_after(listed(ANA), *people, remembered=before) == {"s_1": [], "s_2": ["vip"]}
 
 
 def test_other_audiences_are_not_touched():
-    """Words and lists of audiences that the snapshot is not about stay as they are."""
+    """Words and lists of audiences that the list is not about stay as they are."""
     before = remember(("ben", True, EARLIER), key="churn", ben=phone(2))
-    folded, contacts = mirror_snapshot(listed(ANA), subscribers_table([]), remembered=before)
+    folded, contacts = mirror_member_list(listed(ANA), subscribers_table([]), remembered=before)
     assert words(folded.state, "churn") == {"user:ben": True}
     assert "user:ben" not in contacts["person"].tolist()
     assert lists_after(listed(ANA), subscriber("s_2", "churn", phone=phone(2)), remembered=before) == {
@@ -152,12 +152,12 @@ def test_a_word_on_another_audience_keeps_nobody_in_this_one():
 def test_another_name_of_somebody_listed_does_not_leave(name):
     """A profile's further ids and contacts are its names too: no word "out" for them."""
     ids = {"user_id": ["a", "b"], "anonymous_id": ["x"], "email": ["Ana@shop.test"], "phone": [phone(1)]}
-    snapshot = read_snapshot(
+    listed = read_member_list(
         pd.DataFrame({"key": ["use_1"], "external_ids": [json.dumps(ids)]}), audience_key="vip", taken_at=AT
     )
     frame = pd.DataFrame({"person": [name, "user:zoe"]})
-    before = fold(read_snapshot(frame, audience_key="vip", taken_at=EARLIER).payloads).state
-    folded, _contacts = mirror_snapshot(snapshot, subscribers_table([]), remembered=before)
+    before = fold(read_member_list(frame, audience_key="vip", taken_at=EARLIER).payloads).state
+    folded, _contacts = mirror_member_list(listed, subscribers_table([]), remembered=before)
     assert words(folded.state) == {"user:a": True, name: True, "user:zoe": False}
 
 
@@ -191,10 +191,10 @@ def test_several_audiences_are_mirrored_each_by_itself():
             "churn": [False, True],
         }
     )
-    snapshot = read_snapshot(table, taken_at=AT)
+    listed = read_member_list(table, taken_at=AT)
     people = [subscriber("s_1", "churn", phone=phone(1)), subscriber("s_2", "vip", phone=phone(2))]
     people.append(subscriber("s_3", "vip", "churn", "old", phone=phone(3)))
-    assert lists_after(snapshot, *people) == {"s_1": ["vip"], "s_2": ["churn"], "s_3": ["old"]}
+    assert lists_after(listed, *people) == {"s_1": ["vip"], "s_2": ["churn"], "s_3": ["old"]}
 
 
 # --- which contact ------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_several_audiences_are_mirrored_each_by_itself():
 def chosen(
     rows: list[dict[str, str]], *subscribers: api.Subscriber, **options
 ) -> tuple[str | None, str | None]:
-    _folded, contacts = mirror_snapshot(listed(*rows), subscribers_table(subscribers), **options)
+    _folded, contacts = mirror_member_list(listed(*rows), subscribers_table(subscribers), **options)
     mine = contacts.set_index("person").loc["user:ana"]
     return tuple(None if pd.isna(mine[name]) else mine[name] for name in ("phone_e164", "email_clean"))
 
@@ -255,7 +255,7 @@ def test_the_contact_that_finds_a_subscriber_is_taken(rows, subscribers, expecte
 def test_the_chosen_contact_is_remembered():
     """Later runs, which have no list of candidates, find the person by the contact that worked."""
     table = subscribers_table([subscriber("s", phone=phone(1), email="a@shop.test")])
-    folded, _contacts = mirror_snapshot(listed(*TWO), table)
+    folded, _contacts = mirror_member_list(listed(*TWO), table)
     assert folded.state.people[["phone", "email"]].to_numpy().tolist() == [[phone(1), "a@shop.test"]]
 
 
@@ -305,9 +305,9 @@ def test_a_stranger_is_removed_by_what_it_alone_has(stranger):
 
 
 def test_a_stranger_is_a_person_of_its_own():
-    """It is named after the subscriber, is out since the snapshot, and is remembered."""
+    """It is named after the subscriber, is out since the list, and is remembered."""
     table = subscribers_table([subscriber("s_9", "vip", phone=phone(9), email="zoe@shop.test")])
-    folded, contacts = mirror_snapshot(listed(ANA), table)
+    folded, contacts = mirror_member_list(listed(ANA), table)
     assert words(folded.state) == {"user:ana": True, "subscriber s_9": False}
     person = folded.state.people.set_index("person").loc["subscriber s_9"]
     assert (person["phone"], person["email"], person["phone_at"]) == (
@@ -323,7 +323,7 @@ def test_a_stranger_that_nothing_identifies_is_seen_in_the_plan():
     """Without a contact of its own a subscriber is not guessed at: the plan names it and why it waits."""
     people = [subscriber("s_9", "vip"), *(subscriber(n, "vip", phone=phone(8)) for n in ("s_7", "s_8"))]
     table = subscribers_table([*people, subscriber("s_1", phone=phone(1))])
-    folded, contacts = mirror_snapshot(listed(ANA), table)
+    folded, contacts = mirror_member_list(listed(ANA), table)
     changes = plan(folded.state, contacts, table).changes.set_index("person")["reason_code"]
     assert changes["subscriber s_9"] == "NO_CONTACT"
     assert {"subscriber s_7", "subscriber s_8"} < {*changes.index}
@@ -332,9 +332,9 @@ def test_a_stranger_that_nothing_identifies_is_seen_in_the_plan():
 def test_the_same_stranger_twice_is_one_person():
     """Mirrored again after someone put the audience back by hand: one word, the newer."""
     person = subscriber("s_9", "vip", phone=phone(9))
-    folded, _contacts = mirror_snapshot(listed(ANA), subscribers_table([person]))
+    folded, _contacts = mirror_member_list(listed(ANA), subscribers_table([person]))
     moved = subscriber("s_9", "vip", phone=phone(10))
-    again, _contacts = mirror_snapshot(
+    again, _contacts = mirror_member_list(
         listed(ANA, at=LATER), subscribers_table([moved]), remembered=folded.state
     )
     assert words(again.state) == {"user:ana": True, "subscriber s_9": False}
@@ -345,7 +345,7 @@ def test_the_same_stranger_twice_is_one_person():
 def test_lists_that_are_none_are_left_alone():
     """A property that is no list of texts names no audience."""
     odd = subscriber("s_9", phone=phone(9), **{api.AUDIENCES_PROPERTY: "vip"})
-    folded, _contacts = mirror_snapshot(listed(ANA), subscribers_table([odd]))
+    folded, _contacts = mirror_member_list(listed(ANA), subscribers_table([odd]))
     assert words(folded.state) == {"user:ana": True}
 
 
@@ -375,22 +375,22 @@ def test_lists_are_the_snapshot_whatever_was_before(seed):
     }
 
 
-def sync_snapshot(sandbox: Sandbox, snapshot: Snapshot, ledger_path) -> toolkit.Run:
+def sync_snapshot(sandbox: Sandbox, listed: MemberList, ledger_path) -> toolkit.Run:
     with (
         toolkit.PostscriptClient(sandbox.base_url, "sk_sandbox", requests_per_second=2000) as postscript,
         toolkit.Ledger(f"sqlite:///{ledger_path}") as ledger,
     ):
         shop = toolkit.connect_shop(postscript)
         everybody = subscribers_table(api.parse_subscriber(row) for row in sandbox.subscribers.values())
-        folded, contacts = mirror_snapshot(snapshot, everybody, remembered=ledger.load_state(shop.shop_id))
+        folded, contacts = mirror_member_list(listed, everybody, remembered=ledger.load_state(shop.shop_id))
         decided = plan(
-            folded.state, contacts, everybody, audience_keys=snapshot.audience_keys, max_removal_share=0.9
+            folded.state, contacts, everybody, audience_keys=listed.audience_keys, max_removal_share=0.9
         )
         return toolkit.sync(decided, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
 
 
 def test_from_file_to_lists_in_the_shop(tmp_path):
-    """Read, mirrored, planned and sent: the shop has the snapshot's lists; a second time nothing is sent."""
+    """Read, mirrored, planned and sent: the shop has the lists it asks for; a second time nothing is sent."""
     rows = [{"id": f"s_{n}", "phone_number": phone(n), "properties": {"tier": "gold"}} for n in range(40)]
     for row in rows[20:30]:
         row["properties"] |= {api.AUDIENCES_PROPERTY: ["vip_customers", "kept"]}
@@ -402,11 +402,11 @@ def test_from_file_to_lists_in_the_shop(tmp_path):
         }
     )
 
-    def snapshot(members: range, at: str) -> Snapshot:
+    def listed(members: range, at: str) -> MemberList:
         path = tmp_path / "members.csv"
         lines = [f"u{n},{phone(n + 50)},{phone(n)}" for n in members]
         path.write_text("\n".join(["user_id,phone,phone_1", *lines, ""]))
-        return read_snapshot(path, audience_key="vip_customers", taken_at=at)
+        return read_member_list(path, audience_key="vip_customers", taken_at=at)
 
     def holders(sandbox: Sandbox) -> set[str]:
         held = {i: s["properties"].get(api.AUDIENCES_PROPERTY) or [] for i, s in sandbox.subscribers.items()}
@@ -414,16 +414,16 @@ def test_from_file_to_lists_in_the_shop(tmp_path):
         return {i for i, keys in held.items() if "vip_customers" in keys}
 
     with Sandbox(rows, rate=100_000) as sandbox:
-        run = sync_snapshot(sandbox, snapshot(range(15, 25), AT), tmp_path / "ledger.db")
+        run = sync_snapshot(sandbox, listed(range(15, 25), AT), tmp_path / "ledger.db")
         assert run.record.status == "completed"
         assert holders(sandbox) == {f"s_{n}" for n in range(15, 25)}
         assert len(sandbox.custom_events) == 5 + 5 + 1
 
         before = len(sandbox.journal)
-        sync_snapshot(sandbox, snapshot(range(15, 25), AT), tmp_path / "ledger.db")
+        sync_snapshot(sandbox, listed(range(15, 25), AT), tmp_path / "ledger.db")
         assert {entry["method"] for entry in sandbox.journal[before:]} == {"GET"}
 
-        sync_snapshot(sandbox, snapshot(range(10, 20), LATER), tmp_path / "ledger.db")
+        sync_snapshot(sandbox, listed(range(10, 20), LATER), tmp_path / "ledger.db")
         assert holders(sandbox) == {f"s_{n}" for n in range(10, 20)}
         assert all(
             row["properties"]["tier"] == "gold" for i, row in sandbox.subscribers.items() if i != "s_mail"
@@ -436,7 +436,7 @@ def test_a_large_list_is_mirrored():
     rows = range(100_000)
     frame = pd.DataFrame({"user_id": [f"u{n}" for n in rows], "email": [f"u{n}@shop.test" for n in rows]})
     table = subscribers_table([subscriber("s_9", "vip", phone=phone(9))])
-    snapshot = read_snapshot(frame, audience_key="vip", taken_at=AT)
-    folded, contacts = mirror_snapshot(snapshot, table)
+    listed = read_member_list(frame, audience_key="vip", taken_at=AT)
+    folded, contacts = mirror_member_list(listed, table)
     assert folded.statuses == {"counted": 100_000}
     assert len(contacts) == 100_001

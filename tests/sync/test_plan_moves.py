@@ -19,7 +19,7 @@ from stores import (
     word,
 )
 
-from toolkit import outlook, read_subscribers
+from toolkit import forecast, read_subscribers
 from toolkit.contacts import check_contacts
 from toolkit.sync.plan_file import load_plan, save_plan
 from toolkit.sync.sync import sync
@@ -210,9 +210,9 @@ def test_a_saved_plan_looks_again(begun, store, tmp_path):
 def test_the_outlook_tells_of_it(begun, store):
     """What the next sync would take away is in the preview, as a row of the subscriber."""
     folded = fold_events([moves(2)], begun)
-    reading = read_subscribers(check_contacts(folded.state.people), store, complete=True)
-    begun.save_mirror(SHOP.shop_id, reading)
-    assert ends(outlook(folded.state, ledger=begun).changes)["s_1", "vip"] == (
+    fetched = read_subscribers(check_contacts(folded.state.people), store, complete=True)
+    begun.save_cache(SHOP.shop_id, fetched)
+    assert ends(forecast(folded.state, ledger=begun).changes)["s_1", "vip"] == (
         "would_remove",
         "CONTACT_MOVED",
     )

@@ -33,10 +33,10 @@ from toolkit.errors import (
 from toolkit.ledger import Ledger, transitions
 from toolkit.postscript import api
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.lookup import connect_shop, find_subscribers
 from toolkit.segment.archive import read_events
-from toolkit.sync.cost import price
+from toolkit.sync.cost import estimate_cost
 from toolkit.sync.delivery import outcomes, transition_id
 from toolkit.sync.plan import plan
 from toolkit.sync.sync import sync
@@ -1215,13 +1215,13 @@ def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, 
     """A write must move the time of the last change; one within the same moment says nothing."""
     store = Store({1: []})
     store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
-    unread = replace(Mirror.empty(), newest=FIRST)
-    ledger.save_mirror(SHOP.shop_id, Reading(mirror=unread, read=unread.subscribers, method="lookups"))
+    unread = replace(SubscriberCache.empty(), newest=FIRST)
+    ledger.save_cache(SHOP.shop_id, FetchResult(cache=unread, read=unread.subscribers, method="lookups"))
     store.dates = dated
     for was in (False, True):
         ledger.judge_mirror(SHOP.shop_id, is_dated=was)
         deliver([word(1, "vip", member=not was, at=SECOND if was else FIRST)], store, ledger)
-        assert ledger.load_mirror(SHOP.shop_id).is_dated is (was if trusted is None else trusted)
+        assert ledger.load_cache(SHOP.shop_id).is_dated is (was if trusted is None else trusted)
 
 
 # --- runs that end early ----------------------------------------------------------------------------------
@@ -1378,9 +1378,9 @@ def test_a_list_that_was_written_is_not_said_to_be_untouched(ledger):
     folded = stores.fold_events(events, ledger)
     left_over = len(ledger.load_open_transitions(SHOP.shop_id))
     planned = stores.make_plan(folded, store)
-    priced = price(planned, folded, requests_per_second=14, left_over=left_over)
+    priced = estimate_cost(planned, folded, requests_per_second=14, left_over=left_over)
     store.lost = lambda request: None
-    again = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, price=priced)
+    again = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, cost=priced)
     assert again.record.status == "completed"
     assert len(store.posted) == left_over == priced.calls["custom_events"] == 8
 

@@ -12,7 +12,7 @@ from toolkit.audiences.memberships import fold
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import write_properties
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.lookup import connect_shop, find_subscribers
 from toolkit.report import change_table, plan_table, render_report
@@ -21,7 +21,7 @@ from toolkit.report.figures import funnel_table
 from toolkit.sandbox import Sandbox
 from toolkit.segment.archive import read_events
 from toolkit.segment.destination import Destination
-from toolkit.sync.cost import price
+from toolkit.sync.cost import estimate_cost
 from toolkit.sync.plan import plan
 from toolkit.sync.sync import sync
 
@@ -83,8 +83,10 @@ class Deliver:
             state = folded.state.choose(audience_keys)
             contacts = check_contacts(state.people)
             found = find_subscribers(contacts, postscript, trait_keys=state.trait_keys)
-            reading = Reading(mirror=Mirror(subscribers=found), read=found, replaces=True, method="lookups")
-            self.ledger.save_mirror(shop.shop_id, reading)
+            fetched = FetchResult(
+                cache=SubscriberCache(subscribers=found), read=found, replaces=True, method="lookups"
+            )
+            self.ledger.save_cache(shop.shop_id, fetched)
             planned = plan(
                 folded.state, contacts, found, audience_keys=audience_keys, max_removal_share=1, **options
             )
@@ -173,7 +175,7 @@ def test_a_changed_trait_is_one_write(deliver, ledger):
     before = len(deliver.written)
     deliver([computed(1, "orders", 13, at=SECOND), computed(2, "orders", 2, at="2025-03-01T00:00:00Z")])
     assert deliver.written[before:] == [{"orders": 13}]
-    held = ledger.load_mirror("shop_sandbox").subscribers.set_index("subscriber_id")["properties"]
+    held = ledger.load_cache("shop_sandbox").subscribers.set_index("subscriber_id")["properties"]
     assert json.loads(held["s_1"]) == {"last_item": '"Sock, red"', "orders": "13", "sizes": None}
     assert deliver.properties(1)["last_item"] == "Sock, red"
     assert deliver([]).change_statuses == {"unchanged": 5, "waiting": 1}
@@ -213,7 +215,7 @@ def test_the_figures_add_up(deliver, ledger):
         ["", ""],
         ["sizes", '["M","L"]'],
     ]
-    cost = price(deliver.plan, deliver.folded, requests_per_second=14)
+    cost = estimate_cost(deliver.plan, deliver.folded, requests_per_second=14)
     prices = dict(plan_table(deliver.plan, cost).itertuples(index=False))
     assert prices["Traits"] == "5"
     assert prices["Expected trait updates"] == "3"

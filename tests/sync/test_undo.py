@@ -459,9 +459,9 @@ def test_against_the_sandbox(ledger):
 
             folded = fold_events(MIXED, ledger)
             contacts = check_contacts(folded.state.people)
-            reading = read_subscribers(contacts, postscript, mirror=ledger.load_mirror(shop.shop_id))
-            ledger.save_mirror(shop.shop_id, reading)
-            planned = plan(folded.state, contacts, reading.subscribers, max_removal_share=1.0)
+            fetched = read_subscribers(contacts, postscript, cache=ledger.load_cache(shop.shop_id))
+            ledger.save_cache(shop.shop_id, fetched)
+            planned = plan(folded.state, contacts, fetched.subscribers, max_removal_share=1.0)
             return sync(planned, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False)
 
         def lists():

@@ -113,8 +113,8 @@ def preview(
     default_region
         Country in which phones without a country code are read.
     keep_state
-        Keep what the archive asks for, from which outlook() starts: about a gigabyte for a million people.
-        Whether *audience_keys* occur is then checked by outlook(), which also knows what is remembered.
+        Keep what the archive asks for, from which forecast() starts: about a gigabyte for a million people.
+        Whether *audience_keys* occur is then checked by forecast(), which also knows what is remembered.
 
     Raises
     ------

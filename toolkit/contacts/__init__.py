@@ -28,7 +28,14 @@ from .masks import (
     masked,
 )
 from .phones import digits_of
-from .tables import Usable, count_usable, domain_table, number_table, shared_table, spelling_table
+from .tables import (
+    ContactCoverage,
+    domain_table,
+    format_table,
+    measure_coverage,
+    phone_type_table,
+    shared_table,
+)
 
 ToolkitError.mask = staticmethod(mask_text)
 
@@ -38,17 +45,17 @@ __all__ = [
     "FIX_COLUMNS",
     "OK",
     "REGIONS",
-    "Usable",
+    "ContactCoverage",
     "Verdict",
     "check_contacts",
     "check_email",
     "check_phone",
     "check_region",
-    "count_usable",
     "digits_of",
     "domain_table",
     "fix_table",
     "fold_email",
+    "format_table",
     "mask_all",
     "mask_contact",
     "mask_email",
@@ -59,8 +66,8 @@ __all__ = [
     "mask_text",
     "mask_texts",
     "masked",
-    "number_table",
+    "measure_coverage",
     "phone_digits",
+    "phone_type_table",
     "shared_table",
-    "spelling_table",
 ]

@@ -33,7 +33,7 @@ _TEXT = pa.large_string()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usable:
+class ContactCoverage:
     """How people can be looked up, against two limits."""
 
     ways: Mapping[str, int]
@@ -102,9 +102,9 @@ class Usable:
             raise RunFailedError(self.error)
 
 
-def count_usable(
+def measure_coverage(
     contacts: pd.DataFrame, *, warn_unusable_share: float = 0.1, max_unusable_share: float = 1.0
-) -> Usable:
+) -> ContactCoverage:
     """Count how people can be looked up, from the *contacts* that check_contacts() returns.
 
     The two limits are shares (0 to 1) of people who cannot be looked up, above which it is a warning, or must
@@ -112,7 +112,7 @@ def count_usable(
 
     >>> from toolkit.contacts import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [None], "phone": ["n/a"]})
-    >>> count_usable(check_contacts(people)).sentence
+    >>> measure_coverage(check_contacts(people)).sentence
     'Warning: 1 of 1 people (100.0%) cannot be looked up. That is more than warn_unusable_share, 10%.'
     """
     phone, email = contacts["phone_e164"].notna(), contacts["email_clean"].notna()
@@ -122,7 +122,7 @@ def count_usable(
         "email_only": ~phone & email,
         "neither": ~phone & ~email,
     }
-    return Usable(
+    return ContactCoverage(
         ways={way: int(people.sum()) for way, people in ways.items()},
         warn_unusable_share=warn_unusable_share,
         max_unusable_share=max_unusable_share,
@@ -132,7 +132,7 @@ def count_usable(
 # --- how contacts are written ------------------------------------------------------------------------------
 
 
-def spelling_table(contacts: pd.DataFrame) -> pd.DataFrame:
+def format_table(contacts: pd.DataFrame) -> pd.DataFrame:
     """Count how the *contacts* that check_contacts() returns are written, the most frequent format first.
 
     Columns: ``contact`` (phone, email), ``as_written``, ``as_used`` (null where it cannot be used), ``code``
@@ -142,7 +142,7 @@ def spelling_table(contacts: pd.DataFrame) -> pd.DataFrame:
 
     >>> from toolkit.contacts import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [" Ana@Mail.test"], "phone": ["(415) 555-0100"]})
-    >>> spelling_table(check_contacts(people))[["as_written", "as_used"]].values.tolist()
+    >>> format_table(check_contacts(people))[["as_written", "as_used"]].values.tolist()
     [['(###) ###-####', '+1##########'], ['␣A@A.a', 'a@a.a']]
     """
     counted = []
@@ -214,7 +214,7 @@ def _used_phones(phones: pa.Array) -> pa.Array:
 # --- numbers, domains, shared contacts ---------------------------------------------------------------------
 
 
-def number_table(contacts: pd.DataFrame) -> pd.DataFrame:
+def phone_type_table(contacts: pd.DataFrame) -> pd.DataFrame:
     """Count the usable phones of *contacts*, checked, by country and kind of number, the most frequent first.
 
     Columns: ``country`` (its two letters; ``+`` and the country code where the number belongs to none),
@@ -223,7 +223,7 @@ def number_table(contacts: pd.DataFrame) -> pd.DataFrame:
 
     >>> from toolkit.contacts import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [None], "phone": ["+44 7400 123456"]})
-    >>> number_table(check_contacts(people))[["country", "kind", "people"]].values.tolist()
+    >>> phone_type_table(check_contacts(people))[["country", "kind", "people"]].values.tolist()
     [['GB', 'mobile', 1]]
     """
     found = sort_numbers(text_array(contacts["phone_e164"].dropna()))

@@ -8,14 +8,14 @@ from __future__ import annotations
 from .database import file_of
 from .desired_state import DesiredState
 from .history import History
-from .journal import Journal, SubscriberCache
+from .journal import CacheStore, Journal
 from .locks import ShopLocks
 from .schema import metadata, transitions
 
 __all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
-class Ledger(ShopLocks, History, DesiredState, SubscriberCache, Journal):
+class Ledger(ShopLocks, History, DesiredState, CacheStore, Journal):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters

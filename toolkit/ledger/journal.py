@@ -9,7 +9,7 @@ from datetime import datetime
 import pandas as pd
 import sqlalchemy as sa
 
-from toolkit.postscript.cache import Mirror, Reading
+from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.sync.runs import Held, Transition
 
@@ -38,18 +38,18 @@ _ITS_CALL = sa.update(calls).where(calls.c.call_id == sa.bindparam("its"))
 _ITS_EVENT = sa.update(transitions).where(transitions.c.external_id == sa.bindparam("its"))
 
 
-class SubscriberCache(Database):
+class CacheStore(Database):
     """The part of the ledger that keeps what Postscript held when it was last read."""
 
-    def load_mirror(self, shop_id: str) -> Mirror:
+    def load_cache(self, shop_id: str) -> SubscriberCache:
         """Return the cached subscribers of a shop; an empty cache when it was never read."""
         columns = [subscribers.c[name] for name in SUBSCRIBER_COLUMNS]
         rows = sa.select(*columns).where(subscribers.c.shop_id == shop_id)
         with self._reading() as connection:
             about = connection.execute(sa.select(mirrors).where(mirrors.c.shop_id == shop_id)).first()
             if about is None:
-                return Mirror.empty()
-            return Mirror(
+                return SubscriberCache.empty()
+            return SubscriberCache(
                 subscribers=read_frame(
                     connection, rows.order_by(subscribers.c.subscriber_id), SUBSCRIBER_COLUMNS
                 ),
@@ -64,34 +64,34 @@ class SubscriberCache(Database):
                 read_at=about.read_at,
             )
 
-    def save_mirror(self, shop_id: str, reading: Reading) -> None:
+    def save_cache(self, shop_id: str, fetched: FetchResult) -> None:
         """Write what was read, all of it or nothing."""
-        mirror = reading.mirror
+        cache = fetched.cache
         mine = subscribers.c.shop_id == shop_id
         with self._writing() as connection:
             if connection.dialect.name == "postgresql":
                 # One at a time, as SQLite has it: two that write the same rows would wait for each other.
                 connection.exec_driver_sql("LOCK TABLE subscribers IN SHARE ROW EXCLUSIVE MODE")
-            if reading.replaces:
+            if fetched.replaces:
                 connection.execute(sa.delete(subscribers).where(mine))
                 connection.execute(sa.delete(asked).where(asked.c.shop_id == shop_id))
-            for ids in _chunks(reading.gone):
+            for ids in _chunks(fetched.gone):
                 connection.execute(sa.delete(subscribers).where(mine, subscribers.c.subscriber_id.in_(ids)))
-            for rows in records(reading.read, shop_id=shop_id):
+            for rows in records(fetched.read, shop_id=shop_id):
                 upsert(connection, subscribers, rows)
-            for contacts in _chunks(sorted(mirror.asked - _contacts(connection, asked, shop_id))):
+            for contacts in _chunks(sorted(cache.asked - _contacts(connection, asked, shop_id))):
                 upsert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
-            for contacts in _chunks([*_contacts(connection, doubted, shop_id) - mirror.doubted]):
+            for contacts in _chunks([*_contacts(connection, doubted, shop_id) - cache.doubted]):
                 settled = (doubted.c.shop_id == shop_id) & doubted.c.contact.in_(contacts)
                 connection.execute(sa.delete(doubted).where(settled))
             is_dated = connection.scalar(sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id))
             about = {
                 "shop_id": shop_id,
-                "newest": mirror.newest,
-                "is_complete": mirror.is_complete,
-                "trait_keys": json.dumps(mirror.trait_keys),
-                "page_size": mirror.page_size,
-                "turn": mirror.turn,
+                "newest": cache.newest,
+                "is_complete": cache.is_complete,
+                "trait_keys": json.dumps(cache.trait_keys),
+                "page_size": cache.page_size,
+                "turn": cache.turn,
                 "read_at": now(),
                 "is_dated": bool(is_dated),
             }

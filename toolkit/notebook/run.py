@@ -30,7 +30,7 @@ from toolkit.report import growth_chart, styled_table
 from toolkit.report.timeline import Timeline
 from toolkit.segment.inputs import path_of
 from toolkit.statuses import RunStatus
-from toolkit.sync.cost import Price
+from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import Plan
 from toolkit.sync.sync import Run, sync
 
@@ -43,8 +43,8 @@ _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 _RUNS_OFFERED = 50
 
 
-class Job:
-    """One notebook's work. Made by begin()."""
+class NotebookRun:
+    """One notebook's work. Made by start()."""
 
     def __init__(self, notebook: str, parameters: SimpleNamespace, settings: Settings) -> None:
         self.notebook = notebook
@@ -190,7 +190,7 @@ class Job:
         shop: Shop,
         postscript: PostscriptClient,
         ledger: Ledger,
-        price: Price,
+        cost: CostEstimate,
     ) -> Run:
         """Carry the plan out as the parameters say, showing how far it is; return the run.
 
@@ -206,7 +206,7 @@ class Job:
             raise ParameterError(
                 "A parameter has changed since the plan was made. Run the cells from Load on again."
             )
-        to_send = len(plan.writes) + price.calls["custom_events"]
+        to_send = len(plan.writes) + cost.calls["custom_events"]
         cancel, progress = Event(), Progress(to_send)
 
         def carry_out() -> Run:
@@ -218,7 +218,7 @@ class Job:
                 ledger=ledger,
                 dry_run=self.parameters.dry_run,
                 read_again=self.parameters.read_again,
-                price=price,
+                cost=cost,
                 parameters=vars(self.parameters),
                 on_progress=progress.note,
                 cancel=cancel,
@@ -226,7 +226,7 @@ class Job:
 
         if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
             return carry_out()
-        if is_attended() and not await confirm(question(plan, price, shop), yes=f"Sync {shop.name}"):
+        if is_attended() and not await confirm(question(plan, cost, shop), yes=f"Sync {shop.name}"):
             cancel.set()
         return await follow(carry_out, progress, cancel, what="Sync")
 
@@ -309,7 +309,7 @@ class Job:
         }
 
 
-def begin(notebook: str, given: Mapping[str, Any]) -> Job:
+def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
     """Check a notebook's parameters and return its job.
 
     Parameters
@@ -337,24 +337,24 @@ def begin(notebook: str, given: Mapping[str, Any]) -> Job:
         path_of(parameters.output_dir, "output_dir ")
     except InputPathError as error:
         raise ParameterError(str(error)) from None
-    job = Job(notebook, parameters, load_settings())
+    job = NotebookRun(notebook, parameters, load_settings())
     if there := blocked_by(job.folder):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
     _watch(job)
     return job
 
 
-def question(plan: Plan, price: Price, shop: Shop) -> str:
+def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
     """Return the question before a live run."""
-    own = price.calls["custom_events"] - price.left_over
-    left_over = f" and {price.left_over:,} left over from earlier runs" if price.left_over else ""
+    own = cost.calls["custom_events"] - cost.left_over
+    left_over = f" and {cost.left_over:,} left over from earlier runs" if cost.left_over else ""
     return (
         f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
-        f"{own:,} custom events{left_over}, about {price.minutes:.1f} minutes."
+        f"{own:,} custom events{left_over}, about {cost.minutes:.1f} minutes."
     )
 
 
-def _watch(job: Job) -> None:
+def _watch(job: NotebookRun) -> None:
     """Let the job know when a cell fails; outside IPython there is nothing to watch."""
     if (shell := get_ipython()) is None:
         return

@@ -1,4 +1,4 @@
-"""The mirror: what is known of a shop's subscribers, how far that reaches, and how a reading renews it."""
+"""The cache: what is known of a shop's subscribers, how far that reaches, and how a reading renews it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .subscribers import SUBSCRIBER_COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirror:
+class SubscriberCache:
     """A copy of a shop's subscribers, as far as they were read."""
 
     subscribers: pd.DataFrame
@@ -39,8 +39,8 @@ class Mirror:
     """When it was read, UTC; None when that is now, or never was."""
 
     @classmethod
-    def empty(cls) -> Mirror:
-        """Return a mirror without subscribers."""
+    def empty(cls) -> SubscriberCache:
+        """Return a cache without subscribers."""
         return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
 
     def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
@@ -64,17 +64,17 @@ class Mirror:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class FetchResult:
     """The subscribers as Postscript holds them now, and what it took to know."""
 
-    mirror: Mirror
+    cache: SubscriberCache
     """As it is after the reading."""
     read: pd.DataFrame
     """SUBSCRIBER_COLUMNS: the rows that were read now."""
     gone: tuple[str, ...] = ()
-    """Ids that the mirror had and must not have any more."""
+    """Ids that the cache had and must not have any more."""
     replaces: bool = False
-    """True when nothing of the earlier mirror was kept."""
+    """True when nothing of the earlier cache was kept."""
     method: str
     """``listing``, ``lookups`` or ``changes``."""
     estimates: Mapping[str, int] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Reading:
     @property
     def subscribers(self) -> pd.DataFrame:
         """SUBSCRIBER_COLUMNS: everybody who is known."""
-        return self.mirror.subscribers
+        return self.cache.subscribers
 
 
 def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:

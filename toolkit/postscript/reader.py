@@ -1,8 +1,8 @@
 """Know what Postscript holds, at the least calls: the whole list, lookups, or only what changed since.
 
-The ledger's mirror is renewed by asking who was updated since; that also finds people who subscribed late.
+The ledger's cache is renewed by asking who was updated since; that also finds people who subscribed late.
 What is never dated, a deleted subscriber above all, is found by looking a part of the people up again each
-time. Without a mirror, the shop is read page by page, or people are asked for in batches: whichever is
+time. Without a cache, the shop is read page by page, or people are asked for in batches: whichever is
 cheaper.
 """
 
@@ -22,7 +22,7 @@ from toolkit.errors import InvalidAuthenticationError, ParameterError, Postscrip
 from toolkit.frames import check_columns
 
 from . import api
-from .cache import Mirror, Reading, absent, renewed, without_ids
+from .cache import FetchResult, SubscriberCache, absent, renewed, without_ids
 from .listing import ListedRows, Page, read_page, scan
 from .lookup import Found, Postscript, calibrate, find_subscriber, in_parallel, look_up
 from .subscribers import subscribers_table
@@ -42,12 +42,12 @@ def read_subscribers(
     contacts: pd.DataFrame,
     postscript: Postscript,
     *,
-    mirror: Mirror | None = None,
+    cache: SubscriberCache | None = None,
     trait_keys: Collection[str] = (),
     complete: bool = False,
     scope: str = "incremental",
     dry_run: bool = False,
-) -> Reading:
+) -> FetchResult:
     """Read the subscribers that a plan needs, in the way that takes the fewest calls.
 
     Parameters
@@ -56,23 +56,23 @@ def read_subscribers(
         check_contacts() of the people who matter.
     postscript
         The connection.
-    mirror
-        What is known from earlier, `Ledger.load_mirror`; only what changed since is read then, and a part of
+    cache
+        What is known from earlier, `Ledger.load_cache`; only what changed since is read then, and a part of
         the people is looked up again, so that a subscriber who was deleted is noticed.
     trait_keys
         Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
     complete
         True reads all subscribers, also those who match no contact: for snapshots and for drift.
     scope
-        ``incremental``, or ``full`` to read anew what the mirror has.
+        ``incremental``, or ``full`` to read anew what the cache has.
     dry_run
-        True when nothing will be written: the mirror then is renewed even if no write has shown yet that
+        True when nothing will be written: the cache then is renewed even if no write has shown yet that
         changes are dated.
 
     Returns
     -------
     Reading
-        For `plan` and for `Ledger.save_mirror`.
+        For `plan` and for `Ledger.save_cache`.
 
     Raises
     ------
@@ -85,13 +85,13 @@ def read_subscribers(
     if scope not in SCOPES:
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
-    before = mirror or Mirror.empty()
+    before = cache or SubscriberCache.empty()
     reader = _Reader(contacts, postscript, before, tuple(trait_keys))
     is_renewable = before.can_be_renewed(trait_keys=trait_keys, complete=complete, dry_run=dry_run)
     if scope == "incremental" and is_renewable:
-        reading = reader.read_changes()
-        if reading is not None:
-            return reading
+        fetched = reader.read_changes()
+        if fetched is not None:
+            return fetched
     return reader.read_anew(complete=complete)
 
 
@@ -111,13 +111,13 @@ class _Reader:
 
     contacts: pd.DataFrame
     postscript: Postscript
-    before: Mirror
+    before: SubscriberCache
     trait_keys: tuple[str, ...]
 
-    # --- renewing a mirror ----------------------------------------------------------------------------
+    # --- renewing a cache ----------------------------------------------------------------------------
 
-    def read_changes(self) -> Reading | None:
-        """Return the mirror renewed; None when that takes more calls than reading anew, or fails."""
+    def read_changes(self) -> FetchResult | None:
+        """Return the cache renewed; None when that takes more calls than reading anew, or fails."""
         newest = api.parse_time(self.before.newest)
         if newest is None:
             return None
@@ -158,7 +158,7 @@ class _Reader:
             checked = _Checked(found=found)
             read, everybody, gone = self._lay_over(read, checked, gone)
             asked, notes = asked | found.asked, (*notes, *more)
-        after = Mirror(
+        after = SubscriberCache(
             subscribers=everybody,
             newest=_text(max(filter(None, (newest, rows.newest)))),
             is_complete=self.before.is_complete,
@@ -168,7 +168,9 @@ class _Reader:
             turn=self.before.turn + 1,
             doubted=self.before.doubted - asked - {*due["email_clean"], *_contacts_of(read)},
         )
-        return Reading(mirror=after, read=read, gone=gone, method="changes", estimates=estimates, notes=notes)
+        return FetchResult(
+            cache=after, read=read, gone=gone, method="changes", estimates=estimates, notes=notes
+        )
 
     def _due(self) -> pd.Series:
         """Mark the people whose turn it is to be looked up again, and those whose subscriber is in doubt."""
@@ -243,7 +245,7 @@ class _Reader:
 
     # --- reading anew ---------------------------------------------------------------------------------
 
-    def read_anew(self, *, complete: bool) -> Reading:
+    def read_anew(self, *, complete: bool) -> FetchResult:
         """Read the whole list, or ask for the people: whichever takes fewer calls."""
         first = read_page(self.postscript, sort="updated_at__desc")
         pages = first.total or 1
@@ -256,7 +258,7 @@ class _Reader:
             return self._by_lookups(first, asking, size, estimates)
         return self._by_listing(first, estimates, complete=complete)
 
-    def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> Reading:
+    def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> FetchResult:
         rows = ListedRows(self.trait_keys)
         scanned = scan(self.postscript, rows, sort="created_at__asc", first=first)
         is_whole, newest = scanned.is_whole, rows.newest
@@ -300,7 +302,9 @@ class _Reader:
             self._follow_up(rows)
         return scanned.is_whole
 
-    def _by_lookups(self, first: Page, asking: api.Asking, size: int, estimates: dict[str, int]) -> Reading:
+    def _by_lookups(
+        self, first: Page, asking: api.Asking, size: int, estimates: dict[str, int]
+    ) -> FetchResult:
         found = look_up(self.contacts, self.postscript, asking=asking, sample=first.rows)
         return self._read_anew(
             subscribers_table(found.rows, trait_keys=self.trait_keys),
@@ -319,10 +323,12 @@ class _Reader:
         estimates: Mapping[str, int],
         notes: Sequence[str],
         **about: Any,
-    ) -> Reading:
-        after = Mirror(subscribers=read, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about)
-        return Reading(
-            mirror=after, read=read, replaces=True, method=method, estimates=estimates, notes=(*notes,)
+    ) -> FetchResult:
+        after = SubscriberCache(
+            subscribers=read, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about
+        )
+        return FetchResult(
+            cache=after, read=read, replaces=True, method=method, estimates=estimates, notes=(*notes,)
         )
 
     # --- parts ----------------------------------------------------------------------------------------
@@ -330,7 +336,7 @@ class _Reader:
     def _look_up(
         self, everybody: pd.DataFrame, *, asked: Collection[str] = frozenset()
     ) -> tuple[Found, list[str]]:
-        """Ask for the people that the mirror does not show, unless they were asked for before."""
+        """Ask for the people that the cache does not show, unless they were asked for before."""
         known = {*everybody["phone_digits"].dropna()}
         wanted = absent(self.contacts, known, asked)
         return (Found(), []) if wanted.empty else self._ask(wanted, known=known, asked=asked)
@@ -345,7 +351,7 @@ class _Reader:
         return found, [*_notes(asking), *_refused(found)]
 
     def _cost_anew(self, size: int) -> dict[str, int]:
-        """Predict the calls for reading anew what the mirror has."""
+        """Predict the calls for reading anew what the cache has."""
         if self.before.is_complete:
             return {"listing": 4 + ceil(len(self.before.subscribers) / size)}
         return {"lookups": 2 + self._cost_of_lookups(self.contacts, size=size)}

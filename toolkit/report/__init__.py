@@ -10,7 +10,7 @@ from .document import render_report
 from .tables import (
     audience_table,
     change_table,
-    drop_out_table,
+    funnel_table,
     member_table,
     overlap_table,
     plan_table,
@@ -25,7 +25,7 @@ __all__ = [
     "audience_table",
     "bar_chart",
     "change_table",
-    "drop_out_table",
+    "funnel_table",
     "growth_chart",
     "member_table",
     "overlap_table",

@@ -105,7 +105,7 @@ def _drift(ledger: LedgerStore, shop_id: str, postscript: Postscript, default_re
     state = ledger.load_state(shop_id)
     contacts = check_contacts(state.choose().people, default_region=default_region)
     held = read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True).subscribers
-    known = {*ledger.load_mirror(shop_id).subscribers["subscriber_id"]}
+    known = {*ledger.load_cache(shop_id).subscribers["subscriber_id"]}
     gone = known.difference(held["subscriber_id"])
     if gone != known:  # else it is another shop's list
         for subscriber_id in sorted(gone):

@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 
 from toolkit.contacts import CONTACT_VERDICTS, mask_table, mask_text
 from toolkit.statuses import ChangeStatus, get_meaning, get_reason
-from toolkit.sync.cost import Price
+from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import Plan
 
 from .charts import in_words
@@ -100,7 +100,7 @@ def member_table(sample: pd.DataFrame) -> pd.DataFrame:
 def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     """Lay out how many members of each audience can be texted, one row an audience, the largest first.
 
-    *changes* are those of an outlook or a plan. Audiences that were not chosen are left out: their members
+    *changes* are those of a forecast or a plan. Audiences that were not chosen are left out: their members
     were not looked up. Columns: ``audience_key``, ``members``, ``subscribers`` (members who are one),
     ``match_rate`` (0 to 1, of the members), ``can_be_texted`` (subscribers), ``reach`` (0 to 1, those of the
     members), and what the next sync would do: ``would_add``, ``would_remove``. Members who were never looked
@@ -133,10 +133,10 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
 
 
-def drop_out_table(changes: pd.DataFrame) -> pd.DataFrame:
+def funnel_table(changes: pd.DataFrame) -> pd.DataFrame:
     """Lay out how many members are left at each step from "Members" to "Can be texted", and why.
 
-    Counted are memberships of `Outlook.changes`. It ends where nothing is known any more. Columns: ``step``,
+    Counted are memberships of `Forecast.changes`. It ends where nothing is known any more. Columns: ``step``,
     ``members``, ``share`` (0 to 1, of all), ``lost`` (since the step before), ``why`` (text).
     """
     is_member = changes["member"].fillna(False).astype("bool")
@@ -183,33 +183,33 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["contact", "code", "people", "share", "meaning", "what_to_do"])
 
 
-def plan_table(plan: Plan, price: Price) -> pd.DataFrame:
-    """Lay out a plan and what price() returns for it, beside Segment's action on the same events.
+def plan_table(plan: Plan, cost: CostEstimate) -> pd.DataFrame:
+    """Lay out a plan and what estimate_cost() returns for it, beside Segment's action on the same events.
 
     Columns: ``what``, ``value`` (text). Segment's action is left out where its calls are not known.
     """
     traits = int(plan.changes["trait_key"].notna().sum())
-    calls, official = price.calls, price.official
+    calls, official = cost.calls, cost.official
     rows = [
         ("Memberships", f"{len(plan.changes) - traits:,}"),
         ("Expected adds", f"{plan.adds:,}"),
         ("Expected removes", f"{plan.removes:,}"),
         *([("Traits", f"{traits:,}")] if traits else []),
         *([("Expected trait updates", f"{plan.updates:,}")] if traits else []),
-        ("Expected custom events", f"{calls['custom_events'] - price.left_over:,}"),
-        *([("Custom events left over from earlier runs", f"{price.left_over:,}")] if price.left_over else []),
+        ("Expected custom events", f"{calls['custom_events'] - cost.left_over:,}"),
+        *([("Custom events left over from earlier runs", f"{cost.left_over:,}")] if cost.left_over else []),
         ("Subscribers to write", f"{len(plan.writes):,}"),
         ("Calls made to read", f"{calls['reads']:,}"),
         ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
-        ("Time for all calls at this pace", f"{price.minutes:.1f} minutes"),
+        ("Time for all calls at this pace", f"{cost.minutes:.1f} minutes"),
         ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
         *([("Highest share of one audience", _highest_share(plan))] if plan.removals.audience_key else []),
     ]
-    if official is not None and price.official_minutes is not None:
+    if official is not None and cost.official_minutes is not None:
         rows += [
             ("Segment's action, same events: calls", f"{sum(official.values()):,}"),
             ("Segment's action, same events: custom events", f"{official['custom_events']:,}"),
-            ("Segment's action, same events: time", f"{price.official_minutes:.1f} minutes"),
+            ("Segment's action, same events: time", f"{cost.official_minutes:.1f} minutes"),
         ]
     return pd.DataFrame(rows, columns=["what", "value"])
 

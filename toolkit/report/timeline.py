@@ -21,7 +21,7 @@ from toolkit.report.explain.display import Display
 from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
-from toolkit.sync.forecast import Outlook
+from toolkit.sync.forecast import Forecast
 from toolkit.sync.store import LedgerStore
 
 STEP_COLUMNS = {
@@ -72,7 +72,7 @@ class Timeline:
 def explain_person(
     who: str,
     archive: Payloads,
-    outlook: Outlook,
+    forecast: Forecast,
     *,
     destination: Destination | None = None,
     ledger: LedgerStore | None = None,
@@ -86,7 +86,7 @@ def explain_person(
         A phone, email, user id, anonymous id or subscriber id; empty takes the first person there is.
     archive
         What read_events() returns.
-    outlook
+    forecast
         What the next sync would do, which knows who is which subscriber.
     destination
         Whose mappings decide; the default destination when left out.
@@ -103,30 +103,30 @@ def explain_person(
 
     Examples
     --------
-    >>> from toolkit import outlook, preview, read_events
+    >>> from toolkit import forecast, preview, read_events
     >>> archive = read_events("sample")
-    >>> explain_person("u_0", archive, outlook(preview(archive, keep_state=True).state)).sentence
+    >>> explain_person("u_0", archive, forecast(preview(archive, keep_state=True).state)).sentence
     'No person with this phone, email or id was found: "u_0".'
     """
-    search = _Search.read(who, outlook, default_region)
-    found = search.known(outlook)
+    search = _Search.read(who, forecast, default_region)
+    found = search.known(forecast)
     while True:
         events = _events_of(search, found, archive, destination, default_region)
-        steps, more = [_event_steps(events)], found.add(events).widen(outlook)
-        if ledger is not None and outlook.shop_id:
+        steps, more = [_event_steps(events)], found.add(events).widen(forecast)
+        if ledger is not None and forecast.shop_id:
             asked = (more.persons | search.names, more.subscriber_ids | {search.text})
-            outcomes = ledger.load_outcomes_of(outlook.shop_id, *asked)
-            more = more.add(outcomes).widen(outlook)
-            calls = ledger.load_calls_of(outlook.shop_id, more.subscriber_ids)
+            outcomes = ledger.load_outcomes_of(forecast.shop_id, *asked)
+            more = more.add(outcomes).widen(forecast)
+            calls = ledger.load_calls_of(forecast.shop_id, more.subscriber_ids)
             steps += [outcome_steps(outcomes), _call_steps(calls)]
         read = found.persons | search.names | {*events["person"]}
         if more.persons <= read or len(more.persons) == _MOST:
             break
         found = more  # another person leads to the same subscriber: their events are lacking
     laid = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
-    standing = _standing(outlook.changes[outlook.changes["person"].isin(more.persons)])
+    standing = _standing(forecast.changes[forecast.changes["person"].isin(more.persons)])
     return Timeline(
-        sentence=mask_text(_sentence(search, more, outlook)),
+        sentence=mask_text(_sentence(search, more, forecast)),
         steps=mask_table(laid.sort_values("at", kind="stable", na_position="first", ignore_index=True)),
         standing=mask_table(standing),
     )
@@ -150,10 +150,10 @@ class _People:
             subscriber_ids=_first(self.subscriber_ids | ids),
         )
 
-    def widen(self, outlook: Outlook) -> _People:
+    def widen(self, forecast: Forecast) -> _People:
         """Return these, the subscribers they are, and who else leads to the same ones."""
-        mine = self.add(outlook.changes[outlook.changes["person"].isin(self.persons)])
-        return mine.add(outlook.changes[outlook.changes["subscriber_id"].isin(mine.subscriber_ids)])
+        mine = self.add(forecast.changes[forecast.changes["person"].isin(self.persons)])
+        return mine.add(forecast.changes[forecast.changes["subscriber_id"].isin(mine.subscriber_ids)])
 
 
 def _first(names: frozenset[str]) -> frozenset[str]:
@@ -173,10 +173,10 @@ class _Search:
     """E.164."""
 
     @classmethod
-    def read(cls, text: str, outlook: Outlook, region: str) -> _Search:
+    def read(cls, text: str, forecast: Forecast, region: str) -> _Search:
         """Return what *text* may mean; a blank one, the first person whose subscriber is known."""
-        reached = outlook.changes.loc[outlook.changes["subscriber_id"].notna(), "person"]
-        first = next(iter([*reached.head(1), *outlook.changes["person"].head(1)]), "")
+        reached = forecast.changes.loc[forecast.changes["subscriber_id"].notna(), "person"]
+        first = next(iter([*reached.head(1), *forecast.changes["person"].head(1)]), "")
         text = text.strip().encode("utf-8", "replace").decode() or first  # no lone surrogate
         kinds = ("user", "anonymous", "email", "phone")
         return cls(
@@ -190,14 +190,14 @@ class _Search:
         """Return which rows of check_contacts() have the contact."""
         return (contacts["email_clean"] == self.email) | (contacts["phone_e164"] == self.phone)
 
-    def known(self, outlook: Outlook) -> _People:
-        """Return the people that the outlook has by that name, contact or subscriber id."""
-        held, contacts = outlook.mirror.subscribers, outlook.contacts
+    def known(self, forecast: Forecast) -> _People:
+        """Return the people that the forecast has by that name, contact or subscriber id."""
+        held, contacts = forecast.cache.subscribers, forecast.contacts
         digits = None if self.phone is None else self.phone.removeprefix("+")
         theirs = (held["phone_digits"] == digits) | (held["email_folded"] == self.email)
         ids = held.loc[theirs | (held["subscriber_id"] == self.text), "subscriber_id"]
         named = contacts[contacts["person"].isin(self.names) | self.matches(contacts)]
-        return _People(subscriber_ids=_first(frozenset(ids))).add(named[["person"]]).widen(outlook)
+        return _People(subscriber_ids=_first(frozenset(ids))).add(named[["person"]]).widen(forecast)
 
 
 def _events_of(
@@ -217,7 +217,7 @@ def _events_of(
     return fold(pd.concat(parts, ignore_index=True).astype(PAYLOAD_COLUMNS)).events
 
 
-def _sentence(search: _Search, found: _People, outlook: Outlook) -> str:
+def _sentence(search: _Search, found: _People, forecast: Forecast) -> str:
     """Return who was found, and what the subscribers hold."""
     if not found.persons and not found.subscriber_ids:
         if not search.text:
@@ -230,7 +230,7 @@ def _sentence(search: _Search, found: _People, outlook: Outlook) -> str:
         people = f"Person {names[0]}"
     if not found.subscriber_ids:
         return f"{people}; no subscriber is known."
-    held = outlook.mirror.subscribers.set_index("subscriber_id")
+    held = forecast.cache.subscribers.set_index("subscriber_id")
     return f"{people}; {'; '.join(_subscriber(held, name) for name in sorted(found.subscriber_ids))}."
 
 

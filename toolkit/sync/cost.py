@@ -34,7 +34,7 @@ _BATCH = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class CostEstimate:
     """What a plan costs, beside the official action."""
 
     calls: Mapping[str, int]
@@ -90,7 +90,7 @@ def _reads_again(plan: Plan, *, canary: int, read_again: bool) -> int:
     return count
 
 
-def price(
+def estimate_cost(
     plan: Plan,
     folded: Folded,
     *,
@@ -99,7 +99,7 @@ def price(
     canary: int = 1,
     read_again: bool = False,
     left_over: Sequence[Transition] | int = 0,
-) -> Price:
+) -> CostEstimate:
     """Count the calls of a plan, and those of Segment's own action on the same events.
 
     Parameters
@@ -136,7 +136,7 @@ def price(
         left = LeftOver(posted=0 if plan.custom_events == "none" else left_over)
     else:
         left = expect(plan, left_over)
-    return Price(
+    return CostEstimate(
         calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again, left_over=left),
         left_over=left.posted,
         official=_official(_accepted(folded.events, plan.changes), plan) if len(folded.events) else None,

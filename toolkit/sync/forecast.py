@@ -15,7 +15,7 @@ import pandas as pd
 from toolkit.audiences.corrections import correct
 from toolkit.audiences.memberships import State
 from toolkit.contacts import check_contacts
-from toolkit.postscript.cache import Mirror
+from toolkit.postscript.cache import SubscriberCache
 from toolkit.postscript.lookup import Postscript, connect_shop
 from toolkit.postscript.reader import read_subscribers
 from toolkit.statuses import ChangeStatus
@@ -25,7 +25,7 @@ from .store import LedgerStore
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class Forecast:
     """What the next sync would come to, as far as it is known without writing anything."""
 
     shop_id: str
@@ -34,13 +34,13 @@ class Outlook:
     """CHANGE_COLUMNS as planned; with ``NOT_LOOKED_UP`` where a person was not looked up yet."""
     contacts: pd.DataFrame
     """check_contacts() of the people."""
-    mirror: Mirror
+    cache: SubscriberCache
     """The subscribers it was planned against."""
     sentence: str
     """Where this is from, for people."""
 
 
-def outlook(
+def forecast(
     state: State,
     *,
     ledger: LedgerStore | None = None,
@@ -48,7 +48,7 @@ def outlook(
     audience_keys: Collection[str] = (),
     default_region: str = "US",
     corrections: pd.DataFrame | None = None,
-) -> Outlook:
+) -> Forecast:
     """Tell what the next sync would come to; nothing is written, neither to Postscript nor to the ledger.
 
     Parameters
@@ -59,7 +59,7 @@ def outlook(
         What earlier runs left; None when there was none. Of several shops, that of the latest live run
         counts.
     postscript
-        Given, the subscribers are read now, or what changed since the ledger's mirror was.
+        Given, the subscribers are read now, or what changed since the ledger's cache was.
     audience_keys
         Only these audiences, and no traits; empty takes all of both.
     default_region
@@ -82,32 +82,32 @@ def outlook(
     Examples
     --------
     >>> from toolkit import preview, read_events
-    >>> outlook(preview(read_events("sample"), keep_state=True).state).sentence[:30]
+    >>> forecast(preview(read_events("sample"), keep_state=True).state).sentence[:30]
     'Who subscribes is not known: n'
     """
     shop_id, known = _find_shop(ledger, postscript)
-    mirror, reached = Mirror.empty(), None
+    cache, reached = SubscriberCache.empty(), None
     if ledger is not None and shop_id:
-        state, mirror = state.after(ledger.load_state(shop_id)), ledger.load_mirror(shop_id)
+        state, cache = state.after(ledger.load_state(shop_id)), ledger.load_cache(shop_id)
         reached = ledger.load_reached(shop_id)
-    read_at = mirror.read_at
+    read_at = cache.read_at
     if corrections is not None:
         state, _ = correct(state, corrections, default_region=default_region)
     state = state.choose(audience_keys)
     contacts = check_contacts(state.people, default_region=default_region)
     if postscript is not None:
-        reading = read_subscribers(
-            contacts, postscript, mirror=mirror, trait_keys=state.trait_keys, dry_run=True
+        fetched = read_subscribers(
+            contacts, postscript, cache=cache, trait_keys=state.trait_keys, dry_run=True
         )
-        mirror = reading.mirror
+        cache = fetched.cache
     # Of a trait whose property was not read it is not known whether it would change.
-    was_read = state.traits["trait_key"].isin(mirror.trait_keys)
+    was_read = state.traits["trait_key"].isin(cache.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
-    return Outlook(
+    return Forecast(
         shop_id=shop_id,
-        changes=_changes(asked, contacts, mirror, reached),
+        changes=_changes(asked, contacts, cache, reached),
         contacts=contacts,
-        mirror=mirror,
+        cache=cache,
         sentence=" ".join(
             filter(None, (_as_of(known, read_at, is_now=postscript is not None), _left_out(was_read)))
         ),
@@ -127,10 +127,10 @@ def _find_shop(ledger: LedgerStore | None, postscript: Postscript | None) -> tup
 
 
 def _changes(
-    state: State, contacts: pd.DataFrame, mirror: Mirror, reached: pd.DataFrame | None
+    state: State, contacts: pd.DataFrame, cache: SubscriberCache, reached: pd.DataFrame | None
 ) -> pd.DataFrame:
-    changes = plan(state, contacts, mirror.subscribers, reached=reached).changes
-    unasked = changes["person"].isin(mirror.find_unasked(contacts)["person"])
+    changes = plan(state, contacts, cache.subscribers, reached=reached).changes
+    unasked = changes["person"].isin(cache.find_unasked(contacts)["person"])
     not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
     unknown = unasked & not_found
     return changes.assign(

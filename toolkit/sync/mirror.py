@@ -1,4 +1,4 @@
-"""Make the lists of a snapshot come true: who is listed is in, everybody else known or found is out."""
+"""Make the lists of a member list come true: who is listed is in, everybody else known or found is out."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from toolkit.contacts import OK, check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
-from toolkit.segment.member_lists import BEFORE_THOSE_IN, Snapshot
+from toolkit.segment.member_lists import BEFORE_THOSE_IN, MemberList
 from toolkit.segment.member_lists.text import TEXT
 
 from .plan import match_people
 
 
-def mirror_snapshot(
-    snapshot: Snapshot,
+def mirror_member_list(
+    listed: MemberList,
     subscribers: pd.DataFrame,
     *,
     remembered: State | None = None,
     default_region: str = "US",
     accept_incomplete: bool = False,
 ) -> tuple[Folded, pd.DataFrame]:
-    """Fold a snapshot: who is listed is in, and everyone else is out.
+    """Fold a member list: who is listed is in, and everyone else is out.
 
-    A membership newer than the snapshot stands. Of several contacts of a person the one that finds a
-    subscriber is taken. A subscriber who holds an audience of the snapshot, and is reached by no person of
+    A membership newer than the list stands. Of several contacts of a person the one that finds a
+    subscriber is taken. A subscriber who holds an audience of the list, and is reached by no person of
     that audience, becomes a person named ``subscriber <id>`` who is out.
 
     Parameters
     ----------
-    snapshot
-        From read_snapshot().
+    listed
+        From read_member_list().
     subscribers
         Every subscriber of the shop: SUBSCRIBER_COLUMNS.
     remembered
@@ -48,51 +48,51 @@ def mirror_snapshot(
     default_region
         Country in which numbers without a country code are read, two letters.
     accept_incomplete
-        True removes people even if rows of the snapshot were unreadable, or it has no members.
+        True removes people even if rows of the list were unreadable, or it has no members.
 
     Returns
     -------
     tuple
         The events with the state they lead to, and the frame of check_contacts() for everybody with a word
-        on the snapshot's audiences: what plan() needs, besides ``audience_keys=snapshot.audience_keys``.
+        on the list's audiences: what plan() needs, besides ``audience_keys=listed.audience_keys``.
 
     Raises
     ------
     ParameterError
-        The snapshot is incomplete or empty, and that was not accepted.
+        The list is incomplete or empty, and that was not accepted.
     """
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     if not accept_incomplete:
-        _check_is_safe(snapshot)
-    folded = fold(snapshot.payloads, remembered=remembered)
-    state = _with_leavers(folded.state, snapshot)
-    spoken_of = state.memberships["audience_key"].isin(snapshot.audience_keys)
+        _check_is_safe(listed)
+    folded = fold(listed.payloads, remembered=remembered)
+    state = _with_leavers(folded.state, listed)
+    spoken_of = state.memberships["audience_key"].isin(listed.audience_keys)
     people = state.people[is_in(state.people["person"], state.memberships.loc[spoken_of, "person"])]
-    options = judge_options(people, snapshot, default_region)
+    options = judge_options(people, listed, default_region)
     contacts = choose_contacts(people, options, subscribers)
-    state = replace(state, people=with_chosen(state.people, contacts, snapshot))
-    strangers = _strangers(state, snapshot, options, contacts, subscribers)
+    state = replace(state, people=with_chosen(state.people, contacts, listed))
+    strangers = _strangers(state, listed, options, contacts, subscribers)
     state = State(
-        memberships=_with_more(state.memberships, _words_of(strangers, snapshot), ["person", "audience_key"]),
-        people=_with_more(state.people, _people_of(strangers, snapshot), ["person"]),
+        memberships=_with_more(state.memberships, _words_of(strangers, listed), ["person", "audience_key"]),
+        people=_with_more(state.people, _people_of(strangers, listed), ["person"]),
         traits=state.traits,
     )
     contacts = _with_more(contacts, _contacts_of(strangers, subscribers), ["person"])
-    return Folded(events=folded.events, state=state, kind="member_list"), contacts
+    return Folded(events=folded.events, state=state, kind="snapshot"), contacts
 
 
-def _check_is_safe(snapshot: Snapshot) -> None:
-    members = "fold(snapshot.payloads) takes its members without removing anybody."
-    if not snapshot.is_complete:
+def _check_is_safe(listed: MemberList) -> None:
+    members = "fold(listed.payloads) takes its members without removing a subscriber."
+    if not listed.is_complete:
         raise ParameterError(
-            "Some rows of the snapshot could not be read, so who is missing from it may be a member all the "
-            "same, and no one is removed. Repair the source (snapshot.notes and the rows with a status say "
+            "Some rows of the list could not be read, so who is missing from it may be a member all the "
+            "same, and no one is removed. Repair the source (its notes and the rows with a status say "
             f"where), or give accept_incomplete=True to remove them nevertheless. {members}"
         )
-    if not snapshot.members:
+    if not listed.members:
         raise ParameterError(
-            "The snapshot has no members: mirrored, it would remove everybody from "
-            f"{', '.join(snapshot.audience_keys) or 'its audiences'}. Check the source, or give "
+            "The list has no members: mirrored, it would remove everybody from "
+            f"{', '.join(listed.audience_keys) or 'its audiences'}. Check the source, or give "
             "accept_incomplete=True if the audience is really empty."
         )
 
@@ -100,46 +100,46 @@ def _check_is_safe(snapshot: Snapshot) -> None:
 # --- who leaves ---------------------------------------------------------------------------------------
 
 
-def _with_leavers(state: State, snapshot: Snapshot) -> State:
+def _with_leavers(state: State, listed: MemberList) -> State:
     """Return the state in which older members who are not listed are out."""
     words = state.memberships
-    older = words["timestamp"].isna() | (words["timestamp"] < snapshot.taken_at)
-    leaving = words["member"] & older & words["audience_key"].isin(snapshot.audience_keys)
+    older = words["timestamp"].isna() | (words["timestamp"] < listed.taken_at)
+    leaving = words["member"] & older & words["audience_key"].isin(listed.audience_keys)
     if not leaving.any():
         return state
-    leaving &= ~_is_listed_otherwise(words, leaving, snapshot)
+    leaving &= ~_is_listed_otherwise(words, leaving, listed)
     out = words.copy()
     out.loc[leaving, ["member", "message_id"]] = [False, None]
-    out.loc[leaving, "timestamp"] = snapshot.taken_at
-    out.loc[leaving, "received_at"] = snapshot.taken_at - BEFORE_THOSE_IN
+    out.loc[leaving, "timestamp"] = listed.taken_at
+    out.loc[leaving, "received_at"] = listed.taken_at - BEFORE_THOSE_IN
     return replace(state, memberships=out)
 
 
-def _is_listed_otherwise(words: pd.DataFrame, leaving: pd.Series, snapshot: Snapshot) -> pd.Series:
+def _is_listed_otherwise(words: pd.DataFrame, leaving: pd.Series, listed: MemberList) -> pd.Series:
     """Mark those leaving who are another name of a person listed in the same audience."""
-    known = _other_names(snapshot)
+    known = _other_names(listed)
     known = known[is_in(known["name"], words.loc[leaving, "person"])]
-    listed = _members(snapshot).merge(known, on="person")
+    rows = _members(listed).merge(known, on="person")
     pairs = pd.MultiIndex.from_frame(words.loc[leaving, ["person", "audience_key"]])
-    found = pairs.isin(pd.MultiIndex.from_frame(listed[["name", "audience_key"]]))
+    found = pairs.isin(pd.MultiIndex.from_frame(rows[["name", "audience_key"]]))
     return pd.Series(found, index=words.index[leaving]).reindex(words.index, fill_value=False)
 
 
-def _other_names(snapshot: Snapshot) -> pd.DataFrame:
+def _other_names(listed: MemberList) -> pd.DataFrame:
     """Return all names of the people: their ids, and their contacts, which name who has no id."""
     contacts = [
         pd.DataFrame({"person": given["person"], "name": f"{kind}:" + given[kind]})
         for kind in CLEAN
-        if len(given := snapshot.candidates[snapshot.candidates[kind].notna()])
+        if len(given := listed.candidates[listed.candidates[kind].notna()])
     ]
-    names = pd.concat([snapshot.names, *contacts], ignore_index=True)
+    names = pd.concat([listed.names, *contacts], ignore_index=True)
     return names.assign(
         name=names["name"].where(~names["name"].str.startswith("email:"), names["name"].str.lower())
     )
 
 
-def _members(snapshot: Snapshot) -> pd.DataFrame:
-    rows = snapshot.payloads
+def _members(listed: MemberList) -> pd.DataFrame:
+    rows = listed.payloads
     listed = rows["status"].isna() & rows["membership"].fillna(value=False)
     return rows.loc[listed, ["person", "audience_key"]]
 
@@ -158,7 +158,7 @@ def _with_more(rows: pd.DataFrame, more: pd.DataFrame, key: list[str]) -> pd.Dat
 
 def _strangers(
     state: State,
-    snapshot: Snapshot,
+    listed: MemberList,
     options: pd.DataFrame,
     contacts: pd.DataFrame,
     subscribers: pd.DataFrame,
@@ -167,15 +167,15 @@ def _strangers(
     out = state.memberships[~state.memberships["member"]]
     matched = match_people(contacts[is_in(contacts["person"], out["person"])], subscribers)
     found = [subscribers.head(0).assign(audience_key=pd.Series(dtype="str"))]
-    for key, holds in _holders(subscribers, snapshot.audience_keys):
+    for key, holds in _holders(subscribers, listed.audience_keys):
         words = state.memberships[state.memberships["audience_key"] == key]
         spoken_of = matched.loc[is_in(matched["person"], words["person"]), "subscriber_id"]
         # Members are looked at by every contact they have, which covers the one that was chosen.
-        listed = options[is_in(options["person"], words.loc[words["member"], "person"])]
+        of_members = options[is_in(options["person"], words.loc[words["member"], "person"])]
         holding = subscribers[holds]
         reached = is_in(holding["subscriber_id"], spoken_of)
         for kind, clean in CLEAN.items():
-            reached |= is_in(holding[HELD[kind]], as_held(listed[clean]))
+            reached |= is_in(holding[HELD[kind]], as_held(of_members[clean]))
         found.append(holding[~reached].assign(audience_key=key))
     return pd.concat(found, ignore_index=True).assign(
         person=lambda rows: "subscriber " + rows["subscriber_id"],
@@ -194,15 +194,15 @@ def _holders(subscribers: pd.DataFrame, keys: tuple[str, ...]) -> Iterator[tuple
             yield key, has_key[numbers]
 
 
-def _words_of(strangers: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:
+def _words_of(strangers: pd.DataFrame, listed: MemberList) -> pd.DataFrame:
     words = strangers.reindex(columns=[*MEMBERSHIP_COLUMNS])
-    said_at = {"timestamp": snapshot.taken_at, "received_at": snapshot.taken_at - BEFORE_THOSE_IN}
+    said_at = {"timestamp": listed.taken_at, "received_at": listed.taken_at - BEFORE_THOSE_IN}
     return words.assign(member=False, **said_at)
 
 
-def _people_of(strangers: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:
+def _people_of(strangers: pd.DataFrame, listed: MemberList) -> pd.DataFrame:
     people = strangers.drop_duplicates("person").reindex(columns=[*PEOPLE_COLUMNS])
-    seen = {f"{kind}_at": snapshot.taken_at for kind in CLEAN}
+    seen = {f"{kind}_at": listed.taken_at for kind in CLEAN}
     return people.assign(**seen)
 
 
@@ -228,14 +228,15 @@ HELD = {"phone": "phone_digits", "email": "email_folded"}
 """Contact → its column in a frame of subscribers."""
 
 _LAST = 1 << 40
-"""After every candidate of a snapshot."""
+"""After every candidate of a member list."""
 
 
-def judge_options(people: pd.DataFrame, snapshot: Snapshot, default_region: str) -> pd.DataFrame:
-    """Judge every contact of the people: the snapshot's, and the one remembered where it is another."""
-    given = snapshot.candidates[is_in(snapshot.candidates["person"], people["person"])]
+def judge_options(people: pd.DataFrame, listed: MemberList, default_region: str) -> pd.DataFrame:
+    """Judge every contact of the people: the list's, and the one remembered where it is another."""
+    given = listed.candidates[is_in(listed.candidates["person"], people["person"])]
     mine = people.assign(
-        phone_first=people["phone_at"] > snapshot.taken_at, email_first=people["email_at"] > snapshot.taken_at
+        phone_first=people["phone_at"] > listed.taken_at,
+        email_first=people["email_at"] > listed.taken_at,
     )
     other = mine[~_is_first_candidate(mine, given)]
     both = pd.concat([given.assign(own=False), other.assign(own=True)], ignore_index=True)
@@ -289,11 +290,11 @@ def as_held(contacts: pd.Series) -> pd.Series:
     return pd.Series(pc.utf8_ltrim(pa.array(contacts, TEXT), characters="+"), contacts.index, "str")
 
 
-def with_chosen(people: pd.DataFrame, contacts: pd.DataFrame, snapshot: Snapshot) -> pd.DataFrame:
-    """Return the people with the contacts that were chosen, where the snapshot brought theirs."""
+def with_chosen(people: pd.DataFrame, contacts: pd.DataFrame, listed: MemberList) -> pd.DataFrame:
+    """Return the people with the contacts that were chosen, where the list brought theirs."""
     best = contacts.set_index("person").reindex(people["person"])
     changed = people.copy()
     for kind in CLEAN:
-        from_snapshot = (people[f"{kind}_at"] == snapshot.taken_at) & best[kind].notna().to_numpy()
+        from_snapshot = (people[f"{kind}_at"] == listed.taken_at) & best[kind].notna().to_numpy()
         changed[kind] = people[kind].where(~from_snapshot, best[kind].set_axis(people.index))
     return changed

@@ -81,7 +81,7 @@ class Transition:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What a subscriber holds after a write, for the mirror."""
+    """What a subscriber holds after a write, for the cache."""
 
     shop_id: str
     subscriber_id: str

@@ -11,7 +11,7 @@ from typing import Protocol
 import pandas as pd
 
 from toolkit.audiences.memberships import State
-from toolkit.postscript.cache import Mirror
+from toolkit.postscript.cache import SubscriberCache
 
 from .runs import Held, RunRecord, Transition
 
@@ -75,7 +75,7 @@ class LedgerStore(Protocol):
         """Note of calls without an answer that none will come."""
 
     def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
-        """Take a subscriber who is gone out of the mirror; the contacts are looked up again next time."""
+        """Take a subscriber who is gone out of the cache; the contacts are looked up again next time."""
 
     def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
         """Note whether a write showed in ``updated_at``; else everybody is read anew next time."""
@@ -122,8 +122,8 @@ class LedgerStore(Protocol):
     def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:
         """Return the people and keys that later runs brought newer values for."""
 
-    def load_mirror(self, shop_id: str) -> Mirror:
-        """Return the mirror of a shop; an empty one when it was never read."""
+    def load_cache(self, shop_id: str) -> SubscriberCache:
+        """Return the cache of a shop; an empty one when it was never read."""
 
     def take_back(self, shop_id: str, run_id: str) -> int:
         """Put the words back that a run replaced."""

@@ -23,7 +23,7 @@ from toolkit.postscript.lookup import Postscript, connect_shop
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
-from .cost import Price, planned_calls
+from .cost import CostEstimate, planned_calls
 from .delivery import Cause, Delivery, Outcomes, planned_ids, removal_limit_sentence
 from .leftovers import Pair, expect
 from .plan import Plan, newly_reached, settled
@@ -113,7 +113,7 @@ def sync(
     canary: int = 1,
     read_again: bool = False,
     repeat_unknown: bool = False,
-    price: Price | None = None,
+    cost: CostEstimate | None = None,
     parameters: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
     cancel: threading.Event | None = None,
@@ -141,7 +141,7 @@ def sync(
     repeat_unknown
         True posts custom events again whose answer an earlier run never got, and those that were refused, as
         far as the list still agrees; people whose answer was lost may get a second text.
-    price, parameters
+    cost, parameters
         Recorded with the run, to compare with what happened.
     on_progress
         Called after each call with how many of how many are done, and status → changes that ended so far.
@@ -182,7 +182,7 @@ def sync(
         left_over=expect(plan, left, closed=closed),
     )
     facts = {
-        **_facts(plan, postscript, calls, price, parameters),
+        **_facts(plan, postscript, calls, cost, parameters),
         "kind": _kind_of(plan, folded),
         "custom_events_closed": len(closed),
     }
@@ -311,7 +311,7 @@ def _facts(
     plan: Plan,
     postscript: Postscript,
     calls: Mapping[str, int],
-    price: Price | None,
+    cost: CostEstimate | None,
     parameters: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     # A ledger's URL may hold a password.
@@ -320,8 +320,8 @@ def _facts(
         "parameters": given,
         "planned_calls": sum(calls.values()),
         "planned_calls_by_kind": calls,
-        "planned_minutes": price and price.minutes,
-        "official_calls_by_kind": price and price.official,
+        "planned_minutes": cost and cost.minutes,
+        "official_calls_by_kind": cost and cost.official,
         "calls": postscript.calls,
         "custom_events": plan.custom_events,
         "removal_share": plan.removal_share,

@@ -207,8 +207,8 @@ def _region_of(record: RunRecord) -> dict[str, str]:
 
 def _trait_keys(ledger: LedgerStore, shop: api.Shop, writes: Sequence[Written]) -> list[str]:
     keys = {name for write in writes for name in write.traits}
-    # The mirror keeps one object of traits a subscriber: what is written back must hold all of them.
-    return sorted(keys.union(ledger.load_mirror(shop.shop_id).trait_keys)) if keys else []
+    # The cache keeps one object of traits a subscriber: what is written back must hold all of them.
+    return sorted(keys.union(ledger.load_cache(shop.shop_id).trait_keys)) if keys else []
 
 
 def _read(writes: Sequence[Written], postscript: Postscript, trait_keys: list[str]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from .profiles import CANDIDATE_COLUMNS, NAME_COLUMNS
 from .rows import MemberRows, read_list, read_profiles, read_wide
 from .tables import Table, load_tables, plain_name, together
 
-__all__ = ["Snapshot", "read_snapshot"]
+__all__ = ["MemberList", "read_member_list"]
 
 BEFORE_THOSE_IN = pd.Timedelta(microseconds=1)
 """By how much the rows "out" of a list are taken as older: of two people who are one subscriber, the one who
@@ -40,7 +40,7 @@ _OF_PROFILES_SYNC = {Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Snapshot:
+class MemberList:
     """The complete member lists of some audiences at one moment."""
 
     payloads: pd.DataFrame
@@ -64,13 +64,13 @@ class Snapshot:
         return int((self.payloads["membership"].eq(True) & self.payloads["status"].isna()).sum())
 
 
-def read_snapshot(
+def read_member_list(
     source: Source,
     *,
     audience_key: str = "",
     taken_at: datetime | str | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
-) -> Snapshot:
+) -> MemberList:
     """Read the complete member list of one or more audiences.
 
     Parameters
@@ -106,7 +106,7 @@ def read_snapshot(
     Examples
     --------
     >>> members = pd.DataFrame({"user_id": ["c_1042"], "phone": ["+12025550142"]})
-    >>> snapshot = read_snapshot(members, audience_key="vip_customers", taken_at="2025-03-04T10:15:00Z")
+    >>> snapshot = read_member_list(members, audience_key="vip_customers", taken_at="2025-03-04T10:15:00Z")
     >>> snapshot.payloads["person"].tolist(), snapshot.members
     (['user:c_1042'], 1)
     """
@@ -193,7 +193,7 @@ _READ: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
 
 def _member_list(
     read: Sequence[MemberRows], audience_key: str, moment: pd.Timestamp, recognised: Sequence[str]
-) -> Snapshot:
+) -> MemberList:
     files = [*dict.fromkeys(one.rows["file"].cat.categories[0] for one in read)]
     rows = pd.concat([one.rows.astype({"file": "str"}) for one in read], ignore_index=True)
     rows["file"] = pd.Categorical(rows["file"], categories=files)
@@ -206,7 +206,7 @@ def _member_list(
     if audience_key:
         rows, keys = _only(audience_key, rows, keys), frozenset([audience_key])
     open_rows = rows["open"]
-    return Snapshot(
+    return MemberList(
         payloads=rows.reindex(columns=[*PAYLOAD_COLUMNS]).astype(PAYLOAD_COLUMNS).reset_index(drop=True),
         candidates=_distinct([one.candidates for one in read], CANDIDATE_COLUMNS),
         names=_distinct([one.names for one in read], NAME_COLUMNS),
