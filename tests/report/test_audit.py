@@ -295,7 +295,7 @@ def make_list(ledger, store, _folder):
     [
         (make_repair, "repair", "was missing on the subscriber's list"),
         (make_saved, "saved_plan", get_meaning("ENTERED")),
-        (make_list, "snapshot", "does not name the subscriber"),
+        (make_list, "member_list", "does not name the subscriber"),
     ],
 )
 def test_a_run_is_called_what_its_plan_was_made_as(ledger, store, tmp_path, make, kind, meaning):

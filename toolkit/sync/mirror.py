@@ -78,7 +78,7 @@ def mirror_member_list(
         traits=state.traits,
     )
     contacts = _with_more(contacts, _contacts_of(strangers, subscribers), ["person"])
-    return Folded(events=folded.events, state=state, kind="snapshot"), contacts
+    return Folded(events=folded.events, state=state, kind="member_list"), contacts
 
 
 def _check_is_safe(listed: MemberList) -> None:
