@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from inspect import isclass, isfunction
+from inspect import isclass, isfunction, ismodule
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,26 @@ Object = Any
 """A griffe.Object; its attributes depend on its kind."""
 
 
+OF_CONTACTS = (
+    "ContactCoverage",
+    "domain_table",
+    "fix_table",
+    "format_table",
+    "measure_coverage",
+    "phone_type_table",
+    "shared_table",
+)
+"""What an analyst calls in ``toolkit.contacts``; the rest of it is for other modules."""
+
+
+def public_names() -> dict[str, Any]:
+    """Return every name with a description: those of ``toolkit``, and the tables and charts of its rooms."""
+    face = {name: getattr(toolkit, name) for name in toolkit.__all__}
+    names = {name: value for name, value in face.items() if not ismodule(value)}
+    tables = {name: getattr(toolkit.contacts, name) for name in OF_CONTACTS}
+    return names | tables | {name: getattr(toolkit.report, name) for name in toolkit.report.__all__}
+
+
 class Reference:
     """The public names of the package, and the page of each."""
 
@@ -83,7 +103,7 @@ class Reference:
         self.package: Object = griffe.load(
             "toolkit", search_paths=[str(PROJECT)], docstring_parser=griffe.Parser.numpy
         )
-        self.objects = {name: self._find(name) for name in toolkit.__all__}
+        self.objects = {name: self._find(name) for name in public_names()}
         self.constants = {
             each.name: each
             for each in _attributes(self.package)
@@ -95,7 +115,7 @@ class Reference:
 
     def _find(self, name: str) -> Object:
         """Return where a name is defined; a module of the same name hides a function from griffe."""
-        value = getattr(toolkit, name)
+        value = public_names()[name]
         if isclass(value) or isfunction(value):
             return self.package[f"{value.__module__.partition('.')[2]}.{value.__qualname__}"]
         return self.package[name].final_target

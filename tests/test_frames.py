@@ -11,6 +11,7 @@ from toolkit.audiences.memberships import State
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import last_rows, places_in
+from toolkit.postscript.lookup import find_subscribers
 from toolkit.sync.plan.columns import places
 
 NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
@@ -25,7 +26,7 @@ CHECKED = check_contacts(NONE.assign(phone=None))
         (lambda: toolkit.plan(State.empty(), NONE, NONE), "contacts lacks the columns phone, email_clean"),
         (lambda: toolkit.plan(State.empty(), CHECKED, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.read_subscribers(NONE, None), "contacts lacks the columns phone"),
-        (lambda: toolkit.find_subscribers(NONE, None), "contacts lacks the columns phone"),
+        (lambda: find_subscribers(NONE, None), "contacts lacks the columns phone"),
         (lambda: toolkit.mirror_member_list(None, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.check_contacts([NONE]), "people must be a DataFrame, not list"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit import check_contacts, domain_table, format_table, shared_table
+from toolkit.contacts import check_contacts, domain_table, format_table, shared_table
 from toolkit.contacts.suggestions import USUAL_DOMAINS
 from toolkit.contacts.tables import formats
 from toolkit.notebook.secret_scan import CONTACT

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from conftest import SAMPLE
 
-from toolkit import check_contacts, correct, fix_table, fold, read_corrections
+from toolkit import check_contacts, correct, fold, read_corrections
 from toolkit.audiences.memberships import PEOPLE_COLUMNS, State, empty_table
-from toolkit.contacts import masked
+from toolkit.contacts import fix_table, masked
 from toolkit.contacts.corrections import OUTCOME_COLUMNS, OUTCOMES
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit import check_contacts, fix_table, measure_coverage
-from toolkit.contacts import FIX_COLUMNS, check_email, check_phone, mask_contact, mask_text
+from toolkit.contacts import (
+    FIX_COLUMNS,
+    check_contacts,
+    check_email,
+    check_phone,
+    fix_table,
+    mask_contact,
+    mask_text,
+    measure_coverage,
+)
 from toolkit.contacts.suggestions import suggest_email, suggest_phone
 from toolkit.errors import ParameterError, RunFailedError
 from toolkit.notebook.secret_scan import CONTACT

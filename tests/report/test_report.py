@@ -29,7 +29,7 @@ from toolkit.report import (
     verdict_table,
 )
 from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE
-from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, funnel_table, sizes_beside
+from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, run_funnel_table, sizes_beside
 from toolkit.report.next_steps import next_steps
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
@@ -454,7 +454,7 @@ def test_chart_leaves_no_figure():
 
 def test_funnel():
     """Events up to superseded, then changes; the counts of each part add up to its first line."""
-    table = funnel_table(FULL)
+    table = run_funnel_table(FULL)
     assert table[["of", "step", "count"]].to_numpy().tolist() == [
         ["events", "Received", 1300],
         ["events", "Filtered", 60],
@@ -485,7 +485,7 @@ def test_each_status_is_in_one_step(statuses, steps):
 
 def test_funnel_of_a_dry_run():
     """What would be delivered is shown instead of what was."""
-    steps = [*funnel_table(AUDITS["dry_run"])["step"]]
+    steps = [*run_funnel_table(AUDITS["dry_run"])["step"]]
     assert "To deliver" in steps
     assert "Delivered" not in steps
 

@@ -20,18 +20,16 @@ from stores import (
 
 from toolkit import (
     correct,
-    fix_table,
     forecast,
-    funnel_table,
     plan,
     preview,
-    reach_table,
     read_corrections,
     read_subscribers,
 )
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts import check_contacts, fix_table
 from toolkit.postscript.cache import FetchResult, SubscriberCache
+from toolkit.report import funnel_table, reach_table
 from toolkit.segment.archive import read_events
 from toolkit.segment.destination import Destination
 from toolkit.sync.sync import sync

@@ -29,9 +29,9 @@ from .figures import (
     calls_a_second,
     calls_by_kind,
     figures_beside,
-    funnel_table,
     posted_events,
     rewritten_lists,
+    run_funnel_table,
     sizes_beside,
 )
 from .next_steps import FILES, next_steps
@@ -138,7 +138,7 @@ def _counts(audit: Audit) -> dict[str, Any]:
         "changes": audit.statuses("change"),
         "audiences": change_table(audit.totals).to_dict("split"),
         "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
-        "funnel": [*funnel_table(audit).itertuples()],
+        "funnel": [*run_funnel_table(audit).itertuples()],
     }
 
 
