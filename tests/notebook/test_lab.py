@@ -138,13 +138,13 @@ def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
         page.get_by_role("alert").filter(has_text="give a number").wait_for()
         set_pace(page, 8)
 
-        run_again_from(page, "destination =")
+        run_again_from(page, "run.read()")
         page.get_by_role("button", name="Cancel").click()
         refused = wait_for_run(page, tmp_path, "canceled")
         assert refused["change_statuses"]["pending"] == planned["adds"] + planned["removes"]
         assert {entry["method"] for entry in sandbox.journal} == {"GET"}
 
-        run_again_from(page, "destination =")
+        run_again_from(page, "run.read()")
         page.get_by_role("button", name="Sync Sandbox Shop").click()
         wait_until(lambda: any(e["method"] == "PATCH" for e in sandbox.journal), what="The first write")
         keep_picture(page, "sync_writing")
@@ -153,7 +153,7 @@ def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
         assert not sandbox.custom_events
 
         set_pace(page, 3)  # a busy machine may take its time for the next click
-        run_again_from(page, "destination =")
+        run_again_from(page, "run.read()")
         page.get_by_role("button", name="Sync Sandbox Shop").click()
         before = len(sandbox.journal)
         wait_until(lambda: len(sandbox.journal) > before + 8, what="Some calls")
@@ -162,7 +162,7 @@ def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
         assert len(sandbox.custom_events) < planned["custom_events"]
 
         set_pace(page, 14)
-        run_again_from(page, "destination =")
+        run_again_from(page, "run.read()")
         page.get_by_role("button", name="Sync Sandbox Shop").click()
         done = wait_for_run(page, tmp_path, "completed")
         keep_picture(page, "sync_done")

@@ -79,15 +79,19 @@ def shop(tmp_path: Path) -> Iterator[Sandbox]:
 def run_cells(notebook: str, changed: dict[str, Any]) -> str:
     """Run the code cells of a notebook as they stand; return what they would have shown."""
     shown = io.StringIO()
-    space: dict[str, Any] = {"__name__": "__main__"}
+
+    def display(*values: Any) -> None:
+        for value in values:
+            shown.write(value._repr_html_() if hasattr(value, "_repr_html_") else str(value))
+
+    space: dict[str, Any] = {"__name__": "__main__", "display": display}
     read = nbformat.read(PROJECT / "notebooks" / f"{notebook}.ipynb", as_version=4)
     with redirect_stdout(shown):
         for cell in (cell for cell in read.cells if cell.cell_type == "code"):
             *before, last = ast.parse(cell.source).body
             _run(ast.Module([*before, *([] if isinstance(last, ast.Expr) else [last])], []), "exec", space)
             if isinstance(last, ast.Expr):
-                value = _run(ast.Expression(last.value), "eval", space)
-                shown.write(value._repr_html_() if hasattr(value, "_repr_html_") else str(value))
+                display(_run(ast.Expression(last.value), "eval", space))
             if "parameters" in cell.metadata.get("tags", ()):
                 space |= changed
     return shown.getvalue()

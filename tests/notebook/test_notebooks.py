@@ -330,10 +330,10 @@ def test_a_name_injected_by_papermill_that_no_cell_has_is_refused():
 def test_a_summary_is_json_and_never_an_earlier_runs(tmp_path):
     """A number that JSON has not is null; from the start of a run on, the summary is this run's."""
     given = {"run_id": "", "verify": False, "ledger_url": "", "output_dir": str(tmp_path)}
-    job = start("4_audit_report", given)
+    run = start("4_audit_report", given)
     path = tmp_path / "4_audit_report" / "summary.json"
 
-    job.write_summary({"status": "completed", "shares": [{"with_phone": float("nan")}]})
+    run.write_summary({"status": "completed", "shares": [{"with_phone": float("nan")}]})
     assert json.loads(path.read_text())["shares"] == [{"with_phone": None}]
     again = start("4_audit_report", given)
     again.note_start()
@@ -352,23 +352,28 @@ def defaults(notebook: str, **changed: Any) -> dict[str, Any]:
 
 def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
     """The ledger it opened before is closed, and with it the hold on the shop."""
-    job = start("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
+    run = start("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
     for _ in range(2):
-        job.claim(Shop(shop_id="shop_1", name="Shop"), job.open_ledger())
-    job.close()
+        run.open_ledger().lock_shop("shop_1")
+    run.close()
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as other:
         other.lock_shop("shop_1")
 
 
 @pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("audience_keys", ("vip",))])
-def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, name, value):
+def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, sandbox, monkeypatch, name, value):
     """A control was used, and the cells between were not run again: the plan does not fit them."""
-    job = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
-    job.note_start()
-    setattr(job.parameters, name, value)
-    nothing = dict.fromkeys(("plan", "folded", "shop", "postscript", "ledger", "cost"))
+    for variable, text in settings(sandbox).items():
+        monkeypatch.setenv(variable, text)
+    run = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path)))
+    run.read()
+    with pytest.raises(ParameterError, match=r"run\.plan\(\)"):
+        asyncio.run(run.sync(None))
+    plan = run.plan()
+    setattr(run.parameters, name, value)
     with pytest.raises(ParameterError, match="changed since the plan"):
-        asyncio.run(job.sync(**nothing))
+        asyncio.run(run.sync(plan))
+    run.close()
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])
@@ -378,12 +383,12 @@ def test_looking_for_a_ledger_makes_none(tmp_path, monkeypatch, named):
     if named:
         path = tmp_path / "team" / "ledger.db"
         monkeypatch.setenv("TOOLKIT_LEDGER_URL", f"sqlite:///{path}")
-    job = start("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
-    assert job.find_ledger() is None
+    run = start("1_preview_audiences", defaults("1_preview_audiences", output_dir=str(tmp_path / "out")))
+    assert run.find_ledger() is None
     assert [*tmp_path.iterdir()] == []
     Ledger(f"sqlite:///{path}").close()
-    assert job.find_ledger() is not None
-    job.close()
+    assert run.find_ledger() is not None
+    run.close()
 
 
 def test_a_run_is_asked_for_only_when_something_would_be_sent():
@@ -399,10 +404,10 @@ def test_a_run_is_asked_for_only_when_something_would_be_sent():
     assert (left.left_over, left.calls["custom_events"]) == (47, 47)
     asked = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
     assert "0 custom events and 47 left over from earlier runs" in asked
-    none = replace(plan, custom_events="none")
-    assert (
-        estimate_cost(
-            none, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47
-        ).left_over
-        == 0
+    none = estimate_cost(
+        replace(plan, custom_events="none"),
+        fold(empty_table(PAYLOAD_COLUMNS)),
+        requests_per_second=14,
+        left_over=47,
     )
+    assert none.left_over == 0

@@ -12,7 +12,8 @@ import pytest
 
 from toolkit.errors import ParameterError
 from toolkit.notebook.parameters import PARAMETERS
-from toolkit.notebook.widgets import Progress, follow, is_attended, show_controls, show_dates, show_search
+from toolkit.notebook.run import is_attended
+from toolkit.notebook.widgets import Progress, follow, show_controls, show_dates, show_search
 
 SYNC = {
     "events_path": "sample",
@@ -161,7 +162,7 @@ def test_a_step_is_followed_to_its_end(capsys):
         progress.note(2, 3, {"added": 2})  # noted late by a slower thread
         return "done"
 
-    assert asyncio.run(follow(work, progress, threading.Event(), what="Sync")) == "done"
+    assert asyncio.run(follow(work, progress, threading.Event(), what="Sync", attended=False)) == "done"
     last = capsys.readouterr().out.split("\r")[-1]
     assert "3/3" in last
     assert "added=2, failed=1" in last
@@ -177,7 +178,7 @@ def test_an_interrupt_cancels_and_waits_for_what_is_under_way():
         return "half"
 
     async def interrupted() -> str:
-        step = asyncio.ensure_future(follow(work, Progress(1), cancel, what="Sync"))
+        step = asyncio.ensure_future(follow(work, Progress(1), cancel, what="Sync", attended=False))
         await asyncio.to_thread(begun.wait)
         step.cancel()
         await asyncio.sleep(0)
@@ -194,4 +195,4 @@ def test_what_a_step_raises_comes_through():
         raise ValueError("no such thing")
 
     with pytest.raises(ValueError, match="no such thing"):
-        asyncio.run(follow(work, Progress(1), threading.Event(), what="Sync"))
+        asyncio.run(follow(work, Progress(1), threading.Event(), what="Sync", attended=False))

@@ -1,70 +1,352 @@
-"""What a notebook needs around its question: checked parameters, connections, files, and an honest end.
+"""One notebook from its parameters to its end: a call for each step, connections, and an honest end.
 
-Each notebook leaves ``OUTPUT_DIR/<its name>/summary.json``. Bad input leaves nothing; trouble later on
-leaves a summary with the status ``failed``, whatever cell it came from.
+A step is what ``docs/python.md`` shows as several calls. Bad input leaves nothing; trouble later on leaves
+a summary with the status ``failed``, whatever cell it came from.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from html import escape
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 from IPython import get_ipython
 
-from toolkit.audiences.memberships import Folded, State
-from toolkit.contacts import REGIONS, mask_all, mask_text, masked
+import toolkit
+from toolkit.contacts import REGIONS, mask_all, mask_text
 from toolkit.errors import InputError, InputPathError, ParameterError, ToolkitError, UnknownRunError
-from toolkit.files import blocked_by, csv_text, make_folder, write_whole
-from toolkit.ledger import Ledger, file_of
-from toolkit.postscript.api import Shop
-from toolkit.postscript.client import PostscriptClient
-from toolkit.report import growth_chart, styled_table
-from toolkit.report.timeline import Timeline
+from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of
 from toolkit.statuses import RunStatus
-from toolkit.sync.cost import CostEstimate
-from toolkit.sync.plan import Plan
-from toolkit.sync.sync import Run, sync
 
+from .output import OutputFolder
 from .parameters import PARAMETERS, check_injected, read_parameters
 from .settings import Settings, load_settings
-from .widgets import Progress, confirm, follow, is_attended, show_controls, show_dates, show_search
+
+if TYPE_CHECKING:
+    from toolkit import (
+        Archive,
+        Audit,
+        CostEstimate,
+        Destination,
+        Explanation,
+        Folded,
+        Forecast,
+        Ledger,
+        Plan,
+        PostscriptClient,
+        Preview,
+        Run,
+        State,
+        Timeline,
+    )
+    from toolkit.postscript.api import Shop
+
+    Opened = TypeVar("Opened", Ledger, PostscriptClient)
 
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
 _RUNS_OFFERED = 50
 
 
-class NotebookRun:
-    """One notebook's work. Made by start()."""
+@dataclass(frozen=True)
+class Source:
+    """What a notebook works on."""
+
+    archive: Archive
+    destination: Destination
+    corrections: pd.DataFrame
+    """The answers in ``corrections_path``; see read_corrections()."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What a sync needs besides its plan."""
+
+    folded: Folded
+    shop: Shop
+    postscript: PostscriptClient
+    ledger: Ledger
+    parameters: Mapping[str, Any]
+
+
+class NotebookRun(OutputFolder):
+    """One notebook's work. Made by start(). Later steps use what the earlier ones found."""
+
+    source: Source
+    cost: CostEstimate
+    """What the plan costs, after plan()."""
+    corrected: pd.DataFrame
+    """What became of each answer in ``corrections_path``, after check_contacts() or plan()."""
 
     def __init__(self, notebook: str, parameters: SimpleNamespace, settings: Settings) -> None:
-        self.notebook = notebook
-        self.parameters = parameters
-        """The parameters, checked, as attributes."""
-        self.folder = Path(parameters.output_dir or ".").expanduser() / notebook
-        """Where this notebook's files go; made when the first is written."""
+        super().__init__(notebook, parameters)
         self.notes: tuple[str, ...] = ()
-        """Sentences about what earlier runs left."""
+        """Sentences about what the last step found."""
         self._settings = settings
-        self._open: list[PostscriptClient | Ledger] = []
-        self._started = False
-        self._finished = False
-        self._planned_with: dict[str, Any] = {}
+        self._open: dict[str, Any] = {}
+        self._is_planning = False
+        self._preview: Preview | None = None
+        self._forecast: Forecast | None = None
+        self._planned: _Planned | None = None
 
-    # --- controls ---------------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------------
+
+    def read(self) -> Source:
+        """Read the destination file and the corrections, and open the archive that the parameters name."""
+        given = self.parameters
+        self.source = Source(
+            destination=toolkit.Destination.from_file(given.mappings_path),
+            corrections=toolkit.read_corrections(
+                given.corrections_path, overwritten=self.folder / "contacts_to_fix.csv"
+            ),
+            archive=toolkit.read_events(given.events_path),
+        )
+        return self.source
+
+    def preview(self) -> Preview:
+        """Count what the archive says of each audience."""
+        self._preview = toolkit.preview(
+            self.source.archive,
+            self.source.destination,
+            audience_keys=getattr(self.parameters, "audience_keys", ()),
+            default_region=self.parameters.default_region,
+            keep_state=True,
+        )
+        return self._preview
+
+    def check_contacts(self) -> pd.DataFrame:
+        """Judge the contacts of every person of the preview, corrected; one row a person."""
+        region = self.parameters.default_region
+        state, self.corrected = toolkit.correct(
+            self._after("preview", self._preview).state, self.source.corrections, default_region=region
+        )
+        return toolkit.check_contacts(state.choose().people, default_region=region)
+
+    def forecast(self) -> Forecast:
+        """Say which members a sync would reach, by the ledger's copy of the subscribers or a look now."""
+        given, preview = self.parameters, self._after("preview", self._preview)
+        self._forecast = toolkit.forecast(
+            preview.state,
+            ledger=self.find_ledger(),
+            postscript=self.connect() if given.look_up else None,
+            audience_keys=given.audience_keys,
+            default_region=given.default_region,
+            corrections=self.source.corrections,
+        )
+        self.notes = (self._forecast.sentence, *preview.notes)
+        return self._forecast
+
+    def explain_person(self, who: str = "") -> Timeline:
+        """Return one person from event to answer; an empty name takes the first whom a sync reaches."""
+        return toolkit.explain_person(
+            who,
+            self.source.archive,
+            self._after("forecast", self._forecast),
+            destination=self.source.destination,
+            ledger=self.find_ledger(),
+            default_region=self.parameters.default_region,
+        )
+
+    def explain(self, message_id: str = "") -> Explanation:
+        """Return one event step by step; an empty id takes the first event of the archive."""
+        event = self.source.archive.get_event(message_id)
+        return toolkit.explain(event, self.source.destination, default_region=self.parameters.default_region)
+
+    def plan(self) -> Plan:
+        """Return what a sync would do: the events over what the ledger remembers, against Postscript now.
+
+        A live run holds the shop from here on, until the run is closed.
+
+        Raises
+        ------
+        ShopLockedError
+            Another live run holds the shop.
+        """
+        given, source = self.parameters, self.source
+        postscript = self.connect()
+        shop = toolkit.connect_shop(postscript)
+        payloads = source.archive.payloads(source.destination)
+        ledger = self.open_ledger()
+        if not given.dry_run:
+            ledger.lock_shop(shop.shop_id)
+        folded = toolkit.fold(payloads, remembered=self._remembered(shop, ledger))
+        folded, self.corrected = toolkit.correct(
+            folded, source.corrections, default_region=given.default_region
+        )
+        state = folded.state.choose(given.audience_keys)
+        contacts = toolkit.check_contacts(state.people, default_region=given.default_region)
+        self.note_start()
+        if not given.dry_run:
+            # Kept until a sync has remembered it: a later run takes it up when this one fails.
+            ledger.hold(shop.shop_id, "", folded.state, cause="failure")
+        fetched = toolkit.read_subscribers(
+            contacts,
+            postscript,
+            cache=ledger.load_cache(shop.shop_id),
+            trait_keys=state.trait_keys,
+            scope="full" if given.full_read else "incremental",
+            dry_run=given.dry_run,
+        )
+        ledger.save_cache(shop.shop_id, fetched)
+        plan = toolkit.plan(
+            folded.state,
+            contacts,
+            fetched.subscribers,
+            audience_keys=given.audience_keys,
+            custom_events=given.custom_events,
+            max_removal_share=given.max_removal_share,
+            reached=ledger.load_reached(shop.shop_id),
+        )
+        self.cost = toolkit.estimate_cost(
+            plan,
+            folded,
+            requests_per_second=given.requests_per_second,
+            reads=sum(postscript.calls.values()),
+            read_again=given.read_again,
+            left_over=ledger.load_open_transitions(shop.shop_id),
+        )
+        self._planned = _Planned(folded, shop, postscript, ledger, dict(vars(given)))
+        self.notes = (
+            f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}.",
+            f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}.",
+            *fetched.notes,
+            *folded.notes,
+            *self.notes,
+        )
+        return plan
+
+    def _remembered(self, shop: Shop, ledger: Ledger) -> State:
+        """Return what earlier runs asked for, and what was held back, as held_changes chooses."""
+        choice = self.parameters.held_changes
+        if choice == "discard" and not self.parameters.dry_run:
+            ledger.discard_held(shop.shop_id)
+        held = ledger.load_held(shop.shop_id, chosen=choice == "apply")
+        count = len(held.memberships) + len(held.traits)
+        taken_up = f"{count:,} memberships of an earlier run, not carried out then, are taken up."
+        self.notes = (taken_up,) if count else ()
+        return held.after(ledger.load_state(shop.shop_id))
+
+    async def sync(self, plan: Plan) -> Run:
+        """Carry the plan out as the parameters say, showing how far it is; return the run.
+
+        A live run at the keyboard asks first. No, the Cancel button and an interrupt end the run as
+        ``canceled``, the rest pending.
+
+        Raises
+        ------
+        ParameterError
+            A parameter has changed since the plan was made.
+        """
+        made = self._after("plan", self._planned)
+        if vars(self.parameters) != made.parameters:
+            raise ParameterError(
+                "A parameter has changed since the plan was made. Run the cells from Plan on again."
+            )
+        from .widgets import Progress, confirm, follow
+
+        to_send = len(plan.writes) + self.cost.calls["custom_events"]
+        cancel, progress = Event(), Progress(to_send)
+
+        def carry_out() -> Run:
+            return toolkit.sync(
+                plan,
+                made.folded,
+                shop=made.shop,
+                postscript=made.postscript,
+                ledger=made.ledger,
+                dry_run=self.parameters.dry_run,
+                read_again=self.parameters.read_again,
+                cost=self.cost,
+                parameters=made.parameters,
+                on_progress=progress.note,
+                cancel=cancel,
+            )
+
+        if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
+            return carry_out()
+        asked = question(plan, self.cost, made.shop)
+        if is_attended() and not await confirm(asked, yes=f"Sync {made.shop.name}"):
+            cancel.set()
+        return await follow(carry_out, progress, cancel, what="Sync", attended=is_attended())
+
+    def audit(self) -> Audit:
+        """Read one run from the ledger, with ``verify`` also what Postscript holds by now."""
+        return toolkit.audit(
+            self.open_ledger(must_exist=True),
+            run_id=self.parameters.run_id,
+            postscript=self.connect() if self.parameters.verify else None,
+        )
+
+    def _after(self, step: str, found: Any) -> Any:
+        if found is None:
+            raise ParameterError(f"Run the cell with run.{step}() first: this step uses what it finds.")
+        return found
+
+    # --- connections ------------------------------------------------------------------------------------
+
+    def connect(self) -> PostscriptClient:
+        """Return a connection to the Postscript of the environment; nothing is sent yet."""
+        settings = self._settings
+        client = toolkit.PostscriptClient(
+            settings.base_url,
+            settings.get_secret_key(),
+            shop_token=settings.shop_token or None,
+            requests_per_second=getattr(self.parameters, "requests_per_second", 14),
+        )
+        return self._keep("postscript", client)
+
+    def open_ledger(self, *, must_exist: bool = False) -> Ledger:
+        """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
+        path = self._own_ledger
+        if must_exist and not self._named_ledger and not path.exists():
+            raise UnknownRunError(
+                f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
+            )
+        return self._keep("ledger", toolkit.Ledger(self._named_ledger or f"sqlite:///{path}"))
+
+    def find_ledger(self) -> Ledger | None:
+        """Return the ledger if there is one already, None otherwise: nothing is made."""
+        from toolkit.ledger import file_of
+
+        file = file_of(self._named_ledger) if self._named_ledger else self._own_ledger
+        return self.open_ledger() if file is None or file.exists() else None
+
+    @property
+    def _named_ledger(self) -> str:
+        """The URL that a parameter or the environment gives; empty when none does."""
+        return str(self.parameters.ledger_url or self._settings.ledger_url)
+
+    @property
+    def _own_ledger(self) -> Path:
+        return self.folder.parent.resolve() / "ledger.db"
+
+    def _keep(self, role: str, opened: Opened) -> Opened:
+        """Close it with the run, and now what its cell opened when it ran before, which may hold the shop."""
+        if (earlier := self._open.pop(role, None)) is not None:
+            earlier.close()
+        self._open[role] = opened
+        return opened
+
+    def close(self) -> None:
+        """Close every connection."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    # --- controls: in a scheduled run none of them shows anything ---------------------------------------
 
     def show_controls(self) -> None:
-        """Show a control for each parameter; in a scheduled run nothing happens."""
+        """Show a control for each parameter."""
         if is_attended():
+            from .widgets import show_controls
+
             beside = sorted(p.name for p in Path().iterdir() if p.suffix in _ARCHIVES and p.is_file())
             offered = {
                 "default_region": REGIONS,
@@ -74,19 +356,23 @@ class NotebookRun:
             }
             show_controls(self.notebook, self.parameters, offered)
 
-    def show_search(self, explain: Callable[[str], Timeline]) -> None:
-        """Show a field to look one person up; in a scheduled run nothing happens."""
+    def show_search(self) -> None:
+        """Show a field to look one person up."""
         if is_attended():
-            show_search(lambda who: _timeline_html(explain(who)))
+            from .widgets import show_search
+
+            show_search(lambda who: _timeline_html(self.explain_person(who)))
 
     def show_dates(self, movements: pd.DataFrame, *, title: str) -> None:
-        """Show from when to when the growth is drawn; in a scheduled run nothing happens."""
+        """Show from when to when the growth is drawn."""
 
         def draw(since: date, until: date) -> tuple[bytes, str]:
-            chart = growth_chart(movements, title=title, since=since, until=until)
+            chart = toolkit.report.growth_chart(movements, title=title, since=since, until=until)
             return chart.png, chart.alternative
 
         if is_attended() and len(days := movements["day"].dropna()):
+            from .widgets import show_dates
+
             show_dates(days.min().date(), days.max().date(), draw)
 
     def _known_audiences(self) -> list[str]:
@@ -106,211 +392,31 @@ class NotebookRun:
         except UnknownRunError:
             return []
 
-    # --- connections ------------------------------------------------------------------------------------
-
-    def connect(self) -> PostscriptClient:
-        """Return a connection to the Postscript of the environment; nothing is sent yet."""
-        settings = self._settings
-        client = PostscriptClient(
-            settings.base_url,
-            settings.get_secret_key(),
-            shop_token=settings.shop_token or None,
-            requests_per_second=getattr(self.parameters, "requests_per_second", 14),
-        )
-        self._keep(client)
-        return client
-
-    def open_ledger(self, *, must_exist: bool = False) -> Ledger:
-        """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
-        path = self._own_ledger
-        if must_exist and not self._named_ledger and not path.exists():
-            raise UnknownRunError(
-                f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
-            )
-        ledger = Ledger(self._named_ledger or f"sqlite:///{path}")
-        self._keep(ledger)
-        return ledger
-
-    def find_ledger(self) -> Ledger | None:
-        """Return the ledger if there is one already, None otherwise: nothing is made."""
-        file = file_of(self._named_ledger) if self._named_ledger else self._own_ledger
-        return self.open_ledger() if file is None or file.exists() else None
-
-    @property
-    def _named_ledger(self) -> str:
-        """The URL that a parameter or the environment gives; empty when none does."""
-        return str(self.parameters.ledger_url or self._settings.ledger_url)
-
-    @property
-    def _own_ledger(self) -> Path:
-        return self.folder.parent.resolve() / "ledger.db"
-
-    def _keep(self, opened: PostscriptClient | Ledger) -> None:
-        """Close it with the job, and now what its cell opened when it ran before, which may hold the shop."""
-        for earlier in [one for one in self._open if type(one) is type(opened)]:
-            self._open.remove(earlier)
-            earlier.close()
-        self._open.append(opened)
-
-    def close(self) -> None:
-        """Close every connection."""
-        while self._open:
-            self._open.pop().close()
-
-    # --- a sync -----------------------------------------------------------------------------------------
-
-    def claim(self, shop: Shop, ledger: Ledger) -> None:
-        """Keep the shop for this run alone until the job is closed; a dry run needs no such thing.
-
-        ShopLockedError when another live run has it.
-        """
-        if not self.parameters.dry_run:
-            ledger.lock_shop(shop.shop_id)
-
-    def load_state(self, shop: Shop, ledger: Ledger) -> State:
-        """Return what earlier runs asked for, and what was held back, as held_changes chooses."""
-        choice = self.parameters.held_changes
-        if choice == "discard" and not self.parameters.dry_run:
-            ledger.discard_held(shop.shop_id)
-        held = ledger.load_held(shop.shop_id, chosen=choice == "apply")
-        if count := len(held.memberships) + len(held.traits):
-            self.notes = (f"{count:,} memberships of an earlier run, not carried out then, are taken up.",)
-        return held.after(ledger.load_state(shop.shop_id))
-
-    def hold(self, folded: Folded, shop: Shop, ledger: Ledger) -> None:
-        """Keep what the events ask for until a sync has remembered it; a dry run needs no such thing."""
-        if not self.parameters.dry_run:
-            ledger.hold(shop.shop_id, "", folded.state, cause="failure")
-
-    async def sync(
-        self,
-        plan: Plan,
-        folded: Folded,
-        *,
-        shop: Shop,
-        postscript: PostscriptClient,
-        ledger: Ledger,
-        cost: CostEstimate,
-    ) -> Run:
-        """Carry the plan out as the parameters say, showing how far it is; return the run.
-
-        A live run at the keyboard asks first. No, the Cancel button and an interrupt end the run as
-        ``canceled``, the rest pending.
-
-        Raises
-        ------
-        ParameterError
-            A parameter has changed since the plan was made.
-        """
-        if vars(self.parameters) != self._planned_with:
-            raise ParameterError(
-                "A parameter has changed since the plan was made. Run the cells from Load on again."
-            )
-        to_send = len(plan.writes) + cost.calls["custom_events"]
-        cancel, progress = Event(), Progress(to_send)
-
-        def carry_out() -> Run:
-            return sync(
-                plan,
-                folded,
-                shop=shop,
-                postscript=postscript,
-                ledger=ledger,
-                dry_run=self.parameters.dry_run,
-                read_again=self.parameters.read_again,
-                cost=cost,
-                parameters=vars(self.parameters),
-                on_progress=progress.note,
-                cancel=cancel,
-            )
-
-        if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
-            return carry_out()
-        if is_attended() and not await confirm(question(plan, cost, shop), yes=f"Sync {shop.name}"):
-            cancel.set()
-        return await follow(carry_out, progress, cancel, what="Sync")
-
-    # --- files ------------------------------------------------------------------------------------------
-
-    def write_table(self, name: str, table: pd.DataFrame) -> Path:
-        """Write a table as .parquet or .csv, contacts masked, whole or not at all; return its path."""
-        shown = masked(table)
-        if name.endswith(".parquet"):
-            return self._write(name, lambda temporary: shown.to_parquet(temporary, index=False))
-        text = csv_text(shown)
-        # With a mark in front: without it Excel takes UTF-8 for something else.
-        return self._write(
-            name, lambda temporary: temporary.write_text(text, encoding="utf-8-sig", newline="")
-        )
-
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a text file, whole or not at all; return its path."""
-        return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-    def _write(self, name: str, write: Callable[[Path], object]) -> Path:
-        make_folder(self.folder)
-        write_whole(self.folder / name, write)
-        return self.folder / name
-
-    def write_run(self, run: Run) -> None:
-        """Write a run's events, changes and summary."""
-        self.write_table("events.parquet", run.events)
-        self.write_table("changes.parquet", run.changes)
-        self.write_summary(run.summary())
-
-    def write_summary(self, figures: Mapping[str, Any]) -> None:
-        """Write summary.json: what a scheduler reads."""
-        self._write_summary(figures)
-        self._finished = True
+    # --- the end ----------------------------------------------------------------------------------------
 
     def note_start(self) -> None:
         """Leave a summary with the status running, so that an earlier one is not taken for this run's."""
-        self._started = True
-        self._planned_with = dict(vars(self.parameters))
+        self._is_planning = True
         self._write_summary(self._no_figures(RunStatus.RUNNING))
 
     def note_failure(self, error: BaseException) -> None:
         """Leave a summary with the status failed, unless the input was bad or the summary is written."""
-        calls = next((c.calls for c in self._open if isinstance(c, PostscriptClient)), {})
+        client = self._open.get("postscript")
         self.close()
-        if self._finished or (isinstance(error, InputError) and not self._started):
+        if self._has_summary or (isinstance(error, InputError) and not self._is_planning):
             return
         # Another's message may quote data; only our own sentences are known to hold no contact.
         message = str(error) if isinstance(error, ToolkitError) else ""
-        figures = self._no_figures(RunStatus.FAILED)
-        self.write_summary(
-            {**figures, "error": f"{type(error).__name__}: {message}".rstrip(": "), "calls": calls}
-        )
-
-    def _write_summary(self, figures: Mapping[str, Any]) -> None:
-        written = {
-            "notebook": self.notebook,
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **_without_nan(figures),
+        figures = {
+            **self._no_figures(RunStatus.FAILED),
+            "error": f"{type(error).__name__}: {message}".rstrip(": "),
+            "calls": client.calls if client is not None else {},
         }
-        text = json.dumps(
-            mask_all(written), indent=2, default=lambda value: mask_text(str(value)), allow_nan=False
-        )
-        self.write_text("summary.json", text + "\n")
-
-    def _no_figures(self, status: RunStatus) -> dict[str, Any]:
-        return {
-            "run_id": "",
-            "mode": "dry_run" if getattr(self.parameters, "dry_run", True) else "live",
-            "status": status.value,
-            "stopped_by": "",
-            "error": "",
-            "received": 0,
-            "event_statuses": {},
-            "change_statuses": {},
-            "planned_calls": 0,
-            "calls": {},
-            "seconds": 0,
-        }
+        self.write_summary(figures)
 
 
 def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
-    """Check a notebook's parameters and return its job.
+    """Check a notebook's parameters and return its run.
 
     Parameters
     ----------
@@ -321,7 +427,7 @@ def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
 
     Returns
     -------
-    Job
+    NotebookRun
         With the parameters, checked and in their own types.
 
     Raises
@@ -337,11 +443,17 @@ def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
         path_of(parameters.output_dir, "output_dir ")
     except InputPathError as error:
         raise ParameterError(str(error)) from None
-    job = NotebookRun(notebook, parameters, load_settings())
-    if there := blocked_by(job.folder):
+    run = NotebookRun(notebook, parameters, load_settings())
+    if there := blocked_by(run.folder):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
-    _watch(job)
-    return job
+    _watch(run)
+    return run
+
+
+def is_attended() -> bool:
+    """Return True when the page takes input, which no scheduled run does."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
 def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
@@ -354,20 +466,20 @@ def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
     )
 
 
-def _watch(job: NotebookRun) -> None:
-    """Let the job know when a cell fails; outside IPython there is nothing to watch."""
+def _watch(run: NotebookRun) -> None:
+    """Let the run know when a cell fails; outside IPython there is nothing to watch."""
     if (shell := get_ipython()) is None:
         return
 
     def after_cell(result: Any) -> None:
         if result.error_in_exec is not None:
-            job.note_failure(result.error_in_exec)
+            run.note_failure(result.error_in_exec)
 
-    if (earlier := getattr(shell, "_toolkit_job", None)) is not None:
-        # The notebook is run again from its top: the earlier job must not hold the shop.
+    if (earlier := getattr(shell, "_toolkit_run", None)) is not None:
+        # The notebook is run again from its top: the earlier run must not hold the shop.
         earlier[0].close()
         shell.events.unregister("post_run_cell", earlier[1])
-    shell._toolkit_job = (job, after_cell)
+    shell._toolkit_run = (run, after_cell)
     shell.set_custom_exc((Exception,), show_masked)
     shell.events.register("post_run_cell", after_cell)
 
@@ -385,14 +497,7 @@ def show_masked(shell: Any, kind: type, error: Exception, frames: Any, tb_offset
 
 def _timeline_html(person: Timeline) -> str:
     tables = [(person.table(), "From event to answer"), (person.standing, "What the next sync would do")]
-    shown = [styled_table(table, caption=caption).to_html() for table, caption in tables if len(table)]
+    shown = [
+        toolkit.report.styled_table(table, caption=text).to_html() for table, text in tables if len(table)
+    ]
     return f"<p>{escape(person.sentence)}</p>{''.join(shown)}"
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace every number that JSON does not have by null."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value

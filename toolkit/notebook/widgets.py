@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import ipywidgets as ipw
-from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 from tqdm.notebook import tqdm as tqdm_notebook
@@ -31,12 +30,6 @@ _ROWS = 6
 _WIDE = "38em"
 
 Result = TypeVar("Result")
-
-
-def is_attended() -> bool:
-    """Return True when the page takes input, which no scheduled run does."""
-    kernel = getattr(get_ipython(), "kernel", None)
-    return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
 def _show(*children: Any) -> ipw.VBox:
@@ -206,12 +199,12 @@ class Progress:
             self.done, self.all, self.counts = done, total, counts
 
 
-async def follow(work: Callable[[], Result], progress: Progress, cancel: Event, *, what: str) -> Result:
+async def follow(
+    work: Callable[[], Result], progress: Progress, cancel: Event, *, what: str, attended: bool
+) -> Result:
     """Do *work* in a thread and show how far it is; return what it returns, or raise what it raises.
-
     The button, or an interrupt, sets *cancel*; the work is then awaited all the same.
     """
-    attended = is_attended()
     look: dict[str, Any] = {"desc": what, "unit": " calls", "total": progress.all}
     # In a scheduled run the bar is text: a widget saved in a notebook shows nothing without the network.
     bar = tqdm_notebook(**look) if attended else tqdm(**look, file=sys.stdout, ascii=True, ncols=100)
