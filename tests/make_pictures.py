@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "output" / "demo"
 IMAGES = PROJECT / "docs" / "images"
 WIDTH, HEIGHT = 1000, 1120
-FIRST, BEYOND = "Members a sync would reach", "What became of every event"
+FIRST, BEYOND = "Members a sync would reach", "Events by status"
 """Headings of 1_preview_audiences between which the picture of it is taken."""
 
 
