@@ -15,7 +15,6 @@ from typing import Any
 
 from toolkit.contacts import check_region
 from toolkit.errors import ParameterError
-from toolkit.ledger.messages import read_address
 
 Reader = Callable[[str, Any], Any]
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -78,6 +77,10 @@ def _region(name: str, value: Any) -> str:
 
 def _ledger_url(name: str, value: Any) -> str:
     text = _text(name, value)
+    if not text:
+        return text
+    from toolkit.ledger.messages import read_address  # SQLAlchemy: only a named ledger waits for it
+
     if read_address(text).passwords:
         raise ParameterError(
             f"{name} holds a password, and parameters are saved in the notebook. Put the whole URL into the "

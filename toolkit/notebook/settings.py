@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from toolkit.errors import SettingsError
-from toolkit.ledger.messages import read_address
 
 DEFAULT_BASE_URL = "https://api.postscript.io"
 
@@ -29,6 +28,10 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret of the environment: none may stay in a file of a run."""
+        if not self.ledger_url:
+            return (self.secret_key, self.shop_token)
+        from toolkit.ledger.messages import read_address  # SQLAlchemy: only a named ledger waits for it
+
         address = read_address(self.ledger_url)
         # A password that is the database's name as well is found everywhere, and hides nothing.
         passwords = (each for each in address.passwords if each not in address.shown)
