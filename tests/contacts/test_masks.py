@@ -31,7 +31,7 @@ from toolkit.contacts import (
 )
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import as_it_was, csv_text, without_formula
-from toolkit.notebook.run import show_masked
+from toolkit.notebook.session import show_masked
 from toolkit.report import bar_chart, styled_table
 
 EMAIL, DIGITS = "dana.lee+vip@mail.test", "4155550123"

@@ -12,7 +12,7 @@ import pytest
 
 from toolkit.errors import ParameterError
 from toolkit.notebook.parameters import PARAMETERS
-from toolkit.notebook.run import is_attended
+from toolkit.notebook.session import is_attended
 from toolkit.notebook.widgets import Progress, follow, show_controls, show_dates, show_search
 
 SYNC = {

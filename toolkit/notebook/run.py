@@ -1,8 +1,4 @@
-"""One notebook from its parameters to its end: a call for each step, connections, and an honest end.
-
-A step is what ``docs/python.md`` shows as several calls. Bad input leaves nothing; trouble later on leaves
-a summary with the status ``failed``, whatever cell it came from.
-"""
+"""One notebook, a call for each step: what ``docs/python.md`` shows as several calls."""
 
 from __future__ import annotations
 
@@ -14,20 +10,18 @@ from html import escape
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from IPython import get_ipython
 
 import toolkit
-from toolkit.contacts import REGIONS, mask_all, mask_text
-from toolkit.errors import InputError, InputPathError, ParameterError, ToolkitError, UnknownRunError
+from toolkit.contacts import REGIONS
+from toolkit.errors import InputPathError, ParameterError, UnknownRunError
 from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of
-from toolkit.statuses import RunStatus
 
-from .output import OutputFolder
 from .parameters import PARAMETERS, check_injected, read_parameters
+from .session import Session, is_attended, watch
 from .settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -48,8 +42,6 @@ if TYPE_CHECKING:
         Timeline,
     )
     from toolkit.postscript.api import Shop
-
-    Opened = TypeVar("Opened", Ledger, PostscriptClient)
 
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
@@ -77,7 +69,7 @@ class _Planned:
     parameters: Mapping[str, Any]
 
 
-class NotebookRun(OutputFolder):
+class NotebookRun(Session):
     """One notebook's work. Made by start(). Later steps use what the earlier ones found."""
 
     source: Source
@@ -87,12 +79,9 @@ class NotebookRun(OutputFolder):
     """What became of each answer in ``corrections_path``, after check_contacts() or plan()."""
 
     def __init__(self, notebook: str, parameters: SimpleNamespace, settings: Settings) -> None:
-        super().__init__(notebook, parameters)
+        super().__init__(notebook, parameters, settings)
         self.notes: tuple[str, ...] = ()
         """Sentences about what the last step found."""
-        self._settings = settings
-        self._open: dict[str, Any] = {}
-        self._is_planning = False
         self._preview: Preview | None = None
         self._forecast: Forecast | None = None
         self._planned: _Planned | None = None
@@ -170,16 +159,17 @@ class NotebookRun(OutputFolder):
         ShopLockedError
             Another live run holds the shop.
         """
-        given, source = self.parameters, self.source
+        given = self.parameters
         postscript = self.connect()
         shop = toolkit.connect_shop(postscript)
-        payloads = source.archive.payloads(source.destination)
+        payloads = self.source.archive.payloads(self.source.destination)
         ledger = self.open_ledger()
         if not given.dry_run:
             ledger.lock_shop(shop.shop_id)
-        folded = toolkit.fold(payloads, remembered=self._remembered(shop, ledger))
         folded, self.corrected = toolkit.correct(
-            folded, source.corrections, default_region=given.default_region
+            toolkit.fold(payloads, remembered=self._remembered(shop, ledger)),
+            self.source.corrections,
+            default_region=given.default_region,
         )
         state = folded.state.choose(given.audience_keys)
         contacts = toolkit.check_contacts(state.people, default_region=given.default_region)
@@ -205,23 +195,22 @@ class NotebookRun(OutputFolder):
             max_removal_share=given.max_removal_share,
             reached=ledger.load_reached(shop.shop_id),
         )
-        self.cost = toolkit.estimate_cost(
-            plan,
-            folded,
-            requests_per_second=given.requests_per_second,
-            reads=sum(postscript.calls.values()),
-            read_again=given.read_again,
-            left_over=ledger.load_open_transitions(shop.shop_id),
-        )
         self._planned = _Planned(folded, shop, postscript, ledger, dict(vars(given)))
-        self.notes = (
-            f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}.",
-            f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}.",
-            *fetched.notes,
-            *folded.notes,
-            *self.notes,
-        )
+        self.cost = self._estimate(plan, self._planned)
+        known = f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}."
+        about = f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}."
+        self.notes = (about, known, *fetched.notes, *folded.notes, *self.notes)
         return plan
+
+    def _estimate(self, plan: Plan, made: _Planned) -> CostEstimate:
+        return toolkit.estimate_cost(
+            plan,
+            made.folded,
+            requests_per_second=self.parameters.requests_per_second,
+            reads=sum(made.postscript.calls.values()),
+            read_again=self.parameters.read_again,
+            left_over=made.ledger.load_open_transitions(made.shop.shop_id),
+        )
 
     def _remembered(self, shop: Shop, ledger: Ledger) -> State:
         """Return what earlier runs asked for, and what was held back, as held_changes chooses."""
@@ -290,56 +279,6 @@ class NotebookRun(OutputFolder):
             raise ParameterError(f"Run the cell with run.{step}() first: this step uses what it finds.")
         return found
 
-    # --- connections ------------------------------------------------------------------------------------
-
-    def connect(self) -> PostscriptClient:
-        """Return a connection to the Postscript of the environment; nothing is sent yet."""
-        settings = self._settings
-        client = toolkit.PostscriptClient(
-            settings.base_url,
-            settings.get_secret_key(),
-            shop_token=settings.shop_token or None,
-            requests_per_second=getattr(self.parameters, "requests_per_second", 14),
-        )
-        return self._keep("postscript", client)
-
-    def open_ledger(self, *, must_exist: bool = False) -> Ledger:
-        """Return the ledger of ``ledger_url``, else of the environment, else the one in the output folder."""
-        path = self._own_ledger
-        if must_exist and not self._named_ledger and not path.exists():
-            raise UnknownRunError(
-                f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
-            )
-        return self._keep("ledger", toolkit.Ledger(self._named_ledger or f"sqlite:///{path}"))
-
-    def find_ledger(self) -> Ledger | None:
-        """Return the ledger if there is one already, None otherwise: nothing is made."""
-        from toolkit.ledger import file_of
-
-        file = file_of(self._named_ledger) if self._named_ledger else self._own_ledger
-        return self.open_ledger() if file is None or file.exists() else None
-
-    @property
-    def _named_ledger(self) -> str:
-        """The URL that a parameter or the environment gives; empty when none does."""
-        return str(self.parameters.ledger_url or self._settings.ledger_url)
-
-    @property
-    def _own_ledger(self) -> Path:
-        return self.folder.parent.resolve() / "ledger.db"
-
-    def _keep(self, role: str, opened: Opened) -> Opened:
-        """Close it with the run, and now what its cell opened when it ran before, which may hold the shop."""
-        if (earlier := self._open.pop(role, None)) is not None:
-            earlier.close()
-        self._open[role] = opened
-        return opened
-
-    def close(self) -> None:
-        """Close every connection."""
-        while self._open:
-            self._open.popitem()[1].close()
-
     # --- controls: in a scheduled run none of them shows anything ---------------------------------------
 
     def show_controls(self) -> None:
@@ -392,28 +331,6 @@ class NotebookRun(OutputFolder):
         except UnknownRunError:
             return []
 
-    # --- the end ----------------------------------------------------------------------------------------
-
-    def note_start(self) -> None:
-        """Leave a summary with the status running, so that an earlier one is not taken for this run's."""
-        self._is_planning = True
-        self._write_summary(self._no_figures(RunStatus.RUNNING))
-
-    def note_failure(self, error: BaseException) -> None:
-        """Leave a summary with the status failed, unless the input was bad or the summary is written."""
-        client = self._open.get("postscript")
-        self.close()
-        if self._has_summary or (isinstance(error, InputError) and not self._is_planning):
-            return
-        # Another's message may quote data; only our own sentences are known to hold no contact.
-        message = str(error) if isinstance(error, ToolkitError) else ""
-        figures = {
-            **self._no_figures(RunStatus.FAILED),
-            "error": f"{type(error).__name__}: {message}".rstrip(": "),
-            "calls": client.calls if client is not None else {},
-        }
-        self.write_summary(figures)
-
 
 def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
     """Check a notebook's parameters and return its run.
@@ -446,14 +363,8 @@ def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
     run = NotebookRun(notebook, parameters, load_settings())
     if there := blocked_by(run.folder):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
-    _watch(run)
+    watch(run)
     return run
-
-
-def is_attended() -> bool:
-    """Return True when the page takes input, which no scheduled run does."""
-    kernel = getattr(get_ipython(), "kernel", None)
-    return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
 def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
@@ -464,35 +375,6 @@ def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
         f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
         f"{own:,} custom events{left_over}, about {cost.minutes:.1f} minutes."
     )
-
-
-def _watch(run: NotebookRun) -> None:
-    """Let the run know when a cell fails; outside IPython there is nothing to watch."""
-    if (shell := get_ipython()) is None:
-        return
-
-    def after_cell(result: Any) -> None:
-        if result.error_in_exec is not None:
-            run.note_failure(result.error_in_exec)
-
-    if (earlier := getattr(shell, "_toolkit_run", None)) is not None:
-        # The notebook is run again from its top: the earlier run must not hold the shop.
-        earlier[0].close()
-        shell.events.unregister("post_run_cell", earlier[1])
-    shell._toolkit_run = (run, after_cell)
-    shell.set_custom_exc((Exception,), show_masked)
-    shell.events.register("post_run_cell", after_cell)
-
-
-def show_masked(shell: Any, kind: type, error: Exception, frames: Any, tb_offset: Any = None) -> list[str]:
-    """Show an error as IPython does, contacts masked: another's message may quote data."""
-    if (render := getattr(error, "_render_traceback_", None)) is not None:
-        lines = render()
-    else:
-        lines = shell.InteractiveTB.structured_traceback(kind, error, frames, tb_offset=tb_offset)
-    shown: list[str] = mask_all(lines)
-    shell._showtraceback(kind, mask_text(str(error)), shown)
-    return shown
 
 
 def _timeline_html(person: Timeline) -> str:
