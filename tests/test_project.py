@@ -7,8 +7,11 @@ import gzip
 import re
 import subprocess
 import tomllib
+from contextlib import ExitStack
+from functools import partial
 from inspect import ismodule
 from pathlib import Path
+from typing import Any
 
 import make_sample
 import pytest
@@ -140,12 +143,13 @@ def test_the_documents_python_runs(tmp_path, monkeypatch):
     people = load_subscribers(SAMPLE / "subscribers.ndjson", "2026-11-01T00:00:00Z")
     emails = [person["email"] for person in people if person["email"]]
     Path("vip.csv").write_text("\n".join(["email", *emails[:9]]), "utf-8")
-    with (
-        Sandbox(people, rate=100_000) as sandbox,
-        toolkit.PostscriptClient(sandbox.base_url, "sk_sandbox", requests_per_second=300) as postscript,
-        toolkit.Ledger("sqlite:///ledger.db") as ledger,
-    ):
-        names = {"postscript": postscript, "ledger": ledger, "shop": toolkit.connect_shop(postscript)}
+    faster = partial(toolkit.PostscriptClient, requests_per_second=300)
+    monkeypatch.setattr(toolkit, "PostscriptClient", faster)
+    names: dict[str, Any] = {}
+    with Sandbox(people, rate=100_000) as sandbox, ExitStack() as opened:
+        monkeypatch.setenv("POSTSCRIPT_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("POSTSCRIPT_SECRET_KEY", "sk_sandbox")
+        opened.callback(lambda: [names[name].close() for name in ("postscript", "ledger")])
         for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
             exec(compile(example, "docs", "exec"), names)
         assert sandbox.custom_events
