@@ -1,4 +1,4 @@
-"""``python -m benchmarks.headless [RUNS]``: the notebooks one after the other, as a schedule runs them.
+"""``python -m benchmarks.headless [RUNS]``: how soon the toolkit is there, and the notebooks of a schedule.
 
 Every round of four has a new shop and an empty folder, so the sync is live and writes everything; of its
 seconds about seven are Postscript's pace, which a notebook keeps to whatever the shop allows. Ends with 1
@@ -27,6 +27,14 @@ PACKAGE = Path(toolkit.__file__).parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 KEY = "sk_sandbox"
 LONGEST_SECONDS = 120
+STARTS = {
+    "the libraries alone": ("-c", "import pandas, duckdb, pyarrow, requests"),
+    "import toolkit": ("-c", "import toolkit"),
+    "every public name": ("-c", "from toolkit import *"),
+    "run --help": ("-m", "toolkit", "run", "--help"),
+}
+"""What is started, the first to compare with → the words for Python."""
+LONGEST_HELP_SECONDS, HIGHEST_IMPORT_RATIO = 0.5, 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +93,30 @@ def measure_round(notebooks: tuple[str, ...]) -> dict[str, Measured]:
         return {notebook: run(notebook, Path(folder), kept | own) for notebook in notebooks}
 
 
+def measure_starts(rounds: int = 5) -> dict[str, float]:
+    """Start each of STARTS in turn, several times; return the median seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in STARTS}
+    for _ in range(rounds):
+        for name, words in STARTS.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *words], capture_output=True, check=True)
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def show_starts() -> bool:
+    """Print how soon the toolkit is there, beside its libraries; return whether that is within the limits."""
+    seconds = measure_starts()
+    first = next(iter(seconds.values()))
+    for name, taken in seconds.items():
+        print(f"{name:22}{taken:>6.2f} s, {taken / first:.2f} × the libraries")
+    ratio = seconds["import toolkit"] / first
+    return ratio <= HIGHEST_IMPORT_RATIO and seconds["run --help"] <= LONGEST_HELP_SECONDS
+
+
 def main(runs: int) -> int:
-    """Print a table: notebook, runs, seconds, and how many failed; return the exit code."""
+    """Print the starts, and a table: notebook, runs, seconds, how many failed; return the exit code."""
+    is_soon = show_starts()
     names = tuple(PARAMETERS)
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     load = os.getloadavg()[0]
@@ -103,7 +133,7 @@ def main(runs: int) -> int:
             failed = sum(bool(one.trouble) for one in found)
             print(f"{name:22}{len(found):>6}{least:>8.1f}{middle:>10.1f}{most:>8.1f}{failed:>8}")
     print(f"\nmachine's load {load:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors")
-    return int(any(one.trouble for found in measured.values() for one in found))
+    return int(not is_soon or any(one.trouble for found in measured.values() for one in found))
 
 
 if __name__ == "__main__":
