@@ -26,8 +26,7 @@ from toolkit.notebook import runner as order_runner
 from toolkit.notebook.exit_codes import ExitCode, exit_code_of
 from toolkit.notebook.runner import SYNC_TAG, Canceling
 from toolkit.notebook.secret_scan import cells_with_contacts, forms_of, hide_secrets
-from toolkit.sandbox import Sandbox
-from toolkit.sandbox.faults import Fault
+from toolkit.sandbox import Fault, Sandbox
 from toolkit.sandbox.records import load_subscribers
 
 KEY = "sk_a_key_that_must_not_be_seen_7Qx"

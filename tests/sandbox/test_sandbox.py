@@ -1,4 +1,4 @@
-"""The local Postscript: the rest of its routes, its journal and controls, and its command."""
+"""The local Postscript over HTTP: its routes, journal, control routes, knobs and its command."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
 import requests
-from asking import ANA, API, BEN, CAI, OLD, ask, listed, patch
+from asking import ANA, API, BEN, CAI, OLD, LocalShop, ask, listed, patch
+from tables import every
 
-from toolkit.sandbox import PROFILES, Sandbox
+from toolkit.sandbox import PROFILES, Knobs, Sandbox
 from toolkit.sandbox.__main__ import main
-from toolkit.sandbox.admission import key_fingerprint
+from toolkit.sandbox.door import key_fingerprint
 from toolkit.sandbox.people import generate_people
 from toolkit.sandbox.records import load_subscribers
 
@@ -35,17 +35,17 @@ def sandbox():
 # The rest of the API
 
 
-def test_me_names_the_shop(sandbox):
+def test_me_names_the_shop():
     """The connection test shows which shop a key belongs to."""
-    assert ask(sandbox, "GET", f"{API}/me").json() == {
+    assert LocalShop().ask("GET", "/me").content == {
         "resource_id": "shop_sandbox",
         "resource_name": "Sandbox Shop",
         "resource_type": "shop",
     }
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
+@every(
+    "method, path",
     [
         ("POST", "/message_requests"),
         ("GET", "/message_requests/1"),
@@ -53,17 +53,18 @@ def test_me_names_the_shop(sandbox):
         ("POST", "/subscribers"),
     ],
 )
-def test_what_a_sync_must_never_do_is_refused_and_noted(sandbox, method, path):
-    """Sending messages and creating people are 403, and the journal calls them violations."""
-    answer = ask(sandbox, method, API + path, json={"phone_number": "+12025550177"})
-    assert (answer.status_code, answer.json()["errors"][0]["type"]) == (403, "v2.access_denied")
-    assert sandbox.journal[-1]["violation"] is True
-    assert sorted(sandbox.subscribers) == ["s_ana", "s_ben", "s_cai"]
+def test_what_a_sync_must_never_do_is_refused_and_noted(method, path):
+    """Sending messages and creating people are 403, and violations."""
+    shop = LocalShop()
+    reply = shop.ask(method, path, {"phone_number": "+12025550177"})
+    assert (reply.status, reply.content["errors"][0]["type"]) == (403, "v2.access_denied")
+    assert reply.violation
+    assert sorted(shop.shop.subscribers) == ["s_ana", "s_ben", "s_cai"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
+def test_a_wrong_method_is_405(sandbox):
+    """The answer names the methods that would do."""
+    for method, path, allow in [
         ("HEAD", "/me", "GET"),
         ("OPTIONS", "/subscribers", "GET, POST"),
         ("PUT", "/subscribers/s_ana", "GET, PATCH"),
@@ -71,89 +72,36 @@ def test_what_a_sync_must_never_do_is_refused_and_noted(sandbox, method, path):
         ("DELETE", "/subscribers/s_ana", "GET, PATCH"),
         ("GET", "/events", "POST"),
         ("GET", "/message_requests", "POST"),
-    ],
-)
-def test_a_wrong_method_is_405(sandbox, method, path, allow):
-    """The answer names the methods that would do."""
-    answer = ask(sandbox, method, API + path)
-    assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
-    assert method == "HEAD" or answer.json()["error_code"] == 9405
-
-
-@pytest.mark.parametrize("path", ["/", "/api", f"{API}/", f"{API}/subscribers/", f"{API}/me/", "/api/v1/me"])
-def test_an_unknown_path_is_404(sandbox, path):
-    """With an accepted key, a path that is not served is refused in JSON."""
-    answer = ask(sandbox, "GET", path)
-    assert (answer.status_code, answer.json()["error_code"]) == (404, 9404)
-
-
-BAD_BODIES = {
-    "empty": b"",
-    "torn": b'{"type": "A"',
-    "not an object": b"[1]",
-    "text": b'"A"',
-    "not UTF-8": b'{"type": "\xff"}',
-    "half a surrogate pair": b'{"type": "A", "email": "\\ud800"}',
-    "NaN": b'{"type": "A", "properties": {"a": NaN}}',
-    "infinite": b'{"type": "A", "properties": {"a": 1e999}}',
-    "deep": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "rather deep": b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}",
-    "a number too long to read": b'{"a": ' + b"9" * 5000 + b"}",
-    "with a byte order mark": b"\xef\xbb\xbf{}",
-}
-
-
-@pytest.mark.parametrize("raw", BAD_BODIES.values(), ids=BAD_BODIES)
-def test_a_body_that_is_not_a_json_object_is_400(sandbox, raw):
-    """Unreadable text, on every route that takes a body, is one and the same refusal."""
-    for method, path in [
-        ("POST", "/events"),
-        ("PATCH", "/subscribers/s_ana"),
     ]:
-        answer = ask(sandbox, method, API + path, data=raw)
-        assert (answer.status_code, answer.json()["errors"][0]["type"]) == (400, "value_error.jsondecode")
+        answer = ask(sandbox, method, API + path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
+        assert method == "HEAD" or answer.json()["error_code"] == 9405
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_no_request_ever_gives_500(sandbox, seed):
-    """Random values in random places are answered or refused, and the server goes on."""
-    chance = random.Random(seed)
-    values = [
-        None,
-        True,
-        0,
-        -1,
-        1.5,
-        10**30,
-        "",
-        "é",
-        "\x00",
-        "2025",
-        [],
-        [None],
-        {},
-        {"a": {}},
-        "s_ana",
-        ["a"],
-    ]
-    names = ["type", "properties", "tags", "email", "phone", "phone_number", "occurred_at", "subscriber_id"]
-    names += ["external_id", "a"]
-    paths = ["/events", "/subscribers/s_ana"]
-    with requests.Session() as session:
-        session.headers["Authorization"] = "Bearer sk_sandbox"
-        for _ in range(40):
-            body = {chance.choice(names): chance.choice(values) for _ in range(chance.randrange(4))}
-            body |= {"type": "A"} if chance.random() < 0.5 else {}
-            url = sandbox.base_url + API + chance.choice(paths)
-            answer = session.request(chance.choice(["POST", "PATCH"]), url, json=body, timeout=10)
-            assert answer.status_code < 500, body
-            value = quote(str(chance.choice(values)))
-            name = chance.choice(
-                ["page", "sort", "ps_id__eq", "email__in", "created_at__gt", "phone_number__eq"]
-            )
-            answer = session.get(f"{sandbox.base_url}{API}/subscribers?{name}={value}", timeout=10)
-            assert answer.status_code in {200, 400}
-        assert session.get(sandbox.base_url + "/control/journal", timeout=10).status_code == 200
+def test_an_unknown_path_is_404(sandbox):
+    """With an accepted key, a path that is not served is refused in JSON."""
+    for path in ("/", "/api", f"{API}/", f"{API}/subscribers/", f"{API}/me/", "/api/v1/me"):
+        answer = ask(sandbox, "GET", path)
+        assert (answer.status_code, answer.json()["error_code"]) == (404, 9404)
+
+
+VALUES = [None, True, 0, -1, 1.5, 10**30, "", "é", "\x00", "2025", [], [None], {}, {"a": {}}, "s_ana", ["a"]]
+NAMES = ["type", "properties", "tags", "email", "phone", "phone_number", "occurred_at", "subscriber_id"]
+NAMES += ["external_id", "a"]
+
+
+@every("seed", range(8))
+def test_no_request_ever_fails(seed):
+    """Random values in random places are answered or refused."""
+    chance, shop = random.Random(seed), LocalShop()
+    for _ in range(100):
+        body = {chance.choice(NAMES): chance.choice(VALUES) for _ in range(chance.randrange(4))}
+        body |= {"type": "A"} if chance.random() < 0.5 else {}
+        path = chance.choice(["/events", "/subscribers/s_ana"])
+        assert shop.ask(chance.choice(["POST", "PATCH"]), path, body).status < 500, body
+        name = chance.choice(["page", "sort", "ps_id__eq", "email__in", "created_at__gt", "phone_number__eq"])
+        value = quote(str(chance.choice(VALUES)))
+        assert shop.ask("GET", f"/subscribers?{name}={value}").status in {200, 400}
 
 
 # The journal and the control routes
@@ -184,7 +132,7 @@ def test_the_journal_has_every_request_and_never_the_key(sandbox):
 
 def test_latency_delays_the_answer_and_not_the_count():
     """A request is journalled when it comes in, and acts when its time has passed."""
-    with Sandbox([ANA], latency_seconds=0.2) as sandbox, ThreadPoolExecutor(1) as pool:
+    with Sandbox([ANA], latency_seconds=(0.2, 0.2)) as sandbox, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(patch, sandbox, {"tags": ["NEW"]})
         while not sandbox.journal:
             time.sleep(0.005)
@@ -231,9 +179,9 @@ def test_the_export_reads_back_as_it_was(tmp_path):
         assert {each["id"]: each for each in load_subscribers(path, OLD)} == sandbox.subscribers
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
+def test_late_sign_ups_come_all_or_none():
+    """An id that is taken is 409, an unreadable record 400, and then no subscriber is added."""
+    for body, status in [
         (b'{"id": "n1"}\n\n{"id": "n2", "tags": null}\n', 201),
         (b'[{"id": "n1"}, {"id": "n2"}]', 201),
         (b"", 201),
@@ -242,18 +190,16 @@ def test_the_export_reads_back_as_it_was(tmp_path):
         (b'{"id": "n1"}\n{"id": ""}', 400),
         (b'{"id": "n1"}\n{', 400),
         (b"[1]", 400),
-        (b"[", 400),
+        (b"[" * 10_000, 400),
+        (b'{"a": 1e999}', 400),
         (b"\xff", 400),
         (b'{"id": "n1", "phone_number": 5}', 400),
         (b'{"id": "n1", "created_at": "soon"}', 400),
-    ],
-)
-def test_late_sign_ups_come_all_or_none(sandbox, body, status):
-    """An id that is taken is 409, an unreadable record 400, and then no subscriber is added."""
-    answer = requests.post(sandbox.base_url + "/control/subscribers", data=body, timeout=10)
-    assert answer.status_code == status
-    new = set(sandbox.subscribers) - {"s_ana", "s_ben", "s_cai"}
-    assert new == ({"n1", "n2"} if status == 201 and body else set())
+    ]:
+        with Sandbox([ANA]) as sandbox:
+            answer = requests.post(sandbox.base_url + "/control/subscribers", data=body, timeout=10)
+            assert answer.status_code == status
+            assert {*sandbox.subscribers} == {"s_ana"} | ({"n1", "n2"} if status == 201 and body else set())
 
 
 def test_late_sign_ups_are_stamped_with_now_and_found(sandbox):
@@ -275,69 +221,89 @@ def test_no_subscriber_is_there_twice_from_the_start():
         Sandbox([ANA, BEN, ANA])
 
 
-def test_reset_goes_back_to_the_seed(sandbox):
-    """Changes, late sign-ups, redactions, custom events and the journal are gone."""
-    seed = sandbox.subscribers
-    patch(sandbox, {"tags": ["NEW"]})
-    sandbox.add_subscribers([{"id": "s_late"}])
-    sandbox.redact("s_ben")
-    ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
-    assert requests.post(sandbox.base_url + "/control/reset", timeout=10).status_code == 200
-    assert (sandbox.subscribers, sandbox.custom_events, sandbox.journal) == (seed, [], [])
-    assert listed(sandbox) == ["s_cai", "s_ana"]
-
-
-@pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("GET", "reset", 405)])
+@pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("PUT", "journal", 405)])
 def test_other_control_requests_are_refused(sandbox, method, name, status):
     """A control route that is not there, and a wrong method."""
     assert requests.request(method, f"{sandbox.base_url}/control/{name}", timeout=10).status_code == status
 
 
+# Setting them
+
+
+def test_knobs_are_set_for_the_next_request(sandbox):
+    """What is given changes, and the rest stays."""
+    sandbox.set_knobs(page_size=1)
+    assert sandbox.knobs == Knobs(rate=10_000, page_size=1, max_in=3)
+    assert listed(sandbox) == ["s_cai"]
+
+
+@every(
+    "changes, words",
+    [
+        ({"speed": 1}, "no knob 'speed'"),
+        ({"algorithm": "leaky"}, "should be 'sliding', 'fixed' or 'bucket'"),
+        ({"wrong_key": "401"}, "wrong_key: Input should be 401 or 403"),
+        ({"event_dedupe": 1}, "event_dedupe: Input should be a valid boolean"),
+        ({"rate": 0}, "rate: Input should be greater than or equal to 1"),
+        ({"page_size": 1.5}, "page_size: Input should be a valid integer"),
+        ({"max_in": None}, "max_in: Input should be a valid integer"),
+        ({"window_seconds": 0}, "window_seconds: Input should be greater"),
+        ({"rate": 10**40}, "rate: Input should be less than or equal to 1000000"),
+        ({"read_lag_ms": 3_600_001}, "read_lag_ms: Input should be less than or equal to 3600000"),
+        ({"latency_seconds": "slow"}, "latency_seconds: Input should be a valid tuple"),
+        ({"latency_seconds": [0, -1]}, "latency_seconds.1: Input should be greater"),
+    ],
+)
+def test_a_knob_that_cannot_be_set_is_refused_in_a_sentence(changes, words):
+    """A ValueError, and everything stays as it was."""
+    sandbox = Sandbox()
+    with pytest.raises(ValueError, match=words):
+        sandbox.set_knobs(**changes, email_case="sensitive")
+    assert sandbox.knobs == Knobs()
+
+
+def test_the_profiles_are_three_and_none_is_without_a_way_on():
+    """The hostile one leaves out the modes under which a client can only stop."""
+    assert sorted(PROFILES) == ["documented", "hostile", "official-mock"]
+    assert PROFILES["documented"] == Knobs()
+    hostile = PROFILES["hostile"]
+    assert (hostile.writes, hostile.in_encoding, hostile.opted_out) == ("merge", "comma", "listed")
+
+
 # The command line and the thread
 
 
-def run_command(*arguments, **options):
-    command = [sys.executable, "-W", "error", "-m", "toolkit.sandbox", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
-    )
-
-
 def test_the_command_serves_until_a_signal(tmp_path):
-    """It reports that it is ready, accepts every given key, prints none of them, and ends cleanly."""
-    path = tmp_path / "people.ndjson"
-    path.write_text(json.dumps(ANA) + "\n", encoding="utf-8")
-    arguments = ["--port", "0", "--subscribers", str(path), "--latency-ms", "0", "--key", "sk_second"]
-    with run_command(*arguments, env={**os.environ, "POSTSCRIPT_SECRET_KEY": "sk_mine"}) as process:
+    """It takes a profile with other knobs, and faults; accepts every key, prints none, and ends cleanly."""
+    people, faults = tmp_path / "people.ndjson", tmp_path / "faults.json"
+    people.write_text(json.dumps(ANA) + "\n", encoding="utf-8")
+    faults.write_text('[{"kind": "status", "status": 502, "route": "GET /gone"}]', encoding="utf-8")
+    arguments = ["--port", "0", "--subscribers", str(people), "--latency-ms", "1", "--key", "sk_second"]
+    arguments += ["--profile", "hostile", "--rate", "99", "--faults", str(faults)]
+    arguments += ["--knob", "in_encoding=repeated", "--knob", "max_url_bytes=null"]
+    too_many = "&".join(f"email__in={n}@mail.test" for n in range(26))
+    asked = [
+        *(("/api/v2/me", key) for key in ("sk_sandbox", "sk_second", "sk_mine", "sk_other")),
+        ("/gone", "sk_sandbox"),
+        *((f"{API}/subscribers?{q}", "sk_mine") for q in ("email__eq=" + "x" * 2100, too_many, "page=2")),
+    ]
+    command = [sys.executable, "-W", "error", "-m", "toolkit.sandbox", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen(
+        command, env={**os.environ, "POSTSCRIPT_SECRET_KEY": "sk_mine"}, **pipes
+    ) as process:
         ready = process.stdout.readline()
         url = ready.split()[3]
         statuses = [
-            requests.get(f"{url}{API}/me", headers={"Authorization": f"Bearer {key}"}, timeout=10).status_code
-            for key in ("sk_sandbox", "sk_second", "sk_mine", "sk_other")
+            requests.get(url + path, headers={"Authorization": f"Bearer {key}"}, timeout=10).status_code
+            for path, key in asked
         ]
         process.send_signal(signal.SIGTERM)
         rest, complaints = process.communicate(timeout=10)
     assert ready == f"Sandbox ready on {url} with 1 subscribers; key: sk_sandbox\n"
     assert url.startswith("http://127.0.0.1:")
-    assert statuses == [200, 200, 200, 401]
+    assert statuses == [200, 200, 200, 403, 502, 200, 400, 404]
     assert (process.returncode, rest, complaints) == (0, "", "")
-
-
-def test_the_command_takes_a_profile_knobs_and_faults(tmp_path):
-    """Knobs change the profile; a fault from a file hits."""
-    path = tmp_path / "faults.json"
-    path.write_text('[{"kind": "status", "status": 502, "route": "GET /me"}]', encoding="utf-8")
-    arguments = ["--port", "0", "--people", "3", "--profile", "hostile", "--latency-ms", "1", "--rate", "99"]
-    arguments += ["--knob", "in_encoding=repeated", "--knob", "max_url_bytes=null", "--faults", str(path)]
-    with run_command(*arguments) as process:
-        url = process.stdout.readline().split()[3]
-        knobs = requests.get(f"{url}/control/knobs", timeout=10).json()
-        status = requests.get(f"{url}{API}/me", headers={"Authorization": "Bearer sk_sandbox"}, timeout=10)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
-    changes = {"rate": 99, "in_encoding": "repeated", "max_url_bytes": None, "latency_seconds": 0.001}
-    assert knobs == {**asdict(PROFILES["hostile"]), **changes}
-    assert status.status_code == 502
 
 
 @pytest.mark.parametrize(

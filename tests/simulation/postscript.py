@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
 from toolkit.sandbox import PROFILES, Knobs
-from toolkit.sandbox.admission import Keyring, Limiter, admit
-from toolkit.sandbox.routes import Call, answer, decoded_query
+from toolkit.sandbox.door import Door
+from toolkit.sandbox.routes import Call, answer, subscriber_named
 from toolkit.sandbox.shop import Shop
-from toolkit.sandbox.wire import Reply, parse_body
+from toolkit.sandbox.wire import Reply
 
 from .world import World
 
@@ -35,7 +35,6 @@ class Entry:
     process: str
     method: str
     path: str
-    query: tuple[tuple[str, str], ...]
     body: Any
     status: int = 0
     subscriber: str | None = None
@@ -72,52 +71,41 @@ class Postscript:
 
     def __post_init__(self) -> None:
         self.shop = Shop([], clock=lambda: self.world.now() + self.ahead)
-        self.keyring = Keyring([KEY])
-        self.limiter = Limiter(clock=self.world.monotonic)
+        self.door = Door([KEY], clock=self.world.monotonic)
 
     # --- answering ------------------------------------------------------------------------------------
 
-    def call(self, request: requests.PreparedRequest, process: str, trouble: str = "") -> Reply:
-        """Carry a request out and return the answer; the entry of it is the last."""
-        parts = urlsplit(request.url or "")
-        query = decoded_query(parts.query.encode())
-        body = (request.body or b"").encode() if isinstance(request.body, str) else request.body or b""
-        asked = Call(
+    def read(self, request: requests.PreparedRequest) -> tuple[Call, str | None]:
+        """Return a request as the shop reads it, and the subscriber that it is about."""
+        parts, body = urlsplit(request.url or ""), request.body or b""
+        call = Call(
             method=request.method or "",
             path=parts.path,
-            query=query,
-            body=body,
-            url_bytes=len(parts.path) + len(parts.query) + 1,
-            knobs=self.knobs.changed(WRONG[trouble]) if trouble in WRONG else self.knobs,
+            raw_query=parts.query,
+            body=body.encode() if isinstance(body, str) else body,
+            knobs=self.knobs,
         )
+        return call, subscriber_named(self.shop, call)
+
+    def carry_out(
+        self, call: Call, subscriber: str | None, headers: Any, process: str, trouble: str = ""
+    ) -> Reply:
+        """Carry a request out and return the answer; the entry of it is the last."""
         entry = Entry(
             at=self.world.seconds,
             process=process,
-            method=asked.method,
-            path=asked.path,
-            query=query,
-            body=parse_body(body) if body else None,
-            subscriber=self.subscriber_in(asked.path, body),
+            method=call.method,
+            path=call.path,
+            body=call.document if call.body else None,
+            subscriber=subscriber,
+            before=self.record(subscriber),
         )
-        entry.before = self.record(entry.subscriber)
         self.entries.append(entry)
-        reply = self._answered(asked, request.headers)
-        entry.status, entry.after = reply.status, self.record(entry.subscriber)
+        if trouble in WRONG:
+            call = replace(call, knobs=self.knobs.changed(WRONG[trouble]))
+        reply = self.door.admit(headers, self.knobs).refusal or answer(self.shop, call, has_shop=True)
+        entry.status, entry.after = reply.status, self.record(subscriber)
         return reply
-
-    def _answered(self, asked: Call, headers: Mapping[str, str]) -> Reply:
-        admission = admit(self.keyring, self.limiter, headers, self.knobs)
-        return admission.refusal or answer(self.shop, asked, has_shop=True)
-
-    def subscriber_in(self, path: str, body: bytes = b"") -> str | None:
-        """Return the subscriber that a call is about, as the shop knows them."""
-        parts = path.split("/")
-        if len(parts) == 5 and parts[3] == "subscribers":
-            return self.shop.id_of(unquote(parts[4]), self.knobs)
-        if path.endswith("/events") and body:
-            given = parse_body(body).get("subscriber_id")
-            return None if given is None else self.shop.id_of(str(given), self.knobs)
-        return None
 
     # --- looking --------------------------------------------------------------------------------------
 
@@ -135,8 +123,7 @@ class Postscript:
 
     def sign_up(self, *, phone: str | None, email: str | None, chance: random.Random) -> str:
         """Let a person subscribe; no phone twice in a shop."""
-        taken = phone and self.shop.subscribers.with_phone(phone)
-        phone = None if taken else phone
+        phone = None if self.shop.having("phone_number", phone) else phone
         self.sign_ups += 1
         new = f"s_{self.sign_ups:03}x{chance.randrange(100)}"
         properties: dict[str, Any] = {"points": chance.randrange(100)} if chance.random() < 0.7 else {}

@@ -317,16 +317,14 @@ class Transport(requests.adapters.BaseAdapter):
             process.restart_database()
         if number == weather.kill_at_call and number % 3 == 0:
             process.die(f"before call {number}")
-        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        about = self._shop.subscriber_in(
-            (request.url or "").partition("?")[0].removeprefix("http://127.0.0.1:9"), body
-        )
+        call, about = self._shop.read(request)
         trouble = weather.on(number, request, about)
         self._travel()
         process.meanwhile()
         reply = None
         if trouble is None or trouble.is_applied:
-            reply = self._shop.call(request, process.name, trouble.kind if trouble else "")
+            kind = trouble.kind if trouble else ""
+            reply = self._shop.carry_out(call, about, request.headers, process.name, kind)
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
         self._travel()
@@ -334,7 +332,7 @@ class Transport(requests.adapters.BaseAdapter):
         self._world.note(f"  {process.name} {number}: {what} -> {trouble.name if trouble else reply.status}")
         if trouble:
             process.troubles[trouble.name] += 1
-        return self._outcome(request, trouble, reply)
+        return self._outcome(request, trouble, reply, about)
 
     def _travel(self) -> None:
         self._world.advance(
@@ -344,7 +342,11 @@ class Transport(requests.adapters.BaseAdapter):
         self._process.check()
 
     def _outcome(
-        self, request: requests.PreparedRequest, trouble: Trouble | None, reply: Reply | None
+        self,
+        request: requests.PreparedRequest,
+        trouble: Trouble | None,
+        reply: Reply | None,
+        about: str | None,
     ) -> requests.Response:
         match trouble:
             case None:
@@ -361,7 +363,7 @@ class Transport(requests.adapters.BaseAdapter):
             case Trouble(kind="reset_before" | "reset_after"):
                 raise requests.exceptions.ConnectionError("Connection aborted.")
         if reply is None:  # no_effect: what was there is shown, and stays
-            found = self._shop.record(self._shop.subscriber_in(request.path_url.partition("?")[0]))
+            found = self._shop.record(about)
             shown = (
                 Reply(status=200, content={**found})
                 if found

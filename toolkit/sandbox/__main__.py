@@ -15,11 +15,11 @@ from typing import Any
 from toolkit.errors import FileFormatError, InputError, InputPathError
 from toolkit.notebook.settings import load_settings
 
-from . import PROFILES, Fault, Knobs, Sandbox
-from .admission import DEFAULT_SHOP_KEY
-from .faults import parse_faults
+from .door import DEFAULT_SHOP_KEY
+from .options import PROFILES, Fault, Knobs, parse_faults
 from .people import generate_people
 from .records import load_subscribers
+from .server import Sandbox
 from .wire import format_timestamp, parse_body
 
 
@@ -29,8 +29,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     # The environment's key too, so that notebooks set up for a real shop work here as they are.
     own_key = load_settings(environment).secret_key
     try:
+        people = list(_subscribers(options))
         sandbox = Sandbox(
-            _subscribers(options),
+            people,
             port=options.port,
             keys=tuple(filter(None, (DEFAULT_SHOP_KEY, *options.key, own_key))),
             knobs=_knobs(options),
@@ -40,13 +41,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     except (InputError, ValueError) as problem:
         return _failed(str(problem))
     try:
-        _serve(sandbox)
+        _serve(sandbox, len(people))
     except (OSError, OverflowError) as problem:
         return _failed(f"Port {options.port} cannot be used ({problem}); choose another with --port.")
     return 0
 
 
-def _serve(sandbox: Sandbox) -> None:
+def _serve(sandbox: Sandbox, people: int) -> None:
     with sandbox:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,7 +57,7 @@ def _serve(sandbox: Sandbox) -> None:
         gc.collect()
         gc.freeze()
         # The default key only: a key of the reader's own is never printed.
-        ready = f"Sandbox ready on {sandbox.base_url} with {len(sandbox.shop.subscribers)} subscribers"
+        ready = f"Sandbox ready on {sandbox.base_url} with {people} subscribers"
         print(f"{ready}; key: {DEFAULT_SHOP_KEY}", flush=True)
         stop.wait()
         gc.unfreeze()  # extensions check at the end that everything was freed
@@ -70,7 +71,7 @@ def _subscribers(options: argparse.Namespace) -> Iterable[Mapping[str, Any]]:
 
 def _knobs(options: argparse.Namespace) -> Knobs:
     """Take the profile, then what is set besides; a ValueError names what cannot be set."""
-    changes: dict[str, Any] = {"latency_seconds": options.latency_ms / 1000}
+    changes: dict[str, Any] = {"latency_seconds": (options.latency_ms / 1000,) * 2}
     if options.rate is not None:
         changes["rate"] = options.rate
     for text in options.knob:
@@ -103,19 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--subscribers", type=Path, metavar="FILE.ndjson", help="start with these subscribers")
-    who.add_argument(
-        "--people",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="start with N invented ones (default: 1000)",
-    )
-    add(
-        "--profile",
-        choices=PROFILES,
-        default="documented",
-        help="answers to the open questions (default: documented)",
-    )
+    who.add_argument("--people", type=int, default=1000, metavar="N", help="invent so many (default: 1000)")
+    add("--profile", choices=PROFILES, default="documented", help="set of knobs (default: documented)")
     add("--knob", action="append", default=[], metavar="NAME=VALUE", help="one other answer; repeatable")
     add("--faults", type=Path, metavar="FILE.json", help="a list of faults to make")
     add("--rate", type=int, help="requests accepted in any second (default: 15)")

@@ -9,20 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    with_config,
-)
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from toolkit.errors import FileFormatError, InputPathError
 
-from .knobs import Knobs
+from .options import Knobs
 from .wire import (
     RefusedError,
     dump_json,
@@ -36,56 +28,12 @@ from .wire import (
 MAX_PROPERTIES = 50
 """Custom properties one subscriber can have."""
 
-TIME_PATTERN = (
-    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?Z?)?$"
-)
-"""Times for the OpenAPI document: all of them are read, as its months have 28 days."""
-
-_KINDS = {"missing": "value_error.missing", "extra_forbidden": "value_error.extra"}
-
-
-def _checked_time(text: str) -> str:
-    parse_timestamp(text)
-    return text
-
-
-EventTime = Annotated[
-    str, AfterValidator(_checked_time), WithJsonSchema({"type": "string", "pattern": TIME_PATTERN})
-]
-EventValue = str | int | float | bool
-PropertyValue = str | int | bool | list[str] | None
-
-
-@with_config(ConfigDict(strict=True, extra="forbid"))
-class CustomEvent(TypedDict):
-    """The body of ``POST /events``."""
-
-    type: Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,255}$")]
-    subscriber_id: NotRequired[str | None]
-    phone: NotRequired[str | None]
-    email: NotRequired[str | None]
-    occurred_at: NotRequired[EventTime | None]
-    properties: NotRequired[dict[str, EventValue | list[EventValue]] | None]
-    external_id: NotRequired[str | None]
-
-
-@with_config(ConfigDict(strict=True, extra="ignore"))
-class SubscriberChange(TypedDict):
-    """The body of ``PATCH /subscribers/{id}``."""
-
-    email: NotRequired[Annotated[str, Field(pattern="@")] | None]
-    tags: NotRequired[list[str] | None]
-    properties: NotRequired[dict[str, PropertyValue] | None]
-
+Record = dict[str, Any]
+"""A `Subscriber`, or one that is not complete yet; also a custom event."""
 
 # Subscribers
 
-Timestamp = Annotated[
-    str,
-    AfterValidator(lambda text: format_timestamp(parse_timestamp(text))),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
+Timestamp = Annotated[str, AfterValidator(lambda text: format_timestamp(parse_timestamp(text)))]
 
 
 @with_config(ConfigDict(strict=True, extra="allow"))
@@ -104,9 +52,6 @@ class Subscriber(TypedDict):
     subscriptions: dict[str, Any]
     tags: list[Any]
 
-
-Record = dict[str, Any]
-"""A `Subscriber`; also a record that is not complete yet."""
 
 _SUBSCRIBER = TypeAdapter(Subscriber)
 _DEFAULTS: Record = {
@@ -161,20 +106,45 @@ def load_subscribers(path: Path, now: str) -> list[Record]:
 
 # Bodies
 
+
+EventValue = str | int | float | bool
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class CustomEvent(TypedDict):
+    """The body of ``POST /events``."""
+
+    type: Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,255}$")]
+    subscriber_id: NotRequired[str | None]
+    phone: NotRequired[str | None]
+    email: NotRequired[str | None]
+    occurred_at: NotRequired[Annotated[str, AfterValidator(parse_timestamp)] | None]
+    properties: NotRequired[dict[str, EventValue | list[EventValue]] | None]
+    external_id: NotRequired[str | None]
+
+
+@with_config(ConfigDict(strict=True, extra="ignore"))
+class SubscriberChange(TypedDict):
+    """The body of ``PATCH /subscribers/{id}``."""
+
+    email: NotRequired[Annotated[str, Field(pattern="@")] | None]
+    tags: NotRequired[list[str] | None]
+    properties: NotRequired[dict[str, str | int | bool | list[str] | None] | None]
+
+
 _CUSTOM_EVENT = TypeAdapter(CustomEvent)
 _SUBSCRIBER_CHANGE = TypeAdapter(SubscriberChange)
+_KINDS = {"missing": "value_error.missing", "extra_forbidden": "value_error.extra"}
 
 
 def accepted_event(body: Record, knobs: Knobs) -> Record:
     """Return the custom event as it is stored."""
     given = body.get("subscriber_id")
     is_number = knobs.ids == "numeric" and type(given) is int
-    checked = {**body, "subscriber_id": str(given)} if is_number else body
-    _check(_CUSTOM_EVENT, checked, "forbid" if knobs.unknown_event_fields == "refused" else "ignore")
-    stored = {name: value for name, value in body.items() if name in CustomEvent.__annotations__}
-    if knobs.event_keys == "lowercase" and stored.get("properties"):
-        stored["properties"] = {name.lower(): value for name, value in stored["properties"].items()}
-    return stored
+    _check(_CUSTOM_EVENT, {**body, "subscriber_id": str(given)} if is_number else body, "forbid")
+    if knobs.event_keys == "lowercase" and body.get("properties"):
+        return {**body, "properties": {name.lower(): value for name, value in body["properties"].items()}}
+    return body
 
 
 def patched(subscriber: Record, body: Record, now: str, knobs: Knobs) -> Record:
@@ -184,11 +154,11 @@ def patched(subscriber: Record, body: Record, now: str, knobs: Knobs) -> Record:
     that are not known are ignored.
     """
     _check(_SUBSCRIBER_CHANGE, body, "forbid" if knobs.unknown_patch_fields == "refused" else "ignore")
-    tags = dict.fromkeys(body.get("tags") or ())
+    added = [tag for tag in dict.fromkeys(body.get("tags") or ()) if tag not in subscriber["tags"]]
     new = {
         **subscriber,
         "properties": _patched_properties(subscriber["properties"], body.get("properties"), knobs),
-        "tags": [*subscriber["tags"], *(tag for tag in tags if tag not in subscriber["tags"])],
+        "tags": [*subscriber["tags"], *added],
     }
     # An email is stored only if there was none, or no Shopify customer is linked yet.
     is_linked = subscriber.get("shopify_customer_id") is not None

@@ -1,21 +1,22 @@
-"""The API: which request goes where, and what each route does, without the network and the clock."""
+"""The API: which request goes where, what the list's query means, and what each route does.
+
+Without the network and the clock. A handler raises `RefusedError` with the answer to a request it refuses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from typing_extensions import TypedDict
-
-from .knobs import Knobs
-from .listing import parse_list_query
-from .records import CustomEvent, Record, Subscriber, SubscriberChange
-from .shop import Shop
-from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_body
+from .options import Knobs
+from .records import Record
+from .shop import TIMES, Filter, ListQuery, Shop, comparable
+from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_body, parse_timestamp
 
 API = "/api/v2"
 SUBSCRIBER = f"{API}/subscribers/{{id}}"
@@ -28,11 +29,9 @@ class Call:
     method: str
     path: str
     """As it was sent, still percent-encoded, so that an id may hold a slash."""
-    query: tuple[tuple[str, str], ...]
-    """Decoded names and values, in the order they were sent."""
-    body: bytes
-    url_bytes: int
-    """Length of path and query as they were sent."""
+    raw_query: str = ""
+    """As it was sent."""
+    body: bytes = b""
     knobs: Knobs
     """As they were when the request came in."""
 
@@ -50,39 +49,43 @@ class Call:
         """The route without its id, served or not: ``PATCH /subscribers/{id}``."""
         return f"{self.method} {self.route[0].removeprefix(API) or self.path}"
 
-    def json_object(self) -> Record:
-        """Read the body, or raise the 400 to answer with."""
+    @cached_property
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """Decoded names and values, in the order they were sent: a plus that was not escaped is a space."""
+        raw = self.raw_query.encode("latin-1").decode("utf-8", "replace")
+        return tuple(parse_qsl(raw, keep_blank_values=True, errors="replace"))
+
+    @cached_property
+    def document(self) -> Any:
+        """The body as JSON; where it cannot be read, the ValueError that says why."""
         try:
-            document = parse_body(self.body)
+            return parse_body(self.body)
         except ValueError as problem:
-            raise _unreadable(f"not valid JSON: {problem}") from None
-        if not isinstance(document, dict):
-            raise _unreadable("not a JSON object")
-        return document
+            return problem
 
-
-def decoded_query(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """Decode a query string as a form: a plus that was not escaped is a space.
-
-    >>> decoded_query(b"phone_number__eq=+12025550143")
-    (('phone_number__eq', ' 12025550143'),)
-    """
-    return tuple(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, errors="replace"))
+    def json_object(self) -> Record:
+        """Return the body, or raise the 400 to answer with."""
+        if isinstance(self.document, dict):
+            return self.document
+        is_read = not isinstance(self.document, ValueError)
+        message = "not a JSON object" if is_read else f"not valid JSON: {self.document}"
+        raise RefusedError(invalid_body([], message, "value_error.jsondecode"))
 
 
 def answer(shop: Shop, call: Call, *, has_shop: bool) -> Reply:
     """Route one call and carry it out; refusals are replies like any other."""
-    if call.knobs.max_url_bytes is not None and call.url_bytes > call.knobs.max_url_bytes:
+    url_bytes = len(call.path) + len(call.raw_query) + bool(call.raw_query)
+    if call.knobs.max_url_bytes is not None and url_bytes > call.knobs.max_url_bytes:
         return coded_error(414, "The address is too long", code=9415)
-    operations = ROUTES.get(call.route[0])
-    if operations is None:
+    handlers = ROUTES.get(call.route[0])
+    if handlers is None:
         return coded_error(404, "No such route")
-    if call.method not in operations:
-        return coded_error(405, "Method not allowed", Allow=", ".join(sorted(operations)))
+    if call.method not in handlers:
+        return coded_error(405, "Method not allowed", Allow=", ".join(sorted(handlers)))
     if not has_shop:
         return access_denied("A partner key needs the shop's key in X-Postscript-Shop-Token")
     try:
-        return operations[call.method].handler(shop, call)
+        return handlers[call.method](shop, call)
     except RefusedError as refusal:
         return refusal.reply
 
@@ -90,16 +93,118 @@ def answer(shop: Shop, call: Call, *, has_shop: bool) -> Reply:
 def subscriber_named(shop: Shop, call: Call) -> str | None:
     """Return the id of the subscriber that a call names, in its path or as the one a custom event is for."""
     pattern, given = call.route
-    if pattern == SUBSCRIBER:
-        return shop.id_of(given, call.knobs)
-    if call.method == "POST":
-        with suppress(RefusedError):
-            named = call.json_object().get("subscriber_id")
-            return None if named is None else shop.id_of(str(named), call.knobs)
-    return None
+    if pattern != SUBSCRIBER and call.method == "POST" and isinstance(call.document, dict):
+        given = str(call.document.get("subscriber_id") or "")
+    return shop.id_of(given, call.knobs) if given else None
+
+
+# The list's query
+
+OPERATORS: Mapping[str, tuple[str, ...]] = {
+    "email": ("eq", "contains", "in"),
+    "phone_number": ("eq", "contains", "in"),
+    "shopify_customer_id": ("eq", "contains", "in"),
+    "created_at": ("eq", "gt", "gte", "lt", "lte"),
+    "updated_at": ("eq", "gt", "gte", "lt", "lte"),
+    "ps_id": ("eq",),
+}
+SORT_FIELDS = (*TIMES, "phone_number", "shopify_customer_id")
+_PHONE_FORMS: Mapping[str, str] = {
+    # A leading space is what an unescaped plus decodes to. It is not repaired: it matches no subscriber.
+    "any": r"\+?[0-9]+",
+    "plus_required": r"\+[0-9]+",
+    "digits_required": "[0-9]+",
+}
+
+
+def parse_list_query(parameters: Sequence[tuple[str, str]], knobs: Knobs) -> ListQuery:
+    """Read decoded query parameters, or raise the 400 to answer with."""
+    values: dict[str, list[str]] = {}
+    for name, value in parameters:
+        values.setdefault(name, []).append(value)
+    for name in [each for each in values if each.endswith("__in")]:
+        if knobs.in_encoding == "ignored":
+            del values[name]
+        elif knobs.in_encoding == "comma":
+            values[name] = values[name][-1].split(",")
+    for name, given in values.items():
+        _check_count(name, len(given), knobs.max_in)
+    page = _whole_number("page", values.pop("page", ["1"])[0])
+    if page < 1:
+        raise _refused("page starts at 1")
+    field, _, direction = values.pop("sort", ["created_at__asc"])[0].rpartition("__")
+    if field not in SORT_FIELDS or direction not in {"asc", "desc"}:
+        raise _refused("sort must be a sortable field followed by __asc or __desc")
+    return ListQuery(
+        filters=tuple(_parse_filter(name, given, knobs) for name, given in values.items()),
+        sort_field=field,
+        descending=direction == "desc",
+        hides_opted_out=knobs.opted_out == "hidden",
+        page=page,
+    )
+
+
+def _check_count(name: str, count: int, max_in: int) -> None:
+    if name.endswith("__in"):
+        if count > max_in:
+            message = f"{name} has {count} values; at most {max_in} are accepted"
+            raise RefusedError(coded_error(400, message, code=9414))
+    elif count > 1:
+        raise _refused("only __in parameters may be repeated")
+
+
+def _parse_filter(name: str, values: list[str], knobs: Knobs) -> Filter:
+    field, _, operator = name.rpartition("__")
+    if operator not in OPERATORS.get(field, ()):
+        raise _refused("unknown query parameter")
+    if field == "phone_number":
+        form = knobs.phone_form if operator == "in" else "any"
+        wanted = [_wanted_phone(value, form, knobs.ten_digit_phones) for value in values]
+    else:
+        wanted = [_wanted(field, value) for value in values]
+    is_cased = field == "email" and knobs.email_case == "sensitive"
+    return Filter(
+        field=field,
+        operator=operator,
+        wanted=frozenset(filter(None, wanted)),
+        spelled=frozenset(filter(None, values)) if is_cased else None,
+    )
+
+
+def _wanted_phone(text: str, form: str, ten_digits: str) -> str | None:
+    if not re.fullmatch(_PHONE_FORMS[form], text):
+        return None
+    digits = text.removeprefix("+")
+    return f"1{digits}" if ten_digits == "assume_us" and re.fullmatch("[0-9]{10}", text) else digits
+
+
+def _wanted(field: str, text: str) -> str | None:
+    if field == "ps_id":
+        return str(_whole_number(field, text))
+    if field not in TIMES:
+        return comparable(field, text)
+    try:
+        instant = parse_timestamp(text).astimezone(UTC).replace(tzinfo=None)
+    except ValueError:
+        raise _refused(f"{field} must be compared with an ISO 8601 date-time") from None
+    # The order of these texts is the order of time: a whole second has no fraction, and a shorter text
+    # sorts before the longer one that begins with it.
+    return instant.isoformat()
+
+
+def _whole_number(name: str, text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,400}", text):
+        raise _refused(f"{name} must be a whole number")
+    return int(text)
+
+
+def _refused(message: str) -> RefusedError:
+    return RefusedError(coded_error(400, message))
 
 
 # What each route does
+
+_EMPTY = Reply(status=200, text="", media_type="")
 
 
 def _me(shop: Shop, call: Call) -> Reply:  # noqa: ARG001 - every handler is called alike
@@ -113,22 +218,21 @@ def _list_subscribers(shop: Shop, call: Call) -> Reply:
     subscribers, matches = shop.page(query, knobs)
     total_pages = max(knobs.empty_total_pages, -(-matches // knobs.page_size))
     if query.page > max(1, total_pages) and knobs.past_the_end == "404":
-        raise RefusedError(coded_error(404, "No such page"))
+        return coded_error(404, "No such page")
     page_info = {"page": query.page, "total_pages": total_pages}
     rows = [_shown(shop, call, each) for each in subscribers]
     return Reply(status=200, content={"page_info": page_info, "subscribers": rows})
 
 
 def _get_subscriber(shop: Shop, call: Call) -> Reply:
-    subscriber_id = shop.id_of(call.route[1], call.knobs)
-    subscriber = None if subscriber_id is None else shop.find(subscriber_id, call.knobs)
+    subscriber = shop.find(subscriber_named(shop, call), call.knobs)
     if subscriber is None:
         return _unknown_subscriber(call)
     return Reply(status=200, content=_shown(shop, call, subscriber))
 
 
 def _patch_subscriber(shop: Shop, call: Call) -> Reply:
-    subscriber_id = shop.id_of(call.route[1], call.knobs)
+    subscriber_id = subscriber_named(shop, call)
     if subscriber_id is None or subscriber_id not in shop.subscribers:
         return _unknown_subscriber(call)
     subscriber = _shown(shop, call, shop.patch(subscriber_id, call.json_object(), call.knobs))
@@ -163,44 +267,13 @@ def _unknown_subscriber(call: Call) -> Reply:
     return coded_error(404, "Subscriber not found")
 
 
-def _unreadable(message: str) -> RefusedError:
-    return RefusedError(invalid_body([], message, "value_error.jsondecode"))
-
-
-_EMPTY = Reply(status=200, text="", media_type="")
-
-
-class SubscriberPage(TypedDict):
-    """One page of the list."""
-
-    page_info: dict[Literal["page", "total_pages"], int]
-    subscribers: list[Subscriber]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """What one method does on one path."""
-
-    handler: Callable[[Shop, Call], Reply]
-    answer: Any = None
-    """Type of the body of its success; None when it never succeeds."""
-    status: int = 200
-    body: Any = None
-    """Type of the body it takes; None for none."""
-
-
-_LIST = Operation(handler=_list_subscribers, answer=SubscriberPage)
-_READ = Operation(handler=_get_subscriber, answer=Subscriber)
-_WRITE = Operation(handler=_patch_subscriber, answer=Subscriber, body=SubscriberChange)
-_SEND = Operation(handler=_post_event, answer=dict[str, list[str]], status=202, body=CustomEvent)
-_NEVER = Operation(handler=_refuse)
-ROUTES: Mapping[str, Mapping[str, Operation]] = {
-    f"{API}/me": {"GET": Operation(handler=_me, answer=dict[str, str])},
-    f"{API}/subscribers": {"GET": _LIST, "POST": _NEVER},
-    SUBSCRIBER: {"GET": _READ, "PATCH": _WRITE},
-    f"{API}/events": {"POST": _SEND},
-    f"{API}/message_requests": {"POST": _NEVER},
-    f"{API}/message_requests/{{id}}": {"GET": _NEVER},
-    f"{API}/sent_messages/{{id}}": {"GET": _NEVER},
+ROUTES: Mapping[str, Mapping[str, Callable[[Shop, Call], Reply]]] = {
+    f"{API}/me": {"GET": _me},
+    f"{API}/subscribers": {"GET": _list_subscribers, "POST": _refuse},
+    SUBSCRIBER: {"GET": _get_subscriber, "PATCH": _patch_subscriber},
+    f"{API}/events": {"POST": _post_event},
+    f"{API}/message_requests": {"POST": _refuse},
+    f"{API}/message_requests/{{id}}": {"GET": _refuse},
+    f"{API}/sent_messages/{{id}}": {"GET": _refuse},
 }
-"""Path → method → operation."""
+"""Path → method → what it does."""

@@ -1,22 +1,40 @@
-"""The sandbox as a running server: uvicorn in a thread, on loopback only."""
+"""The sandbox as a running server: uvicorn's protocol in a thread, on loopback only.
+
+Also the control routes, by which a test or a person looks into the sandbox. Postscript has nothing like them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
-import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-from .app import App
+from toolkit.errors import FileFormatError
+
+from .records import read_records
+from .routes import Call
+from .shop import DuplicateIdError
 from .state import SandboxState
+from .wire import Reply, dump_json, parse_body
 
 LOOPBACK = "127.0.0.1"
+PREFIX = "/control/"
+
+_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
+_FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 _STARTUP_SECONDS = 10.0
 _GRACE_SECONDS = 1.0
@@ -33,33 +51,139 @@ class Sandbox(SandboxState):
     []
     """
 
-    def __init__(self, subscribers: Iterable[Mapping[str, Any]] = (), *, port: int = 0, **options: Any):
+    def __init__(
+        self, subscribers: Iterable[Mapping[str, Any]] = (), *, port: int = 0, **options: Any
+    ) -> None:
         super().__init__(subscribers, **options)
         self._port = port
-        self._server = _Server(self)
-        self._thread: threading.Thread | None = None
+        self._clients = ServerState()
+        self._ready = threading.Event()
 
     def __enter__(self) -> Self:
         # Bound here, so that the port is known, and a taken one is an OSError, before anything runs.
         listener = _listener(self._port)
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
+            target=lambda: asyncio.run(self._serve(listener)), name="sandbox", daemon=True
         )
         self._thread.start()
-        if not self._server.ready.wait(_STARTUP_SECONDS):
+        if not self._ready.wait(_STARTUP_SECONDS):
             raise RuntimeError("The sandbox did not start.")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.stop()
-        if self._thread is not None:
-            self._thread.join()
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
 
     @property
     def base_url(self) -> str:
         """Where it listens, without a slash at the end."""
         return f"http://{LOOPBACK}:{self._port}"
+
+    async def _serve(self, listener: socket.socket) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        config = Config(
+            self,
+            interface="asgi3",
+            ws="none",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_keep_alive=60,
+        )
+        config.load()
+        server = await self._loop.create_server(
+            partial(H11Protocol, config, self._clients, {}), sock=listener
+        )
+        self._ready.set()
+        await self._stopping.wait()
+        server.close()
+        for connection in list(self._clients.connections):
+            connection.shutdown()
+        await self._finish(time.monotonic() + _GRACE_SECONDS)
+
+    async def _finish(self, deadline: float) -> None:
+        """Let requests in hand be answered until *deadline*, then drop them."""
+        clients = self._clients
+        while (clients.connections or clients.tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(_TICK_SECONDS)
+        for task in list(clients.tasks):
+            task.cancel()
+        await asyncio.gather(*clients.tasks, return_exceptions=True)
+        for connection in list(clients.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # aborted transports close on the next turn
+
+    # Answering
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        reply = _refusal(request)
+        if reply is None:
+            try:
+                body = await request.body()
+            except ClientDisconnect:
+                return
+            call = Call(
+                method=request.method,
+                path=scope["raw_path"].decode("latin-1"),
+                raw_query=scope["query_string"].decode("latin-1"),
+                body=body,
+                knobs=self.knobs,
+            )
+            if call.path.startswith(PREFIX):
+                reply = self._control(call)
+            else:
+                reply = await self.answer(call, request.headers, partial(_gone, receive))
+        if reply is None:
+            self._cut(scope["client"])
+            await _gone(receive)
+        else:
+            response = Response(reply.body, reply.status, dict(reply.headers), reply.media_type or None)
+            await response(scope, receive, send)
+
+    def _control(self, call: Call) -> Reply:
+        """Carry out one request to a control route."""
+        name = call.path.removeprefix(PREFIX)
+        with self.lock:
+            match call.method, name:
+                case "GET", "journal":
+                    return Reply(status=200, content=self.records)
+                case "GET", "custom_events":
+                    return Reply(status=200, content=self.shop.custom_events)
+                case "GET", "subscribers":
+                    rows = "".join(f"{dump_json(subscriber)}\n" for subscriber in self.shop)
+                    return Reply(status=200, text=rows, media_type="application/x-ndjson")
+                case "POST", "subscribers":
+                    return self._late_sign_ups(call.body)
+        is_known = name in {"journal", "custom_events", "subscribers"}
+        message = "This control route has another method." if is_known else "There is no such control route."
+        return _problem(405 if is_known else 404, message)
+
+    def _late_sign_ups(self, body: bytes) -> Reply:
+        """Add the subscribers of a JSON list, or of NDJSON."""
+        try:
+            if body.lstrip().startswith(b"["):
+                records = parse_body(body)
+            else:
+                records = read_records(body.splitlines(), "the request body", self.shop.now())
+            return Reply(status=201, content={"added": self.shop.add(records)})
+        except DuplicateIdError as error:
+            return _problem(409, str(error))
+        except (ValueError, FileFormatError) as error:
+            return _problem(400, str(error))
+
+    def _cut(self, client: Any) -> None:
+        """Reset the connection of the client with that address and port."""
+        for connection in list(self._clients.connections):
+            if isinstance(connection, H11Protocol) and connection.client == client:
+                # With no time to linger, closing is a reset: what is under way is dropped.
+                linger = struct.pack("ii", 1, 0)
+                connection.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                connection.transport.abort()
 
 
 def _listener(port: int) -> socket.socket:
@@ -76,67 +200,24 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, which waits for an event instead of looking ten times a second: it stops in milliseconds."""
+def _refusal(request: Request) -> Reply | None:
+    """Return the refusal of a request that a web page could have a browser make; None for any other."""
+    if not _OWN_HOST.fullmatch(request.headers.get("host", "")):
+        return _problem(421, "The sandbox answers as 127.0.0.1 or localhost only.")
+    if not request.url.path.startswith(PREFIX):
+        return None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "origin" in request.headers or kind in _FORM_KINDS:
+        return _problem(403, "A control route takes no request of a web page, nor what a form sends.")
+    return None
 
-    def __init__(self, state: SandboxState) -> None:
-        config = uvicorn.Config(
-            App(state, cut=self.cut),
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            timeout_keep_alive=60,
-            server_header=False,
-            date_header=False,
-        )
-        super().__init__(config)
-        self.ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = asyncio.Event()
 
-    def stop(self) -> None:
-        """Ask, from another thread, to finish."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+def _problem(status: int, message: str) -> Reply:
+    """Refuse a request that is not one to the API."""
+    return Reply(status=status, content={"error": message})
 
-    def cut(self, client: Any) -> None:
-        """Reset the connection of the client with that address and port."""
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol) and connection.client == client:
-                # With no time to linger, closing is a reset: what is under way is dropped.
-                linger = struct.pack("ii", 1, 0)
-                connection.transport.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, linger
-                )
-                connection.transport.abort()
 
-    async def main_loop(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.ready.set()
-        await self._stopping.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for listener in sockets or ():
-            listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        await self._finish(time.monotonic() + _GRACE_SECONDS)
-
-    async def _finish(self, deadline: float) -> None:
-        """Let requests in hand be answered until *deadline*, then drop them."""
-        state = self.server_state
-        while (state.connections or state.tasks) and time.monotonic() < deadline:
-            await asyncio.sleep(_TICK_SECONDS)
-        for task in list(state.tasks):
-            task.cancel()
-        await asyncio.gather(*state.tasks, return_exceptions=True)
-        for connection in list(state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # aborted transports close on the next turn
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

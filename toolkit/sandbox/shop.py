@@ -1,28 +1,38 @@
-"""The shop: its subscribers and accepted custom events, and every change that can come over them.
+"""The shop: its subscribers and accepted custom events, how they are found, and how they change.
 
 A subscriber is a dict that is never changed in place: a change puts a new dict in its stead, so
-whoever holds an older one, the seed above all, holds it unharmed.
+whoever holds an older one holds it unharmed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from .knobs import Knobs
-from .listing import ListQuery, comparable, digits_of_query
+from .options import Knobs
 from .records import Record, accepted_event, completed, patched
 from .wire import format_timestamp
+
+TIMES = ("created_at", "updated_at")
 
 _CHANGES_KEPT = timedelta(seconds=3601)
 """A little more than the longest lag that can be set."""
 _INDEXED = ("phone_number", "email")
-_REMEMBERED_LISTS = 8
-"""How many lists are kept until something changes, so that paging is quick."""
+_COMPARE: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
+    "eq": lambda held, wanted: held in wanted,
+    "in": lambda held, wanted: held in wanted,
+    "contains": lambda held, wanted: any(part in held for part in wanted),
+    "gt": lambda held, wanted: all(held > bound for bound in wanted),
+    "gte": lambda held, wanted: all(held >= bound for bound in wanted),
+    "lt": lambda held, wanted: all(held < bound for bound in wanted),
+    "lte": lambda held, wanted: all(held <= bound for bound in wanted),
+}
 
 
 class DuplicateIdError(ValueError):
@@ -32,126 +42,119 @@ class DuplicateIdError(ValueError):
         super().__init__(f"There is already a subscriber with the id {subscriber_id!r}.")
 
 
-class SubscriberIndex(dict[str, Record]):
-    """The subscribers of a shop by id; also found by phone and email, so that no lookup is a scan."""
+def comparable(field: str, value: Any) -> str | None:
+    """Put a subscriber's own value into the form that filters and sorting compare; None when absent.
 
-    def __init__(self, subscribers: Iterable[Record]) -> None:
-        super().__init__()
-        self._by: dict[str, dict[str, tuple[str, ...]]] = {field: {} for field in _INDEXED}
-        self._lists: dict[ListQuery, list[Record]] = {}
-        for subscriber in subscribers:
-            if subscriber["id"] in self:
-                raise DuplicateIdError(subscriber["id"])
-            self[subscriber["id"]] = subscriber
-
-    def __setitem__(self, subscriber_id: str, subscriber: Record) -> None:
-        if subscriber_id in self:
-            del self[subscriber_id]
-        super().__setitem__(subscriber_id, subscriber)
-        for index, value in self._entries(subscriber):
-            index[value] = (*index.get(value, ()), subscriber_id)
-        self._lists.clear()
-
-    def __delitem__(self, subscriber_id: str) -> None:
-        for index, value in self._entries(self[subscriber_id]):
-            remaining = tuple(each for each in index.pop(value) if each != subscriber_id)
-            if remaining:
-                index[value] = remaining
-        super().__delitem__(subscriber_id)
-        self._lists.clear()
-
-    def with_phone(self, phone: str) -> tuple[str, ...]:
-        """Return the ids of those with the digits of *phone*."""
-        return self._by["phone_number"].get(digits_of_query(phone), ())
-
-    def with_email(self, email: str) -> tuple[str, ...]:
-        """Return the ids of those with this email, the most recent sign-up first."""
-        ids = self._by["email"].get(email.casefold(), ())
-        return tuple(sorted(ids, key=lambda each: (self[each]["created_at"], each), reverse=True))
-
-    def listed(self, query: ListQuery) -> Sequence[Record]:
-        """Return the subscribers on all pages of a list, in its order."""
-        whole = replace(query, page=1)
-        if whole not in self._lists:
-            if len(self._lists) >= _REMEMBERED_LISTS:
-                self._lists.clear()
-            self._lists[whole] = whole.select(self._candidates(whole))
-        return self._lists[whole]
-
-    def _entries(self, subscriber: Record) -> Iterator[tuple[dict[str, tuple[str, ...]], str]]:
-        for field, index in self._by.items():
-            if value := comparable(field, subscriber.get(field)):
-                yield index, value
-
-    def _candidates(self, query: ListQuery) -> Iterable[Record]:
-        """Return the few that the index knows to hold all matches; everyone when it cannot tell."""
-        for condition in query.filters:
-            if condition.field in _INDEXED and condition.operator in {"eq", "in"}:
-                index = self._by[condition.field]
-                ids = {each for value in condition.wanted for each in index.get(value, ())}
-                return [self[each] for each in ids]
-        return self.values()
+    >>> comparable("phone_number", "+1 (202) 555-0143"), comparable("email", "Ana@Mail.test")
+    ('12025550143', 'ana@mail.test')
+    """
+    if value is None:
+        return None
+    if field == "phone_number":
+        # [0-9], not \d: in Python \d also matches other scripts' digits.
+        return re.sub("[^0-9]", "", value)
+    if field == "email":
+        return str(value).casefold()
+    return str(value).removesuffix("Z") if field in TIMES else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What a shop holds at one moment."""
+class Filter:
+    """One condition on one field."""
 
-    subscribers: tuple[Record, ...]
-    numbers: Mapping[str, int]
-    """Of each id, the number of the sign-up, also of those who are gone."""
-    custom_events: tuple[Record, ...] = ()
+    field: str
+    operator: str
+    wanted: frozenset[str]
+    """The values of the query in comparable form. A value that no subscriber can have is left out."""
+    spelled: frozenset[str] | None = None
+    """The same letter by letter, where the case of letters counts; None where it does not."""
+
+    def matches(self, subscriber: Record) -> bool:
+        """Whether the subscriber has the field and the condition holds for it."""
+        value = subscriber.get(self.field)
+        held = comparable(self.field, value)
+        if held is None or not _COMPARE[self.operator](held, self.wanted):
+            return False
+        return self.spelled is None or _COMPARE[self.operator](str(value), self.spelled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListQuery:
+    """One reading of the subscriber list."""
+
+    filters: tuple[Filter, ...] = ()
+    """All must hold."""
+    sort_field: str = "created_at"
+    descending: bool = False
+    hides_opted_out: bool = False
+    """Whether people without consent are left out."""
+    page: int = 1
+    """From 1."""
+
+    def select(self, subscribers: Iterable[Record]) -> list[Record]:
+        """Return those that are on the list, on all pages, in its order."""
+        found = [
+            each
+            for each in subscribers
+            if not (self.hides_opted_out and _is_opted_out(each))
+            and all(condition.matches(each) for condition in self.filters)
+        ]
+        by_time = self.sort_field if self.sort_field in TIMES else "created_at"
+        found.sort(key=lambda each: (each[by_time], each["id"]))
+        if self.sort_field not in TIMES:
+            found.sort(key=self._sort_key, reverse=self.descending)
+        elif self.descending:
+            found.reverse()
+        return found
+
+    def _sort_key(self, subscriber: Record) -> tuple[int, str]:
+        """Absent values first, customer ids by size."""
+        held = comparable(self.sort_field, subscriber.get(self.sort_field)) or ""
+        return (len(held) if self.sort_field == "shopify_customer_id" else min(len(held), 1), held)
 
 
 class Shop:
     """One shop's state, in memory."""
 
-    def __init__(self, seed: Iterable[object], *, clock: Callable[[], datetime]) -> None:
-        """Start with *seed*: subscriber records, completed where they are silent."""
+    def __init__(self, subscribers: Iterable[object], *, clock: Callable[[], datetime]) -> None:
+        """Start with these subscriber records, completed where they are silent."""
         self._clock = clock
-        now = self.now()
-        first = tuple(completed(record, now) for record in seed)
-        numbers = {subscriber["id"]: number for number, subscriber in enumerate(first, start=1)}
-        self._seed = Contents(subscribers=first, numbers=numbers)
-        self.restore(None)
+        self.subscribers: dict[str, Record] = {}
+        """By id. Changed by `change` alone."""
+        self.custom_events: list[Record] = []
+        self._order: list[tuple[str, str]] = []
+        """Sign-up time and id of each subscriber, sorted: the order of the list."""
+        self._holders: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Phone or email → the ids of those who have it, so that no lookup is a scan."""
+        self._numbers: dict[str, int] = {}
+        """Id → number of the sign-up. It is never given again, not even when the subscriber is gone."""
+        self._ids: dict[int, str] = {}
+        self._first_events: dict[str, str] = {}
+        self._latest: tuple[ListQuery, list[Record]] | None = None
+        """The latest list that was selected, until something changes, so that paging is quick."""
+        self._changes: deque[tuple[datetime, str, Record | None]] = deque()
+        """When which subscriber changed, and what they were before; None before a sign-up."""
+        self.add(subscribers)
+        self._changes.clear()
 
     def now(self) -> str:
         """Write the present time as subscribers carry it."""
         return format_timestamp(self._clock())
 
-    def contents(self) -> Contents:
-        """Return all that the shop holds."""
-        return Contents(
-            subscribers=tuple(self.subscribers.values()),
-            numbers=dict(self._numbers),
-            custom_events=tuple(self.custom_events),
-        )
-
-    def restore(self, contents: Contents | None) -> None:
-        """Hold these contents and nothing else; None stands for the seed."""
-        held = contents or self._seed
-        self.custom_events = list(held.custom_events)
-        self._first_events: dict[str, str] = {
-            e["external_id"]: e["event_id"] for e in reversed(held.custom_events) if e.get("external_id")
-        }
-        self._numbers = dict(held.numbers)
-        self._ids = {number: subscriber_id for subscriber_id, number in self._numbers.items()}
-        self._changes: deque[tuple[datetime, str, Record | None]] = deque()
-        """When which subscriber changed, and what they were before; None before a sign-up."""
-        self.subscribers = SubscriberIndex(held.subscribers)
-
     # Reading
 
     def __iter__(self) -> Iterator[Record]:
         """Go through all subscribers as they are now, oldest first, whatever changes meanwhile."""
-        return iter(self.subscribers.listed(ListQuery()))
+        return iter([self.subscribers[each] for _, each in self._order])
 
-    def find(self, subscriber_id: str, knobs: Knobs) -> Record | None:
+    def find(self, subscriber_id: str | None, knobs: Knobs) -> Record | None:
         """Return one subscriber as the API shows them, or None."""
+        if subscriber_id is None:
+            return None
         return self._past(knobs).get(subscriber_id, self.subscribers.get(subscriber_id))
 
     def number_of(self, subscriber_id: str) -> int:
-        """Return which sign-up this was, from 1; the number stays for ever."""
+        """Return which sign-up this was, from 1."""
         return self._numbers[subscriber_id]
 
     def id_of(self, given: str, knobs: Knobs) -> str | None:
@@ -160,45 +163,59 @@ class Shop:
             return given
         return self._ids.get(int(given)) if re.fullmatch("[0-9]{1,15}", given) else None
 
+    def having(self, field: str, value: str | None) -> tuple[str, ...]:
+        """Return the ids of those with the digits of this phone, or with this email in any case."""
+        return self._holders.get((field, comparable(field, value) or ""), ())
+
     def page(self, query: ListQuery, knobs: Knobs) -> tuple[Sequence[Record], int]:
         """Return the subscribers on one page of the list as the API shows them, and how many match in all."""
-        past = self._past(knobs)
-        if past:
-            seen = [each for each in self.subscribers.values() if each["id"] not in past]
-            listed: Sequence[Record] = query.select([*seen, *filter(None, past.values())])
-        else:
-            listed = self.subscribers.listed(query)
         start = (query.page - 1) * knobs.page_size
+        past, whole = self._past(knobs), replace(query, page=1)
+        if not past and whole == ListQuery():
+            page = self._order[start : start + knobs.page_size]
+            return [self.subscribers[each] for _, each in page], len(self._order)
+        if past:
+            seen = (each for each in self if each["id"] not in past)
+            listed = query.select([*seen, *filter(None, past.values())])
+        elif self._latest and self._latest[0] == whole:
+            listed = self._latest[1]
+        else:
+            listed = whole.select(self._candidates(whole))
+            self._latest = (whole, listed)
         return listed[start : start + knobs.page_size], len(listed)
 
     # Changing
 
-    def add(self, records: Iterable[object]) -> int:
-        """Add late sign-ups, all or none, and return how many; a ValueError says what is wrong."""
+    def add(self, subscribers: Iterable[object]) -> int:
+        """Let people sign up, all or none, as of now; return how many."""
         now = self.now()
-        subscribers = [completed(record, now) for record in records]
-        taken: set[str] = set()
-        for subscriber in subscribers:
-            if subscriber["id"] in self.subscribers or subscriber["id"] in taken:
-                raise DuplicateIdError(subscriber["id"])
-            taken.add(subscriber["id"])
-        for subscriber in subscribers:
-            # A number is never given again, not even when its subscriber is gone or comes back.
-            number = self._numbers.setdefault(subscriber["id"], len(self._numbers) + 1)
-            self._ids[number] = subscriber["id"]
-            self.change(subscriber["id"], subscriber)
-        return len(subscribers)
+        new: dict[str, Record] = {}
+        for record in (completed(each, now) for each in subscribers):
+            if record["id"] in new or record["id"] in self.subscribers:
+                raise DuplicateIdError(record["id"])
+            new[record["id"]] = record
+        for subscriber_id, record in new.items():
+            number = self._numbers.setdefault(subscriber_id, len(self._numbers) + 1)
+            self._ids[number] = subscriber_id
+            self._order.append((record["created_at"], subscriber_id))
+            self.change(subscriber_id, record)
+        self._order.sort()
+        return len(new)
 
     def change(self, subscriber_id: str, new: Record | None) -> None:
-        """Put *new* where the subscriber was, or was not; None takes them out."""
+        """Put *new* where the subscriber was, with the same time of sign-up; None takes them out."""
+        old = self.subscribers.get(subscriber_id) if new else self.subscribers.pop(subscriber_id)
+        if new:
+            self.subscribers[subscriber_id] = new
+        elif old:
+            del self._order[bisect_left(self._order, (old["created_at"], subscriber_id))]
+        for field in _INDEXED:
+            self._move(field, subscriber_id, old and old.get(field), new and new.get(field))
         now = self._clock()
         while self._changes and self._changes[0][0] < now - _CHANGES_KEPT:
             self._changes.popleft()
-        self._changes.append((now, subscriber_id, self.subscribers.get(subscriber_id)))
-        if new is None:
-            del self.subscribers[subscriber_id]
-        else:
-            self.subscribers[subscriber_id] = new
+        self._changes.append((now, subscriber_id, old))
+        self._latest = None
 
     def patch(self, subscriber_id: str, body: Record, knobs: Knobs) -> Record:
         """Apply a PATCH body and return the subscriber as it is then."""
@@ -211,14 +228,6 @@ class Shop:
     def redact(self, subscriber_id: str) -> None:
         """Forget one subscriber."""
         self.change(subscriber_id, None)
-
-    def append_elsewhere(self, subscriber_id: str, name: str, value: str) -> None:
-        """Append to a list property, as another writer would; anything but a list is left alone."""
-        old = self.subscribers[subscriber_id]
-        current = old["properties"].get(name) or []
-        if isinstance(current, list) and value not in current:
-            properties = {**old["properties"], name: [*current, value]}
-            self.change(subscriber_id, {**old, "properties": properties, "updated_at": self.now()})
 
     def accept_custom_event(self, body: Record, knobs: Knobs) -> str:
         """Record a custom event and the subscriber it was matched to; return its id."""
@@ -237,15 +246,37 @@ class Shop:
     # Inside
 
     def _matched(self, body: Record, knobs: Knobs) -> str | None:
-        """Find the subscriber of a custom event: by id, then phone, then email."""
+        """Find the subscriber of a custom event: by id, then phone, then email, the latest sign-up."""
         given = body.get("subscriber_id")
         by_id = None if given is None else self.id_of(str(given), knobs)
         if by_id in self.subscribers:
             return by_id
-        found = self.subscribers.with_phone(body.get("phone") or "") or self.subscribers.with_email(
-            body.get("email") or ""
-        )
-        return found[0] if found else None
+        if found := self.having("phone_number", body.get("phone")):
+            return found[0]
+        same_email = self.having("email", body.get("email"))
+        return max(same_email, key=lambda each: (self.subscribers[each]["created_at"], each), default=None)
+
+    def _move(self, field: str, subscriber_id: str, old: Any, new: Any) -> None:
+        """Note that the subscriber has another phone or email."""
+        left, taken = comparable(field, old), comparable(field, new)
+        if left == taken:
+            return
+        if left:
+            remaining = tuple(each for each in self._holders.pop((field, left)) if each != subscriber_id)
+            if remaining:
+                self._holders[field, left] = remaining
+        if taken:
+            self._holders[field, taken] = (*self._holders.get((field, taken), ()), subscriber_id)
+
+    def _candidates(self, query: ListQuery) -> Iterable[Record]:
+        """Return the few that the index knows to hold all matches; everyone when it cannot tell."""
+        for condition in query.filters:
+            if condition.field in _INDEXED and condition.operator in {"eq", "in"}:
+                ids = {
+                    e for value in condition.wanted for e in self._holders.get((condition.field, value), ())
+                }
+                return [self.subscribers[each] for each in ids]
+        return self
 
     def _past(self, knobs: Knobs) -> Mapping[str, Record | None]:
         """Return the subscribers that a lagging reader sees as they were before, and how they were."""
@@ -257,3 +288,8 @@ class Shop:
                     break
                 past[subscriber_id] = before  # the earliest change after the moment is the last one met
         return past
+
+
+def _is_opted_out(subscriber: Record) -> bool:
+    promotional = subscriber["subscriptions"].get("promotional")
+    return isinstance(promotional, dict) and promotional.get("can_send") is False

@@ -1,28 +1,34 @@
-"""All that a running sandbox holds, and the ways to look into it and to set it."""
+"""All that a running sandbox holds; and the door, the faults, the journal and the delay around the routes."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from .admission import DEFAULT_SHOP_KEY, Keyring, Limiter
-from .faults import Fault, FaultPlan
-from .knobs import PROFILES, Knobs
+from .door import DEFAULT_SHOP_KEY, Admission, Door, key_fingerprint
+from .options import PROFILES, SIDE_EFFECTS, Fault, FaultPlan, Knobs
+from .people import AUDIENCE_PROPERTY
 from .records import Record
-from .shop import Contents, Shop
-from .wire import copied
+from .routes import Call, answer, subscriber_named
+from .shop import Shop
+from .wire import Reply, coded_error, copied, html_page, too_many_requests
 
-_YEARS_AHEAD = 10
+Gone = Callable[[], Coroutine[Any, Any, None]]
+"""Waits until the client is gone."""
 
 
 class SandboxState:
-    """The shop, the door, the limit, the journal, the knobs and the faults of one sandbox.
+    """A shop, its door, its journal, its knobs and its faults.
 
-    *lock* is held by whatever looks at any of it or changes it.
+    Nothing is awaited between reading the state and changing it, so every request acts alone;
+    the lock keeps out the threads that look at it from outside.
 
     Parameters
     ----------
@@ -50,17 +56,14 @@ class SandboxState:
         seed: int = 1,
         **changes: Any,
     ) -> None:
-        self.lock = threading.RLock()
-        self._ahead_seconds = 0.0
         self.knobs = knobs.changed(changes)
         """The knobs as they are set now."""
-        self.shop = Shop(_own(subscribers), clock=self.now)
-        self.keyring = Keyring(keys)
-        self.limiter = Limiter(clock=self.monotonic)
+        self.lock = threading.RLock()
+        self.shop = Shop(_own(subscribers), clock=lambda: datetime.now(UTC))
+        self._door = Door(keys, clock=time.monotonic)
         self.records: list[dict[str, Any]] = []
-        """The journal itself."""
         self._seed = seed
-        self._kept: Contents | None = None
+        self._chance = random.Random(f"{seed} latency and victims")  # noqa: S311
         self.set_faults(faults)
 
     # Looking
@@ -91,23 +94,6 @@ class SandboxState:
         with self.lock:
             return [copied(event) for event in self.shop.custom_events]
 
-    def shown_id(self, subscriber_id: str) -> str | int:
-        """Return the id that the API shows for a subscriber: a number under ``ids="numeric"``."""
-        with self.lock:
-            return subscriber_id if self.knobs.ids == "text" else self.shop.number_of(subscriber_id)
-
-    def now(self) -> datetime:
-        """Read the calendar."""
-        return datetime.now(UTC) + timedelta(seconds=self._ahead_seconds)
-
-    def monotonic(self) -> float:
-        """Read the stopwatch, in seconds."""
-        return time.monotonic() + self._ahead_seconds
-
-    def since_start(self) -> float:
-        """Return the seconds since the start, the latest reset or the latest setting of faults."""
-        return self.monotonic() - self._started
-
     # Setting
 
     def add_subscribers(self, subscribers: Iterable[Any]) -> int:
@@ -128,45 +114,109 @@ class SandboxState:
     def set_faults(self, faults: Iterable[Fault]) -> None:
         """Put these faults in place of all others, and count requests from now on."""
         with self.lock:
-            self.plan = FaultPlan(faults, seed=self._seed)
-            self._restart()
+            self._plan = FaultPlan(faults, seed=self._seed)
 
-    def revoke(self, key: str) -> None:
-        """Refuse *key* from now on."""
+    # Answering
+
+    async def answer(self, call: Call, headers: Mapping[str, str], gone: Gone) -> Reply | None:
+        """Answer a request to the API after its delay; None when the connection is to be reset instead."""
         with self.lock:
-            self.keyring.revoke(key)
-
-    def advance(self, seconds: Any) -> None:
-        """Put the clock forward: the calendar, the limit and the time of the faults."""
-        if type(seconds) not in (int, float) or not 0 <= seconds <= _YEARS_AHEAD * 365 * 86_400:
-            raise ValueError(f"The clock can be put forward by 0 seconds to {_YEARS_AHEAD} years.")
+            admission = self._door.admit(headers, call.knobs)
+            faults = () if admission.refusal else self._plan.hitting(call.route_name)
+            record = _opened_record(call, headers, admission, faults)
+            self.records.append(record)
+            latency = self._chance.uniform(*call.knobs.latency_seconds)
+        await asyncio.sleep(latency)
         with self.lock:
-            self._ahead_seconds += seconds
-
-    def snapshot(self) -> None:
-        """Keep what the shop holds now, for restore()."""
+            reply = admission.refusal
+            if reply is None:
+                reply, record["applied"] = self._carry_out(call, faults, has_shop=admission.has_shop)
+            wait = next((fault.seconds for fault in faults if fault.kind == "hang"), 0.0)
+            record["delay_ms"] = (latency + wait) * 1000
+            record["violation"] = reply is not None and reply.violation
+        if wait:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(gone(), wait)
         with self.lock:
-            self._kept = self.shop.contents()
+            record["status"] = reply and reply.status
+        return reply
 
-    def restore(self) -> None:
-        """Let the shop hold again what it held at the latest snapshot, or at the start."""
-        with self.lock:
-            self.shop.restore(self._kept)
+    def _carry_out(self, call: Call, faults: Sequence[Fault], *, has_shop: bool) -> tuple[Reply | None, bool]:
+        """Return the answer as the faults leave it, None for none, and whether a write was made."""
+        for each in faults:
+            self._make_side_effect(call, each.kind)
+        fault = next((each for each in faults if each.kind not in SIDE_EFFECTS), None)
+        if fault and not fault.is_applied:
+            return _disguised(fault, Reply(status=0)), False
+        reply = answer(self.shop, call, has_shop=has_shop)
+        applied = call.method != "GET" and reply.status < 400
+        if any(each.kind == "shrink" for each in faults):
+            self._shrink(reply, call.knobs)
+        return (_disguised(fault, reply) if fault else reply), applied
 
-    def reset(self) -> None:
-        """Go back to the first subscribers, all keys and an empty journal; knobs and clock stay."""
-        with self.lock:
-            self.shop.restore(None)
-            self.keyring.reset()
-            self.records.clear()
-            self.plan.restart()
-            self._restart()
+    def _make_side_effect(self, call: Call, kind: str) -> None:
+        """Change what a fault changes before the request itself."""
+        shop, named = self.shop, subscriber_named(self.shop, call)
+        subscriber = shop.subscribers.get(named or "")
+        if kind == "redact":
+            everyone = [subscriber] if subscriber else [*shop]
+            if everyone:
+                shop.redact(self._chance.choice(everyone)["id"])
+        elif kind == "second_writer" and subscriber and call.method == "PATCH":
+            # As another writer would; anything but a list is left alone.
+            current = subscriber["properties"].get(AUDIENCE_PROPERTY) or []
+            if isinstance(current, list) and "other_writer" not in current:
+                properties = {**subscriber["properties"], AUDIENCE_PROPERTY: [*current, "other_writer"]}
+                shop.change(
+                    subscriber["id"], {**subscriber, "properties": properties, "updated_at": shop.now()}
+                )
 
-    def _restart(self) -> None:
-        self._started = self.monotonic()
-        self.chance = random.Random(f"{self._seed} latency and victims")  # noqa: S311
+    def _shrink(self, reply: Reply, knobs: Knobs) -> None:
+        """Remove the first of the people who were just listed, so that all later ones move up."""
+        rows = reply.content.get("subscribers") if isinstance(reply.content, dict) else None
+        for shown in (rows or [])[:1]:
+            subscriber_id = self.shop.id_of(str(shown["id"]), knobs)
+            if subscriber_id in self.shop.subscribers:
+                self.shop.redact(subscriber_id)
 
 
 def _own(records: Iterable[Any]) -> Iterable[Any]:
     """Copy the caller's records one by one, so that a later change to them stays with the caller."""
     return (copied(dict(record) if isinstance(record, Mapping) else record) for record in records)
+
+
+def _opened_record(
+    call: Call, headers: Mapping[str, str], admission: Admission, faults: Sequence[Fault]
+) -> dict[str, Any]:
+    is_read = call.method in {"GET", "HEAD", "OPTIONS"} or isinstance(call.document, ValueError)
+    return {
+        "at": admission.at,
+        "key_fingerprint": key_fingerprint(headers.get("authorization")),
+        "method": call.method,
+        "path": call.path,
+        "query": [list(pair) for pair in call.query],
+        "body": None if is_read else call.document,
+        "status": None,
+        "delay_ms": None,
+        "limiter": admission.in_window,
+        "violation": False,
+        "fault": "+".join(fault.kind for fault in faults) or None,
+        "applied": False,
+    }
+
+
+def _disguised(fault: Fault, reply: Reply) -> Reply | None:
+    """Return what the client sees of the answer; None for a reset connection."""
+    match fault.kind:
+        case "reset_before" | "reset_after":
+            return None
+        case "content_type":
+            return replace(reply, media_type="text/html")
+        case "truncated":
+            return replace(reply, text=reply.body[: len(reply.body) // 2], media_type="application/json")
+        case "status" if fault.body == "html":
+            return html_page(fault.status)
+        case "status":
+            is_limit = fault.status == 429
+            return too_many_requests() if is_limit else coded_error(fault.status, "A fault of the sandbox")
+    return reply

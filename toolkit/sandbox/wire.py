@@ -19,11 +19,7 @@ from pydantic_core import from_json
 
 
 def parse_body(raw: bytes) -> Any:
-    """Read one JSON document; a ValueError says why it is none, or could not be written back.
-
-    >>> parse_body(b'{"tags": ["VIP"]}')
-    {'tags': ['VIP']}
-    """
+    """Read one JSON document; a ValueError says why it is none, or could not be written back."""
     value = from_json(raw, allow_inf_nan=False)
     dump_json(value)  # 1e999 is read as infinity
     return value
@@ -88,8 +84,6 @@ class Reply:
     media_type: str = "application/json"
     """Content type of the answer; empty for none."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    drip_seconds: float = 0.0
-    """Time over which the body is sent, byte by byte."""
     violation: bool = False
     """True when an audience sync must never make this request."""
 
@@ -107,25 +101,36 @@ class RefusedError(Exception):
         self.reply = reply
 
 
-def too_many_requests(retry_after_seconds: int | None) -> Reply:
-    """Answer what is over the limit, in Postscript's own words."""
-    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
-    return coded_error(429, "Rate limit exceeded", code=3002, **headers)
-
-
 def coded_error(status: int, message: str, *, code: int = 0, **headers: str) -> Reply:
     """Shape E1: a number and a sentence."""
     content = {"error_code": code or 9000 + status, "error_message": message, "success": False}
     return Reply(status=status, content=content, headers=headers)
 
 
+def too_many_requests() -> Reply:
+    """Answer what is over the limit, in Postscript's own words."""
+    return coded_error(429, "Rate limit exceeded", code=3002)
+
+
+def listed_error(
+    status: int, location: Sequence[str], message: str, kind: str, *, violation: bool = False
+) -> Reply:
+    """Shape E4: one problem, and where in the request it sits."""
+    problem = {"loc": [*location], "msg": message, "type": kind}
+    return Reply(status=status, content={"errors": [problem]}, violation=violation)
+
+
 def access_denied(message: str, *, violation: bool = False) -> Reply:
     """Shape E4 with 403."""
-    problem = {"loc": [], "msg": message, "type": "v2.access_denied"}
-    return Reply(status=403, content={"errors": [problem]}, violation=violation)
+    return listed_error(403, [], message, "v2.access_denied", violation=violation)
 
 
 def invalid_body(location: Sequence[str], message: str, kind: str = "value_error") -> Reply:
-    """Shape E4 with 400: one problem, and where in the body it sits."""
-    problem = {"loc": ["body", *location], "msg": message, "type": kind}
-    return Reply(status=400, content={"errors": [problem]})
+    """Shape E4 with 400."""
+    return listed_error(400, ["body", *location], message, kind)
+
+
+def html_page(status: int) -> Reply:
+    """Shape E6: the page of a proxy in between that has nothing from Postscript."""
+    page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
+    return Reply(status=status, text=page, media_type="text/html")

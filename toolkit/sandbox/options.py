@@ -1,6 +1,6 @@
-"""What can be set: each open question about Postscript is a knob, each set of answers to them a profile.
+"""What can be set: each open question about Postscript is a knob, each set of answers a profile; and faults.
 
-Postscript does not publish most of what is decided here. ``documented`` takes the likeliest answer to each
+Postscript does not publish most of what the knobs decide. ``documented`` takes the likeliest answer to each
 question. ``hostile`` takes the answer that is hardest on a client, as long as a careful one can still finish:
 
 - What the two disagree on is no trouble for a client that calibrates (``in_encoding``, ``phone_form``,
@@ -20,52 +20,23 @@ for ids; all else is as documented.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, Strict, ValidationError, WrapValidator
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from .wire import first_problem
 
-MEDIAN_SECONDS = 0.05
-"""Of a ``"long_tail"`` that names none."""
-_SPREAD = 1.0
-"""Of the logarithm: one answer in 50 takes eight times the median."""
-_TAIL_END = 100.0
-"""No answer takes longer than so many medians."""
-
-Seconds = Annotated[float, Field(ge=0, le=600)]
-Spread = (
-    Seconds
-    | Annotated[str, Field(pattern=r"^long_tail(:[0-9]{1,3}(\.[0-9]+)?)?$")]
-    | Annotated[tuple[Seconds, Seconds], Strict(False)]
-)
-
-
-def _checked_latency(value: Any, check: Callable[[Any], Any]) -> Any:
-    try:
-        latency = check(value)
-    except ValidationError:
-        latency = None
-    each = latency.values() if isinstance(latency, dict) else [latency]
-    if latency is None or any(isinstance(one, tuple) and one[0] > one[1] for one in each):
-        raise ValueError(
-            "must be seconds, [least, most], 'long_tail', 'long_tail:SECONDS', "
-            "or an object from routes to one of these"
-        )
-    return latency
-
-
-Latency = Annotated[Spread | dict[str, Spread], WrapValidator(_checked_latency)]
-"""Seconds; two bounds; ``"long_tail"`` or ``"long_tail:SECONDS"`` (the median); or a mapping from routes,
-``"*"`` for all others, to one of these."""
+Seconds = Annotated[float, Field(ge=0, le=3600)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_STRICT = ConfigDict(strict=True, extra="forbid")
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Knobs:
     """The answers to all open questions; the defaults are the likeliest ones."""
 
@@ -76,10 +47,8 @@ class Knobs:
     algorithm: Literal["sliding", "fixed", "bucket"] = "sliding"
     count_refused: bool = False
     """Whether a 429 uses up the limit as well."""
-    retry_after_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
-    """Sent with a 429; None sends no such header."""
-    latency_seconds: Latency = 0.0
-    """Time an answer takes: seconds, two bounds, ``"long_tail"``, or one of these by route."""
+    latency_seconds: Annotated[tuple[Seconds, Seconds], Strict(False)] = (0.0, 0.0)
+    """Least and most time that an answer takes."""
 
     # The list
     page_size: Count = 50
@@ -108,7 +77,6 @@ class Knobs:
     unknown_patch_fields: Literal["ignored", "refused"] = "ignored"
     bumps_updated_at: bool = True
     """Whether a PATCH that changes something is dated."""
-    patch_bodies: Literal["full", "empty"] = "full"
     ids: Literal["text", "numeric"] = "text"
     """``numeric`` shows the number of each sign-up in place of its id."""
 
@@ -116,11 +84,11 @@ class Knobs:
     event_keys: Literal["stored", "lowercase"] = "stored"
     event_dedupe: bool = False
     """Whether a repeated ``external_id`` is taken once."""
-    unknown_event_fields: Literal["refused", "ignored"] = "refused"
+
+    # The answers
+    patch_bodies: Literal["full", "empty"] = "full"
     event_bodies: Literal["full", "empty"] = "full"
     """``empty`` also answers 200 in place of 202."""
-
-    # The door
     wrong_key: Literal[401, 403] = 401
 
     def changed(self, changes: Mapping[str, Any]) -> Knobs:
@@ -132,19 +100,6 @@ class Knobs:
             return replace(self, **changes)
         except ValidationError as error:
             raise ValueError(f"The knob {first_problem(error)}.") from None
-
-
-def draw_latency(latency: Latency, route: str, chance: random.Random) -> float:
-    """Draw the seconds that one answer on *route* takes.
-
-    >>> draw_latency({"GET /me": 0.5, "*": 0.1}, "GET /events", random.Random(1))
-    0.1
-    """
-    one: Any = latency.get(route, latency.get("*", 0.0)) if isinstance(latency, dict) else latency
-    if isinstance(one, str):
-        median = float(one.partition(":")[2] or MEDIAN_SECONDS)
-        return min(median * chance.lognormvariate(0.0, _SPREAD), median * _TAIL_END)
-    return chance.uniform(*one) if isinstance(one, tuple) else float(one)
 
 
 PROFILES: Mapping[str, Knobs] = MappingProxyType(
@@ -172,3 +127,90 @@ PROFILES: Mapping[str, Knobs] = MappingProxyType(
     }
 )
 """Names of whole sets of knobs."""
+
+
+# Faults
+
+Answer = Literal["status", "content_type", "truncated", "reset_before", "reset_after", "hang"]
+SideEffect = Literal["redact", "second_writer", "shrink"]
+SIDE_EFFECTS = frozenset(get_args(SideEffect))
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Fault:
+    """One thing that goes wrong. All conditions that are given must hold."""
+
+    kind: Answer | SideEffect
+    """``status``, ``content_type`` and ``truncated`` are another answer; ``reset_before``, ``reset_after``
+    and ``hang`` a connection that misbehaves; ``redact``, ``second_writer`` and ``shrink`` side effects of a
+    request that then goes on, also with one of the others."""
+    route: str = "*"
+    """Such as ``"PATCH /subscribers/{id}"``; ``*`` stands for any text, alone for every request."""
+
+    # When; requests on the route are counted from 1.
+    nth: tuple[Count, ...] = ()
+    """Only these requests."""
+    every: Count = 1
+    """Only each request of such a number."""
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    # What
+    status: Annotated[int, Field(ge=400, le=599)] = 503
+    """Status code of a ``status``."""
+    body: Literal["json", "html"] = "json"
+    """Body of a ``status``."""
+    applied: bool = False
+    """Whether the request is carried out behind a ``status``."""
+    seconds: Seconds = 30.0
+    """Of ``hang``."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.applied and self.kind != "status":
+            raise ValueError("applied can be set only for the kind status")
+        return self
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the request is carried out although the client does not get its answer."""
+        return self.applied if self.kind == "status" else self.kind != "reset_before"
+
+
+class FaultPlan:
+    """Which faults hit a request; the same ones for the same seed and order of requests."""
+
+    def __init__(self, faults: Iterable[Fault], *, seed: int) -> None:
+        self.faults = tuple(faults)
+        self._seen = [0] * len(self.faults)
+        # Each fault has its own chance, so that one more fault changes nothing for the others.
+        places = range(len(self.faults))
+        self._chances = [random.Random(f"{seed} {place}") for place in places]  # noqa: S311
+
+    def hitting(self, route: str) -> tuple[Fault, ...]:
+        """Count a request and return its faults: all side effects, and the first of the others."""
+        hits = [each for place, each in enumerate(self.faults) if self._hits(place, each, route)]
+        others = [each for each in hits if each.kind not in SIDE_EFFECTS]
+        return (*(each for each in hits if each.kind in SIDE_EFFECTS), *others[:1])
+
+    def _hits(self, place: int, fault: Fault, route: str) -> bool:
+        if not fnmatchcase(route, fault.route):
+            return False
+        self._seen[place] += 1
+        number = self._seen[place]
+        drawn = fault.probability >= 1 or self._chances[place].random() < fault.probability
+        return drawn and (not fault.nth or number in fault.nth) and number % fault.every == 0
+
+
+_FAULTS = TypeAdapter(tuple[Fault, ...])
+
+
+def parse_faults(raw: bytes) -> tuple[Fault, ...]:
+    """Read a JSON list of faults; a ValueError names the fault, counted from 0, and what is wrong with it.
+
+    >>> parse_faults(b'[{"kind": "status", "status": 429, "nth": [2, 3]}]')[0].nth
+    (2, 3)
+    """
+    try:
+        return _FAULTS.validate_json(raw)
+    except ValidationError as error:
+        raise ValueError(f"Faults are a JSON list of objects; {first_problem(error)}.") from None

@@ -1,17 +1,58 @@
-"""The API under the default knobs as an OpenAPI 3.1 document, made from the routes and their types."""
+"""The local Postscript under the default knobs as an OpenAPI 3.1 document, made from its routes and types."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from .knobs import Knobs
-from .listing import OPERATORS, SORT_FIELDS, TIMES
-from .records import TIME_PATTERN
-from .routes import ROUTES, Operation
+from toolkit.sandbox import Knobs
+from toolkit.sandbox.records import CustomEvent, Subscriber, SubscriberChange
+from toolkit.sandbox.routes import OPERATORS, SORT_FIELDS
+from toolkit.sandbox.shop import TIMES
 
 Schema = dict[str, Any]
+TIME_PATTERN = (
+    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?Z?)?$"
+)
+"""All of these times are read, as the months have 28 days."""
+
+
+class SubscriberPage(TypedDict):
+    """One page of the list."""
+
+    page_info: dict[Literal["page", "total_pages"], int]
+    subscribers: list[Subscriber]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What is sent to a route, and what a success answers."""
+
+    answer: Any = None
+    """Type of the body of its success; None when it never succeeds."""
+    status: int = 200
+    body: Any = None
+    """Type of the body it takes; None for none."""
+
+
+NEVER = Operation()
+OPERATIONS = {
+    "/me": {"GET": Operation(answer=dict[str, str])},
+    "/subscribers": {"GET": Operation(answer=SubscriberPage), "POST": NEVER},
+    "/subscribers/{id}": {
+        "GET": Operation(answer=Subscriber),
+        "PATCH": Operation(answer=Subscriber, body=SubscriberChange),
+    },
+    "/events": {"POST": Operation(answer=dict[str, list[str]], status=202, body=CustomEvent)},
+    "/message_requests": {"POST": NEVER},
+    "/message_requests/{id}": {"GET": NEVER},
+    "/sent_messages/{id}": {"GET": NEVER},
+}
+"""Path → method → operation."""
 
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _CODED = {"type": "object", "required": ["error_code", "error_message", "success"]}
@@ -28,12 +69,14 @@ _REFUSALS: dict[str, Schema] = {
 
 def openapi_document() -> Schema:
     """Return the document."""
-    operations = [each for methods in ROUTES.values() for each in methods.values()]
+    operations = [each for methods in OPERATIONS.values() for each in methods.values()]
     types = {each for operation in operations for each in (operation.answer, operation.body) if each}
     schemas, definitions = TypeAdapter.json_schemas(
         [(each, "validation", TypeAdapter(each)) for each in types],
         ref_template="#/components/schemas/{model}",
     )
+    times = definitions["$defs"]["CustomEvent"]["properties"]["occurred_at"]["anyOf"]
+    times[0]["pattern"] = TIME_PATTERN
     of_type = {each: schema for (each, _), schema in schemas.items()}
     return {
         "openapi": "3.1.0",
@@ -41,10 +84,10 @@ def openapi_document() -> Schema:
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
         "paths": {
-            path: {
+            f"/api/v2{path}": {
                 method.lower(): _described(path, method, each, of_type) for method, each in methods.items()
             }
-            for path, methods in ROUTES.items()
+            for path, methods in OPERATIONS.items()
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
