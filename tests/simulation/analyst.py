@@ -83,6 +83,9 @@ class Desk:
     pace: float = 14.0
     """Calls a second."""
 
+    def __post_init__(self) -> None:
+        self.started = self.process.world.seconds
+
     def connect(self) -> toolkit.PostscriptClient:
         world = self.process.world
         return toolkit.PostscriptClient(
@@ -106,15 +109,16 @@ class Desk:
         self.process.lose_lock = lose_lock
         return ledger
 
-    def guarded(self, work: Callable[[Outcome, Any, Any, Any], None], *, is_live: bool = True) -> Outcome:
+    def guarded(self, work: Callable[[Outcome], None], *, is_live: bool = True) -> Outcome:
         """Do the work, with the shop kept where it *is_live*; whatever ends it is its outcome."""
         outcome = Outcome()
         try:
-            with self.connect() as postscript, self.open_ledger() as ledger:
-                shop = toolkit.connect_shop(postscript)
+            with self.connect() as self.postscript, self.open_ledger() as self.ledger:
+                self.shop = toolkit.connect_shop(self.postscript)
+                self.shop_id = self.shop.shop_id
                 if is_live:
-                    ledger.lock_shop(shop.shop_id)
-                work(outcome, postscript, ledger, shop)
+                    self.ledger.lock_shop(self.shop_id)
+                work(outcome)
         except BaseException as error:
             outcome.error = error
         self.process.has_ended = True
@@ -123,114 +127,59 @@ class Desk:
     def sync(self, events: Sequence[dict[str, Any]], options: Options) -> Outcome:
         """Run notebook 3."""
 
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            self._sync(events, options, outcome, postscript, ledger, shop)
-
-        return self.guarded(work, is_live=not options.dry_run)
-
-    def _sync(
-        self,
-        events: Sequence[dict[str, Any]],
-        options: Options,
-        outcome: Outcome,
-        postscript: toolkit.PostscriptClient,
-        ledger: toolkit.Ledger,
-        shop: Any,
-    ) -> None:
-        folded, contacts, fetched = self._read(events, options, outcome, postscript, ledger, shop)
-        plan = toolkit.plan(
-            folded.state,
-            contacts,
-            fetched.subscribers,
-            audience_keys=[
-                key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}
-            ],
-            custom_events=options.custom_events,
-            max_removal_share=options.max_removal_share,
-            sync_mode=options.sync_mode,
-            reached=ledger.load_reached(shop.shop_id),
-        )
-        left_over = len(ledger.load_open_transitions(shop.shop_id))
-        outcome.facts |= {"left_over": left_over, "plan": plan}
-        outcome.is_held = plan.exceeds_removal_limit
-        cancel = threading.Event()
-        self.process.cancel = cancel.set
-        outcome.run = toolkit.sync(
-            plan,
-            folded,
-            shop=shop,
-            postscript=postscript,
-            ledger=ledger,
-            dry_run=options.dry_run,
-            canary=options.canary,
-            read_again=options.read_again,
-            cancel=cancel,
-        )
-        outcome.facts["summary"] = json.loads(json.dumps(outcome.run.summary(), default=str))
-
-    def _read(
-        self,
-        events: Sequence[dict[str, Any]],
-        options: Options,
-        outcome: Outcome,
-        postscript: Any,
-        ledger: Any,
-        shop: Any,
-    ) -> Any:
-        payloads = toolkit.read_events([*events]).payloads(self.destination)
-        held = ledger.load_held(shop.shop_id, chosen=options.held_changes == "apply")
-        folded = toolkit.fold(payloads, remembered=held.after(ledger.load_state(shop.shop_id)))
-        keys = [key for key in options.audience_keys if key in {*folded.state.memberships["audience_key"]}]
-        chosen = folded.state.choose(keys)
-        contacts = toolkit.check_contacts(chosen.people)
-        if not options.dry_run:
-            ledger.hold(shop.shop_id, "", folded.state, cause="failure")
-            outcome.is_taken = True
-        cache = ledger.load_cache(shop.shop_id)
-        fetched = toolkit.read_subscribers(
-            contacts,
-            postscript,
-            cache=cache,
-            trait_keys=chosen.trait_keys,
-            scope=options.scope,
-            dry_run=options.dry_run,
-        )
-        ledger.save_cache(shop.shop_id, fetched)
-        self.process.world.note(f"  read by {fetched.method} {' '.join(fetched.notes)}")
-        return folded, contacts, fetched
-
-    def save_plan(self, events: Sequence[dict[str, Any]], path: Path) -> Outcome:
-        """Plan, and keep the plan in a file."""
-
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            folded, contacts, fetched = self._read(
-                events, Options(dry_run=True), outcome, postscript, ledger, shop
-            )
+        def work(outcome: Outcome) -> None:
+            folded, contacts, fetched = self._read_all(events, options, outcome)
+            known = {*folded.state.memberships["audience_key"]}
             plan = toolkit.plan(
                 folded.state,
                 contacts,
                 fetched.subscribers,
-                max_removal_share=1.0,
-                reached=ledger.load_reached(shop.shop_id),
+                audience_keys=[key for key in options.audience_keys if key in known],
+                custom_events=options.custom_events,
+                max_removal_share=options.max_removal_share,
+                sync_mode=options.sync_mode,
+                reached=self.ledger.load_reached(self.shop_id),
             )
-            toolkit.save_plan(path, plan, folded, shop=shop, default_region="US")
+            left_over = len(self.ledger.load_open_transitions(self.shop_id))
+            outcome.facts |= {"left_over": left_over, "plan": plan}
+            outcome.is_held = plan.exceeds_removal_limit
+            cancel = threading.Event()
+            self.process.cancel = cancel.set
+            outcome.run = self._deliver(
+                plan,
+                folded,
+                dry_run=options.dry_run,
+                canary=options.canary,
+                read_again=options.read_again,
+                cancel=cancel,
+            )
+            outcome.facts["summary"] = json.loads(json.dumps(outcome.run.summary(), default=str))
+
+        return self.guarded(work, is_live=not options.dry_run)
+
+    def save_plan(self, events: Sequence[dict[str, Any]], path: Path) -> Outcome:
+        """Plan, and keep the plan in a file."""
+
+        def work(outcome: Outcome) -> None:
+            folded, contacts, fetched = self._read_all(events, Options(dry_run=True), outcome)
+            reached = self.ledger.load_reached(self.shop_id)
+            plan = toolkit.plan(
+                folded.state, contacts, fetched.subscribers, max_removal_share=1.0, reached=reached
+            )
+            toolkit.save_plan(path, plan, folded, shop=self.shop, default_region="US")
 
         return self.guarded(work, is_live=False)
 
     def execute_plan(self, path: Path) -> Outcome:
         """Carry a saved plan out, as far as it still holds."""
 
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+        def work(outcome: Outcome) -> None:
             saved = toolkit.load_plan(path)
-            cache = ledger.load_cache(shop.shop_id)
             traits = saved.folded.state.trait_keys if saved.folded else ()
-            fetched = toolkit.read_subscribers(saved.contacts, postscript, cache=cache, trait_keys=traits)
-            ledger.save_cache(shop.shop_id, fetched)
-            remembered = ledger.load_state(shop.shop_id)
-            ready = saved.refresh(fetched.subscribers, shop=shop, remembered=remembered)
-            outcome.run = toolkit.sync(
-                ready.plan, ready.folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
-            )
+            fetched = self._read(saved.contacts, trait_keys=traits)
+            remembered = self.ledger.load_state(self.shop_id)
+            ready = saved.refresh(fetched.subscribers, shop=self.shop, remembered=remembered)
+            outcome.run = self._deliver(ready.plan, ready.folded)
             outcome.is_taken = True
 
         return self.guarded(work)
@@ -238,20 +187,23 @@ class Desk:
     def undo(self, run_id: str) -> Outcome:
         """Take a run back."""
 
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            outcome.run = toolkit.undo_run(ledger, run_id, postscript, shop=shop, dry_run=False)
+        def work(outcome: Outcome) -> None:
+            outcome.run = toolkit.undo_run(
+                self.ledger, run_id, self.postscript, shop=self.shop, dry_run=False
+            )
 
         return self.guarded(work, is_live=False)
 
     def sync_list(self, members: Sequence[dict[str, Any]], key: str, taken_at: str) -> Outcome:
         """Bring Postscript to a complete list of an audience's members."""
 
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
+        def work(outcome: Outcome) -> None:
             member_list = toolkit.read_member_list(pd.DataFrame(members), audience_key=key, taken_at=taken_at)
-            # With what an interrupted run left: an older word that the list contradicts must not stand.
-            remembered = ledger.load_held(shop.shop_id).after(ledger.load_state(shop.shop_id))
+            # With what an interrupted run left: an older state that the list contradicts must not stand.
+            held = self.ledger.load_held(self.shop_id)
+            remembered = held.after(self.ledger.load_state(self.shop_id))
             contacts = toolkit.check_contacts(remembered.people)
-            fetched = toolkit.read_subscribers(contacts, postscript, complete=True)
+            fetched = toolkit.read_subscribers(contacts, self.postscript, complete=True)
             folded, contacts = toolkit.mirror_member_list(
                 member_list, fetched.subscribers, remembered=remembered
             )
@@ -262,9 +214,7 @@ class Desk:
                 audience_keys=member_list.audience_keys,
                 max_removal_share=1.0,
             )
-            outcome.run = toolkit.sync(
-                plan, folded, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
-            )
+            outcome.run = self._deliver(plan, folded)
             outcome.is_taken = True
 
         return self.guarded(work)
@@ -272,24 +222,53 @@ class Desk:
     def repair(self) -> Outcome:
         """Bring Postscript back to what the ledger remembers."""
 
-        def work(outcome: Outcome, postscript: Any, ledger: Any, shop: Any) -> None:
-            state = ledger.load_state(shop.shop_id)
+        def work(outcome: Outcome) -> None:
+            state = self.ledger.load_state(self.shop_id)
             contacts = toolkit.check_contacts(state.people)
-            cache = ledger.load_cache(shop.shop_id)
-            fetched = toolkit.read_subscribers(
-                contacts, postscript, cache=cache, trait_keys=state.trait_keys, complete=True
-            )
-            ledger.save_cache(shop.shop_id, fetched)
+            fetched = self._read(contacts, trait_keys=state.trait_keys, complete=True)
             plan = toolkit.plan_repair(state, contacts, fetched.subscribers, max_removal_share=1.0)
-            outcome.run = toolkit.sync(
-                plan, None, shop=shop, postscript=postscript, ledger=ledger, dry_run=False
-            )
+            outcome.run = self._deliver(plan, None)
 
         return self.guarded(work)
 
+    def _read_all(self, events: Sequence[dict[str, Any]], options: Options, outcome: Outcome) -> Any:
+        """Fold the events on what is remembered, and look the people up."""
+        payloads = toolkit.read_events([*events]).payloads(self.destination)
+        held = self.ledger.load_held(self.shop_id, chosen=options.held_changes == "apply")
+        folded = toolkit.fold(payloads, remembered=held.after(self.ledger.load_state(self.shop_id)))
+        known = {*folded.state.memberships["audience_key"]}
+        chosen = folded.state.choose([key for key in options.audience_keys if key in known])
+        contacts = toolkit.check_contacts(chosen.people)
+        if not options.dry_run:
+            self.ledger.hold(self.shop_id, "", folded.state, cause="failure")
+            outcome.is_taken = True
+        fetched = self._read(
+            contacts, trait_keys=chosen.trait_keys, scope=options.scope, dry_run=options.dry_run
+        )
+        self.process.world.note(f"  read by {fetched.method} {' '.join(fetched.notes)}")
+        return folded, contacts, fetched
+
+    def _read(self, contacts: Any, **options: Any) -> Any:
+        """Read subscribers by way of the ledger's copy."""
+        cache = self.ledger.load_cache(self.shop_id)
+        fetched = toolkit.read_subscribers(contacts, self.postscript, cache=cache, **options)
+        self.ledger.save_cache(self.shop_id, fetched)
+        return fetched
+
+    def _deliver(self, plan: Any, folded: Any, *, dry_run: bool = False, **options: Any) -> Any:
+        return toolkit.sync(
+            plan,
+            folded,
+            shop=self.shop,
+            postscript=self.postscript,
+            ledger=self.ledger,
+            dry_run=dry_run,
+            **options,
+        )
+
 
 def is_ours(error: BaseException | None) -> bool:
-    """Tell whether an error is one that the toolkit raises on purpose, or the end of the process."""
+    """Return whether an error is one that the toolkit raises on purpose, or the end of the process."""
     return error is None or isinstance(error, ToolkitError | KilledError)
 
 

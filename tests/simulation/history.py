@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -138,8 +138,11 @@ class History:
         phone = person.phone if chance.random() < 0.9 else None
         self.shop.sign_up(phone=phone, email=person.email if chance.random() < 0.8 else None, chance=chance)
 
-    def _sign_up_anew(self, phone: str | None, chance: random.Random) -> None:
-        """Let a phone that has become free subscribe again, at times."""
+    def _leave_phone(self, chance: random.Random, leave: Callable[[str], None]) -> None:
+        """Let someone leave their phone, and at times another subscribe with it."""
+        who = chance.choice(self.shop.people)
+        phone = (self.shop.record(who) or {}).get("phone_number")
+        leave(who)
         if phone and chance.random() < 0.5:
             self.shop.sign_up(phone=phone.lstrip("+"), email=None, chance=chance)
 
@@ -160,21 +163,15 @@ class History:
             case _ if not people:
                 return "nothing"
             case "redact":
-                who = chance.choice(people)
-                left = (self.shop.record(who) or {}).get("phone_number")
-                self.shop.redact(who)
-                self._sign_up_anew(left, chance)
+                self._leave_phone(chance, self.shop.redact)
             case "consent":
                 can_send = chance.random() < 0.5
                 self.shop.edit(chance.choice(people), subscriptions={"promotional": {"can_send": can_send}})
+            case "contact" if chance.random() < 0.5:
+                self.shop.edit(chance.choice(people), email=self.segment.new_email())
             case "contact":
-                if chance.random() < 0.5:
-                    self.shop.edit(chance.choice(people), email=self.segment.new_email())
-                else:
-                    who = chance.choice(people)
-                    left = (self.shop.record(who) or {}).get("phone_number")
-                    self.shop.edit(who, phone_number=f"+{self.segment.new_phone()}")
-                    self._sign_up_anew(left, chance)
+                number = f"+{self.segment.new_phone()}"
+                self._leave_phone(chance, lambda who: self.shop.edit(who, phone_number=number))
             case "other":
                 self.shop.edit_elsewhere(chance.choice(people), chance)
         self.world.note(f"  meanwhile: {kind}")
@@ -211,7 +208,7 @@ class History:
     def _two(self, chance: random.Random, number: int) -> None:
         events = self.segment.events[self.window :]
         desks = [self._desk(f"run{number}{side}", drawn_weather(chance), chance) for side in "ab"]
-        started, first, until = self.world.seconds, desks[0].process, None
+        first, until = desks[0].process, None
         if chance.random() < 0.7:
             # The first is slow: it is still at work when the second, which gets the shop, is.
             desks[0].pace = chance.choice((0.5, 2, 14))
@@ -226,11 +223,12 @@ class History:
             self._take(task.result(), events, number)
             self._count(desk, task.result())
         if not any(desk.process.troubles[name] for desk in desks for name in LOSSES):
-            self.violations += self._both_at_work(desks, started)
-        self._look(announces=True, started=started)
+            self.violations += self._both_at_work(desks)
+        self._look(desks[0])
 
-    def _both_at_work(self, desks: list[Desk], started: float) -> Iterator[str]:
+    def _both_at_work(self, desks: list[Desk]) -> Iterator[str]:
         """Yield that two runs had the shop at the same time, if they had."""
+        started = desks[0].started
         made = [e for e in self.shop.entries if e.at >= started and not e.path.endswith("/me")]
         turns = [each for each, _ in groupby(e.process for e in made)]
         if len(turns) > len({*turns}):
@@ -240,20 +238,17 @@ class History:
         path, events = self.folder / "saved.plan", self.segment.events[self.window :]
         taken_until = len(self.segment.events)
         desk = self._desk(f"run{number}s", calm(), chance)
-        (task,) = self.world.run((lambda: desk.save_plan(events, path), desk.process))
-        self._count(desk, task.result())
-        if task.result().error is not None:
+        if self._count(desk, self._worked(desk, lambda: desk.save_plan(events, path))).error is not None:
             return
         for _ in range(chance.randrange(4)):
             self._one_of_the_people(chance)
         self.segment.say(chance.randrange(4))
         self.world.advance(86_400)
-        started = self.world.seconds
         desk = self._desk(f"run{number}e", drawn_weather(chance), chance)
-        (task,) = self.world.run((lambda: desk.execute_plan(path), desk.process))
-        self._take(task.result(), events, number, until=taken_until)
-        self._count(desk, task.result())
-        self._look(announces=True, started=started)
+        outcome = self._worked(desk, lambda: desk.execute_plan(path))
+        self._take(outcome, events, number, until=taken_until)
+        self._count(desk, outcome)
+        self._look(desk)
 
     def _undo(self, chance: random.Random, number: int) -> None:
         if not self.runs:
@@ -261,27 +256,24 @@ class History:
             return
         number, run_id = chance.choice(self.runs)
         desk = self._desk(f"undo{number}", drawn_weather(chance), chance)
-        started = self.world.seconds
         pairs = self.memory.pairs_of(number)
         # What a run brought that did not end may have been remembered by the run that is undone.
         ended = {each for each, _ in self.runs}
         self.memory.unsure |= {pair for pair, word in self.memory.words.items() if word.run not in ended}
         self.muddy_all()
-        (task,) = self.world.run((lambda: desk.undo(run_id), desk.process))
-        if task.result().run is not None:
+        outcome = self._worked(desk, lambda: desk.undo(run_id))
+        if outcome.run is not None:
             self.memory.take_back(number)
         else:
             self.memory.unsure |= pairs
-        self._count(desk, task.result())
-        self._look(announces=False, started=started)
+        self._count(desk, outcome)
+        self._look(desk, announces=False)
 
     def _repair(self, chance: random.Random, number: int) -> None:
         desk = self._desk(f"repair{number}", drawn_weather(chance), chance)
-        started = self.world.seconds
         self.muddy_all()
-        (task,) = self.world.run((desk.repair, desk.process))
-        self._count(desk, task.result())
-        self._look(announces=False, started=started)
+        self._count(desk, self._worked(desk, desk.repair))
+        self._look(desk, announces=False)
 
     def _members(self, chance: random.Random, number: int) -> None:
         """Sync a complete list of an audience's members."""
@@ -298,11 +290,9 @@ class History:
             for row in rows
         }
         desk = self._desk(f"run{number}", drawn_weather(chance, calls=20), chance)
-        started = self.world.seconds
         self.memory.know_list(key, listed)
         self.memory.note_strangers(key, self.shop)
-        (task,) = self.world.run((lambda: desk.sync_list(rows, key, taken), desk.process))
-        outcome: Outcome = task.result()
+        outcome = self._worked(desk, lambda: desk.sync_list(rows, key, taken))
         if outcome.is_taken:
             self.memory.take_list(key, taken, listed, number)
         elif outcome.error is not None:
@@ -310,8 +300,8 @@ class History:
         self.memory.note_strangers(key, self.shop)
         self._take(outcome, [], number, until=self.window)
         self._count(desk, outcome)
-        self._look(announces=True, started=started)
-        self._judge(desk, outcome, Options(audience_keys=(key,)), started)
+        self._look(desk)
+        self._judge(desk, outcome, Options(audience_keys=(key,)))
 
     def muddy_all(self) -> None:
         """Leave the custom events of everything so far open: an undo or a repair changes lists in silence."""
@@ -337,21 +327,25 @@ class History:
         process.troubles["clock an hour off"] += process.ahead != timedelta()
         return Desk(process=process, ledger_path=self.ledger, destination=self.destination)
 
-    def _run(self, number: int, weather: Weather, chance: random.Random, options: Options) -> Outcome:
+    def _worked(self, desk: Desk, work: Callable[[], Outcome]) -> Outcome:
+        """Let one process work to its end."""
+        (task,) = self.world.run((work, desk.process))
+        outcome: Outcome = task.result()
+        return outcome
+
+    def _run(self, number: int, weather: Weather, chance: random.Random, options: Options) -> None:
         events = self.segment.events[self.window :]
         desk = self._desk(f"run{number}", weather, chance)
-        started, first = self.world.seconds, len(self.shop.entries)
+        first = len(self.shop.entries)
         self.world.note(f"  {options} weather: {weather.names}")
-        (task,) = self.world.run((lambda: desk.sync(events, options), desk.process))
-        outcome: Outcome = task.result()
+        outcome = self._worked(desk, lambda: desk.sync(events, options))
         self._take(outcome, events, number)
         self._count(desk, outcome)
-        self._look(announces=options.custom_events == "transitions", started=started)
+        self._look(desk, announces=options.custom_events == "transitions")
         if not options.dry_run:
-            self._judge(desk, outcome, options, started)
+            self._judge(desk, outcome, options)
         elif any(entry.method != "GET" for entry in self.shop.entries[first:]):
             self.violations.append("a dry run wrote")
-        return outcome
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
         plan = outcome.facts.get("plan") if outcome.run is None else outcome.run.plan
@@ -378,7 +372,8 @@ class History:
         for event in events:
             shadow.take([event], number)
 
-    def _count(self, desk: Desk, outcome: Outcome) -> None:
+    def _count(self, desk: Desk, outcome: Outcome) -> Outcome:
+        """Count a process's work, check what it reports, and return its outcome."""
         self.figures.runs += 1
         self.figures.calls += desk.process.calls
         self.figures.troubles += desk.process.troubles
@@ -399,6 +394,7 @@ class History:
         if self.writes_files and not isinstance(outcome.error, KilledError):
             self._write_files(outcome)
             self.violations += leaks(self.folder)
+        return outcome
 
     def _wrong_exit_code(self, desk: Desk, outcome: Outcome) -> Iterator[str]:
         """Yield the exit code where docs/parameters.md has another for how the run ended."""
@@ -428,23 +424,26 @@ class History:
             job.write_run(outcome.run)
             job.write_table("changes.csv", outcome.run.changes)
 
-    def _look(self, *, announces: bool, started: float) -> None:
-        found = self.account.look(announces=announces, started=started, is_deceived=self.was_deceived)
-        self.violations += found
+    def _look(self, desk: Desk, *, announces: bool = True) -> None:
+        self.violations += self.account.look(
+            announces=announces, started=desk.started, is_deceived=self.was_deceived
+        )
 
-    def _judge(self, desk: Desk, outcome: Outcome, options: Options, started: float) -> None:
+    def _judge(self, desk: Desk, outcome: Outcome, options: Options) -> None:
         """Check what a live run says of itself."""
         if outcome.run is None or self.was_deceived or self.held:
             return
         weather, status = desk.process.weather, outcome.status
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
         if whole and status == "completed":
-            wrong = self.account.wrong_lists(options.audience_keys, stable_since=started)
+            wrong = self.account.wrong_lists(options.audience_keys, stable_since=desk.started)
             self.violations += [f"a run says completed, and {each}" for each in wrong]
         if "summary" not in outcome.facts:
             return
         if whole and weather.is_calm and self.broken and status != "canceled" and outcome.is_taken:
-            wrong = self.account.wrong_lists(options.audience_keys, but=self.broken, stable_since=started)
+            wrong = self.account.wrong_lists(
+                options.audience_keys, but=self.broken, stable_since=desk.started
+            )
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
         if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
             self._judge_calm(outcome)
@@ -480,15 +479,13 @@ class History:
         events = self.segment.events[self.window :]
         desk = self._desk(f"run{number}", calm(), random.Random(number))
         desk.process.meanwhile = lambda: None
-        started = self.world.seconds
-        options = Options(held_changes="apply")
-        (task,) = self.world.run((lambda: desk.sync(events, options), desk.process))
+        outcome = self._worked(desk, lambda: desk.sync(events, Options(held_changes="apply")))
         self.memory.take(self.held, number)
-        self._take(task.result(), events, number)
-        self._count(desk, task.result())
-        self._look(announces=True, started=started)
-        if task.result().status not in {"completed", "completed_with_errors"}:
-            self.violations.append(f"a healthy run ended as {task.result().status}")
+        self._take(outcome, events, number)
+        self._count(desk, outcome)
+        self._look(desk)
+        if outcome.status not in {"completed", "completed_with_errors"}:
+            self.violations.append(f"a healthy run ended as {outcome.status}")
 
     def _unsettled(self) -> list[str]:
         """Return what is not as it must be in the end."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -184,9 +183,3 @@ def drawn_knobs(chance: random.Random) -> Knobs:
         changes["in_encoding"] = chance.choice(("repeated", "comma"))
         changes["phone_form"] = chance.choice(("any", "digits_required", "plus_required"))
     return knobs.changed(changes)
-
-
-def pages_of(content: Any) -> Iterator[dict[str, Any]]:
-    """Yield the body when it is a page of subscribers."""
-    if isinstance(content, dict) and isinstance(content.get("subscribers"), list):
-        yield content

@@ -6,7 +6,6 @@ A `Trouble` is one thing that happens to one call. A `Weather` decides which cal
 from __future__ import annotations
 
 import io
-import json
 import random
 import sqlite3
 from collections import Counter
@@ -20,14 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import pysqlite
 from urllib3 import HTTPResponse
 
-from toolkit.sandbox.wire import Reply
+from toolkit.sandbox.wire import Reply, coded_error, copied, html_page
 
-from .postscript import Postscript, pages_of
+from .postscript import Postscript
 from .world import KilledError, World
 
 STATUSES = (301, 302, 307, 400, 401, 403, 404, 404, 404, 404, 409, 413, 422, 429, 500, 502, 503, 504)
 """404 more often than others: it can mean that a subscriber is gone, and mostly does not."""
-HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 NO_ANSWER = ("reset_before", "reset_after", "refused", "timeout", "timeout_after")
 GARBLED = ("truncated", "content_type", "empty", "dripping")
 DECEPTIONS = (
@@ -328,7 +326,7 @@ class Transport(requests.adapters.BaseAdapter):
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
         self._travel()
-        what = f"{request.method} {path} {_shown(request.body)}"
+        what = f"{request.method} {path} {call.body.decode()[:160]}"
         self._world.note(f"  {process.name} {number}: {what} -> {trouble.name if trouble else reply.status}")
         if trouble:
             process.troubles[trouble.name] += 1
@@ -364,24 +362,17 @@ class Transport(requests.adapters.BaseAdapter):
                 raise requests.exceptions.ConnectionError("Connection aborted.")
         if reply is None:  # no_effect: what was there is shown, and stays
             found = self._shop.record(about)
-            shown = (
-                Reply(status=200, content={**found})
-                if found
-                else _refusal(Trouble(kind="status", status=404))
-            )
-            return _response(request, shown)
-        return _response(request, _disguised(trouble, reply, self._chance), dripping=self._drip(trouble))
-
-    def _drip(self, trouble: Trouble) -> Callable[[], None] | None:
-        return (lambda: self._world.advance(3)) if trouble.kind == "dripping" else None
+            gone = _refusal(Trouble(kind="status", status=404))
+            return _response(request, Reply(status=200, content={**found}) if found else gone)
+        drip = (lambda: self._world.advance(3)) if trouble.kind == "dripping" else None
+        return _response(request, _disguised(trouble, reply, self._chance), dripping=drip)
 
     def _rounded(self, reply: Reply) -> Reply:
         """Round the times that the shop shows, where it does."""
         step = self._shop.rounded_to
         if not step or reply.status != 200 or not isinstance(reply.content, dict):
             return reply
-        text = json.dumps(reply.content)
-        content = json.loads(text)
+        content = copied(reply.content)
         for record in [*(content.get("subscribers") or []), content]:
             if isinstance(record, dict) and "updated_at" in record:
                 shown = record["updated_at"]
@@ -398,40 +389,31 @@ def _disguised(trouble: Trouble, reply: Reply, chance: random.Random) -> Reply:
             return replace(reply, media_type="text/html")
         case "empty":
             return replace(reply, text="", media_type="application/json")
-    for page in pages_of(reply.content):
-        rows, info = [*page["subscribers"]], dict(page.get("page_info") or {})
-        match trouble.kind:
-            case "page_empty":
-                rows = []
-            case "page_short" | "partial":
-                rows = rows[: len(rows) // 2] if chance.random() < 0.5 else rows[len(rows) // 2 :]
-            case "page_repeated":
-                rows = [*rows, *rows[:1]] if chance.random() < 0.5 else rows[:1] * len(rows)
-            case "pages_lie":
-                lie = chance.choice((-1, 1, None))
-                info["total_pages"] = None if lie is None else max(0, int(info.get("total_pages") or 0) + lie)
-        return replace(reply, content={**page, "subscribers": rows, "page_info": info})
-    return reply
+    page = reply.content
+    if not isinstance(page, dict) or not isinstance(page.get("subscribers"), list):
+        return reply
+    rows, info = [*page["subscribers"]], dict(page.get("page_info") or {})
+    match trouble.kind:
+        case "page_empty":
+            rows = []
+        case "page_short" | "partial":
+            rows = rows[: len(rows) // 2] if chance.random() < 0.5 else rows[len(rows) // 2 :]
+        case "page_repeated":
+            rows = [*rows, *rows[:1]] if chance.random() < 0.5 else rows[:1] * len(rows)
+        case "pages_lie":
+            lie = chance.choice((-1, 1, None))
+            info["total_pages"] = None if lie is None else max(0, int(info.get("total_pages") or 0) + lie)
+    return replace(reply, content={**page, "subscribers": rows, "page_info": info})
 
 
 def _refusal(trouble: Trouble) -> Reply:
-    headers = {"Location": "/elsewhere"} if 300 <= trouble.status < 400 else {}
+    status, headers = trouble.status, {"Location": "/elsewhere"} if 300 <= trouble.status < 400 else {}
     match trouble.body:
         case "html":
-            return Reply(
-                status=trouble.status,
-                text=HTML.format(trouble.status),
-                media_type="text/html",
-                headers=headers,
-            )
+            return replace(html_page(status), headers=headers)
         case "none":
-            return Reply(status=trouble.status, text="", media_type="", headers=headers)
-    content = {
-        "error_code": 9000 + trouble.status,
-        "error_message": "A fault of the simulation",
-        "success": False,
-    }
-    return Reply(status=trouble.status, content=content, headers=headers)
+            return Reply(status=status, text="", media_type="", headers=headers)
+    return coded_error(status, "A fault of the simulation", **headers)
 
 
 class _Drip(io.BytesIO):
@@ -461,11 +443,6 @@ def _response(
     )
     response.url, response.request = request.url or "", request
     return response
-
-
-def _shown(body: Any) -> str:
-    text = body.decode() if isinstance(body, bytes) else body or ""
-    return text[:160]
 
 
 def shared_cache(engine: sa.Engine) -> None:

@@ -12,6 +12,7 @@ from unittest import mock
 from uuid import UUID
 
 import greenlet
+import pyarrow as pa
 import time_machine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -219,6 +220,8 @@ class World:
     def played(self) -> Iterator[World]:
         """Put this world's time, chance and order in the place of the machine's."""
         Pool.scheduler = self.scheduler
+        threads = pa.cpu_count()
+        pa.set_cpu_count(1)  # for tables of a few rows, other threads cost more than they help
         Pool.workers = self.chance.choice((1, 2, 4, 8))
         state = random.getstate()
         random.seed(self.chance.random())
@@ -242,5 +245,6 @@ class World:
                 yield self
         finally:
             self._traveller = None
+            pa.set_cpu_count(threads)
             mock.patch.stopall()
             random.setstate(state)
