@@ -126,14 +126,14 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("raw", BODIES.values(), ids=BODIES)
-def test_huge_and_odd_bodies_are_answered_and_can_be_looked_at(sandbox, raw):
+def test_huge_and_odd_bodies_are_answered_and_can_be_looked_at(sandbox):
     """Accepted or refused, and whatever was journalled or stored can be read back."""
     kinds = ["application/json", "text/plain", "\x01;;", ""]
+    sent = [*((raw, kinds[0]) for raw in BODIES.values()), *((BODIES["a key twice"], kind) for kind in kinds)]
     routes = [("POST", f"{API}/events"), ("PATCH", f"{API}/subscribers/s_0")]
-    for kind, (method, path) in itertools.product(kinds, routes):
+    for (raw, kind), (method, path) in itertools.product(sent, routes):
         url, headers = sandbox.base_url + path, {**KEY, "Content-Type": kind.encode()}
         answer = requests.request(method, url, data=raw, headers=headers, timeout=10)
-        assert answer.status_code in {200, 202, 400}, kind
+        assert answer.status_code in {200, 202, 400}, (raw[:40], kind)
     for name in ("journal", "custom_events", "subscribers"):
         assert requests.get(f"{sandbox.base_url}/control/{name}", timeout=10).status_code == 200
