@@ -56,7 +56,7 @@ def play_all(seeds: range, *, given: argparse.Namespace) -> int:
 
 
 def failure(seed: int, result: Result, *, is_shortened: bool) -> str:
-    """Say what went wrong, and how to see it again in its shortest form."""
+    """Return what went wrong, and how to see it again in its shortest form."""
     kept, best = shortest(seed, result) if is_shortened else ([*range(len(script_of(seed)))], result)
     listed = "\n  ".join(dict.fromkeys(best.violations))
     steps = ",".join(map(str, kept))

@@ -259,7 +259,7 @@ class History:
         pairs = self.memory.pairs_of(number)
         # What a run brought that did not end may have been remembered by the run that is undone.
         ended = {each for each, _ in self.runs}
-        self.memory.unsure |= {pair for pair, word in self.memory.words.items() if word.run not in ended}
+        self.memory.unsure |= {pair for pair, state in self.memory.states.items() if state.run not in ended}
         self.muddy_all()
         outcome = self._worked(desk, lambda: desk.undo(run_id))
         if outcome.run is not None:
@@ -296,7 +296,7 @@ class History:
         if outcome.is_taken:
             self.memory.take_list(key, taken, listed, number)
         elif outcome.error is not None:
-            self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.words)}}
+            self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.states)}}
         self.memory.note_strangers(key, self.shop)
         self._take(outcome, [], number, until=self.window)
         self._count(desk, outcome)
@@ -368,7 +368,7 @@ class History:
 
     def _shadow(self, events: list[Any], number: int) -> None:
         """Know of events that a run may have acted on, though they need not be remembered."""
-        shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_words=self.memory.ever_words)
+        shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_states=self.memory.ever_states)
         for event in events:
             shadow.take([event], number)
 

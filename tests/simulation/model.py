@@ -26,14 +26,14 @@ EXIT_CODES = {
 }
 """How a run ended → its exit code by docs/parameters.md; everything else is 7."""
 TRAIT = "trait "
-"""Before the name of a trait where the words on traits and audiences lie together."""
+"""Before the name of a trait where the states of traits and audiences lie together."""
 Order = tuple[str, str, str]
 Pair = tuple[str, str]
 """A subscriber, or a person, and an audience."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
+class Stated:
     """The latest statement about one person and one audience."""
 
     order: Order
@@ -41,7 +41,7 @@ class Word:
     """Whether a member; the JSON text of a trait's value."""
     run: int
     """Number of the run that brought this value."""
-    before: Word | None = None
+    before: Stated | None = None
     """What that run replaced."""
 
 
@@ -49,12 +49,12 @@ class Word:
 class Memory:
     """What the live runs so far were asked for: the truth that the shop must come to."""
 
-    words: dict[Pair, Word] = field(default_factory=dict)
+    states: dict[Pair, Stated] = field(default_factory=dict)
     contacts: dict[str, dict[str, tuple[Order, str]]] = field(default_factory=dict)
     ever_contacts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    ever_words: dict[Pair, set[bool | str]] = field(default_factory=lambda: defaultdict(set))
+    ever_states: dict[Pair, set[bool | str]] = field(default_factory=lambda: defaultdict(set))
     unsure: set[Pair] = field(default_factory=set)
-    """Person and audience of which an interrupted run leaves open whether the word stands."""
+    """Person and audience of which an interrupted run leaves open whether the state stands."""
     strangers: set[Pair] = field(default_factory=set)
     """Contact and audience of subscribers that no person of a member list reaches."""
 
@@ -74,40 +74,40 @@ class Memory:
             if about.get("computation_class") == "computed_trait":
                 key, member = f"{TRAIT}{key}", json.dumps(member)
             if isinstance(member, bool | str) and key:
-                self.ever_words[person, key].add(member)
+                self.ever_states[person, key].add(member)
                 if (person, key) not in latest or order >= latest[person, key][0]:
                     latest[person, key] = (order, member)
         for pair, (order, member) in latest.items():
-            self._say(pair, order, member, run)
+            self._state(pair, order, member, run)
 
-    def _say(self, pair: Pair, order: Order, member: bool | str, run: int) -> None:
-        known = self.words.get(pair)
+    def _state(self, pair: Pair, order: Order, member: bool | str, run: int) -> None:
+        known = self.states.get(pair)
         if known is None or order > known.order:
             if known is not None and known.member == member:
-                self.words[pair] = Word(order=order, member=member, run=known.run, before=known.before)
+                self.states[pair] = Stated(order=order, member=member, run=known.run, before=known.before)
             else:
-                self.words[pair] = Word(order=order, member=member, run=run, before=known)
+                self.states[pair] = Stated(order=order, member=member, run=run, before=known)
 
     def take_list(self, key: str, taken: str, listed: dict[str, dict[str, str]], run: int) -> None:
-        """Take in a complete member list: who is listed is in, whose word is older and not listed is out."""
+        """Take in a complete member list: who is listed is in, who was in before is out."""
         self.know_list(key, listed)
         for person, contacts in listed.items():
             for kind, value in contacts.items():
                 self._learn(person, kind, (taken, taken, "list"), value)
-            self._say((person, key), (taken, taken, "list"), member=True, run=run)
-        for (person, about), word in [*self.words.items()]:
-            if about == key and word.member and person not in listed:
-                self._say((person, key), (taken, "", ""), member=False, run=run)
+            self._state((person, key), (taken, taken, "list"), member=True, run=run)
+        for (person, about), state in [*self.states.items()]:
+            if about == key and state.member and person not in listed:
+                self._state((person, key), (taken, "", ""), member=False, run=run)
 
     def know_list(self, key: str, listed: dict[str, dict[str, str]]) -> None:
         """Know of a member list that a run may have acted on."""
         for person, contacts in listed.items():
-            self.ever_words[person, key].add(True)
+            self.ever_states[person, key].add(True)
             self.ever_contacts[person] |= {*contacts.values()}
 
     def note_strangers(self, key: str, shop: Postscript) -> None:
         """Note who is on an audience's list and reached by no person of it."""
-        reached = {self.reached_by(person, shop) for person, about in self.words if about == key}
+        reached = {self.reached_by(person, shop) for person, about in self.states if about == key}
         for who, held in shop.lists().items():
             if key in held and who not in reached:
                 self.strangers |= {(contact, key) for contact in shop.contacts_of[who]}
@@ -120,15 +120,15 @@ class Memory:
 
     def take_back(self, run: int) -> None:
         """Undo what a run brought."""
-        for pair, word in [*self.words.items()]:
-            if word.run == run:
-                if word.before is None:
-                    del self.words[pair]
+        for pair, state in [*self.states.items()]:
+            if state.run == run:
+                if state.before is None:
+                    del self.states[pair]
                 else:
-                    self.words[pair] = word.before
+                    self.states[pair] = state.before
 
     def pairs_of(self, run: int) -> set[Pair]:
-        return {pair for pair, word in self.words.items() if word.run == run}
+        return {pair for pair, state in self.states.items() if state.run == run}
 
     def reached_by(self, person: str, shop: Postscript) -> str | None:
         """Return the one subscriber that a person is: by phone, else by an email that only one has."""
@@ -141,26 +141,26 @@ class Memory:
     def wanted(self, shop: Postscript, keys: Collection[str] = ()) -> dict[Pair, bool | str]:
         """Return subscriber × audience or trait → what it is, of all that some person reaches.
 
-        The newest word decides.
+        The newest state decides.
         """
-        people = {person: self.reached_by(person, shop) for person, _ in self.words}
+        people = {person: self.reached_by(person, shop) for person, _ in self.states}
         found: dict[Pair, tuple[Order, bool | str]] = {}
         unsure: set[Pair] = set()
-        for (person, key), word in self.words.items():
+        for (person, key), state in self.states.items():
             who = people[person]
             if who is None or (keys and key not in keys):
                 continue
             is_stranger = any((contact, key) in self.strangers for contact in shop.contacts_of[who])
             if is_stranger or (person, key) in self.unsure:
                 unsure.add((who, key))
-            if (who, key) not in found or word.order > found[who, key][0]:
-                found[who, key] = (word.order, word.member)
+            if (who, key) not in found or state.order > found[who, key][0]:
+                found[who, key] = (state.order, state.member)
         return {pair: member for pair, (_, member) in found.items() if pair not in unsure}
 
     def people_near(self, subscriber: str, key: str, shop: Postscript) -> list[str]:
         """Return the people of an audience who ever shared a contact with a subscriber."""
         theirs = shop.contacts_of.get(subscriber, set())
-        return [p for p, about in self.ever_words if about == key and self.ever_contacts[p] & theirs]
+        return [p for p, about in self.ever_states if about == key and self.ever_contacts[p] & theirs]
 
 
 @dataclass(kw_only=True)
@@ -201,7 +201,7 @@ class Account:
             near = self.memory.people_near(who, key, self.shop)
             if not near:
                 yield f"{key} of {who} was {'added' if entered else 'removed'}: no person reaches them"
-            elif entered and not any(True in self.memory.ever_words[p, key] for p in near):
+            elif entered and not any(True in self.memory.ever_states[p, key] for p in near):
                 yield f"{key} was added to {who}, which no event asks for"
             self.open[who, key].append(entered)
             if announces:
@@ -214,7 +214,7 @@ class Account:
         for name in sorted({*old, *new} - {LIST}):
             was, now, key = old.get(name), new.get(name), TRAIT + name
             near = self.memory.people_near(who, key, self.shop) if name in TRAITS else []
-            if was != now and not any(json.dumps(now) in self.memory.ever_words[p, key] for p in near):
+            if was != now and not any(json.dumps(now) in self.memory.ever_states[p, key] for p in near):
                 yield f"property {name} of {who} changed from {was} to {now}, which no event asks for"
 
     def _posted(self, entry: Entry) -> Iterator[str]:
