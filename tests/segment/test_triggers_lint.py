@@ -6,8 +6,9 @@ from tables import every
 
 from toolkit.errors import TriggerError
 from toolkit.segment.triggers import Trigger, lint_trigger
-from toolkit.segment.triggers.misreadings import MAX_FOUND, SENTENCES
-from toolkit.segment.triggers.tree import canonical
+from toolkit.segment.triggers.lint import SENTENCES
+from toolkit.segment.triggers.tokens import MAX_FOUND
+from toolkit.segment.triggers.write import canonical
 
 CASES = [
     # text, codes with positions, corrected

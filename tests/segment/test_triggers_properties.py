@@ -16,9 +16,8 @@ from toolkit.segment.triggers import (
     lint_trigger,
     write_trigger,
 )
-from toolkit.segment.triggers.evaluate import predicate
-from toolkit.segment.triggers.tree import canonical, negation_normal_form
-from toolkit.segment.triggers.write import condition_text
+from toolkit.segment.triggers.tree import predicate
+from toolkit.segment.triggers.write import canonical, condition_text, negation_normal_form
 
 texts = st.sampled_from(
     ["", "A", "AB", "xA", "5", "null", "true", "eos", "'A'", 'a"b', "a\\b", "é🎉", "\ud83d"]

@@ -13,7 +13,7 @@ import re
 from toolkit.segment.javascript import MISSING, number_text
 from toolkit.segment.mapping.tree import Case, If, Path, Raw, Replace, Template
 from toolkit.segment.mapping.tree import Node as Directive
-from toolkit.segment.triggers.tree import And, Comparison, Function, Never, Node, Not, Or
+from toolkit.segment.triggers.tree import And, Comparison, Failing, Function, Never, Node, Not, Or
 
 from .json_columns import (
     JsonColumns,
@@ -39,8 +39,8 @@ def trigger_sql(node: Node, columns: JsonColumns, fallback: list[str]) -> str:
         return f"(NOT {trigger_sql(node.part, columns, fallback)})"
     if isinstance(node, Never):
         return "false"
-    if "length" in node.path:
-        raise NotInSQLError  # of a list or a text, perhaps
+    if isinstance(node, Failing) or "length" in node.path:
+        raise NotInSQLError  # length: of a list or a text, perhaps
     if isinstance(node, Function):
         return _function(node, columns)
     return _comparison(node, columns, fallback)

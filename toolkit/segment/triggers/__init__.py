@@ -5,10 +5,9 @@ A text is read in one of two dialects into one kind of tree::
     tokens      how each dialect cuts a text up
     strict      the documented language; refuses what Segment would misread
     official    what Segment makes of the text; never refuses (official_conditions)
-    tree        the conditions, each with one meaning, and one form for trees that mean the same
-    evaluate    trees as functions
-    write       trees as texts that Segment reads back; presets: some worth having
-    lint        where the two readings differ, why (misreadings), and what to write instead
+    tree        the conditions, each with one meaning, and their answers
+    write       trees in one form, and as texts that Segment reads back; presets
+    lint        where the two readings differ, why, and what to write instead
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from typing import Any, Final, Literal, get_args
 
 from toolkit.errors import TriggerError
 
-from .evaluate import predicate, reader
-from .lint import Lint, lint_trigger
+from .lint import SENTENCES, Lint, lint_trigger
 from .official import read_official
-from .presets import DEFAULT_TRIGGER, PRESETS, activation_trigger, audience_trigger, events_trigger
 from .strict import read_strict
 from .tree import (
     And,
     Comparison,
     Constant,
+    Failing,
+    FailingConditionError,
     Function,
     FunctionName,
     Leaf,
@@ -37,9 +36,19 @@ from .tree import (
     Not,
     Operator,
     Or,
-    negation_normal_form,
+    predicate,
+    reader,
 )
-from .write import condition_text, write_trigger
+from .write import (
+    DEFAULT_TRIGGER,
+    PRESETS,
+    activation_trigger,
+    audience_trigger,
+    condition_text,
+    events_trigger,
+    negation_normal_form,
+    write_trigger,
+)
 
 __all__ = [
     "DEFAULT_TRIGGER",
@@ -49,6 +58,7 @@ __all__ = [
     "Condition",
     "Constant",
     "Dialect",
+    "Failing",
     "Function",
     "FunctionName",
     "Leaf",
@@ -143,7 +153,10 @@ class Trigger:
         if dialect == "strict":
             self.tree = read_strict(text)
         else:
-            self.tree, self.error, _ = read_official(text)
+            self.tree, notes = read_official(text)
+            if notes.refusal:
+                code, position = notes.refusal
+                self.error = TriggerError(SENTENCES[code], position if isinstance(text, str) else None)
         self._matches: Final = predicate(self.tree)
 
     def matches(self, event: Mapping[str, Any]) -> bool:
@@ -151,9 +164,12 @@ class Trigger:
 
         Strictly, it does not for what is no object; Segment takes that, null excepted, for an empty one.
         """
-        if isinstance(event, dict):
+        if not isinstance(event, dict):
+            return self.dialect == "official" and event is not None and self.matches({})
+        try:
             return self._matches(event)
-        return self.dialect == "official" and event is not None and self._matches({})
+        except FailingConditionError:
+            return False
 
     def conditions(self, event: Mapping[str, Any]) -> tuple[Condition, ...]:
         """Return every condition in the order written, with what it found in *event*.
@@ -196,16 +212,18 @@ def explain_tree(tree: Node, event: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _outcome(node: Node, event: Mapping[str, Any], found: list[Condition]) -> tuple[bool, list[int]]:
-    """Return whether *node* holds and which conditions decide it; add all of them to *found*."""
+def _outcome(node: Node, event: Mapping[str, Any], found: list[Condition]) -> tuple[bool | None, list[int]]:
+    """Return whether *node* holds (None: Segment fails) and what decides it; add to *found*."""
     if isinstance(node, And | Or):
         outcomes = [_outcome(part, event, found) for part in node.parts]
         ends_it = isinstance(node, Or)
-        first = next((outcome for outcome in outcomes if outcome[0] is ends_it), None)
+        first = next((outcome for outcome in outcomes if outcome[0] in (ends_it, None)), None)
         return first or (not ends_it, [place for _, places in outcomes for place in places])
     inner = node.part if isinstance(node, Not) else node
     path: tuple[str, ...] = getattr(inner, "path", ())
     value = reader(path)(event) if path else None
-    holds = predicate(node)(event)
-    found.append(Condition(text=condition_text(node), path=path, value=value, holds=holds, decided=False))
+    holds = None if isinstance(node, Failing) else predicate(node)(event)
+    found.append(
+        Condition(text=condition_text(node), path=path, value=value, holds=bool(holds), decided=False)
+    )
     return holds, [len(found) - 1]

@@ -13,16 +13,11 @@ import re
 from bisect import bisect_left
 from typing import Final, NamedTuple, NoReturn
 
-from toolkit.errors import TriggerError
 from toolkit.segment.javascript import units
 
-from .misreadings import SENTENCES, Misreading, Misreadings
 from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
-from .tokens import Token, end_token, official_tokens
-from .tree import And, Never, Node, Not, Or
-
-MAX_FAILING_GROUPS: Final = 50
-"""So many groups joined by ``or`` may fail half way; each puts the rest of the text one level deeper."""
+from .tokens import Misreading, Misreadings, Token, end_token, official_tokens
+from .tree import And, Failing, Never, Node, Or
 
 _FUNCTIONS: Final = ("contains", "match")
 _ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
@@ -34,11 +29,9 @@ class OfficialReading(NamedTuple):
     """What Segment makes of a text."""
 
     tree: Node
-    """`Never` when there is an error."""
-    error: TriggerError | None
-    """Why Segment can use the text for no event at all."""
+    """`Never` when Segment can use the text for no event at all."""
     notes: Misreadings
-    """Where the reading differs from what is written."""
+    """Where the reading differs from what is written; its ``refusal`` is why the text cannot be used."""
 
 
 def read_official(text: object) -> OfficialReading:
@@ -46,17 +39,19 @@ def read_official(text: object) -> OfficialReading:
     notes = Misreadings()
     if not isinstance(text, str):
         notes.refuse("not-a-text", 0)
-        return OfficialReading(Never(), TriggerError(SENTENCES["not-a-text"], None), notes)
-    tokens = official_tokens(units(text), notes)
+        return OfficialReading(Never(), notes)
     tree: Node = Never()
     with contextlib.suppress(_UnusableError):
-        tree = _tree(tokens, notes) if tokens else tree
+        if tokens := official_tokens(units(text), notes):
+            tree = _tree(tokens, notes)
     wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
-    notes.found = [Misreading(code, unit - bisect_left(wide, unit)) for code, unit in notes.found]
-    if notes.refusal is None:
-        return OfficialReading(tree, None, notes)
-    code, unit = notes.refusal
-    return OfficialReading(Never(), TriggerError(SENTENCES[code], unit - bisect_left(wide, unit)), notes)
+
+    def in_characters(misreading: Misreading) -> Misreading:
+        return Misreading(misreading.code, misreading.position - bisect_left(wide, misreading.position))
+
+    notes.found = [*map(in_characters, notes.found)]
+    notes.refusal = notes.refusal and in_characters(notes.refusal)
+    return OfficialReading(Never() if notes.refusal else tree, notes)
 
 
 class _UnusableError(Exception):
@@ -73,22 +68,10 @@ def _tree(tokens: list[Token], notes: Misreadings) -> Node:
     whole = top.read()
     if whole is None:
         _refuse(notes, "nothing-left" if len(tokens) > 1 else "empty", 0)
-    if top.parts[0] == _BROKEN:
+    if top.parts[0] == Failing():
         empty = [token.text for token in tokens[:2]] == ["(", ")"]
         _refuse(notes, "empty-parentheses" if empty else "odd-path", tokens[0].position)
-    return whole.holds
-
-
-class _Part(NamedTuple):
-    """One member of a list of conditions."""
-
-    holds: Node
-    is_false: Node | None = None
-    """When it is false without failing the whole trigger; None where that is whenever it does not hold."""
-
-
-_BROKEN: Final = _Part(Never(), Never())
-"""Neither true nor false: Segment fails at it, and with it the trigger fails for this event."""
+    return whole
 
 
 class _List:
@@ -99,7 +82,7 @@ class _List:
         self.notes = notes
         self.inside = inside
         self.next = 0
-        self.parts: list[_Part] = []
+        self.parts: list[Node] = []
         self.joint = "and"
         """The last and or or, which joins the list."""
         self.joints: set[str] = set()
@@ -122,8 +105,8 @@ class _List:
     def demand(self, after: Token) -> Token:
         return self.shift() or _refuse(self.notes, "unfinished", after.position)
 
-    def read(self) -> _Part | None:
-        """Return the whole list as one part; None when it holds no condition."""
+    def read(self) -> Node | None:
+        """Return the whole list; None when it holds no condition."""
         while (token := self.shift()) is not None and token.kind != "end":
             if token.kind == "joint":
                 self.connective(token)
@@ -141,14 +124,15 @@ class _List:
                 self.notes.add("extra-parenthesis", token.position)
         if self.waiting is not None:
             self.notes.add("stray-connective", self.waiting.position)
-        return _sequence(self.joint, self.parts, self.notes) if self.parts else None
+        if len(self.parts) < 2:
+            return self.parts[0] if self.parts else None
+        return And(parts=tuple(self.parts)) if self.joint == "and" else Or(parts=tuple(self.parts))
 
-    def add(self, node: Node | _Part | None, token: Token) -> None:
-        """Add a condition, or None for one that Segment fails at."""
+    def add(self, node: Node, token: Token) -> None:
         if self.parts and self.waiting is None and not self.silent:
             self.notes.add("missing-connective", token.position)
         self.waiting, self.silent = None, False
-        self.parts.append(node if isinstance(node, _Part) else _BROKEN if node is None else _Part(node))
+        self.parts.append(node)
 
     def pass_over(self, code: str, token: Token) -> None:
         """Note the first of what is ignored in a row."""
@@ -188,7 +172,7 @@ class _List:
         else:
             self.notes.add("lost-negation", token.position)
 
-    def group(self, opening: Token) -> _Part:
+    def group(self, opening: Token) -> Node:
         start = self.next
         while (token := self.shift()) is None or token.text != ")" or token.kind != "mark":
             if token is None:
@@ -203,7 +187,7 @@ class _List:
                 self.notes.add("call-in-group", opening.position)
         if whole is None:
             self.notes.add("empty-parentheses", opening.position)
-        return whole or _BROKEN
+        return whole or Failing()
 
     def comparison(self, token: Token, field: str) -> None:
         operator = self.demand(token)
@@ -247,38 +231,3 @@ def _unknown_name(token: Token, field: str, follower: Token) -> str:
     if field in _ELSEWHERE:
         return "not-portable-field"
     return "unknown-function" if follower.text == "(" else "skipped-field"
-
-
-# --- lists of conditions as trees
-
-
-def _sequence(joint: str, parts: list[_Part], notes: Misreadings) -> _Part:
-    """Join parts as Segment tests them: in turn, up to the one that decides or fails the trigger."""
-    holds = [part.holds for part in parts]
-    cut_at = next((place for place, part in enumerate(parts) if part.is_false is not None), None)
-    if cut_at is None:
-        return _Part(_join(joint, holds))
-    if joint == "or":
-        return _Part(_first_true(parts, notes), Never())
-    return _Part(_join("and", holds), Not(part=_join("and", holds[:cut_at])) if cut_at else Never())
-
-
-def _first_true(parts: list[_Part], notes: Misreadings) -> Node:
-    """Return when an ``or`` finds a true part before one that fails the trigger."""
-    depth = 0
-    rest: list[Node] = []  # last part first
-    for part in reversed(parts):
-        if isinstance(part.is_false, Never):
-            rest, depth = [], 0
-        elif part.is_false is not None and rest:
-            rest, depth = [And(parts=(part.is_false, _join("or", rest[::-1])))], depth + 1
-        rest.append(part.holds)
-        if depth > MAX_FAILING_GROUPS:
-            _refuse(notes, "odd-path", 0)
-    return _join("or", rest[::-1])
-
-
-def _join(joint: str, nodes: list[Node]) -> Node:
-    if len(nodes) == 1:
-        return nodes[0]
-    return And(parts=tuple(nodes)) if joint == "and" else Or(parts=tuple(nodes))

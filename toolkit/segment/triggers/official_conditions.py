@@ -8,10 +8,21 @@ from typing import Final, TypeAlias, get_args
 
 from toolkit.segment.javascript import number_of, number_text, whole
 
-from .evaluate import predicate
-from .misreadings import Misreadings
-from .tokens import NUMBER, Token
-from .tree import And, Comparison, Function, FunctionName, Leaf, Never, Node, Not, Operator, Or
+from .tokens import NUMBER, Misreadings, Token
+from .tree import (
+    And,
+    Comparison,
+    Failing,
+    Function,
+    FunctionName,
+    Leaf,
+    Never,
+    Node,
+    Not,
+    Operator,
+    Or,
+    predicate,
+)
 
 Written: TypeAlias = str | float | bool
 """What stands for the value: a text or word, a number, true or false."""
@@ -32,11 +43,7 @@ _RELATIONS: Final[dict[str, Operator]] = {
     "number_equals": "=",
     "number_not_equals": "!=",
 }
-_NAMES: Final[tuple[FunctionName, ...]] = ("contains", "starts_with", "ends_with")
-_TEXT_TESTS: Final[dict[str, tuple[FunctionName, bool]]] = {
-    **{name: (name, False) for name in _NAMES},
-    **{f"not_{name}": (name, True) for name in _NAMES},
-}
+_TEXT_TESTS: Final[tuple[FunctionName, ...]] = ("contains", "starts_with", "ends_with")
 _STATES: Final[dict[str, tuple[Operator, bool | None]]] = {
     "exists": ("!=", None),
     "not_exists": ("=", None),
@@ -54,8 +61,8 @@ _ESCAPES: Final = re.compile(r"\\[\"'\\]")
 _ONE_STAR: Final = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
 
 
-def compared(field: str, name: Token, operator: Token, value: Token, notes: Misreadings) -> Node | None:
-    """Return what ``name operator value`` means; None when Segment fails at it."""
+def compared(field: str, name: Token, operator: Token, value: Token, notes: Misreadings) -> Node:
+    """Return what ``name operator value`` means."""
     if operator.kind != "operator" or operator.text == "!":
         notes.add(_odd_operator(operator, value), operator.position)
     else:
@@ -76,10 +83,8 @@ def called_field(path: str) -> str | None:
     return next((field for field in OBJECT_FIELDS if path.startswith(field)), None)
 
 
-def called(
-    field: str, name: Token, path: Token, value: Token, notes: Misreadings, *, negated: bool
-) -> Node | None:
-    """Return what a call of contains or match means; None when Segment fails at it."""
+def called(field: str, name: Token, path: Token, value: Token, notes: Misreadings, *, negated: bool) -> Node:
+    """Return what a call of contains or match means."""
     _check_name(field, path, notes)
     if value.kind == "string":
         _check_string(value, notes)
@@ -116,7 +121,7 @@ def _string(constant: Written) -> str:
 # --- operator and constant as a node
 
 
-def _placed(field: str, name: Token, operator: str, constant: Written, notes: Misreadings) -> Node | None:
+def _placed(field: str, name: Token, operator: str, constant: Written, notes: Misreadings) -> Node:
     """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, constant)
@@ -126,15 +131,16 @@ def _placed(field: str, name: Token, operator: str, constant: Written, notes: Mi
         return _with_built_ins(_leaf((field, *keys), operator, constant), name, notes)
     notes.add("odd-path", name.position)
     if within:
-        return None
+        return Failing()
     missing = predicate(_leaf((field,), operator, constant))({})
     return Not(part=Never()) if missing else Never()
 
 
 def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
-    if operator in _TEXT_TESTS:
-        test, negated = _TEXT_TESTS[operator]
-        return Function(name=test, path=path, text=whole(_string(constant)), negated=negated)
+    for test in _TEXT_TESTS:
+        if operator in (test, f"not_{test}"):
+            text = whole(_string(constant))
+            return Function(name=test, path=path, text=text, negated=operator != test)
     if operator in _STATES:
         relation, state = _STATES[operator]
         return Comparison(path=path, operator=relation, value=state)
@@ -170,7 +176,7 @@ def _check_name(field: str, name: Token, notes: Misreadings) -> None:
 
 
 def _odd_operator(operator: Token, value: Token) -> str:
-    if operator.text in (*_TEXT_TESTS, *_STATES, "number_equals", "number_not_equals"):
+    if operator.kind == "name" and not isinstance(_leaf(("type",), operator.text, 0.0), Never):
         return "internal-operator"
     if operator.text == ".":
         after_dot = {"number": "digit-segment", "null": "keyword-segment", "joint": "keyword-segment"}

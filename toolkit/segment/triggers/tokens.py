@@ -7,10 +7,12 @@ from typing import Final, NamedTuple
 
 from toolkit.errors import TriggerError
 
-from .misreadings import MAX_FOUND, MAX_TOKENS, Misreadings
-
 MAX_LENGTH: Final = 100_000
 """Segment refuses a name, number or text this long."""
+MAX_TOKENS: Final = 50_000
+"""How many words and signs a text may have; more would hold a run up for seconds."""
+MAX_FOUND: Final = 100
+"""How many misreadings are kept of one text."""
 NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 """A number that both dialects read alike."""
 ESCAPED_INDEX: Final = re.compile(r"\\\[[0-9]+\\\]")
@@ -67,6 +69,40 @@ def _stray(character: str) -> str:
 
 
 # --- Segment
+
+
+class Misreading(NamedTuple):
+    """One place where Segment's reading differs from what is written."""
+
+    code: str
+    """A key of SENTENCES, in `lint`."""
+    position: int
+
+
+class Misreadings:
+    """Collects misreadings: the first places of a text, and every code."""
+
+    def __init__(self) -> None:
+        self.found: list[Misreading] = []
+        self.codes: set[str] = set()
+        self.refusal: Misreading | None = None
+        """The first that makes the whole text unusable to Segment."""
+        self._last = float("inf")
+
+    def add(self, code: str, position: int) -> None:
+        """Note one."""
+        self.codes.add(code)
+        if len(self.found) < MAX_FOUND and position <= self._last:
+            self.found.append(Misreading(code, position))
+
+    def refuse(self, code: str, position: int) -> None:
+        """Note one for which Segment can use the text for no event at all."""
+        self.add(code, position)
+        self.refusal = self.refusal or Misreading(code, position)
+
+    def stop_after(self, position: int) -> None:
+        """Keep no place behind the first such *position*: there a text in quotes turns inside out."""
+        self._last = min(self._last, position)
 
 
 def end_token(position: int) -> Token:

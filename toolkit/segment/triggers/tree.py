@@ -1,4 +1,4 @@
-"""The tree both dialects read a trigger into, a closed set of conditions, and its normal forms.
+"""The tree both dialects read a trigger into, a closed set of conditions, and its answer for an event.
 
 What a node means depends on the node alone, not on the dialect it was read in. A condition is about the
 value found at its path::
@@ -16,9 +16,14 @@ Missing counts as null. An empty list or object is walked into like any other.
 
 from __future__ import annotations
 
+import operator
 import re
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from toolkit.frames import SURROGATE
+from toolkit.segment.javascript import as_double, units
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 FunctionName = Literal["contains", "match", "starts_with", "ends_with"]
@@ -49,6 +54,11 @@ class Not:
 @dataclass(frozen=True, kw_only=True)
 class Never:
     """False for every event: a condition Segment takes without being able to test it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing:
+    """A condition at which Segment fails: the whole trigger is false for an event that gets so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,82 +100,166 @@ class Function:
     """Whether a text must fail the test."""
 
 
-Leaf: TypeAlias = Comparison | Function | Never
+Leaf: TypeAlias = Comparison | Function | Never | Failing
 Node: TypeAlias = And | Or | Not | Leaf
 
+# --- trees as functions, which are called millions of times
 
-def canonical(node: Node) -> Node:
-    """Return one form for trees that mean the same: the normal form, with patterns as the simplest tests.
+Event: TypeAlias = Mapping[str, Any]
+Predicate: TypeAlias = Callable[[Event], bool]
+Reader: TypeAlias = Callable[[Event], Any]
 
-    Every rewriting keeps the meaning exactly; what cannot be moved stays where it is.
-    """
-    return negation_normal_form(_simplified(node))
-
-
-def negation_normal_form(node: Node, *, negate: bool = False) -> Node:
-    """Return the tree with negations moved in as far as they go, and nested lists of one kind flattened.
-
-    A `Not` that stays is around a single condition. "Not equal to 5" holds for a missing value when 5 is a
-    text, and does not when it is a number, so only the first takes a negation in.
-    """
-    if isinstance(node, Not):
-        return negation_normal_form(node.part, negate=not negate)
-    if not isinstance(node, And | Or):
-        return _opposite(node) if negate else node
-    kind = And if isinstance(node, And) is not negate else Or
-    parts: list[Node] = []
-    for part in node.parts:
-        inner = negation_normal_form(part, negate=negate)
-        parts.extend(inner.parts if isinstance(inner, kind) else [inner])
-    return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
+INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+"""A step that is the position of a list item."""
+_EXACT: Final = 2**53
+"""Integers up to here are doubles as they stand."""
+_RELATIONS: Final[dict[Operator, Callable[[float, float], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
-def _opposite(leaf: Leaf) -> Node:
-    if isinstance(leaf, Comparison) and (leaf.value is None or isinstance(leaf.value, str)):
-        return replace(leaf, operator="!=" if leaf.operator == "=" else "=")
-    return Not(part=leaf)
+class FailingConditionError(Exception):
+    """Raised for an event that gets to a condition at which Segment fails."""
 
 
-def _simplified(node: Node) -> Node:
-    """Return the tree with every condition in its simplest form."""
-    if isinstance(node, And | Or):
-        return replace(node, parts=tuple(_simplified(part) for part in node.parts))
-    if isinstance(node, Not):
-        return Not(part=_simplified(node.part))
-    if isinstance(node, Comparison) and isinstance(node.value, bool) and node.operator == "!=":
-        return Not(part=replace(node, operator="="))
-    if isinstance(node, Function) and node.name == "match":
-        return _without_pattern(node)
-    return replace(node, name="starts_with") if isinstance(node, Function) and not node.text else node
+def predicate(node: Node) -> Predicate:
+    """Return the function that tells whether *node* holds; it may raise FailingConditionError."""
+    match node:
+        case And() | Or():
+            return _joined([predicate(part) for part in node.parts], ends_it=isinstance(node, Or))
+        case Not():
+            inner = predicate(node.part)
+            return lambda event: not inner(event)
+        case Never():
+            return lambda event: False  # noqa: ARG005 - every predicate takes an event
+        case Failing():
+            return _fail
+        case Function():
+            return _function(node, reader(node.path))
+        case Comparison():
+            return _comparison(node, reader(node.path))
 
 
-def _without_pattern(node: Function) -> Node:
-    pattern = re.sub(r"\*+", "*", node.text)
-    match pattern.split("*"):
-        case [text]:
-            return _equality(node, text)
-        case [first, ""]:
-            return replace(node, name="starts_with", text=first)
-        case ["", last]:
-            return replace(node, name="ends_with", text=last)
-        case ["", middle, ""]:
-            return replace(node, name="contains", text=middle)
-        case [first, last] if not _overlaps(first, last):
-            ends = (
-                replace(node, name="starts_with", text=first),
-                replace(node, name="ends_with", text=last),
-            )
-            return Or(parts=ends) if node.negated else And(parts=ends)
-    return replace(node, text=pattern)
+def _fail(event: Event) -> bool:  # noqa: ARG001
+    raise FailingConditionError
 
 
-def _equality(node: Function, text: str) -> Node:
-    if not node.negated:
-        return Comparison(path=node.path, operator="=", value=text)
-    is_text = Function(name="starts_with", path=node.path, text="", negated=False)
-    return And(parts=(is_text, Comparison(path=node.path, operator="!=", value=text)))
+def _joined(parts: list[Predicate], *, ends_it: bool) -> Predicate:
+    """Return the list as one: the first part with the answer *ends_it* decides."""
+    if len(parts) == 2:  # half of the time that the loop takes
+        first, second = parts
+        if ends_it:
+            return lambda event: first(event) or second(event)
+        return lambda event: first(event) and second(event)
+
+    def joined(event: Event) -> bool:
+        for part in parts:
+            if part(event) is ends_it:
+                return ends_it
+        return not ends_it
+
+    return joined
 
 
-def _overlaps(first: str, last: str) -> bool:
-    """Tell whether a text can start with one and end with the other and be too short for both."""
-    return any(first.endswith(last[:length]) for length in range(1, min(len(first), len(last)) + 1))
+def _comparison(node: Comparison, read: Reader) -> Predicate:
+    constant, equal = node.value, node.operator == "="
+    if isinstance(constant, float):
+        return _number(_RELATIONS[node.operator], constant, read)
+    if isinstance(constant, str):
+        if equal:
+            return lambda event: read(event) == constant
+        return lambda event: read(event) != constant
+    if equal:
+        return lambda event: read(event) is constant
+    return lambda event: read(event) is not constant
+
+
+def _number(compare: Callable[[float, float], bool], number: float, read: Reader) -> Predicate:
+    def holds(event: Event) -> bool:
+        value = read(event)
+        if isinstance(value, float):
+            return compare(value, number)
+        # bool is an int in Python, and not a number in JSON.
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return compare(value if -_EXACT <= value <= _EXACT else as_double(value), number)
+
+    return holds
+
+
+def _function(node: Function, read: Reader) -> Predicate:
+    test = _TESTS[node.name](node.text)
+    if SURROGATE.search(node.text):
+        # It is found inside a whole character, as in JavaScript.
+        test_units = _TESTS[node.name](units(node.text))
+        test = lambda text: test_units(units(text))  # noqa: E731
+    expected = not node.negated
+
+    def holds(event: Event) -> bool:
+        value = read(event)
+        return isinstance(value, str) and test(value) is expected
+
+    return holds
+
+
+def _glob(pattern: str) -> Callable[[str], bool]:
+    """Return a test of the whole text, in time proportional to it: each piece is sought once."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return lambda text: text == pattern
+    *middle, last = rest
+
+    def fits(text: str) -> bool:
+        if not text.startswith(first):
+            return False
+        at = len(first)
+        for piece in middle:
+            if (found := text.find(piece, at)) < 0:
+                return False
+            at = found + len(piece)
+        return text.endswith(last, at)
+
+    return fits
+
+
+_TESTS: Final[dict[str, Callable[[str], Callable[[str], bool]]]] = {
+    "contains": lambda part: lambda text: part in text,
+    "starts_with": lambda part: lambda text: text.startswith(part),
+    "ends_with": lambda part: lambda text: text.endswith(part),
+    "match": _glob,
+}
+
+
+def reader(path: tuple[str, ...]) -> Reader:
+    """Return a function from an event to the value at *path*, None where there is none."""
+    field, *steps = path
+    if not steps:
+        return lambda event: event.get(field)
+
+    def read(event: Event) -> Any:
+        value = event.get(field)
+        for step in steps:
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) or (isinstance(value, str) and value):
+                value = _item(value, step)
+            else:  # a falsy value ends Segment's walk, and is what it compares
+                is_falsy = isinstance(value, str | int | float) and (not value or value != value)  # noqa: PLR0124
+                return value if is_falsy else None
+        return value
+
+    return read
+
+
+def _item(value: list[Any] | str, step: str) -> Any:
+    """Return a list item, a character, or the length that Segment shows of lists and texts."""
+    if isinstance(value, str):
+        value = units(value)
+    if step == "length":
+        return len(value)
+    return value[int(step)] if INDEX.fullmatch(step) and int(step) < len(value) else None

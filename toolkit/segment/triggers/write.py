@@ -1,77 +1,102 @@
-"""Trees as texts: for Segment to read, or for people."""
+"""Trees in one form, and as texts: for Segment to read, or for people; and presets, some worth having."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from toolkit.errors import TriggerError
 
 from .official import read_official
-from .tree import And, Comparison, Constant, Function, Node, Not, Or, canonical
+from .strict import read_strict
+from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Node, Not, Or
 
 MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
 MAX_CONDITIONS: Final = 10_000
 """How many conditions these groups may hold in all."""
+DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
+"""What Segment suggests for the Sync Audiences action."""
+PRESETS: Final[Mapping[str, str]] = MappingProxyType(
+    {"default": DEFAULT_TRIGGER, "audiences": 'context.personas.computation_class = "audience"'}
+)
+"""Name → text: what Segment suggests; calls of audiences alone, without computed traits and journeys."""
 
 Clauses: TypeAlias = list[list[Node]]
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+def audience_trigger(key: str) -> str:
+    """Return the trigger for the calls of the audience with this key; TriggerError if no text can hold it.
+
+    >>> audience_trigger("vip_customers")
+    'context.personas.computation_key = "vip_customers"'
+    """
+    return _any_equal("context.personas.computation_key", key)
+
+
+def events_trigger(*names: str) -> str:
+    """Return the trigger for track calls of these names, one at least; TriggerError if no text can hold one.
+
+    >>> events_trigger("Audience Entered", "Audience Exited")
+    'event = "Audience Entered" or event = "Audience Exited"'
+    """
+    return _any_equal("event", *names)
+
+
+def activation_trigger(emitter_id: str) -> str:
+    """Return the trigger for one activation, an audience connected to a destination; TriggerError as above.
+
+    *emitter_id* is ``context.personas.event_emitter_id`` of its events.
+    """
+    return _any_equal("context.personas.event_emitter_id", emitter_id)
+
+
+def _any_equal(path: str, *values: str) -> str:
+    if not values or not all(isinstance(value, str) and value for value in values):
+        raise TriggerError("Name at least one event, audience or activation; no name may be empty", None)
+    steps = tuple(path.split("."))
+    return write_trigger(Or(parts=tuple(Comparison(path=steps, operator="=", value=v) for v in values)))
 
 
 def write_trigger(tree: Node) -> str:
-    """Write a tree as a text that Segment reads with the same meaning.
+    """Write a tree as a text that both dialects read with the same meaning.
 
     Segment has no nested parentheses, no negation of a group and one call a group at most; a tree is turned
-    over and multiplied out until it fits.
+    over and multiplied out until it fits. TriggerError is raised where that language has no words for it.
 
-    Parameters
-    ----------
-    tree
-        As read in either dialect, or built by hand.
-
-    Returns
-    -------
-    str
-        The text; `Trigger` reads it in the official dialect to a tree of the same meaning.
-
-    Raises
-    ------
-    TriggerError
-        Segment's language has no words for it.
-
-    Examples
-    --------
     >>> from toolkit.segment.triggers import Trigger
     >>> write_trigger(Trigger("!(type = 'page' or type = 'screen') and match(event, 'Cart*')").tree)
     'type != "page" and type != "screen" and match(event, "Cart*")'
     """
-    return written(tree)[0]
-
-
-def written(tree: Node) -> tuple[str, Node]:
-    """Return the text of `write_trigger`, and Segment's reading of it in canonical form."""
     try:
         plain = canonical(tree)
         for kind in (Or, And) if isinstance(plain, Or) else (And, Or):
             clauses = _clauses(plain, kind)
             text = None if clauses is None else _official_text(clauses, kind)
-            if text is None or clauses is None:
-                continue
-            reading = read_official(text)
-            read = canonical(reading.tree)
-            if reading.error is None and read == _meaning(clauses, kind):
-                return text, read
+            if text is not None and clauses is not None and _is_read_as(text, _meaning(clauses, kind)):
+                return text
     except RecursionError:
         raise TriggerError("The tree is too many levels deep; make it flatter", None) from None
     raise TriggerError(
         "Segment's language cannot say this; it has one level of parentheses with one call in each, no "
-        "negation but != and !contains, !match, and no texts with a double quote",
+        "negation but != and !contains, !match, and no texts with a double quote or with \\\\ or \\'",
         None,
     )
+
+
+def _is_read_as(text: str, meaning: Node) -> bool:
+    reading = read_official(text)
+    if reading.notes.refusal or canonical(reading.tree) != meaning:
+        return False
+    try:
+        return canonical(read_strict(text)) == meaning
+    except TriggerError:
+        return False
 
 
 def _meaning(clauses: Clauses, kind: type[And | Or]) -> Node:
@@ -153,11 +178,90 @@ def _constant(value: Constant, official: bool) -> str:  # noqa: FBT001
 
 def _path(path: tuple[str, ...], official: bool) -> str:  # noqa: FBT001
     field, *steps = path
-    brackets = (not official and _INDEX.fullmatch(step) for step in steps)
-    names = (f"[{step}]" if index else f".{_name(step)}" for step, index in zip(steps, brackets, strict=True))
+    names = (f"[{s}]" if not official and INDEX.fullmatch(s) else f".{_name(s)}" for s in steps)
     return field + "".join(names)
 
 
 def _name(name: str) -> str:
     escaped = re.sub(r"[^A-Za-z0-9_-]", lambda odd: f"\\{odd[0]}", name)
     return f"\\{escaped}" if name in ("and", "or", "null") or re.match(r"[0-9-]", name) else escaped
+
+
+# --- one form for trees that mean the same
+
+
+def canonical(node: Node) -> Node:
+    """Return one form for trees that mean the same: the normal form, with patterns as the simplest tests.
+
+    Every rewriting keeps the meaning exactly; what cannot be moved stays where it is.
+    """
+    return negation_normal_form(_simplified(node))
+
+
+def negation_normal_form(node: Node, *, negate: bool = False) -> Node:
+    """Return the tree with negations moved in as far as they go, and nested lists of one kind flattened.
+
+    A `Not` that stays is around a single condition. "Not equal to 5" holds for a missing value when 5 is a
+    text, and does not when it is a number, so only the first takes a negation in.
+    """
+    if isinstance(node, Not):
+        return negation_normal_form(node.part, negate=not negate)
+    if not isinstance(node, And | Or):
+        return _opposite(node) if negate else node
+    kind = And if isinstance(node, And) is not negate else Or
+    parts: list[Node] = []
+    for part in node.parts:
+        inner = negation_normal_form(part, negate=negate)
+        parts.extend(inner.parts if isinstance(inner, kind) else [inner])
+    return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
+
+
+def _opposite(leaf: Leaf) -> Node:
+    if isinstance(leaf, Comparison) and (leaf.value is None or isinstance(leaf.value, str)):
+        return replace(leaf, operator="!=" if leaf.operator == "=" else "=")
+    return Not(part=leaf)
+
+
+def _simplified(node: Node) -> Node:
+    """Return the tree with every condition in its simplest form."""
+    if isinstance(node, And | Or):
+        return replace(node, parts=tuple(_simplified(part) for part in node.parts))
+    if isinstance(node, Not):
+        return Not(part=_simplified(node.part))
+    if isinstance(node, Comparison) and isinstance(node.value, bool) and node.operator == "!=":
+        return Not(part=replace(node, operator="="))
+    if isinstance(node, Function) and node.name == "match":
+        return _without_pattern(node)
+    return replace(node, name="starts_with") if isinstance(node, Function) and not node.text else node
+
+
+def _without_pattern(node: Function) -> Node:
+    pattern = re.sub(r"\*+", "*", node.text)
+    match pattern.split("*"):
+        case [text]:
+            return _equality(node, text)
+        case [first, ""]:
+            return replace(node, name="starts_with", text=first)
+        case ["", last]:
+            return replace(node, name="ends_with", text=last)
+        case ["", middle, ""]:
+            return replace(node, name="contains", text=middle)
+        case [first, last] if not _overlaps(first, last):
+            ends = (
+                replace(node, name="starts_with", text=first),
+                replace(node, name="ends_with", text=last),
+            )
+            return Or(parts=ends) if node.negated else And(parts=ends)
+    return replace(node, text=pattern)
+
+
+def _equality(node: Function, text: str) -> Node:
+    if not node.negated:
+        return Comparison(path=node.path, operator="=", value=text)
+    is_text = Function(name="starts_with", path=node.path, text="", negated=False)
+    return And(parts=(is_text, Comparison(path=node.path, operator="!=", value=text)))
+
+
+def _overlaps(first: str, last: str) -> bool:
+    """Tell whether a text can start with one and end with the other and be too short for both."""
+    return any(first.endswith(last[:length]) for length in range(1, min(len(first), len(last)) + 1))
