@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 Steps: TypeAlias = tuple[str, ...]
 
@@ -24,12 +23,10 @@ _MAY_BE_NO_TEXT: Final = (
     r"^(?:[\[{]|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$|(?i:true|false|-?nan|-?inf|-?infinity)$)"
 )
 _SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-_COMPANIONS: Final[dict[Steps, str]] = {("context",): "library"}
-"""Object → a key it usually has: its presence proves that it is an object, whatever else is absent."""
+_WITNESSES: Final[dict[Steps, str]] = {("context",): "library"}
+"""Object → a key that it usually has, which shows that it is one where nothing else of it is there."""
 _RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
 """Names the queries give to columns beside those of a line."""
-_OPENED: Final = {("context", "traits")}
-"""Objects that often have nothing of what is asked for: only their JSON shows that they are objects."""
 
 
 class NotInSQLError(Exception):
@@ -113,15 +110,26 @@ class _Branch:
     inside: dict[str, _Branch] = field(default_factory=dict)
     text: bool = False
     json: bool = False
-    opened: bool = False
-    companion: bool = False
+    witness: str = ""
+    """A key of _WITNESSES, while no other is wanted that SQL takes for the same."""
+
+    @property
+    def is_struct(self) -> bool:
+        """Whether the reader takes the object apart; others come as JSON, and are opened afterwards."""
+        return bool(self.inside and self.witness) and not self.json and not self.text
 
     @property
     def type(self) -> str:
-        """How the reader takes it: an object that is wanted whole comes as JSON, and is opened afterwards."""
-        if self.json or (self.inside and (self.text or self.opened)):
-            return "JSON"
-        return _struct(self) if self.inside else "VARCHAR"
+        """The type it is read as."""
+        if self.is_struct:
+            members = (f"{_name(key)} {inner.type}" for key, inner in self.inside.items())
+            return f"STRUCT({', '.join(members)}, {_name(self.witness)} VARCHAR)"
+        return "JSON" if self.json or self.inside else "VARCHAR"
+
+    @property
+    def structure(self) -> str:
+        """The keys inside, as ``from_json`` takes them."""
+        return quoted(json.dumps({key: inner.type for key, inner in self.inside.items()}, ensure_ascii=False))
 
 
 class JsonColumns:
@@ -155,96 +163,53 @@ class JsonColumns:
             # Names in SQL do not know upper from lower case; keys in JSON do.
             if any(key != step and key.lower() == step.lower() for key in branch.inside):
                 raise NotInSQLError
-            branch = branch.inside.setdefault(step, _Branch(opened=steps[:depth] in _OPENED))
+            if step.lower() == branch.witness:
+                branch.witness = ""
+            branch = branch.inside.setdefault(step, _Branch(witness=_WITNESSES.get(steps[:depth], "")))
         if branch is self._root:
             raise NotInSQLError
         return branch
 
     def columns(self) -> str:
         """Return the parameter ``columns`` of ``read_ndjson``."""
-        self._add_companions()
         inside = self._root.inside.items()
         return "{" + ", ".join(f"{_name(key)}: {quoted(branch.type)}" for key, branch in inside) + "}"
 
     def structure(self) -> str:
         """Return the structure by which ``from_json`` gives the columns of `columns` for a line."""
-        self._add_companions()
-        return quoted(_structure(self._root))
-
-    def _add_companions(self) -> None:
-        for steps, key in _COMPANIONS.items():
-            found = next((branch for place, branch in _walk(self._root) if place == steps), None)
-            if found is not None and found.inside and key not in {k.lower() for k in found.inside}:
-                companion = _Branch(inside={"name": _Branch()}, companion=True)
-                found.inside.setdefault(key, companion)
+        return self._root.structure
 
     def select(self, line: str, *, keep: str) -> str:
-        """Return a query that names the columns of *line*, a query; *keep* lists those to pass on."""
-        opened, named = [], []
-        for steps, branch in _walk(self._root):
-            if branch.type == "JSON" and branch.inside:
-                if any(self._is_opened(steps[:depth]) for depth in range(1, len(steps))):
-                    raise NotInSQLError
-                inside = f"from_json({self._access(steps)}, {quoted(_structure(branch))})"
-                opened.append(f"{inside} AS {_alias('opened', steps)}")
-            if branch.type == "JSON":
-                json = f"{self._access(steps)}::VARCHAR"
-                named.append(f"{json} AS {_alias('json', steps)}")
-                if branch.text:
-                    unquoted = f"CASE WHEN starts_with({json}, '\"') THEN {json}::JSON->>'$' ELSE {json} END"
-                    named.append(f"{unquoted} AS {_alias('text', steps)}")
-            elif branch.text:
-                named.append(f"{self._access(steps)} AS {_alias('text', steps)}")
-        broken = " OR ".join(self._broken_paths()) or "false"
-        named.append(f"CASE WHEN {broken} THEN true ELSE false END AS has_broken_path")
-        inner = f"SELECT * {''.join(', ' + each for each in opened)} FROM ({line})"
-        return f"SELECT {keep}, {', '.join(named)} FROM ({inner})"
+        """Return a query that names the columns of *line*, a query; *keep* lists those to pass on.
 
-    def _broken_paths(self) -> Iterator[str]:
-        """Yield the conditions that something on the way to a value may be no object, as in ``traits: ""``.
-
-        The walk would end there, with that value; what is read here is NULL.
+        ``has_broken_path`` is true where something on the way to a value is no object, as in ``traits: ""``:
+        the walk would end there, with that value; what is read here is NULL.
         """
-        for steps, branch in _walk(self._root):
-            place = self._access(steps)
-            if branch.type == "JSON" and branch.inside:
-                yield no_object(f"{place}::VARCHAR")
-            elif branch.inside and not branch.companion:
-                nothing = (f"{place}.{_name(key)} IS NULL" for key in branch.inside)
-                yield f"({place} IS NOT NULL AND {' AND '.join(nothing)})"
-
-    def _is_opened(self, steps: Steps) -> bool:
-        return any(place == steps and branch.type == "JSON" for place, branch in _walk(self._root))
-
-    def _access(self, steps: Steps) -> str:
-        """Return the SQL of what was read at *steps*."""
-        place, branch = _name(steps[0]), self._root.inside[steps[0]]
-        for depth, step in enumerate(steps[1:], start=1):
-            if branch.type == "JSON":
-                place = _alias("opened", steps[:depth])
-            place, branch = f"{place}.{_name(step)}", branch.inside[step]
-        return place
-
-
-def _struct(branch: _Branch) -> str:
-    members = (f"{_name(key)} {inner.type}" for key, inner in branch.inside.items())
-    return f"STRUCT({', '.join(members)})"
-
-
-def _structure(branch: _Branch) -> str:
-    """Return the branch as the JSON that ``from_json`` takes for a type."""
-
-    def node(inner: _Branch) -> Any:
-        inside = {key: node(deeper) for key, deeper in inner.inside.items()}
-        return inside if inner is branch or inner.type.startswith("STRUCT") else inner.type
-
-    return json.dumps(node(branch), ensure_ascii=False)
-
-
-def _walk(branch: _Branch, steps: Steps = ()) -> Iterator[tuple[Steps, _Branch]]:
-    for key, inner in branch.inside.items():
-        yield (*steps, key), inner
-        yield from _walk(inner, (*steps, key))
+        named, broken = [], []
+        level: list[tuple[str, Steps, _Branch]] = []
+        level += [(_name(key), (key,), branch) for key, branch in self._root.inside.items()]
+        while level:
+            opened, level, here = [], [], level
+            for place, steps, branch in here:
+                text, json, within = place, f"{place}::VARCHAR", _alias("opened", steps)
+                if branch.is_struct:
+                    within = place
+                    keys = (f"{place}.{_name(key)} IS NULL" for key in [*branch.inside, branch.witness])
+                    broken.append(f"({place} IS NOT NULL AND {' AND '.join(keys)})")
+                elif branch.inside:
+                    opened.append(f", from_json({place}, {branch.structure}) AS {within}")
+                    broken.append(no_object(json))
+                if branch.type == "JSON":
+                    named.append(f"{json} AS {_alias('json', steps)}")
+                    text = f"CASE WHEN starts_with({json}, '\"') THEN {json}::JSON->>'$' ELSE {json} END"
+                if branch.text:
+                    named.append(f"{text} AS {_alias('text', steps)}")
+                for key, inner in branch.inside.items():
+                    level.append((f"{within}.{_name(key)}", (*steps, key), inner))
+            line = f"SELECT *{''.join(opened)} FROM ({line})"
+        is_broken = " OR ".join(broken) or "false"
+        named.append(f"CASE WHEN {is_broken} THEN true ELSE false END AS has_broken_path")
+        return f"SELECT {keep}, {', '.join(named)} FROM ({line})"
 
 
 def _alias(kind: str, steps: Steps) -> str:

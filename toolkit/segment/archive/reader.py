@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeVar
@@ -20,8 +21,8 @@ from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import ROW_SCHEMA, ROWS_AT_A_TIME, RowBuilder
 
 from .files import numbered_lines
-from .json_columns import NotInSQLError, quoted
-from .row_sql import NEEDS_PYTHON, PART, RowQuery
+from .json_columns import quoted
+from .row_sql import NEEDS_PYTHON, PART, row_query
 
 LINE_BYTES: Final = (1 << 20, 64 << 20)
 """Longest line that is read: the first number usually, the second when a line is longer.
@@ -65,10 +66,7 @@ class Reader:
         self._paths = paths
         self._destination = destination
         self._line_bytes = line_bytes
-        try:
-            self._query: RowQuery | None = RowQuery(destination)
-        except NotInSQLError:
-            self._query = None
+        self._query = row_query(destination)
         self.connection: Final = duckdb.connect(
             config={"memory_limit": memory_limit, "threads": THREADS, "temp_directory": str(scratch)}
         )
@@ -94,10 +92,7 @@ class Reader:
 
     def table(self) -> pa.Table:
         """Return every row, in ROW_SCHEMA; events are numbered from 0 in the order of reading."""
-        query = self.row_query()
-        if query is None:
-            return pa.concat_tables(self.python_tables(0))
-        found = self.connection.sql(query).to_arrow_table()
+        found = self.connection.sql(self.row_query()).to_arrow_table()
         numbers = np.cumsum(found[PART].to_numpy() == 1) - 1
         found = found.append_column("number", pa.array(numbers)).append_column("file", found[FILE])
         needs_python = found[NEEDS_PYTHON].to_numpy()
@@ -106,42 +101,28 @@ class Reader:
         settled = as_rows(found.filter(pa.array(~needs_python)))
         return pa.concat_tables([settled, *self.python_tables(numbers[needs_python])])
 
-    def row_query(self, more: Mapping[str, str] = MappingProxyType({})) -> str | None:
-        """Return the query for the rows; None when Python has to make all of them.
-
-        *more* has columns to be added to each line, name → expression.
-        """
-        if self._query is None:
-            return None
+    def row_query(self, more: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Return the query for the rows; *more* has columns to be added to each line, name → expression."""
         added = "".join(f", {expression} AS {name}" for name, expression in more.items())
         lines = self._lines("read_ndjson", f"columns = {self._query.columns()}")
         return self._query.rows(f"SELECT *, {FILE}{added} FROM {lines}", keep=", ".join([FILE, *more]))
 
-    def python_tables(self, numbers: int | Iterable[int]) -> Iterator[pa.Table]:
-        """Yield the rows of the events that Python has to decide, in ROW_SCHEMA.
-
-        *numbers* are those of the events, or the first of them.
-        """
+    def python_tables(self, numbers: Iterable[int]) -> Iterator[pa.Table]:
+        """Yield the rows of the events that Python has to decide, in ROW_SCHEMA; *numbers* are theirs."""
         rows = RowBuilder(self._destination)
-        given = None if isinstance(numbers, int) else iter(numbers)
-        number = numbers - 1 if isinstance(numbers, int) else -1
-        for file, event in self._python_events():
-            number = number + 1 if given is None else int(next(given, -1))
-            if number < 0:
-                raise ReconciliationError(_DIFFERENT)
-            if table := rows.add(number, file, event):
+        for number, found in zip_longest(numbers, self._python_events()):
+            if number is None or found is None:
+                raise ReconciliationError("Two readings of the archive differ; was it written to?")
+            if table := rows.add(int(number), *found):
                 yield table
-        if given is not None and next(given, None) is not None:
-            raise ReconciliationError(_DIFFERENT)
         yield rows.table()
 
     def _python_events(self) -> Iterator[tuple[int, Any]]:
         """Yield the file and the event of every line that SQL leaves to Python, None for what is no JSON."""
         query = f"SELECT {FILE}, json AS whole FROM {self._lines('read_ndjson_objects')}"
-        if self._query is not None:
-            line = f"from_json(whole, {self._query.structure()}) AS line"
-            query = f"SELECT {FILE}, whole, line.* FROM (SELECT *, {line} FROM ({query}))"
-            query = self._query.for_python(query, keep=f"{FILE}, whole")
+        line = f"from_json(whole, {self._query.structure()}) AS line"
+        query = f"SELECT {FILE}, whole, line.* FROM (SELECT *, {line} FROM ({query}))"
+        query = self._query.for_python(query, keep=f"{FILE}, whole")
         # Written anew: DuckDB forgives a comma before a closing bracket, Python does not.
         query = f"SELECT {FILE}, json(whole)::VARCHAR FROM ({query})"
         result = self.connection.cursor().execute(query)  # of its own: rows are written while it is read
@@ -176,9 +157,6 @@ class Reader:
             *options,
         )
         return f"{function}([{paths}], {', '.join(given)})"
-
-
-_DIFFERENT: Final = "Two readings of the archive differ; was it written to?"
 
 
 def read_lines(

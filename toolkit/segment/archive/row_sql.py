@@ -69,18 +69,22 @@ class _Compiled:
         return (self.fields or {})[name]
 
 
+def row_query(destination: Destination) -> RowQuery:
+    """Return the query of a destination; one that leaves every event to Python where SQL lacks a trigger."""
+    try:
+        return RowQuery(destination)
+    except NotInSQLError:
+        return RowQuery(Destination(mappings=()), fallback="true")
+
+
 class RowQuery:
-    """The query of one destination, over lines that are yet to be named.
+    """The query of one destination, over lines that are yet to be named; may raise NotInSQLError."""
 
-    NotInSQLError is raised where a trigger is one that SQL cannot express: every event needs Python.
-    """
-
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, *, fallback: str = "false") -> None:
         self._columns = JsonColumns()
-        self._fallback: list[str] = []
+        self._fallback = [fallback]
         self._event = self._event_columns(destination)
         self._mappings = [self._compiled(m) for m in destination.mappings if m.enabled]
-        self._columns.select("", keep="")  # refuses what it cannot read together
 
     def columns(self) -> str:
         """Return the parameter ``columns`` of ``read_ndjson``."""
