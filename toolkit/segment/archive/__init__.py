@@ -8,12 +8,14 @@ files included. Events may also come as dicts or as a DataFrame.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -35,9 +37,8 @@ from toolkit.segment.payload_rows import (
 )
 from toolkit.statuses import EventStatus
 
-from .files import SAMPLE, Readable, check_kind, find_files, make_readable, numbered_lines, open_lines
-from .partitions import Partitions
-from .reader import Reader, event_of, read_lines
+from .files import SAMPLE, check_kind, find_files, make_readable, numbered_lines, open_lines
+from .reader import Partitions, Reader, event_of, read_lines
 
 __all__ = ["SAMPLE", "Archive", "read_events"]
 
@@ -60,12 +61,7 @@ class Archive:
     """Events that did not come from files."""
 
     def payloads(self, destination: Destination | None = None) -> pd.DataFrame:
-        """Resolve every event into payloads.
-
-        Parameters
-        ----------
-        destination
-            Whose mappings decide; the default destination when left out.
+        """Resolve every event into payloads of *destination*, the default one when left out.
 
         Returns
         -------
@@ -79,29 +75,8 @@ class Archive:
         FileFormatError
             Not one line of the archive is an event.
         """
-        destination = destination or Destination.default()
-        if self.given is not None:
-            rows = RowBuilder(destination)
-            tables = [rows.add(number, 0, event) for number, event in enumerate(map(_plain, self.given))]
-            return self._frame(pa.concat_tables([*filter(None, tables), rows.table()]), {}, set())
-        with TemporaryDirectory(prefix="archive-") as folder:
-            return self._whole(make_readable(self.files, Path(folder)), destination, Path(folder))
-
-    def _whole(self, readable: Readable, destination: Destination, scratch: Path) -> pd.DataFrame:
-        paths = readable.paths
-        table = read_lines(Reader.table, paths, destination, memory_limit=WHOLE_MEMORY, scratch=scratch)
-        table = rows_in_order(table)
-        torn = _torn_lines(table)
-        self._check(len(table), sum(map(len, torn.values())))
-        lines = {
-            file: [number for number, _line in numbered_lines(paths[file], ordinals)]
-            for file, ordinals in torn.items()
-        }
-        return self._frame(table, lines, readable.damaged)
-
-    def _frame(self, table: pa.Table, lines: Mapping[int, list[int]], damaged: Set[int]) -> pd.DataFrame:
-        table = mark_duplicates(table, repeated_events(table.filter(pa.array(row_in_event(table) == 1))))
-        return payload_frame(table, names=self._names(), lines=lines, damaged=damaged)
+        (frame,) = self.payloads_by_person(destination, part_bytes=sys.maxsize)
+        return frame
 
     def payloads_by_person(
         self, destination: Destination | None = None, *, part_bytes: int = PART_BYTES
@@ -110,8 +85,6 @@ class Archive:
 
         Parameters
         ----------
-        destination
-            Whose mappings decide; the default destination when left out.
         part_bytes
             About how many bytes of lines, unpacked, to hold at a time.
 
@@ -119,7 +92,7 @@ class Archive:
         ------
         DataFrame
             Like the frame of `payloads`, with every row of some of the people. ``line`` is not given. An
-            archive that is not large comes in one piece.
+            archive that is not large comes in one piece, as do events that are no files.
 
         Raises
         ------
@@ -128,50 +101,54 @@ class Archive:
         """
         destination = destination or Destination.default()
         if self.given is not None:
-            yield self.payloads(destination)
+            rows = RowBuilder(destination)
+            tables = [rows.add(number, 0, event) for number, event in enumerate(map(_plain, self.given))]
+            yield self._frame(pa.concat_tables([*filter(None, tables), rows.table()]), {}, set())
             return
         with TemporaryDirectory(prefix="archive-") as folder:
             scratch = Path(folder)
             readable = make_readable(self.files, scratch)
-            count = max(1, readable.size // part_bytes)
-            if count == 1:
-                yield self._whole(readable, destination, scratch)
+            read = partial(read_lines, paths=readable.paths, destination=destination, scratch=scratch)
+            count = readable.size // part_bytes
+            if count < 2:
+                table = rows_in_order(read(Reader.table, memory_limit=WHOLE_MEMORY))
+                torn = _torn_lines(table)
+                self._check(len(table), sum(map(len, torn.values())))
+                lines = {
+                    file: [number for number, _line in numbered_lines(readable.paths[file], ordinals)]
+                    for file, ordinals in torn.items()
+                }
+                yield self._frame(table, lines, readable.damaged)
                 return
             cut = Partitions(scratch / "partitions", count)
-            read_lines(
-                cut.write, readable.paths, destination, memory_limit=PARTITIONS_MEMORY, scratch=scratch
-            )
+            read(cut.write, memory_limit=PARTITIONS_MEMORY)
             self._check(cut.rows, cut.torn)
             for table in cut.tables() if cut.rows else [ROW_SCHEMA.empty_table()]:
                 yield payload_frame(table, names=self._names(), lines={}, damaged=readable.damaged)
 
+    def _frame(self, table: pa.Table, lines: Mapping[int, list[int]], damaged: Set[int]) -> pd.DataFrame:
+        table = mark_duplicates(table, repeated_events(table.filter(pa.array(row_in_event(table) == 1))))
+        return payload_frame(table, names=self._names(), lines=lines, damaged=damaged)
+
     def get_event(self, message_id: str = "") -> dict[str, Any]:
-        """Return the event with this ``messageId``, or the first there is.
+        """Return the event with this ``messageId``, or the first there is; ParameterError without one."""
+        for event in self._events(message_id):
+            if is_event(event) and message_id in ("", event.get("messageId")):
+                return event
+        which = f' has the messageId "{message_id}"' if message_id else " can be read"
+        raise ParameterError(f"No event of the archive{which}.")
 
-        Raises
-        ------
-        ParameterError
-            No event has it.
-        """
-        event = self._find_event(message_id)
-        if event is None:
-            which = f' has the messageId "{message_id}"' if message_id else " can be read"
-            raise ParameterError(f"No event of the archive{which}.")
-        return event
-
-    def _find_event(self, message_id: str) -> dict[str, Any] | None:
+    def _events(self, message_id: str) -> Iterator[Any]:
+        """Yield the values of the lines, those left out that cannot have this id."""
         if self.given is not None:
-            return next((e for e in map(_plain, self.given) if _has_id(e, message_id)), None)
+            yield from map(_plain, self.given)
+            return
         shown = json.dumps(message_id, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
         with TemporaryDirectory(prefix="archive-") as folder:
             for path in make_readable(self.files, Path(folder)).paths:
                 with open_lines(path) as lines:
                     # Parsed only where the id stands as it is, or may be written with escapes.
-                    found = (event_of(line) for line in lines if shown in line or b"\\" in line)
-                    event: dict[str, Any] | None = next((e for e in found if _has_id(e, message_id)), None)
-                if event is not None:
-                    return event
-        return None
+                    yield from (event_of(line) for line in lines if shown in line or b"\\" in line)
 
     def _names(self) -> list[str]:
         return ["(given)"] if self.given is not None else [name_of(path, self.root) for path in self.files]
@@ -192,23 +169,14 @@ def _torn_lines(table: pa.Table) -> dict[int, list[int]]:
     return {int(file): numbers.tolist() for file, numbers in torn.groupby(places["file"])}
 
 
-def _has_id(event: Any, message_id: str) -> bool:
-    return is_event(event) and message_id in ("", event.get("messageId"))
-
-
 def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]]) -> Archive:
-    """Open an archive of Segment events.
+    """Open an archive of Segment events; nothing is read yet but the first bytes of each file.
 
     Parameters
     ----------
     source
         A file, a folder (read with everything below it), a glob, or ``"sample"`` for the bundled one;
         or events: dicts, or a DataFrame with one column a field (``type``, ``userId``, ``traits``…).
-
-    Returns
-    -------
-    Archive
-        Nothing is read yet but the first bytes of each file.
 
     Raises
     ------
@@ -227,22 +195,18 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
     if isinstance(source, pd.DataFrame):
         return Archive(given=tuple(_events_of(source)))
     if not isinstance(source, str | Path):
-        return Archive(given=_listed(source))
+        if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
+            raise ParameterError(
+                f"read_events() takes a path, a DataFrame or a list of events, not {type(source).__name__}. "
+                "Put one event into a list."
+            )
+        return Archive(given=tuple(cast("Iterable[Any]", source)))
     if not str(source).strip():
         raise InputPathError('events_path is empty. Give a file, a folder or a glob, or "sample".')
     root, files = find_files(str(source))
     for path in files:
         check_kind(path, root)
     return Archive(files=tuple(files), root=root)
-
-
-def _listed(source: Iterable[Any]) -> tuple[Any, ...]:
-    if isinstance(source, Iterable) and not isinstance(source, Mapping | bytes):
-        return tuple(source)
-    raise ParameterError(
-        f"read_events() takes a path, a DataFrame or a list of events, not {type(source).__name__}. "
-        "Put one event into a list."
-    )
 
 
 def _events_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -99,12 +99,9 @@ def make_readable(files: Sequence[Path], scratch: Path) -> Readable:
     damage without an error; one that is padded with zeros, as gzip allows; the line after a byte order mark.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = [*pool.map(_make_readable, count(), files, repeat(scratch))]
-    return Readable(
-        paths=tuple(path for path, _is_whole, _size in found),
-        damaged=frozenset(number for number, (_path, is_whole, _size) in enumerate(found) if not is_whole),
-        size=sum(size for _path, _is_whole, size in found),
-    )
+        paths, whole, sizes = zip(*pool.map(_make_readable, count(), files, repeat(scratch)), strict=True)
+    damaged = frozenset(number for number, is_whole in enumerate(whole) if not is_whole)
+    return Readable(paths=paths, damaged=damaged, size=sum(sizes))
 
 
 def _make_readable(number: int, path: Path, scratch: Path) -> tuple[Path, bool, int]:
