@@ -9,12 +9,11 @@ The query is a stack of selects, each adding columns to the one below: columns o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from toolkit.segment.destination import REASON_CODES, Action, ActionMapping, Destination
+from toolkit.segment.destination import REASON_CODES, ActionMapping, Destination
 from toolkit.segment.destination.actions import CLASS_FIELD, SYNC_TRAITS
 from toolkit.segment.events import INTEGRATION_NAME
 from toolkit.segment.javascript import MISSING
@@ -48,25 +47,10 @@ _TIME_FORMS: Final = {24: "%Y-%m-%dT%H:%M:%S.%gZ", 20: "%Y-%m-%dT%H:%M:%SZ"}
 """Length of the text → its form."""
 _FIELDS: Final = ("id", "key", "class", "held", "email", "phone")
 """What the query calls the fields of every action."""
+_OF_KIND: Final = re.compile("segment_(?:audience|trait)_")
 _CONTACTS: Final = ("email", "phone")
 _KEY_MARKS: Final = ("/", "~", '"', "\\")
 """What means something in a pointer or in JSON: a key with one of them is left to Python."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Compiled:
-    """One enabled mapping in SQL."""
-
-    mapping: ActionMapping
-    trigger: str
-    fields: dict[str, str] | None
-    """One of _FIELDS → expression; None when the mapping needs Python."""
-    fallback: tuple[str, ...]
-    """Conditions under which an event that its trigger takes needs Python."""
-
-    def field(self, name: str) -> str:
-        """Return the expression of a field, of a mapping that does not need Python."""
-        return (self.fields or {})[name]
 
 
 def row_query(destination: Destination) -> RowQuery:
@@ -107,13 +91,13 @@ class RowQuery:
         meanings = f"SELECT *, {_aliased(self._meanings())} FROM (SELECT *, {contacts} FROM ({fields}))"
         whole = "is_ours AND coalesce(field_key <> '', false) AND field_held IS NOT NULL"
         membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
-        is_trait = self._is_trait
+        is_trait = self._by_hit("is_trait")
         outcomes = (
             "SELECT *, is_whole AND person IS NOT NULL AS is_payload, "
             f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END AS membership "
             f"FROM (SELECT *, {whole} AS is_whole FROM ({meanings}))"
         )
-        cells = self._cells()
+        cells = self._cells(is_trait)
         shown = _aliased({name: cells.get(name, name) for name in ROW_COLUMNS})
         return f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, {shown} FROM ({outcomes})"
 
@@ -121,12 +105,11 @@ class RowQuery:
 
     def _events(self, lines: str, keep: str) -> str:
         columns = self._columns.select(lines, keep=keep)
-        takes = {f"takes_{i}": m.trigger for i, m in enumerate(self._mappings)}
+        takes = {f"takes_{i}": mapping["takes"] for i, mapping in enumerate(self._mappings)}
         events = f"SELECT *, {_aliased({**self._event, **takes})} FROM ({columns})"
         fallback = [*dict.fromkeys(self._fallback)]
         for i, mapping in enumerate(self._mappings):
-            mine = " OR ".join(dict.fromkeys(mapping.fallback))
-            fallback.append(f"(passes AND takes_{i} AND ({mine}))")
+            fallback.append(f"(passes AND takes_{i} AND ({mapping['needs_python']}))")
         # As a condition of CASE, and not as a value, it is left early: rows that are settled drop out.
         needs_python = f"CASE WHEN has_broken_path OR {' OR '.join(fallback)} THEN true ELSE false END"
         return f"SELECT *, {needs_python} AS {NEEDS_PYTHON} FROM ({events})"
@@ -211,40 +194,49 @@ class RowQuery:
 
     def _row_fields(self) -> dict[str, str]:
         event = {name: name for name in self._event if name != "happened"}
-        fields = {f"field_{name}": self._by_hit(partial(_Compiled.field, name=name)) for name in _FIELDS}
+        fields = {name: self._by_hit(name) for name in (f"field_{name}" for name in _FIELDS)}
         return {**event, "timestamp": "coalesce(happened, received_at)", **fields}
 
-    def _by_hit(self, cell: Callable[[_Compiled], str]) -> str:
-        """Return the expression that *cell* has for the mapping that took the event; any, if none did."""
-        cells = {i: cell(m) for i, m in enumerate(self._mappings) if m.fields is not None}
+    def _by_hit(self, name: str) -> str:
+        """Return the expression *name* of the mapping that took the event; any, if none did."""
+        cells = {i: mapping[name] for i, mapping in enumerate(self._mappings) if name in mapping}
         if len({*cells.values()}) <= 1:
             return next(iter(cells.values()), _ABSENT)
         return f"CASE hit {' '.join(f'WHEN {i} THEN {expression}' for i, expression in cells.items())} END"
 
-    def _compiled(self, mapping: ActionMapping) -> _Compiled:
-        quoted(mapping.name)  # it has to go into the query
-        trigger = trigger_sql(mapping.trigger.tree, self._columns, self._fallback)
+    def _compiled(self, mapping: ActionMapping) -> dict[str, str]:
+        """Return the expressions of a mapping; only those of its trigger when its events need Python."""
+        name, action = quoted(mapping.name), mapping.action
+        found = {"takes": trigger_sql(mapping.trigger.tree, self._columns, self._fallback)}
         fallback: list[str] = []
         try:
             fields = self._fields(mapping, fallback)
         except NotInSQLError:
-            fields, fallback = None, ["true"]
-        return _Compiled(mapping=mapping, trigger=trigger, fields=fields, fallback=tuple(fallback))
+            return {**found, "needs_python": "true"}
+        (choices,) = (field.choices for field in action.fields if field.key == CLASS_FIELD)
+        return {
+            **found,
+            **{f"field_{field}": expression for field, expression in fields.items()},
+            "needs_python": " OR ".join(dict.fromkeys(fallback)),
+            "name": name,
+            "is_trait": str(action == SYNC_TRAITS).lower(),
+            "is_of_class": f"({' OR '.join(f'field_class = {quoted(choice)}' for choice in choices)})",
+            "foreign_reason": quoted(action.foreign_reason),
+        }
 
     def _fields(self, mapping: ActionMapping, fallback: list[str]) -> dict[str, str]:
+        """Return one of _FIELDS → expression."""
         if not isinstance(tree := mapping.fields.tree, ObjectOf):
             raise NotInSQLError
-        given = dict(tree.members)
-        found = {}
-        for name, field in zip(_FIELDS, _in_order(mapping.action), strict=True):
+        given, found = dict(tree.members), {}
+        names = {CLASS_FIELD: "class", "traits_or_props": "held"}
+        for field in mapping.action.fields:
             node = given.get(field.key, Raw(value=MISSING))
-            if field.type == "object":
-                found[name] = object_sql(node, self._columns, fallback)
-                continue
-            found[name] = text_sql(node, self._columns, fallback)
-            if name == "id":
-                # Not given; but so seldom that the column need not be turned into NULLs.
-                fallback.append(f"{found[name]} = ''")
+            to_sql = object_sql if field.type == "object" else text_sql
+            name = names.get(field.key) or _OF_KIND.sub("", field.key)
+            found[name] = to_sql(node, self._columns, fallback)
+        # Not given; but so seldom that the column need not be turned into NULLs.
+        fallback.append(f"{found['id']} = ''")
         key = found["key"]
         fallback += [f"contains({key}, '{mark}')" for mark in _KEY_MARKS]
         # lower() is Python's for ASCII only.
@@ -258,7 +250,7 @@ class RowQuery:
 
     def _meanings(self) -> dict[str, str]:
         return {
-            "is_ours": f"coalesce(hit >= 0 AND {self._by_hit(_is_of_class)}, false)",
+            "is_ours": f"coalesce(hit >= 0 AND {self._by_hit('is_of_class')}, false)",
             "value": _value("field_held", "field_key"),
             "person": (
                 "CASE WHEN user_id IS NOT NULL THEN concat('user:', user_id) "
@@ -268,15 +260,10 @@ class RowQuery:
             ),
         }
 
-    @property
-    def _is_trait(self) -> str:
-        return self._by_hit(lambda m: str(m.mapping.action == SYNC_TRAITS).lower())
-
-    def _cells(self) -> dict[str, str]:
-        foreign = self._by_hit(lambda m: quoted(m.mapping.action.foreign_reason))
-        of_audience, of_trait = f"is_whole AND NOT {self._is_trait}", f"is_whole AND {self._is_trait}"
+    def _cells(self, is_trait: str) -> dict[str, str]:
+        of_audience, of_trait = f"is_whole AND NOT {is_trait}", f"is_whole AND {is_trait}"
         return {
-            "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit(lambda m: quoted(m.mapping.name))} END",
+            "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit('name')} END",
             "status": (
                 f"CASE WHEN is_payload THEN NULL {_without_mapping(lambda status: status.value)} "
                 f"WHEN NOT is_ours THEN {quoted(EventStatus.NOT_AN_AUDIENCE_EVENT.value)} "
@@ -285,11 +272,11 @@ class RowQuery:
             "reason_code": (
                 "CASE WHEN is_payload AND membership IS NOT NULL THEN NULL "
                 f"{_without_mapping(lambda status: REASON_CODES[status])} "
-                f"WHEN NOT is_ours THEN {foreign} "
+                f"WHEN NOT is_ours THEN {self._by_hit('foreign_reason')} "
                 f"WHEN NOT is_whole THEN {quoted(REASON_CODES[EventStatus.INVALID_PAYLOAD])} "
                 "WHEN person IS NULL THEN 'NO_PERSON' "
-                f"WHEN {self._is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
-                f"WHEN {self._is_trait} THEN NULL "
+                f"WHEN {is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
+                f"WHEN {is_trait} THEN NULL "
                 "WHEN value IS NULL THEN 'MEMBERSHIP_MISSING' ELSE 'MEMBERSHIP_NOT_BOOLEAN' END"
             ),
             "audience_key": f"CASE WHEN {of_audience} THEN field_key END",
@@ -306,18 +293,6 @@ def _without_mapping(cell: Callable[[EventStatus], str]) -> str:
         for status in (EventStatus.NO_MATCHING_MAPPING, EventStatus.FILTERED_INTEGRATIONS)
     )
     return f"WHEN hit = {_NO_MAPPING} AND passes THEN {no_match} WHEN hit = {_NO_MAPPING} THEN {filtered}"
-
-
-def _is_of_class(compiled: _Compiled) -> str:
-    choices = next(f.choices for f in compiled.mapping.action.fields if f.key == CLASS_FIELD)
-    return f"({' OR '.join(f'field_class = {quoted(choice)}' for choice in choices)})"
-
-
-def _in_order(action: Action) -> list[Any]:
-    """Return the fields of *action* in the order of _FIELDS."""
-    by_role = {field.key: field for field in action.fields}
-    computed = [f for f in action.fields if f.key.startswith("segment_") and f.key != CLASS_FIELD]
-    return [*computed, by_role[CLASS_FIELD], *(by_role[k] for k in ("traits_or_props", "email", "phone"))]
 
 
 def _aliased(columns: dict[str, str]) -> str:
