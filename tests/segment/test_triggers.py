@@ -5,7 +5,8 @@ from conftest import PROJECT
 from tables import every
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import And, Comparison, Function, Not, Or, Trigger
+from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers.tree import And, Comparison, Function, Not, Or
 
 VECTORS = PROJECT / "tests" / "data" / "vectors"
 PLAIN = [

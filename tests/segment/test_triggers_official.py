@@ -7,7 +7,8 @@ from conftest import PROJECT
 from tables import every
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import And, Comparison, Failing, Function, Never, Not, Or, Trigger
+from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers.tree import And, Comparison, Failing, Function, Never, Not, Or
 
 VECTORS = PROJECT / "tests" / "data" / "vectors"
 

@@ -4,20 +4,9 @@ from hypothesis import strategies as st
 from tables import examples
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import (
-    And,
-    Comparison,
-    Function,
-    Never,
-    Not,
-    Or,
-    Trigger,
-    explain_tree,
-    lint_trigger,
-    write_trigger,
-)
-from toolkit.segment.triggers.tree import predicate
-from toolkit.segment.triggers.write import canonical, condition_text, negation_normal_form
+from toolkit.segment.triggers import Trigger, explain_tree, lint_trigger
+from toolkit.segment.triggers.tree import And, Comparison, Function, Never, Not, Or, predicate
+from toolkit.segment.triggers.write import canonical, condition_text, negation_normal_form, write_trigger
 
 texts = st.sampled_from(
     ["", "A", "AB", "xA", "5", "null", "true", "eos", "'A'", 'a"b', "a\\b", "é🎉", "\ud83d"]

@@ -6,20 +6,14 @@ from tables import every
 from toolkit.errors import TriggerError
 from toolkit.segment.triggers import (
     PRESETS,
-    And,
-    Comparison,
-    Function,
-    Never,
-    Not,
-    Or,
     Trigger,
     activation_trigger,
     audience_trigger,
     events_trigger,
     lint_trigger,
-    write_trigger,
 )
-from toolkit.segment.triggers.write import canonical
+from toolkit.segment.triggers.tree import And, Comparison, Function, Never, Not, Or
+from toolkit.segment.triggers.write import canonical, write_trigger
 
 A, B, C, D = (Comparison(path=("event",), operator="=", value=name) for name in "ABCD")
 

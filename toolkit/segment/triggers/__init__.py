@@ -6,7 +6,7 @@ A text is read in one of two dialects into one kind of tree::
     strict      the documented language; refuses what Segment would misread
     official    what Segment makes of the text; never refuses (official_conditions)
     tree        the conditions, each with one meaning, and their answers
-    write       trees in one form, and as texts that Segment reads back; presets
+    write       trees in one form, and as texts that Segment reads back
     lint        where the two readings differ, why, and what to write instead
 """
 
@@ -15,68 +15,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from types import MappingProxyType
+from typing import Any, Final
 
 from toolkit.errors import TriggerError
 
 from .lint import SENTENCES, Lint, lint_trigger
 from .official import read_official
 from .strict import read_strict
-from .tree import (
-    And,
-    Comparison,
-    Constant,
-    Failing,
-    FailingConditionError,
-    Function,
-    FunctionName,
-    Leaf,
-    Never,
-    Node,
-    Not,
-    Operator,
-    Or,
-    predicate,
-    reader,
-)
-from .write import (
-    DEFAULT_TRIGGER,
-    PRESETS,
-    activation_trigger,
-    audience_trigger,
-    condition_text,
-    events_trigger,
-    negation_normal_form,
-    write_trigger,
-)
+from .tree import And, Comparison, Failing, FailingConditionError, Node, Not, Or, predicate, reader
+from .write import condition_text, negation_normal_form, write_trigger
 
 __all__ = [
     "DEFAULT_TRIGGER",
     "PRESETS",
-    "And",
-    "Comparison",
     "Condition",
-    "Constant",
-    "Dialect",
-    "Failing",
-    "Function",
-    "FunctionName",
-    "Leaf",
     "Lint",
-    "Never",
-    "Node",
-    "Not",
-    "Operator",
-    "Or",
     "Trigger",
     "activation_trigger",
     "audience_trigger",
     "events_trigger",
     "lint_trigger",
-    "write_trigger",
 ]
 
-Dialect = Literal["strict", "official"]
+DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
+"""What Segment suggests for the Sync Audiences action."""
+PRESETS: Final[Mapping[str, str]] = MappingProxyType(
+    {"default": DEFAULT_TRIGGER, "audiences": 'context.personas.computation_class = "audience"'}
+)
+"""Name → text: what Segment suggests; calls of audiences alone, without computed traits and journeys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +112,7 @@ class Trigger:
     """Why Segment cannot use the text; always None in the strict dialect, which raises."""
 
     def __init__(self, text: str, *, dialect: str = "strict") -> None:
-        if dialect not in get_args(Dialect):
+        if dialect not in ("strict", "official"):
             raise ValueError(f'There are the dialects "strict" and "official", not "{dialect}".')
         self.text = text if isinstance(text, str) else ""
         self.dialect = dialect
@@ -227,3 +194,39 @@ def _outcome(node: Node, event: Mapping[str, Any], found: list[Condition]) -> tu
         Condition(text=condition_text(node), path=path, value=value, holds=bool(holds), decided=False)
     )
     return holds, [len(found) - 1]
+
+
+# --- presets
+
+
+def audience_trigger(key: str) -> str:
+    """Return the trigger for the calls of the audience with this key; TriggerError if no text can hold it.
+
+    >>> audience_trigger("vip_customers")
+    'context.personas.computation_key = "vip_customers"'
+    """
+    return _any_equal("context.personas.computation_key", key)
+
+
+def events_trigger(*names: str) -> str:
+    """Return the trigger for track calls of these names, one at least; TriggerError if no text can hold one.
+
+    >>> events_trigger("Audience Entered", "Audience Exited")
+    'event = "Audience Entered" or event = "Audience Exited"'
+    """
+    return _any_equal("event", *names)
+
+
+def activation_trigger(emitter_id: str) -> str:
+    """Return the trigger for one activation, an audience connected to a destination; TriggerError as above.
+
+    *emitter_id* is ``context.personas.event_emitter_id`` of its events.
+    """
+    return _any_equal("context.personas.event_emitter_id", emitter_id)
+
+
+def _any_equal(path: str, *values: str) -> str:
+    if not values or not all(isinstance(value, str) and value for value in values):
+        raise TriggerError("Name at least one event, audience or activation; no name may be empty", None)
+    steps = tuple(path.split("."))
+    return write_trigger(Or(parts=tuple(Comparison(path=steps, operator="=", value=v) for v in values)))

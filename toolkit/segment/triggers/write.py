@@ -1,13 +1,11 @@
-"""Trees in one form, and as texts: for Segment to read, or for people; and presets, some worth having."""
+"""Trees in one form, and as texts: for Segment to read, or for people."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from toolkit.errors import TriggerError
@@ -20,47 +18,8 @@ MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
 MAX_CONDITIONS: Final = 10_000
 """How many conditions these groups may hold in all."""
-DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
-"""What Segment suggests for the Sync Audiences action."""
-PRESETS: Final[Mapping[str, str]] = MappingProxyType(
-    {"default": DEFAULT_TRIGGER, "audiences": 'context.personas.computation_class = "audience"'}
-)
-"""Name → text: what Segment suggests; calls of audiences alone, without computed traits and journeys."""
 
 Clauses: TypeAlias = list[list[Node]]
-
-
-def audience_trigger(key: str) -> str:
-    """Return the trigger for the calls of the audience with this key; TriggerError if no text can hold it.
-
-    >>> audience_trigger("vip_customers")
-    'context.personas.computation_key = "vip_customers"'
-    """
-    return _any_equal("context.personas.computation_key", key)
-
-
-def events_trigger(*names: str) -> str:
-    """Return the trigger for track calls of these names, one at least; TriggerError if no text can hold one.
-
-    >>> events_trigger("Audience Entered", "Audience Exited")
-    'event = "Audience Entered" or event = "Audience Exited"'
-    """
-    return _any_equal("event", *names)
-
-
-def activation_trigger(emitter_id: str) -> str:
-    """Return the trigger for one activation, an audience connected to a destination; TriggerError as above.
-
-    *emitter_id* is ``context.personas.event_emitter_id`` of its events.
-    """
-    return _any_equal("context.personas.event_emitter_id", emitter_id)
-
-
-def _any_equal(path: str, *values: str) -> str:
-    if not values or not all(isinstance(value, str) and value for value in values):
-        raise TriggerError("Name at least one event, audience or activation; no name may be empty", None)
-    steps = tuple(path.split("."))
-    return write_trigger(Or(parts=tuple(Comparison(path=steps, operator="=", value=v) for v in values)))
 
 
 def write_trigger(tree: Node) -> str:
