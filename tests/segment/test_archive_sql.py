@@ -56,7 +56,7 @@ def agree(tmp_path, seed, count):
     assert_same_rows(bulk, read_events(read).payloads(destination))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(16))
 def test_bulk_is_event_by_event(tmp_path, seed):
     """Whatever the events, the triggers and the mappings: the same rows in the same order."""
     agree(tmp_path, seed, 150)
@@ -227,15 +227,15 @@ def sorted_rows(frames):
 def test_by_person_is_the_whole(tmp_path, seed):
     """Cut into parts an archive gives the same rows, each person's in one part, repetitions found across."""
     chance = random.Random(seed)
-    events = [some_event(chance) for _ in range(300)]
+    events = [some_event(chance) for _ in range(120)]
     again = [{**chance.choice(events), "receivedAt": f"2025-05-0{n}T00:00:00.000Z"} for n in range(1, 6)]
-    packed(tmp_path / "logs" / "a.jsonl", events[:150], torn=[(3, b'{"type": "tra')])
-    packed(tmp_path / "logs" / "b.gz", [*events[150:], *again], torn=[(0, b"x"), (9, b"[1]")])
+    packed(tmp_path / "logs" / "a.jsonl", events[:60], torn=[(3, b'{"type": "tra')])
+    packed(tmp_path / "logs" / "b.gz", [*events[60:], *again], torn=[(0, b"x"), (9, b"[1]")])
     destination = made_destination(chance)
     archive = read_events(tmp_path / "logs")
     whole = archive.payloads(destination)
-    parts = [*archive.payloads_by_person(destination, part_bytes=4_000)]
-    assert len(parts) > 10
+    parts = [*archive.payloads_by_person(destination, part_bytes=6_000)]
+    assert len(parts) > 5
     pd.testing.assert_frame_equal(sorted_rows(parts), sorted_rows([whole]))
     persons = pd.concat([part["person"].dropna().drop_duplicates() for part in parts])
     assert persons.is_unique

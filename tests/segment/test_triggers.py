@@ -1,4 +1,5 @@
 import json
+from functools import cache
 
 import pytest
 from conftest import PROJECT
@@ -9,11 +10,14 @@ from toolkit.segment.triggers import Trigger
 from toolkit.segment.triggers.tree import And, Comparison, Function, Not, Or
 
 VECTORS = PROJECT / "tests" / "data" / "vectors"
-PLAIN = [
-    case
-    for case in map(json.loads, (VECTORS / "fql.jsonl").read_text(encoding="utf-8").splitlines())
-    if "quirk" not in case
-]
+
+
+@cache
+def plain():
+    """Segment's answers, those left out in which it misreads the text."""
+    cases = map(json.loads, (VECTORS / "fql.jsonl").read_text(encoding="utf-8").splitlines())
+    return [case for case in cases if "quirk" not in case]
+
 
 OURS = {
     # refused although Segment takes it: the grammar wants quotes around a text
@@ -38,19 +42,15 @@ def _outcome(text, event):
         return "refused"
 
 
-@every("case", PLAIN)
-def test_vector(case):
+def test_vectors():
     """What Segment reads without a mistake is read the same here, and refused where it refuses."""
-    official = "refused" if isinstance(case["expect"], dict) else case["expect"]
-    expected = OURS.get(case["id"], official)
-    assert _outcome(case["fql"], case["event"]) == expected
-    assert case["id"] not in OURS or expected != official
-
-
-def test_vectors_are_all_there():
-    """The file has not shrunk, and each exception is still in it."""
-    assert len(PLAIN) == 436
-    assert set(OURS) <= {case["id"] for case in PLAIN}
+    differing = {}
+    for case in plain():
+        official = "refused" if isinstance(case["expect"], dict) else case["expect"]
+        if (outcome := _outcome(case["fql"], case["event"])) != official:
+            differing[case["id"]] = outcome
+    assert differing == OURS
+    assert len(plain()) == 436
 
 
 _VALUES = ({"x": "5"}, {"x": 5}, {"x": True}, {"x": ""}, {"x": None}, {}, {"x": ["5"]}, {"x": {"5": 5}})

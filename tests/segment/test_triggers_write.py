@@ -148,7 +148,7 @@ EVENTS = [
     ],
 )
 def test_presets(text, fires):
-    """Each fires for its own events, read in either dialect, and the linter has nothing to tell."""
+    """Each fires for its own events, read in either dialect, and the linter reports nothing."""
     for dialect in ("strict", "official"):
         assert [Trigger(text, dialect=dialect).matches(event) for event in EVENTS] == fires
     assert lint_trigger(text) == ()

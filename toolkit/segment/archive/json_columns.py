@@ -23,7 +23,7 @@ _MAY_BE_NO_TEXT: Final = (
     r"^(?:[\[{]|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$|(?i:true|false|-?nan|-?inf|-?infinity)$)"
 )
 _SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-_WITNESSES: Final[dict[Steps, str]] = {("context",): "library"}
+_WITNESSES: Final[dict[Steps, str]] = {("context",): "library", ("context", "personas"): "namespace"}
 """Object → a key that it usually has, which shows that it is one where nothing else of it is there."""
 _RESERVED: Final = {"file_index", "json", "line", "number", "whole"}
 """Names the queries give to columns beside those of a line."""

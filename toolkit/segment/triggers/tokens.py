@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from toolkit.errors import TriggerError
@@ -46,17 +47,21 @@ _STRICT: Final = re.compile(
 )
 
 
+def _cut(pattern: re.Pattern[str], text: str) -> Iterator[Token]:
+    for match in pattern.finditer(text):
+        if match.lastgroup != "space":
+            yield Token(match.lastgroup or "", match[0], match.start())
+
+
 def strict_tokens(text: str) -> list[Token]:
     """Cut *text* up, or raise `TriggerError`; the list ends with a token of kind ``end``."""
     found: list[Token] = []
-    for match in _STRICT.finditer(text):
-        kind, position = match.lastgroup or "", match.start()
-        if kind == "stray":
-            raise TriggerError(_stray(match[0]), position)
-        if kind != "space":
-            if len(found) >= MAX_TOKENS:
-                raise TriggerError(f"A trigger has at most {MAX_TOKENS:,} words and signs", position)
-            found.append(Token(kind, match[0], position))
+    for token in _cut(_STRICT, text):
+        if token.kind == "stray":
+            raise TriggerError(_stray(token.text), token.position)
+        if len(found) >= MAX_TOKENS:
+            raise TriggerError(f"A trigger has at most {MAX_TOKENS:,} words and signs", token.position)
+        found.append(token)
     return [*found, Token("end", "", len(text))]
 
 
@@ -137,83 +142,59 @@ def official_tokens(text: str, misreadings: Misreadings) -> list[Token]:
     The tokens go on behind such a place where only a space is at fault, so that a linter can show more than
     the first mistake; otherwise there are none.
     """
-    tokens = _joined(_Cutter(text, misreadings).tokens())
-    return [] if misreadings.codes & _TEARING else [*tokens, end_token(len(text))]
+    found: list[Token] = []
+    for token in _cut(_OFFICIAL, text):
+        if len(found) >= MAX_TOKENS:
+            misreadings.refuse("too-big", token.position)
+            break
+        end = token.position + len(token.text)
+        if token.kind != "stray":
+            found.append(_read(token, text[end : end + 2], misreadings))
+            continue
+        misreadings.refuse(_odd(token.text, text[end : end + 1]), token.position)
+        if token.text in "\"'" or len(misreadings.found) >= MAX_FOUND:
+            break
+    return [] if misreadings.codes & _TEARING else [*_joined(found), end_token(len(text))]
 
 
-class _Cutter:
-    def __init__(self, text: str, misreadings: Misreadings) -> None:
-        self.text = text
-        self.misreadings = misreadings
+def _odd(character: str, after: str) -> str:
+    if character == "!":
+        return "missing-space" if after == "=" else "bang-space"
+    return {'"': "open-quote", "'": "open-quote", "\r": "carriage-return"}.get(character, "odd-character")
 
-    def tokens(self) -> list[Token]:
-        found: list[Token] = []
-        for match in _OFFICIAL.finditer(self.text):
-            kind, text, position = match.lastgroup or "", match[0], match.start()
-            if kind == "space":
-                continue
-            if len(found) >= MAX_TOKENS:
-                self.misreadings.refuse("too-big", position)
-                break
-            if kind == "stray":
-                self.stray(text, position)
-                if text in "\"'" or len(self.misreadings.found) >= MAX_FOUND:
-                    break
-                continue
-            found.append(self.token(kind, text, position))
-        return found
 
-    def token(self, kind: str, text: str, position: int) -> Token:
-        if kind == "name":
-            text = self.name(text, position)
-        elif kind == "string":
-            text = self.string(text, position)
-        elif kind == "number":
-            self.number(text, position)
-        elif kind == "cut":
-            # Segment looks ahead for "and" or "null", and does not step back from the end of the text.
-            self.misreadings.add("cut-word", position)
-            kind, text = "name", text[0]
-        if len(text) >= MAX_LENGTH + _BEYOND.get(kind, 0):
-            self.misreadings.refuse("too-long", position)
-        return Token(kind, text, position)
+def _read(token: Token, after: str, misreadings: Misreadings) -> Token:
+    """Return the token as Segment takes it; *after* has the two characters that follow."""
+    kind, text, position = token
+    end = position + len(text)
+    if kind == "name":
+        text = _read_name(token, after, misreadings)
+    elif kind == "string" and (len(text) == 1 or text[-1] != text[0]):
+        # What follows the closing quote is no end, so Segment opens another text with it.
+        misreadings.add("carriage-return" if after[1:] == "\r" else "missing-space", end + 1)
+        misreadings.stop_after(end + 1)
+        text += text[0]
+    elif kind == "number":
+        if text.count(".") > 1 or (text.endswith(".") and _END.match(after)):
+            misreadings.refuse("odd-number", position)
+        elif after[:1].isalpha() or after[:1] in ("_", "\\"):
+            misreadings.add("cut-number", position)
+    elif kind == "cut":
+        # Segment looks ahead for "and" or "null", and does not step back from the end of the text.
+        misreadings.add("cut-word", position)
+        kind, text = "name", text[0]
+    if len(text) >= MAX_LENGTH + _BEYOND.get(kind, 0):
+        misreadings.refuse("too-long", position)
+    return Token(kind, text, position)
 
-    def name(self, text: str, position: int) -> str:
-        end = position + len(text)
-        after = self.text[end : end + 1]
-        if after == "[":
-            self.misreadings.refuse("list-index", end)
-        elif after in ("<", ">", "+", '"', "'"):
-            self.misreadings.refuse("missing-space", end)
-        if any(mark in text for mark in ("\\.", "\\[", "\\]")):
-            self.misreadings.add("list-index" if ESCAPED_INDEX.search(text) else "dotted-key", position)
-        return unescaped(text)
 
-    def string(self, text: str, position: int) -> str:
-        if len(text) == 1 or text[-1] != text[0]:
-            # What follows the closing quote is no end, so Segment opens another text with it.
-            end = position + len(text) + 1
-            follows = self.text[end : end + 1]
-            self.misreadings.add("carriage-return" if follows == "\r" else "missing-space", end)
-            self.misreadings.stop_after(end)
-            text += text[0]
-        return text
-
-    def number(self, text: str, position: int) -> None:
-        end = position + len(text)
-        after = self.text[end : end + 1]
-        if text.count(".") > 1 or (text.endswith(".") and _END.match(self.text, end)):
-            self.misreadings.refuse("odd-number", position)
-        elif after.isalpha() or after in ("_", "\\"):
-            self.misreadings.add("cut-number", position)
-
-    def stray(self, text: str, position: int) -> None:
-        if text == "!":
-            after = self.text[position + 1 : position + 2]
-            self.misreadings.refuse("missing-space" if after == "=" else "bang-space", position)
-        else:
-            code = {'"': "open-quote", "'": "open-quote", "\r": "carriage-return"}.get(text, "odd-character")
-            self.misreadings.refuse(code, position)
+def _read_name(token: Token, after: str, misreadings: Misreadings) -> str:
+    if after and after[0] in "[<>+\"'":
+        code = "list-index" if after[0] == "[" else "missing-space"
+        misreadings.refuse(code, token.position + len(token.text))
+    if re.search(r"\\[.\[\]]", token.text):
+        misreadings.add("list-index" if ESCAPED_INDEX.search(token.text) else "dotted-key", token.position)
+    return unescaped(token.text)
 
 
 def _joined(tokens: list[Token]) -> list[Token]:
