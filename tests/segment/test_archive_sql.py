@@ -292,11 +292,15 @@ def test_any_key_can_be_asked_for(tmp_path, key):
         {"email": {"@path": f"$.traits.{key}"}} if "." not in key else {"email": {"@path": "$.traits.a.b"}}
     )
     traits = {"a": {"b": "x@mail.test"}} if "." in key else {key: "x@mail.test"}
+    if "." not in key:
+        fields |= {"phone": {"@path": f"$.context.personas.{key}"}}
     (tmp_path / "d.json").write_text(json.dumps({"mappings": [{"name": key, "fields": fields}]}))
     destination = Destination.from_file(tmp_path / "d.json")
-    events = [usual_event(1, traits={**traits, "vip": True})]
+    events = [usual_event(1, traits={**traits, "vip": True}), usual_event(2, messageId=None)]
+    for each in events:
+        each["context"]["personas"][key] = "+15550100"
     bulk = agree_on(tmp_path, events, destination)
-    assert bulk["mapping"].tolist() == [key]
+    assert bulk["mapping"].tolist() == [key] * 2
 
 
 @pytest.mark.parametrize("steps", [(), ("",), ("a", "0"), ("a\0",), ("\ud800",)])
