@@ -120,17 +120,8 @@ class Lint:
 def lint_trigger(text: str) -> tuple[Lint, ...]:
     """Return where Segment would misread, skip or refuse a trigger text; nothing where it would not.
 
-    The text is read in both dialects. Nothing is reported when the trees mean the same.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    tuple of Lint
-        In the order of the text, at most a hundred; all with the same ``corrected``.
+    The text is read in both dialects. Nothing is reported when the trees mean the same; otherwise at most a
+    hundred places, in the order of the text, all with the same ``corrected``.
 
     Examples
     --------
