@@ -40,11 +40,12 @@ from toolkit.ledger.locks import FileLock
 from toolkit.ledger.messages import read_address
 from toolkit.ledger.schema import REVISION, read_frame
 from toolkit.notebook.exit_codes import exit_code_of
+from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
 from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.sync.plan import CHANGE_COLUMNS
-from toolkit.sync.runs import Held, RunRecord, Transition
+from toolkit.sync.runs import CallResult, Held, RunRecord, Transition
 
 SHOP = "shop_1"
 
@@ -122,7 +123,6 @@ def begin_write(ledger, *due, run_id="r1", shop_id=SHOP, subscriber="s_1"):
         run_id,
         shop_id,
         subscriber,
-        route="PATCH /subscribers/{id}",
         before='{"Segment Audiences":["a"]}',
         after='{"Segment Audiences":["a","vip"],"orders":3}',
         due=due,
@@ -640,7 +640,7 @@ def test_the_mirror_shows_what_was_written(ledger):
         properties='{"orders": "6"}',
     )
     call = begin_write(ledger, transition(1))
-    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1"], held=held)
+    ledger.end_write(call, CallResult("ok", 200, 1), due=["x1"], held=held)
     ledger.forget_subscriber(SHOP, "s_2")
     ledger.judge_mirror(SHOP, is_dated=True)
     assert ledger.load_cache(SHOP).is_dated
@@ -690,11 +690,11 @@ def test_the_life_of_a_custom_event(ledger):
     one = transition(1)
     call = begin_write(ledger, one, transition(2))
     assert open_states(ledger) == {"x1": "planned", "x2": "planned"}
-    ledger.end_write(call, outcome="ok", status_code=200, tries=1, due=["x1", "x2"])
+    ledger.end_write(call, CallResult("ok", 200, 1), due=["x1", "x2"])
     assert open_states(ledger) == {"x1": "due", "x2": "due"}
-    call = ledger.start_event("r1", "POST /events", one)
+    call = ledger.start_event("r1", one)
     assert open_states(ledger) == {"x1": "posting", "x2": "due"}
-    ledger.end_event(call, one, state="sent", outcome="ok", status_code=202, tries=2)
+    ledger.end_event(call, one, "sent", CallResult("ok", 202, 2))
     assert open_states(ledger) == {"x2": "due"}
 
 
@@ -705,8 +705,8 @@ def test_how_a_custom_event_ends(url, ledger, state, is_open):
     """Only one that stays due is open; the others are kept and never taken up again."""
     one = transition(1)
     begin_write(ledger, one)
-    call = ledger.start_event("r1", "POST /events", one)
-    ledger.end_event(call, one, state=state, outcome="whatever", status_code=None, tries=1)
+    call = ledger.start_event("r1", one)
+    ledger.end_event(call, one, state, CallResult("whatever", None, 1))
     assert bool(ledger.load_open_transitions(SHOP)) is is_open
     assert rows(url, "SELECT external_id, state FROM transitions") == [("x1", state)]
 
@@ -714,7 +714,7 @@ def test_how_a_custom_event_ends(url, ledger, state, is_open):
 def test_a_write_that_failed_keeps_its_events_planned(ledger):
     """Whatever the answer was: whether the write arrived is read later."""
     refused = begin_write(ledger, transition(1))
-    ledger.end_write(refused, outcome="RejectedError: no", status_code=400, tries=1, due=["x1"])
+    ledger.end_write(refused, CallResult("RejectedError: no", 400, 1), due=["x1"])
     assert open_states(ledger) == {"x1": "planned"}
 
 
@@ -726,12 +726,12 @@ def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, c
     """What another run has, or what goes the same way as the last that may have left, is not claimed."""
     first, second = transition(1, entered=entered), replace(transition(2), subscriber_id="s_1")
     begin_write(ledger, first, second)
-    call = ledger.start_event("r1", "POST /events", first)
+    call = ledger.start_event("r1", first)
     begin_write(ledger, first, run_id="r2")
-    assert ledger.start_event("r2", "POST /events", first) is None
-    ledger.end_event(call, first, state=state, outcome="whatever", status_code=None, tries=1)
+    assert ledger.start_event("r2", first) is None
+    ledger.end_event(call, first, state, CallResult("whatever", None, 1))
     since = now()
-    assert (ledger.start_event("r1", "POST /events", second) is not None) is claimed
+    assert (ledger.start_event("r1", second) is not None) is claimed
     assert open_states(ledger).get("x2") == ("posting" if claimed else None)
     obsolete = ledger.load_obsolete_transitions(SHOP, since)
     assert [t.external_id for t in obsolete] == ([] if claimed else ["x2"])
@@ -761,11 +761,11 @@ def test_the_journal(ledger):
     """Each call is there from its start, in order, with its answer once there is one."""
     first = begin_write(ledger, transition(1))
     begin_write(ledger, run_id="another")
-    second = ledger.start_event("r1", "POST /events", transition(1))
-    ledger.end_write(first, outcome="ok", status_code=200, tries=3, due=["x1"])
+    second = ledger.start_event("r1", transition(1))
+    ledger.end_write(first, CallResult("ok", 200, 3), due=["x1"])
     calls = ledger.load_calls("r1")
     assert calls["call_id"].tolist() == [first, second]
-    assert calls["route"].tolist() == ["PATCH /subscribers/{id}", "POST /events"]
+    assert calls["route"].tolist() == [WRITE_ROUTE, EVENT_ROUTE]
     assert json.loads(calls["before"][0]) == {"Segment Audiences": ["a"]}
     assert json.loads(calls["after"][0]) == {"Segment Audiences": ["a", "vip"], "orders": 3}
     assert calls["external_id"].tolist()[1] == "x1"
@@ -799,7 +799,7 @@ def test_writers_from_sixteen_threads_lose_nothing(ledger):
 
     def work(number):
         call = begin_write(ledger, transition(number), subscriber=f"s_{number}")
-        ledger.end_write(call, outcome="ok", status_code=200, tries=number, due=[f"x{number}"])
+        ledger.end_write(call, CallResult("ok", 200, number), due=[f"x{number}"])
         return call
 
     with ThreadPoolExecutor(16) as pool:
@@ -982,7 +982,7 @@ def test_a_ledger_that_cannot_be_written(url, ledger, spoil, what_to_do):
     note = "x" * 10_000
     for _ in range(2):
         with pytest.raises(LedgerError, match=what_to_do) as raised:
-            ledger.start_write("r1", SHOP, "s_1", route="PATCH", before=note, after=note, due=[])
+            ledger.start_write("r1", SHOP, "s_1", before=note, after=note, due=[])
     assert exit_code_of(type(raised.value).__name__, {}, has_key=True, is_canceled=False) == 7
     if kept is not None:
         kept.close()
@@ -994,10 +994,10 @@ def test_a_commit_that_cannot_begin_fails_at_once(ledger):
     def fail(_connection):
         raise sqlite3.OperationalError("gone")
 
-    sa.event.listen(ledger._engine, "start", fail)
+    sa.event.listen(ledger._engine, "begin", fail)
     with pytest.raises(LedgerError, match="was lost"):
         begin_write(ledger, transition(1))
-    sa.event.remove(ledger._engine, "start", fail)
+    sa.event.remove(ledger._engine, "begin", fail)
     begin_write(ledger, transition(2))
     assert open_states(ledger) == {"x2": "planned"}
 

@@ -252,7 +252,7 @@ def test_what_one_run_began_and_another_finished_is_counted_once(ledger, store, 
     assert counted == [first, second]
     posted = audit(ledger).calls
     assert int((posted["outcome"] == "ok").sum()) == second[2]
-    assert audit(ledger).deeds == dict(zip(shown, second, strict=True))
+    assert audit(ledger).side_effects == dict(zip(shown, second, strict=True))
 
 
 def test_an_undo_is_called_one(ledger, store):

@@ -110,8 +110,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a custom event is posted whoever claimed it",
         file="ledger/journal.py",
-        old="mine = (transitions.c.external_id == transition.external_id) & transitions.c.state.in_(_OPEN)",
-        new="mine = transitions.c.external_id == transition.external_id",
+        old="claimed = connection.execute(_MARK_OPEN,",
+        new="claimed = connection.execute(_MARK,",
     ),
     Mutant(
         name="what was sent is planned again",
@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a custom event may repeat the last one",
         file="ledger/journal.py",
-        old='state = "obsolete" if _is_repeat(connection, transition) else "posting"',
+        old='state = "obsolete" if is_repeat else "posting"',
         new='state = "posting"',
     ),
     Mutant(
@@ -190,15 +190,15 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a live run does not remember what it was asked for",
         seed=2,
         file="sync/sync.py",
-        old="    ledger.save_state(record.shop_id, record.run_id, folded.state)\n",
+        old="    ledger.save_state(run.shop_id, run.run_id, folded.state)\n",
         new="",
     ),
     Mutant(
         name="what the limit on removals stops is forgotten",
         seed=225,
         file="sync/sync.py",
-        old="        ledger.hold(record.shop_id, record.run_id, folded.state, cause=cause)\n",
-        new="        ledger.release_held(record.shop_id, folded.state)\n",
+        old="        ledger.hold(run.shop_id, run.run_id, folded.state, cause=cause)\n",
+        new="        ledger.release_held(run.shop_id, folded.state)\n",
     ),
     Mutant(
         name="a re-entry has the id of the first entry",
@@ -232,14 +232,14 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a write without effect is believed",
         seed=25,
         file="sync/delivery/writes.py",
-        old="        elif after is not None and not is_kept(write, after):\n",
+        old="        elif after is not None and not _is_kept(write, after):\n",
         new="        elif False:\n",
     ),
     Mutant(
         name="the cache does not learn what was written",
         file="sync/delivery/writes.py",
-        old="due=ids, held=held_now))",
-        new="due=ids, held=None))",
+        old="due=ids, held=held)",
+        new="due=ids, held=None)",
     ),
     Mutant(
         name="a failed commit passes as done",
@@ -288,8 +288,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="one broken record stops the others",
         seed=25,
-        file="sync/delivery/outcomes.py",
-        old="            self._probe()\n",
+        file="sync/delivery/execution.py",
+        old="            connect_shop(self.postscript)\n",
         new='            raise PostscriptError("down")\n',
     ),
     Mutant(

@@ -19,7 +19,7 @@ START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SMALL_SCALE = {
     "toolkit.postscript.api.MAX_IN": 2,
     "toolkit.postscript.reader._PART": 3,
-    "toolkit.sync.delivery.outcomes.CHECK_EVERY": 2,
+    "toolkit.sync.delivery.execution.CHECK_EVERY": 2,
 }
 """Limits of the toolkit that are divided, so that a few people take as many calls and checks as thousands."""
 NONE = timedelta()
@@ -232,9 +232,9 @@ class World:
 
         patches = (
             mock.patch("toolkit.postscript.lookup.ThreadPoolExecutor", Pool),
-            mock.patch("toolkit.sync.delivery.outcomes.ThreadPoolExecutor", Pool),
-            mock.patch("toolkit.sync.delivery.outcomes.wait", wait),
-            mock.patch("toolkit.sync.sync.uuid4", drawn_id),
+            mock.patch("toolkit.sync.delivery.execution.ThreadPoolExecutor", Pool),
+            mock.patch("toolkit.sync.delivery.execution.wait", wait),
+            mock.patch("toolkit.sync.delivery.execution.uuid4", drawn_id),
         )
         scale = SMALL_SCALE if self._is_small else {}
         patches = (*patches, *(mock.patch(name, value) for name, value in scale.items()))

@@ -8,10 +8,9 @@ from itertools import product
 import pytest
 from stores import SECOND, SHOP, Store, deliver, fold_events, make_plan, new_ledger, word
 
-from toolkit.postscript.api import WRITE_ROUTE
 from toolkit.sync.cost import estimate_cost
-from toolkit.sync.leftovers import LeftOver, expect
-from toolkit.sync.runs import Transition
+from toolkit.sync.delivery.transitions import LeftOver, expect
+from toolkit.sync.runs import CallResult, Transition
 from toolkit.sync.sync import sync
 
 LEFT = (
@@ -35,10 +34,10 @@ def leave(number, left, ledger):
         for place, (state, entered) in enumerate(left)
     ]
     for t in chain:
-        write = {"route": WRITE_ROUTE, "before": "{}", "after": "{}", "due": [t]}
+        write = {"before": "{}", "after": "{}", "due": [t]}
         call = ledger.start_write("earlier", SHOP.shop_id, t.subscriber_id, **write)
         due = [t.external_id] if t.state == "due" else []
-        ledger.end_write(call, outcome="ok" if due else "500", status_code=None, tries=1, due=due)
+        ledger.end_write(call, CallResult("ok" if due else "500", None, 1), due=due)
     return chain
 
 

@@ -37,7 +37,8 @@ from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.lookup import connect_shop, find_subscribers
 from toolkit.segment.archive import read_events
 from toolkit.sync.cost import estimate_cost
-from toolkit.sync.delivery import outcomes, transition_id
+from toolkit.sync.delivery import execution
+from toolkit.sync.delivery.transitions import transition_id
 from toolkit.sync.plan import plan
 from toolkit.sync.sync import sync
 
@@ -161,7 +162,7 @@ class Notes:
 
     def end_write(self, *args, **named):
         self.reported.append(("end_write", args, named))
-        return frozenset(named["due"])
+        return frozenset(named.get("due", ()))
 
     @contextmanager
     def holding(self, shop_id):
@@ -312,7 +313,7 @@ def test_everything_is_noted_before_it_leaves():
     assert named[:10] == ["holding", "save_state", "release_held", "close_calls", *write, *write]
     assert Counter(named[10:16]) == Counter([*post, *post])
     assert named[16:] == ["save_results"]
-    assert all(named["tries"] == 1 for name, _args, named in order if name in {"end_write", "end_event"})
+    assert all(args[-1].tries == 1 for name, args, _named in order if name in {"end_write", "end_event"})
 
 
 def test_without_custom_events():
@@ -1028,7 +1029,7 @@ def test_a_custom_event_is_claimed_once(new_ledger):
     def fault(request):
         if request.method == "POST":
             transition = second.load_open_transitions(SHOP.shop_id)[0]
-            calls.append(second.start_event("other", request.route, transition))
+            calls.append(second.start_event("other", transition))
 
     store.fault = fault
     deliver([word(1, "vip")], store, first)
@@ -1041,9 +1042,9 @@ def test_a_custom_event_is_claimed_once(new_ledger):
         def __getattr__(self, name):
             return getattr(first, name)
 
-        def start_event(self, run_id, route, transition):
-            claimed.append(second.start_event("other", route, transition))
-            return first.start_event(run_id, route, transition)
+        def start_event(self, run_id, transition):
+            claimed.append(second.start_event("other", transition))
+            return first.start_event(run_id, transition)
 
     store.fault, before = (lambda request: None), len(store.taken)
     run = deliver(leave([1]), store, Claiming())
@@ -1077,8 +1078,8 @@ def test_a_lost_lock_ends_the_run(ledger, checks):
 @pytest.mark.parametrize(("writes", "posts"), [(7, 0), (12, 6)])
 def test_a_lock_that_is_lost_within_a_group_ends_the_run(monkeypatch, writes, posts):
     """Every so many calls the run makes sure that the shop is still its own; else nothing more leaves."""
-    monkeypatch.setattr(outcomes, "CHECK_EVERY", 2)
-    monkeypatch.setattr(outcomes, "WORKERS", 1)
+    monkeypatch.setattr(execution, "CHECK_EVERY", 2)
+    monkeypatch.setattr(execution, "WORKERS", 1)
     store, notes = Store({n: [] for n in range(12)}), Notes()
 
     def check_lock(_shop_id):

@@ -1,4 +1,4 @@
-"""The ledger: what was asked, what Postscript holds, what was sent. One database, many shops.
+"""The ledger: what was asked for, what Postscript holds, what was sent. One database, many shops.
 
 SQLite in WAL mode by default, so that it can be read while a scheduled run writes; PostgreSQL for a team.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 from .database import file_of
 from .desired_state import DesiredState
 from .history import History
-from .journal import CacheStore, Journal
+from .journal import Journal
 from .locks import ShopLocks
 from .schema import metadata, transitions
 
 __all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
-class Ledger(ShopLocks, History, DesiredState, CacheStore, Journal):
+class Ledger(ShopLocks, History, DesiredState, Journal):
     """A ledger, opened and brought to the newest schema. Safe to use from several threads.
 
     Parameters

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
@@ -30,7 +30,8 @@ MAKING = threading.Lock()
 """Held while a file is made and opened: closing any descriptor of a file frees this process's locks on it."""
 _MIGRATING = threading.Lock()
 """Alembic keeps its context in the module: one migration at a time in this process."""
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATIONS = str(Path(__file__).parent / "migrations")
+Result = TypeVar("Result")
 
 
 def now() -> datetime:
@@ -105,13 +106,13 @@ class Database:
         with as_ledger_errors(self.name), self._lock, self._engine.begin() as connection:
             yield connection
 
-    def _commit(self, action: Callable[[sa.Connection], Any]) -> Any:
+    def _commit(self, action: Callable[[sa.Connection], Result]) -> Result:
         """Carry *action* out and return its result once it is safe on the disk.
 
         What several threads want at the same moment goes into one commit: each waits for the disk, but
         they wait together.
         """
-        done: Future[Any] = Future()
+        done: Future[Result] = Future()
         self._waiting.append((action, done))
         with as_ledger_errors(self.name):
             with self._lock:
@@ -206,14 +207,12 @@ def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
         if (current := _revision(connection)) == REVISION:
             return
     # Only here: it takes a quarter of a second to import.
-    from alembic import command
     from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory(_MIGRATIONS, version_locations=[_MIGRATIONS])
     _check_revision(current, [script.revision for script in scripts.walk_revisions()], name)
     with _MIGRATING, engine.begin() as connection:
         # All or nothing, and one process at a time.
@@ -224,9 +223,12 @@ def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
         if _revision(connection) is None:
             metadata.create_all(connection, checkfirst=False)
             MigrationContext.configure(connection).stamp(scripts, REVISION)
-        else:
-            config.attributes["connection"] = connection
-            command.upgrade(config, REVISION)
+            return
+        # As `alembic upgrade` does it, without an env.py.
+        steps = {"fn": lambda old, _: scripts._upgrade_revs(REVISION, old)}
+        with EnvironmentContext(Config(), scripts, **steps) as upgrade:
+            upgrade.configure(connection=connection, render_as_batch=True)
+            upgrade.run_migrations()
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -87,7 +87,7 @@ class DesiredState(Database):
             connection.execute(again.values(left_in=None))
         return count
 
-    def load_newer_words(self, shop_id: str, run_id: str) -> pd.DataFrame:
+    def load_newer_values(self, shop_id: str, run_id: str) -> pd.DataFrame:
         """Return person, audience_key and trait_key (one of them null) of the values of later runs."""
         began = sa.select(runs.c.started_at).where(runs.c.run_id == run_id).scalar_subquery()
         later = sa.select(runs.c.run_id).where(runs.c.shop_id == shop_id, runs.c.started_at > began)

@@ -99,7 +99,7 @@ class History(Database):
         found[[*_KEYS]] = found[[*_KEYS]].replace("", None)
         return found
 
-    def count_deeds(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
+    def count_side_effects(self, run_ids: Collection[str]) -> dict[str, Counter[str]]:
         """Return run → ``adds``, ``removes``, ``custom_events`` and ``left_over``, by the journal.
 
         A membership counts when the write of its list went well, or was found to have arrived although its

@@ -8,10 +8,12 @@ from datetime import datetime
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy import bindparam
 
+from toolkit.postscript import api
 from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
-from toolkit.sync.runs import Held, Transition
+from toolkit.sync.runs import CallResult, Held, Transition
 
 from .database import Database, now
 from .schema import (
@@ -33,13 +35,50 @@ _OPEN = ("planned", "due")
 _CLOSED = ("sent", "unknown", "refused")
 """States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
 _MAY_HAVE_LEFT = ("sent", "unknown", "posting")
-# Made once: to build a statement takes as long as to carry it out.
-_ITS_CALL = sa.update(calls).where(calls.c.call_id == sa.bindparam("its"))
-_ITS_EVENT = sa.update(transitions).where(transitions.c.external_id == sa.bindparam("its"))
+# Made once: to build a statement takes longer than to carry it out.
+_NEW_CALL = sa.insert(calls)
+_OPEN_CALLS = sa.update(calls).where(
+    calls.c.finished_at.is_(None),
+    calls.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.shop_id == bindparam("shop_id"))),
+)
+_ITS_CALL = sa.update(calls).where(calls.c.call_id == bindparam("its"))
+_ITS_EVENT = sa.update(transitions).where(transitions.c.external_id == bindparam("its"))
+_AMONG = transitions.c.external_id.in_(bindparam("ids", expanding=True))
+_OF_THESE = sa.select(transitions.c.external_id).where(_AMONG)
+_CLOSED_OF_THESE = _OF_THESE.where(transitions.c.state.in_(_CLOSED))
+_TAKEN_OF_THESE = _OF_THESE.where(transitions.c.state.in_((*_CLOSED, "posting"))).with_for_update()
+_OPEN_OF_THESE = _OF_THESE.where(transitions.c.state.in_(_OPEN))
+_MARK = sa.update(transitions).where(_AMONG)
+_MARK_OPEN = _MARK.where(transitions.c.state.in_(_OPEN))
+_ITS_SUBSCRIBER = sa.update(subscribers).where(
+    subscribers.c.shop_id == bindparam("its_shop"), subscribers.c.subscriber_id == bindparam("its")
+)
+_ITS_SHOP = sa.select(transitions.c.shop_id).where(transitions.c.external_id == bindparam("its"))
+_LAST_BEFORE = (
+    sa.select(transitions.c.entered)
+    .where(
+        transitions.c.shop_id == _ITS_SHOP.scalar_subquery(),
+        transitions.c.subscriber_id == bindparam("who"),
+        transitions.c.audience_key == bindparam("key"),
+        transitions.c.state.in_(_MAY_HAVE_LEFT),
+        transitions.c.external_id != bindparam("its"),
+    )
+    .order_by(transitions.c.changed_at.desc())
+    .limit(1)
+)
+_IN_STATES = (
+    sa.select(*(transitions.c[name] for name in Transition.__dataclass_fields__))
+    .where(
+        transitions.c.shop_id == bindparam("shop_id"),
+        transitions.c.state.in_(bindparam("states", expanding=True)),
+        transitions.c.changed_at >= bindparam("since"),
+    )
+    .order_by(transitions.c.planned_at, transitions.c.external_id)
+)
 
 
-class CacheStore(Database):
-    """The part of the ledger that keeps what Postscript held when it was last read."""
+class Journal(Database):
+    """The part of the ledger that keeps what Postscript holds, and every call."""
 
     def load_cache(self, shop_id: str) -> SubscriberCache:
         """Return the cached subscribers of a shop; an empty cache when it was never read."""
@@ -112,9 +151,133 @@ class CacheStore(Database):
 
     def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
         """Note whether a write showed in ``updated_at``; only then is the cache renewed by it."""
-        values = {"is_dated": is_dated, **({} if is_dated else {"newest": ""})}
+        values = {"is_dated": is_dated} if is_dated else {"is_dated": is_dated, "newest": ""}
         judged = sa.update(mirrors).where(mirrors.c.shop_id == shop_id).values(**values)
         self._commit(lambda connection: connection.execute(judged))
+
+    # --- what was sent ----------------------------------------------------------------------------------
+
+    def start_write(
+        self,
+        run_id: str,
+        shop_id: str,
+        subscriber_id: str,
+        *,
+        before: str,
+        after: str,
+        due: Iterable[Transition],
+    ) -> int:
+        """Record which properties are about to be written, and the custom events that will then be due.
+
+        *before* and *after* are JSON objects. Returns the id of the call.
+        """
+        about = {"shop_id": shop_id, "run_id": run_id, "changed_at": now(), "planned_at": now()}
+        rows = [{**vars(t), **about, "state": "planned"} for t in due]
+
+        def work(connection: sa.Connection) -> int:
+            # One that was sent, may have been, or is being sent, is not planned a second time.
+            ids = {"ids": [row["external_id"] for row in rows]}
+            done = {*connection.scalars(_TAKEN_OF_THESE, ids)} if rows else set()
+            upsert(connection, transitions, [row for row in rows if row["external_id"] not in done])
+            return _start_call(connection, run_id, api.WRITE_ROUTE, subscriber_id, before=before, after=after)
+
+        return self._commit(work)
+
+    def end_write(
+        self, call_id: int, result: CallResult, *, due: Sequence[str] = (), held: Held | None = None
+    ) -> frozenset[str]:
+        """Record a write's answer; after ``ok`` the transitions of these external ids are due.
+
+        After anything else they stay planned, and a later run reads whether the write arrived. *held* is what
+        the subscriber holds now: the cache shows it from the same moment on. Returns the ids that are due
+        now; one that was sent by an earlier run, or may have been, is not.
+        """
+
+        def work(connection: sa.Connection) -> frozenset[str]:
+            _end_call(connection, call_id, result)
+            if held is not None:
+                _update_cache(connection, held)
+            if result.outcome != "ok" or not due:
+                return frozenset()
+            ids = {"ids": [*due]}
+            found = frozenset(connection.scalars(_OPEN_OF_THESE, ids))
+            connection.execute(_MARK_OPEN, {**ids, **_changed("due")})
+            return found
+
+        return self._commit(work)
+
+    def start_event(self, run_id: str, transition: Transition) -> int | None:
+        """Claim a custom event that is about to be posted and return the id of the call, or None.
+
+        None where another run has claimed it, and where the last one of the same subscriber and audience went
+        the same way: then it is ``obsolete``.
+        """
+        its = transition.external_id
+        about = {"its": its, "who": transition.subscriber_id, "key": transition.audience_key}
+
+        def work(connection: sa.Connection) -> int | None:
+            is_repeat = connection.scalar(_LAST_BEFORE, about) == transition.entered
+            state = "obsolete" if is_repeat else "posting"
+            claimed = connection.execute(_MARK_OPEN, {"ids": [its], **_changed(state)})
+            if not claimed.rowcount or state == "obsolete":
+                return None
+            who = transition.subscriber_id
+            return _start_call(connection, run_id, api.EVENT_ROUTE, who, external_id=its)
+
+        return self._commit(work)
+
+    def end_event(self, call_id: int, transition: Transition, state: str, result: CallResult) -> None:
+        """Record how a custom event ended: ``sent``, ``unknown``, ``refused``, or ``due`` again."""
+
+        def work(connection: sa.Connection) -> None:
+            _end_call(connection, call_id, result)
+            connection.execute(_ITS_EVENT, {"its": transition.external_id, **_changed(state)})
+
+        self._commit(work)
+
+    def load_open_transitions(self, shop_id: str) -> list[Transition]:
+        """Return the custom events that earlier runs left in the middle: planned, due or posting."""
+        return self._transitions(shop_id, *_OPEN, "posting")
+
+    def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
+        """Return the custom events that were not confirmed: their answer was lost, or they were refused."""
+        return self._transitions(shop_id, "unknown", "refused")
+
+    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
+        """Return the custom events that were closed unsent since then, because they were true no more."""
+        return self._transitions(shop_id, "obsolete", since=since)
+
+    def _transitions(self, shop_id: str, *states: str, since: datetime = datetime.min) -> list[Transition]:
+        about = {"shop_id": shop_id, "states": states, "since": since}
+        with self._reading() as connection:
+            return [Transition(**row) for row in connection.execute(_IN_STATES, about).mappings()]
+
+    def find_closed(self, external_ids: Iterable[str]) -> set[str]:
+        """Return those of the custom events that were sent, refused, or may have been sent."""
+        with self._reading() as connection:
+            parts = _chunks([*external_ids])
+            return {found for ids in parts for found in connection.scalars(_CLOSED_OF_THESE, {"ids": ids})}
+
+    def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
+        """Set the state of these custom events; ``obsolete`` closes only those that are open."""
+        mark = _MARK_OPEN if state == "obsolete" else _MARK
+
+        def work(connection: sa.Connection) -> None:
+            for ids in _chunks([*external_ids]):
+                connection.execute(mark, {"ids": ids, **_changed(state)})
+
+        self._commit(work)
+
+    def close_calls(self, shop_id: str) -> int:
+        """Note of every call without a recorded answer that none will come; return how many."""
+        values = {"finished_at": now(), "outcome": "no answer recorded: the process ended", "tries": 1}
+        closed = _OPEN_CALLS.values(**values)
+        return self._commit(lambda connection: connection.execute(closed, {"shop_id": shop_id}).rowcount)
+
+    def load_calls(self, run_id: str) -> pd.DataFrame:
+        """Return the journal of a run's writes: one row a call, in the order in which they began."""
+        query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
+        return self._load_objects(query).infer_objects()
 
 
 def _contacts(connection: sa.Connection, table: sa.Table, shop_id: str) -> frozenset[str]:
@@ -127,172 +290,8 @@ def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
         yield values[start : start + ROWS_AT_ONCE]
 
 
-class Journal(Database):
-    """The part of the ledger in which every call is noted."""
-
-    def start_write(
-        self,
-        run_id: str,
-        shop_id: str,
-        subscriber_id: str,
-        *,
-        route: str,
-        before: str,
-        after: str,
-        due: Iterable[Transition],
-    ) -> int:
-        """Record which properties are about to be written, and the custom events that will then be due.
-
-        *before* and *after* are JSON objects.
-        """
-        about = {"shop_id": shop_id, "run_id": run_id, "changed_at": now(), "planned_at": now()}
-        rows = [{**vars(t), **about, "state": "planned"} for t in due]
-
-        def work(connection: sa.Connection) -> int:
-            # One that was sent, may have been, or is being sent, is not planned a second time.
-            closed = sa.select(transitions.c.external_id).where(
-                transitions.c.external_id.in_([row["external_id"] for row in rows]),
-                transitions.c.state.in_((*_CLOSED, "posting")),
-            )
-            done = {*connection.scalars(closed.with_for_update())} if rows else set()
-            upsert(connection, transitions, [row for row in rows if row["external_id"] not in done])
-            return _start_call(connection, run_id, route, subscriber_id, before=before, after=after)
-
-        return int(self._commit(work))
-
-    def end_write(
-        self,
-        call_id: int,
-        *,
-        outcome: str,
-        status_code: int | None,
-        tries: int,
-        due: Sequence[str],
-        held: Held | None = None,
-    ) -> frozenset[str]:
-        """Record a write's answer; after ``ok`` the transitions of these external ids are due.
-
-        After anything else they stay planned, and a later run reads whether the write arrived. *held* is what
-        the subscriber holds now: the cache shows it from the same moment on. Returns the ids that are due
-        now; one that was sent by an earlier run, or may have been, is not.
-        """
-        mine = transitions.c.external_id.in_(due) & transitions.c.state.in_(_OPEN)
-
-        def work(connection: sa.Connection) -> frozenset[str]:
-            _end_call(connection, call_id, outcome, status_code, tries)
-            if held is not None:
-                _update_cache(connection, held)
-            if outcome != "ok":
-                return frozenset()
-            found = frozenset(connection.scalars(sa.select(transitions.c.external_id).where(mine)))
-            connection.execute(sa.update(transitions).where(mine).values(state="due", changed_at=now()))
-            return found
-
-        return frozenset(self._commit(work))
-
-    def start_event(self, run_id: str, route: str, transition: Transition) -> int | None:
-        """Claim a custom event that is about to be posted; None when it must not be.
-
-        Either another run has claimed it, or the last one of the same subscriber and audience went the same
-        way: then it is ``obsolete``.
-        """
-        mine = (transitions.c.external_id == transition.external_id) & transitions.c.state.in_(_OPEN)
-
-        def work(connection: sa.Connection) -> int | None:
-            state = "obsolete" if _is_repeat(connection, transition) else "posting"
-            claim = sa.update(transitions).where(mine).values(state=state, changed_at=now())
-            if not connection.execute(claim).rowcount or state == "obsolete":
-                return None
-            its = transition.external_id
-            return _start_call(connection, run_id, route, transition.subscriber_id, external_id=its)
-
-        found: int | None = self._commit(work)
-        return found
-
-    def end_event(
-        self,
-        call_id: int,
-        transition: Transition,
-        *,
-        state: str,
-        outcome: str,
-        status_code: int | None,
-        tries: int,
-    ) -> None:
-        """Record how a custom event ended: ``sent``, ``unknown``, ``refused``, or ``due`` again."""
-
-        def work(connection: sa.Connection) -> None:
-            _end_call(connection, call_id, outcome, status_code, tries)
-            values = {"its": transition.external_id, "state": state, "changed_at": now()}
-            connection.execute(_ITS_EVENT, values)
-
-        self._commit(work)
-
-    def load_open_transitions(self, shop_id: str) -> list[Transition]:
-        """Return the custom events that earlier runs left in the middle: planned, due or posting."""
-        return self._transitions(shop_id, "planned", "due", "posting")
-
-    def load_unknown_transitions(self, shop_id: str) -> list[Transition]:
-        """Return the custom events that were not confirmed: their answer was lost, or they were refused."""
-        return self._transitions(shop_id, "unknown", "refused")
-
-    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]:
-        """Return the custom events that were closed unsent since then, because they were true no more."""
-        return self._transitions(shop_id, "obsolete", since=since)
-
-    def _transitions(self, shop_id: str, *states: str, since: datetime = datetime.min) -> list[Transition]:
-        columns = [transitions.c[name] for name in Transition.__dataclass_fields__]
-        query = sa.select(*columns).where(
-            transitions.c.shop_id == shop_id,
-            transitions.c.state.in_(states),
-            transitions.c.changed_at >= since,
-        )
-        ordered = query.order_by(transitions.c.planned_at, transitions.c.external_id)
-        return [Transition(**row) for row in self._load(ordered)]
-
-    def find_closed(self, external_ids: Sequence[str]) -> set[str]:
-        """Return those of the custom events that were sent, refused, or may have been sent."""
-        found: set[str] = set()
-        with self._reading() as connection:
-            for ids in _chunks(external_ids):
-                is_closed = transitions.c.external_id.in_(ids) & transitions.c.state.in_(_CLOSED)
-                found.update(connection.scalars(sa.select(transitions.c.external_id).where(is_closed)))
-        return found
-
-    def mark_transitions(self, external_ids: Sequence[str], state: str) -> None:
-        """Set the state of these custom events; ``obsolete`` closes only those that are open."""
-        marked = sa.update(transitions).where(transitions.c.external_id.in_(external_ids))
-        if state == "obsolete":
-            marked = marked.where(transitions.c.state.in_(_OPEN))
-        marked = marked.values(state=state, changed_at=now())
-        self._commit(lambda connection: connection.execute(marked))
-
-    def close_calls(self, shop_id: str) -> int:
-        """Note of every call without a recorded answer that none will come; return how many."""
-        ours = sa.select(runs.c.run_id).where(runs.c.shop_id == shop_id)
-        left = calls.c.finished_at.is_(None) & calls.c.run_id.in_(ours)
-        values = {"finished_at": now(), "outcome": "no answer recorded: the process ended", "tries": 1}
-        closed = sa.update(calls).where(left).values(**values)
-        return int(self._commit(lambda connection: connection.execute(closed).rowcount))
-
-    def load_calls(self, run_id: str) -> pd.DataFrame:
-        """Return the journal of a run's writes: one row a call, in the order in which they began."""
-        query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
-        return self._load_objects(query).infer_objects()
-
-
-def _is_repeat(connection: sa.Connection, transition: Transition) -> bool:
-    """Return True when the last custom event of this subscriber and audience went the same way."""
-    mine = transitions.c.external_id == transition.external_id
-    shop = sa.select(transitions.c.shop_id).where(mine).scalar_subquery()
-    last = sa.select(transitions.c.entered).where(
-        transitions.c.shop_id == shop,
-        transitions.c.subscriber_id == transition.subscriber_id,
-        transitions.c.audience_key == transition.audience_key,
-        transitions.c.state.in_(_MAY_HAVE_LEFT),
-        ~mine,
-    )
-    return connection.scalar(last.order_by(transitions.c.changed_at.desc()).limit(1)) == transition.entered
+def _changed(state: str) -> dict[str, object]:
+    return {"state": state, "changed_at": now()}
 
 
 def _update_cache(connection: sa.Connection, held: Held) -> None:
@@ -301,20 +300,16 @@ def _update_cache(connection: sa.Connection, held: Held) -> None:
         values["audiences"] = held.audiences
     if held.properties is not None:
         values["properties"] = held.properties
-    mine = (subscribers.c.shop_id == held.shop_id) & (subscribers.c.subscriber_id == held.subscriber_id)
-    connection.execute(sa.update(subscribers).where(mine).values(**values))
+    connection.execute(_ITS_SUBSCRIBER, {"its_shop": held.shop_id, "its": held.subscriber_id, **values})
 
 
 def _start_call(
     connection: sa.Connection, run_id: str, route: str, subscriber_id: str, **rest: str | None
 ) -> int:
     row = {"run_id": run_id, "route": route, "subscriber_id": subscriber_id, "started_at": now(), **rest}
-    key = connection.execute(sa.insert(calls), row).inserted_primary_key
+    key = connection.execute(_NEW_CALL, row).inserted_primary_key
     return int(key[0]) if key else 0
 
 
-def _end_call(
-    connection: sa.Connection, call_id: int, outcome: str, status_code: int | None, tries: int
-) -> None:
-    values = {"finished_at": now(), "outcome": outcome, "status_code": status_code, "tries": tries}
-    connection.execute(_ITS_CALL, {"its": call_id, **values})
+def _end_call(connection: sa.Connection, call_id: int, result: CallResult) -> None:
+    connection.execute(_ITS_CALL, {"its": call_id, "finished_at": now(), **result._asdict()})

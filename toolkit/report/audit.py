@@ -17,11 +17,11 @@ from toolkit.sync.runs import (
     LOOK_AT,
     UNKNOWN_COLUMNS,
     Audit,
+    LedgerStore,
     Previous,
     RunRecord,
     sum_statuses,
 )
-from toolkit.sync.store import LedgerStore
 
 RUNS_SHOWN = 20
 """Runs in the history of a shop."""
@@ -69,23 +69,23 @@ def audit(
 
 
 def _history(ledger: LedgerStore, runs: Sequence[RunRecord]) -> pd.DataFrame:
-    deeds = ledger.count_deeds([run.run_id for run in runs])
+    effects = ledger.count_side_effects([run.run_id for run in runs])
     rows = [
-        _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), deeds[run.run_id])
+        _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), effects[run.run_id])
         for run in runs
     ]
     return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
 
 
-def _figures(run: RunRecord, changes: Mapping[str, int], deeds: Mapping[str, int]) -> dict[str, Any]:
+def _figures(run: RunRecord, changes: Mapping[str, int], effects: Mapping[str, int]) -> dict[str, Any]:
     return {
         **{name: getattr(run, name) for name in HISTORY_COLUMNS if hasattr(run, name)},
         # By the journal: a change of which only the custom event is outstanding is not "added" yet.
-        "adds": deeds["adds"] + changes.get("would_add", 0),
-        "removes": deeds["removes"] + changes.get("would_remove", 0),
+        "adds": effects["adds"] + changes.get("would_add", 0),
+        "removes": effects["removes"] + changes.get("would_remove", 0),
         "waiting": changes.get("waiting", 0),
-        "custom_events": deeds["custom_events"],
-        "left_over": deeds["left_over"],
+        "custom_events": effects["custom_events"],
+        "left_over": effects["left_over"],
         "calls": sum(run.facts.get("calls", {}).values()),
     }
 

@@ -132,8 +132,8 @@ def _values(audit: Audit) -> dict[str, Any]:
 
 def _counts(audit: Audit) -> dict[str, Any]:
     return {
-        "added": max(audit.deeds["adds"], audit.statuses("change").get("added", 0)),
-        "removed": max(audit.deeds["removes"], audit.statuses("change").get("removed", 0)),
+        "added": max(audit.side_effects["adds"], audit.statuses("change").get("added", 0)),
+        "removed": max(audit.side_effects["removes"], audit.statuses("change").get("removed", 0)),
         "events": audit.statuses("event"),
         "changes": audit.statuses("change"),
         "audiences": change_table(audit.totals).to_dict("split"),
@@ -177,7 +177,7 @@ def _custom_events(audit: Audit) -> dict[str, Any]:
     return {
         "posted": posted_events(audit.calls),
         "would_post": would if audit.record.facts.get("custom_events") != "none" else 0,
-        "left_over": audit.deeds["left_over"],
+        "left_over": audit.side_effects["left_over"],
         "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
         "unknown_count": len(audit.unknown),
         "obsolete_count": len(audit.unknown) - audit.unconfirmed,

@@ -22,7 +22,7 @@ from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.forecast import Forecast
-from toolkit.sync.store import LedgerStore
+from toolkit.sync.runs import LedgerStore
 
 STEP_COLUMNS = {
     "at": "datetime64[us, UTC]",

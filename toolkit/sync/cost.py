@@ -20,7 +20,7 @@ from toolkit.errors import ParameterError
 from toolkit.frames import encode, numbers, text_array
 from toolkit.statuses import EventStatus
 
-from .leftovers import LeftOver, expect
+from .delivery.transitions import LeftOver, expect
 from .plan import Plan
 from .plan.columns import NONE, by_time, find
 from .plan.lists import is_listed, names_of

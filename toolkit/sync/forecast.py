@@ -21,7 +21,7 @@ from toolkit.postscript.reader import read_subscribers
 from toolkit.statuses import ChangeStatus
 
 from .plan import plan
-from .store import LedgerStore
+from .runs import LedgerStore
 
 
 @dataclass(frozen=True, kw_only=True)

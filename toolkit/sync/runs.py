@@ -1,15 +1,21 @@
-"""What is kept of a run: the values that pass between the flow and the ledger."""
+"""What the flow and the ledger exchange: runs, custom events, results of calls, and the ledger's methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
+from toolkit.audiences.memberships import State
+from toolkit.errors import PostscriptError
 from toolkit.frames import empty_table
+from toolkit.postscript.api import Answer
+from toolkit.postscript.cache import SubscriberCache
 from toolkit.statuses import NEEDS_ATTENTION, ChangeStatus
 
 RUN_KINDS = ("sync", "undo", "repair", "saved_plan", "member_list")
@@ -93,6 +99,21 @@ class Held:
     """JSON object of the traits that were read, and their JSON text; None when none was written."""
 
 
+class CallResult(NamedTuple):
+    """How a call ended, for the journal."""
+
+    outcome: str
+    """``ok``, or what went wrong."""
+    status_code: int | None
+    tries: int
+
+
+def result_of(found: Answer | PostscriptError, outcome: str = "") -> CallResult:
+    """Return how a call ended: ``ok``, or the error's class and sentence, unless *outcome* is given."""
+    text = f"{type(found).__name__}: {found}" if isinstance(found, PostscriptError) else "ok"
+    return CallResult(outcome or text, found.status_code, found.tries)
+
+
 UNKNOWN_COLUMNS = {
     "subscriber_id": "str",
     "audience_key": "str",
@@ -105,7 +126,6 @@ UNKNOWN_COLUMNS = {
 ``state`` is ``unknown``, which may have been sent, ``refused``, which was not, or ``obsolete``, which never
 will be: the list, or a newer change, contradicts it.
 """
-
 
 LOOK_AT = frozenset({*NEEDS_ATTENTION, ChangeStatus.CONFLICT, ChangeStatus.AMBIGUOUS})
 """Statuses of changes to look at, also where the run completed."""
@@ -165,8 +185,8 @@ class Audit:
     """None when there was no run before."""
 
     @property
-    def deeds(self) -> dict[str, int]:
-        """What the run itself did, or would: the numbers of its row in the history."""
+    def side_effects(self) -> dict[str, int]:
+        """What the run itself changed, or would: the numbers of its row in the history."""
         mine = self.history[self.history["run_id"] == self.record.run_id]
         names = ("adds", "removes", "custom_events", "left_over")
         return {name: int(mine[name].sum()) for name in names}
@@ -198,3 +218,64 @@ def sum_statuses(totals: pd.DataFrame, kind: str) -> dict[str, int]:
     mine = totals[totals["kind"] == kind]
     summed = mine.groupby("status")["count"].sum().sort_values(ascending=False, kind="stable")
     return {str(status): int(count) for status, count in summed.items()}
+
+
+class LedgerStore(Protocol):
+    """The ledger as the flow and the reports use it; `Ledger` says what each method does."""
+
+    # runs and their results
+    def save_run(self, run: RunRecord) -> None: ...
+    def get_run(self, run_id: str = "") -> RunRecord: ...
+    def load_latest_runs(self) -> list[RunRecord]: ...
+    def load_runs(self, until: RunRecord, *, limit: int) -> list[RunRecord]: ...
+    def find_previous(self, record: RunRecord) -> RunRecord | None: ...
+    def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None: ...
+    def load_totals(self, run_id: str) -> pd.DataFrame: ...
+    def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame: ...
+    def count_side_effects(self, run_ids: Collection[str]) -> dict[str, Counter[str]]: ...
+    def load_outcomes_of(
+        self, shop_id: str, persons: Collection[str], subscriber_ids: Collection[str]
+    ) -> pd.DataFrame: ...
+    def load_calls_of(self, shop_id: str, subscriber_ids: Collection[str]) -> pd.DataFrame: ...
+
+    # what is asked for
+    def load_state(self, shop_id: str) -> State: ...
+    def save_state(self, shop_id: str, run_id: str, state: State) -> None: ...
+    def take_back(self, shop_id: str, run_id: str) -> int: ...
+    def load_newer_values(self, shop_id: str, run_id: str) -> pd.DataFrame: ...
+    def hold(self, shop_id: str, run_id: str, state: State, *, cause: str) -> None: ...
+    def release_held(self, shop_id: str, state: State) -> None: ...
+    def count_held(self, shop_id: str) -> dict[str, int]: ...
+    def load_reached(self, shop_id: str) -> pd.DataFrame: ...
+    def save_reached(self, shop_id: str, pairs: pd.DataFrame, *, left_in: str | None = None) -> None: ...
+
+    # what Postscript holds
+    def load_cache(self, shop_id: str) -> SubscriberCache: ...
+    def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None: ...
+    def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None: ...
+
+    # what is sent
+    def holding(self, shop_id: str) -> AbstractContextManager[None]: ...
+    def check_lock(self, shop_id: str) -> None: ...
+    def start_write(
+        self,
+        run_id: str,
+        shop_id: str,
+        subscriber_id: str,
+        *,
+        before: str,
+        after: str,
+        due: Iterable[Transition],
+    ) -> int: ...
+    def end_write(
+        self, call_id: int, result: CallResult, *, due: Sequence[str] = (), held: Held | None = None
+    ) -> Collection[str]: ...
+    def start_event(self, run_id: str, transition: Transition) -> int | None: ...
+    def end_event(self, call_id: int, transition: Transition, state: str, result: CallResult) -> None: ...
+    def load_open_transitions(self, shop_id: str) -> list[Transition]: ...
+    def load_unknown_transitions(self, shop_id: str) -> list[Transition]: ...
+    def load_obsolete_transitions(self, shop_id: str, since: datetime) -> list[Transition]: ...
+    def find_closed(self, external_ids: Iterable[str]) -> set[str]: ...
+    def mark_transitions(self, external_ids: Iterable[str], state: str) -> None: ...
+    def close_calls(self, shop_id: str) -> int: ...
+    def load_calls(self, run_id: str) -> pd.DataFrame: ...

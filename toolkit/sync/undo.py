@@ -21,8 +21,7 @@ from toolkit.statuses import ChangeStatus
 
 from .desired import WISH_COLUMNS, plan_wishes
 from .plan import Plan, match_people, properties_of
-from .runs import RunRecord, Transition
-from .store import LedgerStore
+from .runs import LedgerStore, RunRecord, Transition
 from .sync import Run, holding_the_shop, sync
 
 UNDO_NOTE = "Custom events that the run posted, and texts that they started, cannot be unsent."
@@ -179,7 +178,7 @@ def _get_live(ledger: LedgerStore, run_id: str) -> RunRecord:
 
 def _newer_words(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
     """Return the words of later runs, each with the subscriber that its person is."""
-    words = ledger.load_newer_words(record.shop_id, record.run_id)
+    words = ledger.load_newer_values(record.shop_id, record.run_id)
     people = ledger.load_state(record.shop_id).people
     people = people[people["person"].isin(words["person"])]
     contacts = check_contacts(people, default_region=_region_of(record).get("default_region", "US"))

@@ -1,4 +1,4 @@
-"""What became of each change of a plan, as it becomes known, and whether the run goes on."""
+"""One run while it goes on: what became of each change of its plan, and whether it goes on."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
+from uuid import uuid4
 
 import pandas as pd
 
 from toolkit.errors import InvalidAuthenticationError, LostAnswerError, PostscriptError, RejectedError
 from toolkit.postscript import api
-from toolkit.postscript.lookup import WORKERS
+from toolkit.postscript.lookup import WORKERS, Postscript, connect_shop
 from toolkit.statuses import ChangeStatus
 from toolkit.sync.plan import Plan
+from toolkit.sync.runs import LedgerStore
 
 FAILURES_IN_A_ROW = 5
-"""Subscribers whose calls fail one after the other before the run asks whether Postscript answers at all."""
+"""Subscribers whose calls fail one after the other before the run probes Postscript."""
 DOUBTFUL_FROM = 3
 """Subscribers who fail in a row before each further one is tried twice only."""
 FAILURES_AT_MOST = 25
@@ -33,7 +36,7 @@ _DONE = {"add": ChangeStatus.ADDED, "remove": ChangeStatus.REMOVED, "set": Chang
 Item = TypeVar("Item")
 
 
-class Cause(StrEnum):
+class StopReason(StrEnum):
     """What ended a run before its time; a scheduler reads it as ``stopped_by``."""
 
     NONE = ""
@@ -45,44 +48,39 @@ class Cause(StrEnum):
     CANCELED = "canceled"
 
 
-def cause_of(error: PostscriptError) -> Cause:
-    """Return the cause of a run that this error ends."""
-    return Cause.AUTHENTICATION if isinstance(error, InvalidAuthenticationError) else Cause.TRANSPORT
-
-
-class Outcomes:
-    """The state of one live run while it goes on. Safe to use from several threads."""
+class Execution:
+    """One run of a plan. Safe to use from several threads."""
 
     def __init__(
         self,
         plan: Plan,
+        shop: api.Shop,
+        postscript: Postscript,
+        ledger: LedgerStore,
         *,
         on_progress: Callable[[int, int, Mapping[str, int]], None],
-        cancel: threading.Event | None = None,
-        probe: Callable[[], object] = lambda: None,
-        check: Callable[[], None] = lambda: None,
+        cancel: threading.Event | None,
     ) -> None:
+        self.plan, self.shop, self.postscript, self.ledger = plan, shop, postscript, ledger
+        self.started_at = datetime.now(UTC).replace(tzinfo=None)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        self.shop_id = shop.shop_id
         self.error = ""
-        self.cause = Cause.NONE
-        self.canceled = False
-        self.unresolved = 0
-        """Custom events of earlier runs that were not confirmed: no answer came, or they failed again."""
+        self.stopped_by = StopReason.NONE
         self.events: Counter[str] = Counter()
-        """State → custom events that this run brought to it, such as ``sent`` and ``obsolete``."""
-        self.reads_again = False
+        """State → custom events that this run brought to it; ``unresolved`` are those of earlier runs that
+        were not confirmed: no answer came, or they failed again."""
+        self.others_write = False
         """True once an answer showed that others write to the lists too."""
-        self.check = check
-        """Raises LedgerError when the shop is no longer this run's own."""
         self.external_ids: dict[int, str] = {}
         """Row → its custom event's id, once its subscriber's turn came."""
-        self._plan = plan
+        self._operations, self._reasons = plan.changes["operation"], plan.changes["reason_code"]
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
         self._recorded: dict[int, tuple[str, str, str]] = {}
         self._counts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._probe = probe
         self._suspects: set[str] = set()
         self._failed: set[str] = set()
         self._done = 0
@@ -92,23 +90,27 @@ class Outcomes:
     def is_stopping(self) -> bool:
         """True when nothing more may be begun."""
         if self._cancel.is_set() and not self._stopping.is_set():
-            self.cancel()
+            self.stop(CANCELED, StopReason.CANCELED)
         return self._stopping.is_set()
 
-    def stop(self, error: str, cause: Cause) -> None:
-        """End the run: nothing more is started. The first error stands, and its cause."""
+    @property
+    def is_doubtful(self) -> bool:
+        """True while so many failed in a row that a further one is not worth many tries."""
+        return len(self._failed) >= DOUBTFUL_FROM
+
+    def stop(self, error: str, reason: StopReason) -> None:
+        """End the run: nothing more is started. The first error stands, and its reason."""
         with self._lock:
             if not self.error:
-                self.error, self.cause = error, cause
+                self.error, self.stopped_by = error, reason
         self._stopping.set()
 
-    def cancel(self) -> None:
-        """End the run because a person asked for it."""
-        self.canceled = True
-        self.stop(CANCELED, Cause.CANCELED)
+    def check(self) -> None:
+        """Raise LedgerError when the shop is no longer this run's own."""
+        self.ledger.check_lock(self.shop_id)
 
     def record(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
-        """Say what became of these rows of the plan."""
+        """Record what became of these rows of the plan."""
         with self._lock:
             for index in rows:
                 if index in self._recorded:
@@ -117,40 +119,46 @@ class Outcomes:
                 self._counts[status.value] += 1
 
     def finish(self, index: int, reason: str = "") -> None:
-        """Say that a row was carried out, for the plan's reason unless there is another."""
-        planned = self._plan.changes
-        self.record(
-            [index], _DONE[planned.at[index, "operation"]], reason or planned.at[index, "reason_code"]
-        )
+        """Record that a row was carried out, for the plan's reason unless there is another."""
+        self.record([index], _DONE[self._operations.at[index]], reason or self._reasons.at[index])
+
+    def count_events(self, state: str, count: int = 1) -> None:
+        """Count custom events that reached this state."""
+        with self._lock:
+            self.events[state] += count
+
+    def advance(self) -> None:
+        """Count one more call that went well."""
+        with self._lock:
+            self._suspects.clear()
+            self._failed.clear()
+            self._done += 1
+            done, counts = self._done, +self._counts
+        self._on_progress(done, max(self._all, done), counts)
 
     def fail(
-        self,
-        subscriber_id: str,
-        rows: Iterable[int],
-        error: PostscriptError,
-        *,
-        is_event: bool = False,
+        self, subscriber_id: str, rows: Iterable[int], error: PostscriptError, *, is_event: bool = False
     ) -> None:
-        """Say that these rows failed, and stop when everything else would fail too.
+        """Record that these rows failed, and stop when everything else would fail too.
 
         Refusals count towards that only for custom events: a write that is refused today is refused again in
         the next run, which would never get beyond it.
         """
-        if isinstance(error, LostAnswerError) or (is_event and api.may_be_applied(error)):
+        is_lost, is_refused = isinstance(error, LostAnswerError), isinstance(error, RejectedError)
+        if is_lost or (is_event and api.may_be_applied(error)):
             self.record(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
-        elif isinstance(error, RejectedError):
+        elif is_refused:
             self.record(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
         else:
             self.record(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
-        if not isinstance(error, LostAnswerError | RejectedError) or (
-            is_event and isinstance(error, RejectedError)
-        ):
-            with self._lock:
-                self._failed.add(subscriber_id)
-                is_hopeless = len(self._failed) >= FAILURES_AT_MOST
-            if is_hopeless:
-                self.stop(str(error), cause_of(error))
-            self.suspect(subscriber_id, at_once=isinstance(error, InvalidAuthenticationError))
+        if is_lost or (is_refused and not is_event):
+            return
+        with self._lock:
+            self._failed.add(subscriber_id)
+            is_hopeless = len(self._failed) >= FAILURES_AT_MOST
+        if is_hopeless:
+            self._stop_for(error)
+        self.suspect(subscriber_id, at_once=isinstance(error, InvalidAuthenticationError))
 
     def suspect(self, subscriber_id: str, *, at_once: bool = False) -> None:
         """Note trouble with one subscriber; after some in a row, stop unless Postscript answers a probe.
@@ -166,33 +174,13 @@ class Outcomes:
         if self.is_stopping:
             return
         try:
-            self._probe()
+            connect_shop(self.postscript)
         except PostscriptError as error:
-            self.stop(str(error), cause_of(error))
+            self._stop_for(error)
 
-    @property
-    def is_doubtful(self) -> bool:
-        """True while so many failed in a row that a further one is not worth many tries."""
-        return len(self._failed) >= DOUBTFUL_FROM
-
-    def leave_unresolved(self, count: int = 1) -> None:
-        """Count custom events of earlier runs that could not be confirmed."""
-        with self._lock:
-            self.unresolved += count
-
-    def count_events(self, state: str, count: int = 1) -> None:
-        """Count custom events that reached this state."""
-        with self._lock:
-            self.events[state] += count
-
-    def advance(self) -> None:
-        """Count one more call that went well."""
-        with self._lock:
-            self._suspects.clear()
-            self._failed.clear()
-            self._done += 1
-            done, counts = self._done, +self._counts
-        self._on_progress(done, max(self._all, done), counts)
+    def _stop_for(self, error: PostscriptError) -> None:
+        is_key = isinstance(error, InvalidAuthenticationError)
+        self.stop(str(error), StopReason.AUTHENTICATION if is_key else StopReason.TRANSPORT)
 
     def for_all(self, act: Callable[[Item], None], items: Sequence[Item]) -> None:
         """Act on every item, several at once, in their order, until done or stopped.
@@ -228,13 +216,13 @@ class Outcomes:
 
     def table(self) -> pd.DataFrame:
         """Return the planned changes (CHANGE_COLUMNS) with what became of them."""
-        changed = self._plan.changes.copy()
+        changed = self.plan.changes.copy()
         if self.external_ids:
             ids = pd.Series(self.external_ids, dtype="str")
             changed.loc[ids.index, "external_id"] = ids
         if self._stopping.is_set():
             # Whatever was decided to be sent and has no outcome was not reached.
-            reason = "REMOVAL_LIMIT" if self.cause is Cause.REMOVAL_LIMIT else "NOT_REACHED"
+            reason = "REMOVAL_LIMIT" if self.stopped_by is StopReason.REMOVAL_LIMIT else "NOT_REACHED"
             for index in changed.index[changed["operation"].notna()]:
                 self._recorded.setdefault(index, (ChangeStatus.PENDING.value, reason, ""))
         if self._recorded:

@@ -1,1 +1,0 @@
-"""The ledger schema's history, carried out by Alembic when a ledger is opened."""
