@@ -86,13 +86,13 @@ class Database:
         with as_ledger_errors(self.name), self._engine.connect() as connection:
             yield connection
 
-    def _load(self, query: sa.Select[Any]) -> list[Mapping[str, Any]]:
+    def _load(self, query: sa.Select[Any], **given: Any) -> list[dict[str, Any]]:
         with self._reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in connection.execute(query, given).mappings()]
 
-    def _load_frame(self, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
+    def _load_frame(self, query: sa.Select[Any], columns: Mapping[str, str], **given: Any) -> pd.DataFrame:
         with self._reading() as connection:
-            return read_frame(connection, query, columns)
+            return read_frame(connection, query, columns, **given)
 
     def _load_objects(self, query: sa.Select[Any]) -> pd.DataFrame:
         """Read into a frame of objects: beside a null, pandas would make floats of whole numbers."""

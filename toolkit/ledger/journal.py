@@ -248,9 +248,8 @@ class Journal(Database):
         return self._transitions(shop_id, "obsolete", since=since)
 
     def _transitions(self, shop_id: str, *states: str, since: datetime = datetime.min) -> list[Transition]:
-        about = {"shop_id": shop_id, "states": states, "since": since}
-        with self._reading() as connection:
-            return [Transition(**row) for row in connection.execute(_IN_STATES, about).mappings()]
+        found = self._load(_IN_STATES, shop_id=shop_id, states=states, since=since)
+        return [Transition(**row) for row in found]
 
     def find_closed(self, external_ids: Iterable[str]) -> set[str]:
         """Return those of the custom events that were sent, refused, or may have been sent."""

@@ -252,10 +252,14 @@ def records(frame: pd.DataFrame, **constants: Any) -> Iterator[list[dict[str, An
         yield [{**dict(zip(part.column_names, row, strict=True)), **constants} for row in rows]
 
 
-def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
+def read_frame(
+    connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str], **given: Any
+) -> pd.DataFrame:
     """Read a query whose columns are among *columns* into a frame of these dtypes; the others are null."""
     # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
-    result = connection.execute(query, execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE})
+    result = connection.execute(
+        query, given, execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE}
+    )
     names = [*result.keys()]
     parts = [
         to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)

@@ -1,4 +1,4 @@
-"""Undo a run: what it wrote is put back where it still stands, and its words are taken back."""
+"""Undo a run: what it wrote is put back where it still stands, and its values are taken back."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ from .sync import Run, holding_the_shop, sync
 UNDO_NOTE = "Custom events that the run posted, and texts that they started, cannot be unsent."
 """What an undo cannot do; recorded with every undo."""
 _REASONS = {"ENTERED": "UNDO_ADDED", "EXITED": "UNDO_REMOVED", "TRAIT_NEW_VALUE": "UNDO_SET"}
-_AT_ONCE = 1000
-"""Ids in one statement."""
 
 
 def plan_undo(
@@ -39,45 +37,17 @@ def plan_undo(
     custom_events: str = "none",
     max_removal_share: float = 1.0,
 ) -> Plan:
-    """Decide what would undo a run; nothing is sent, and its words are not taken back: undo_run() does both.
+    """Decide what would undo a live run; nothing is sent, and its values are not taken back.
 
-    Parameters
-    ----------
-    ledger
-        Where the run was recorded.
-    run_id
-        Which run; it must have been live. Of a run that was killed only what it wrote is known.
-    subscribers
-        What Postscript holds now: SUBSCRIBER_COLUMNS, read with the traits that the run set.
-    custom_events
-        ``none``, or ``transitions`` to post one for each membership that changes back. Those that the run
-        posted cannot be unsent.
-    max_removal_share
-        Share of the memberships looked at that may be removed. To undo a run that only added removes all
-        of them, so there is no limit unless one is given.
-
-    Returns
-    -------
-    Plan
-        One row for each membership and trait that the run wrote. Changed back is what still is as the run
-        left it; the rest is ``unchanged``: ``ALREADY_IN`` or ``ALREADY_OUT`` as before the run, or
-        ``CHANGED_SINCE``. A trait that had no value before is a ``conflict``, ``TRAIT_CANNOT_BE_DELETED``.
-
-    Raises
-    ------
-    UnknownRunError
-        No such run.
-    ParameterError
-        No run is named, it was a dry run, or *subscribers* were read without the traits that the run set.
+    *subscribers* is what Postscript holds now: SUBSCRIBER_COLUMNS, read with the traits that the run set. The
+    plan has one row for each membership and trait that the run wrote; of a run that was killed only its calls
+    are known. Changed back is what still is as the run left it; the rest is ``unchanged``: ``ALREADY_IN`` or
+    ``ALREADY_OUT`` as before the run, or ``CHANGED_SINCE``. A trait that had no value before is a
+    ``conflict``, ``TRAIT_CANNOT_BE_DELETED``. There is no limit on removals unless one is given: to undo a
+    run that only added removes all of them.
     """
     record = _get_live(ledger, run_id)
-    wishes = opposite_wishes(
-        record.run_id,
-        read_writes(ledger.load_calls(record.run_id)),
-        ledger.load_changes(record.run_id),
-        _newer_words(ledger, record, subscribers),
-        subscribers,
-    )
+    wishes = _opposite_wishes(ledger, record, subscribers)
     planned = plan_wishes(
         wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
@@ -96,37 +66,20 @@ def undo_run(
     max_removal_share: float = 1.0,
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
 ) -> Run:
-    """Undo a run: read its subscribers again, take its words back, and put back what it wrote.
+    """Undo a run: read its subscribers again, take its values back, and put back what it wrote.
 
-    The words go first: should the process end half-way, no later run can bring back what was already undone,
-    and undoing once more does the rest. Once they are gone, the next sync no longer asks for what only this
-    run brought; a sync of the same archive states it anew, and it is written again. What an earlier run had
-    asked for and this one only delivered is still asked for.
+    Once its values are gone, the next sync no longer asks for what only this run brought; a sync of the same
+    archive states it anew, and it is written again. What an earlier run had asked for and this one only
+    delivered is still asked for.
 
-    Parameters
-    ----------
-    ledger, run_id
-        Where the run was recorded, and which it was.
-    postscript, shop
-        Through what, and where to: one read a subscriber, and one write where something changes.
-    dry_run
-        True only records what would be undone.
-    custom_events, max_removal_share
-        As for plan_undo().
-    on_progress
-        Called after each call with how many of how many are done.
-
-    Returns
-    -------
-    Run
-        A run of its own, recorded in the ledger; its parameters name the run that it undid.
+    The undo is a run of its own, whose parameters name the run that it undid; with *dry_run* it is only
+    recorded. *custom_events* is ``none``, or ``transitions`` to post one for each membership that changes
+    back. Of the memberships looked at *max_removal_share* may be removed; 1.0 is no limit.
 
     Raises
     ------
-    UnknownRunError
-        No such run.
-    ParameterError
-        No run is named, it was a dry run, or it wrote to another shop.
+    UnknownRunError, ParameterError
+        No such run; none is named, it was a dry run, or it wrote to another shop.
     ShopLockedError
         Another live run is writing to the shop, perhaps the one to be undone.
     PostscriptError
@@ -138,20 +91,19 @@ def undo_run(
             f"Run {record.run_id} wrote to the shop {record.shop_name} ({record.shop_id}); this key belongs "
             f"to {shop.name} ({shop.shop_id}). Use that shop's key."
         )
-    writes = read_writes(ledger.load_calls(record.run_id))
+    writes = _read_writes(ledger.load_calls(record.run_id))
     planned = plan_undo(
         ledger,
-        record.run_id,
-        _read(writes, postscript, _trait_keys(ledger, shop, writes)),
+        run_id,
+        _read(writes, postscript, ledger, shop),
         custom_events=custom_events,
         max_removal_share=max_removal_share,
     )
     if not dry_run and not planned.exceeds_removal_limit:
+        # The values go first: should the process end half-way, no later run brings back what was undone.
         # With custom events, the one of the undo and the one that it undoes cancel out by themselves.
         open_ = ledger.load_open_transitions(shop.shop_id) if custom_events == "none" else []
-        obsolete = _undone(open_, planned)
-        for start in range(0, len(obsolete), _AT_ONCE):
-            ledger.mark_transitions(obsolete[start : start + _AT_ONCE], "obsolete")
+        ledger.mark_transitions(_undone(open_, planned), "obsolete")
         ledger.take_back(shop.shop_id, record.run_id)
     return sync(
         planned,
@@ -176,14 +128,14 @@ def _get_live(ledger: LedgerStore, run_id: str) -> RunRecord:
     return record
 
 
-def _newer_words(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Return the words of later runs, each with the subscriber that its person is."""
-    words = ledger.load_newer_values(record.shop_id, record.run_id)
+def _newer_values(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
+    """Return the values of later runs, each with the subscriber that its person is."""
+    values = ledger.load_newer_values(record.shop_id, record.run_id)
     people = ledger.load_state(record.shop_id).people
-    people = people[people["person"].isin(words["person"])]
+    people = people[people["person"].isin(values["person"])]
     contacts = check_contacts(people, default_region=_region_of(record).get("default_region", "US"))
     matched = match_people(contacts, subscribers)[["person", "subscriber_id"]]
-    return words.merge(matched, how="left", on="person")
+    return values.merge(matched, how="left", on="person")
 
 
 def _undone(open_: Iterable[Transition], planned: Plan) -> list[str]:
@@ -204,16 +156,16 @@ def _region_of(record: RunRecord) -> dict[str, str]:
     return {name: given[name] for name in ("default_region",) if name in given}
 
 
-def _trait_keys(ledger: LedgerStore, shop: api.Shop, writes: Sequence[Written]) -> list[str]:
-    keys = {name for write in writes for name in write.traits}
-    # The cache keeps one object of traits a subscriber: what is written back must hold all of them.
-    return sorted(keys.union(ledger.load_cache(shop.shop_id).trait_keys)) if keys else []
-
-
-def _read(writes: Sequence[Written], postscript: Postscript, trait_keys: list[str]) -> pd.DataFrame:
+def _read(
+    writes: Sequence[Written], postscript: Postscript, ledger: LedgerStore, shop: api.Shop
+) -> pd.DataFrame:
     """Read the subscribers of the writes, each by its id; who is gone is left out."""
+    keys = {name for write in writes for name in write.traits}
+    if keys:
+        # The cache keeps one object of traits a subscriber: what is written back must hold all of them.
+        keys.update(ledger.load_cache(shop.shop_id).trait_keys)
     found = in_parallel(lambda write: find_subscriber(postscript, write.subscriber_id), writes)
-    return subscribers_table(filter(None, found), trait_keys=trait_keys)
+    return subscribers_table(filter(None, found), trait_keys=sorted(keys))
 
 
 _LIST = api.AUDIENCES_PROPERTY
@@ -236,7 +188,7 @@ class Written:
     """Trait → JSON text before (None: it had no value; ``{}``: one that no trait can be) and after."""
 
 
-def read_writes(calls: pd.DataFrame) -> list[Written]:
+def _read_writes(calls: pd.DataFrame) -> list[Written]:
     """Return the writes of a run that arrived, or may have: a run writes a subscriber once."""
     found: dict[str, Written] = {}
     patches = calls[calls["route"] == api.WRITE_ROUTE]
@@ -270,14 +222,10 @@ def _trait_json(value: Any) -> str | None:
     return None if held is None else json_text(held)
 
 
-def opposite_wishes(
-    run_id: str,
-    writes: Sequence[Written],
-    changes: pd.DataFrame,
-    newer: pd.DataFrame,
-    subscribers: pd.DataFrame,
-) -> pd.DataFrame:
+def _opposite_wishes(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFrame) -> pd.DataFrame:
     """Return WISH_COLUMNS: the opposite of each thing that was written, or why it is left as it is."""
+    writes = _read_writes(ledger.load_calls(record.run_id))
+    changes, newer = ledger.load_changes(record.run_id), _newer_values(ledger, record, subscribers)
     held = _held_traits(writes, subscribers)
     rows = [row for write in writes for row in _opposites(write, held.get(write.subscriber_id))]
     wishes = pd.DataFrame(rows, columns=[*WISH_COLUMNS]).astype(WISH_COLUMNS)
@@ -285,11 +233,11 @@ def opposite_wishes(
     wishes = wishes.drop(columns=_FROM_CHANGES).merge(known, how="left", on=_ABOUT)
     # A run that was killed has no changes, only calls.
     person = wishes["person"].fillna("subscriber " + wishes["subscriber_id"])
-    wishes = wishes.assign(person=person, message_id=f"undo of {run_id}")
+    wishes = wishes.assign(person=person, message_id=f"undo of {record.run_id}")
     for who in ("person", "subscriber_id"):  # of others too who are the same subscriber
         about = [who, "audience_key", "trait_key"]
-        words = newer.dropna(subset=who)[about].drop_duplicates().assign(newer=True)
-        is_newer = wishes.merge(words, how="left", on=about)["newer"].notna().to_numpy()
+        values = newer.dropna(subset=who)[about].drop_duplicates().assign(newer=True)
+        is_newer = wishes.merge(values, how="left", on=about)["newer"].notna().to_numpy()
         wishes.loc[is_newer, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "CHANGED_SINCE"]
     return wishes[[*WISH_COLUMNS]].astype(WISH_COLUMNS)
 
