@@ -355,7 +355,7 @@ def test_a_dry_run_sends_and_remembers_nothing(ledger):
 
 
 def test_progress_counts_every_call():
-    """Progress ends at all of all, never goes back, and says what the changes ended as."""
+    """Progress ends at all of all, never goes back, and shows how the changes ended."""
     reported = []
     store, notes = mixed_store(), Notes()
     planned, folded = prepare(MIXED, store, notes)
@@ -452,7 +452,7 @@ def test_one_audience_is_emptied(ledger, dry_run):
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_too_many_removals(ledger, dry_run):
-    """A plan that removes more than it may writes nothing, and says so with both figures."""
+    """A plan that removes more than it may writes nothing; its error has both figures."""
     store = Store({1: ["vip"], 2: ["vip"], 3: ["vip"]})
     events = [word(1, "vip", member=False), word(2, "vip", member=False), word(3, "vip")]
     run = deliver(events, store, ledger, dry_run=dry_run, max_removal_share=0.5)
@@ -525,7 +525,7 @@ class Silent(Store):
         return found if request.method == "GET" else None
 
 
-def test_an_empty_answer_to_a_write_says_nothing():
+def test_an_empty_answer_to_a_write_proves_nothing():
     """Segment's own tests answer writes with nothing; that is no reason to stop."""
     store = Silent({1: [], 2: [], 3: []})
     run = deliver([word(n, "vip") for n in (1, 2, 3)], store, Notes())
@@ -574,7 +574,7 @@ def test_a_later_write_without_effect_is_a_conflict(ledger):
 
 
 def test_what_cannot_be_put_back_is_left_to_the_next_run(ledger):
-    """The run says so, the journal has both calls with their ends, and the custom event stays planned."""
+    """The run reports it, the journal has both calls with their ends, and the custom event stays planned."""
     store = Replacing({1: ["old"]}, others=2)
     refused = refuse("PATCH", ServerError("500", status_code=500))
     store.fault = lambda request: refused(request) if store.writes else None
@@ -684,7 +684,7 @@ def test_a_record_that_always_fails_holds_no_other_back(ledger, canary):
 
 
 def test_what_was_left_of_a_broken_record_is_not_confirmed(ledger):
-    """A run that has nothing for that subscriber says that a custom event could not be confirmed."""
+    """A run that has nothing for that subscriber reports that a custom event could not be confirmed."""
     store = Store({1: [], 2: []})
     store.lost = refuse("PATCH", UnreachableError("no answer"), subscriber="s_2")
     deliver([word(1, "vip"), word(2, "vip")], store, ledger)
@@ -843,7 +843,7 @@ def test_what_is_due_is_closed_when_a_silent_run_undoes_it(ledger):
 
 
 def test_what_a_limit_held_back_is_not_carried_out_unasked(ledger):
-    """The words of a run that removes too much are not remembered; a later, milder run removes no one."""
+    """The values of a run that removes too much are not remembered; a later, milder run removes no one."""
     store = Store({n: [] for n in range(13)})
     deliver([word(n, "vip") for n in range(10)], store, ledger)
     leaving = [word(n, "vip", member=False, at=SECOND) for n in range(6)]
@@ -866,7 +866,7 @@ def deliver_held(events, store, ledger, *, chosen, **options):
 
 @pytest.mark.parametrize("cause", ["limit", "person"])
 def test_what_was_held_back_is_kept_until_somebody_decides(ledger, cause):
-    """The archive rolls over: a newer event replaces its held word, the others are applied when chosen."""
+    """The archive rolls over: a newer event replaces its held value, the others are applied when chosen."""
     store = stores.Store({n: ["vip"] for n in (1, 2, 3)})
     deliver([stores.word(n, "vip") for n in (1, 2, 3)], store, ledger)
     cancel = threading.Event()
@@ -891,7 +891,7 @@ def test_what_was_held_back_is_kept_until_somebody_decides(ledger, cause):
 
 
 def test_what_a_failed_run_held_is_taken_up_by_the_next(ledger):
-    """The reading failed and the archive rolled over: contacts and words are there for the next run."""
+    """The reading failed and the archive rolled over: contacts and values are there for the next run."""
     store = stores.Store({1: [], 2: []})
     folded = stores.fold_events([stores.word(n, "vip", score=n) for n in (1, 2)], ledger)
     ledger.hold(SHOP.shop_id, "", folded.state, cause="failure")
@@ -1213,7 +1213,7 @@ def test_transition_ids():
     ids=["same moment", "undated", "dated"],
 )
 def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, trusted):
-    """A write must move the time of the last change; one within the same moment says nothing."""
+    """A write must move the time of the last change; one within the same moment proves nothing."""
     store = Store({1: []})
     store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
     unread = replace(SubscriberCache.empty(), newest=FIRST)

@@ -170,7 +170,7 @@ def test_traits_and_audiences_are_one_write(deliver):
 
 @starting_with(*PEOPLE)
 def test_a_changed_trait_is_one_write(deliver, ledger):
-    """The newest word per person and trait is written, alone; an older one changes nothing."""
+    """The latest value per person and trait is written, alone; an older one changes nothing."""
     deliver(EVENTS)
     before = len(deliver.written)
     deliver([computed(1, "orders", 13, at=SECOND), computed(2, "orders", 2, at="2025-03-01T00:00:00Z")])
@@ -317,7 +317,7 @@ def test_names_and_values_that_are_in_the_way(deliver):
 
 @starting_with(subscriber(1))
 def test_two_people_with_one_subscriber(deliver):
-    """The newer word stands, trait by trait, whoever stated it."""
+    """The newer value stands, trait by trait, whoever stated it."""
     events = [
         computed(1, "orders", 1, user="old", at=FIRST),
         computed(1, "orders", 2, user="new", at=SECOND),
@@ -387,7 +387,7 @@ def test_a_killed_run_is_taken_up(deliver, writes):
 
 @starting_with(subscriber(1), subscriber(2))
 def test_a_refused_trait_does_not_keep_the_audience_out(deliver, ledger):
-    """When Postscript takes no such value, the list is written without it, and the trait says so."""
+    """When Postscript takes no such value, the list is written without it, and the trait is rejected."""
 
     # The sandbox refuses what no property can be; the plan would never ask for it, so it is put in by hand.
     class Wrong:
@@ -478,7 +478,7 @@ def test_drift_of_a_trait(deliver, ledger):
 
 @starting_with(*PEOPLE)
 def test_subscribers_read_without_the_traits_are_refused(deliver, ledger):
-    """A plan that cannot know what a subscriber holds would write everybody again; it says so instead."""
+    """A plan that cannot know what a subscriber holds would write everybody again; it raises instead."""
     folded = fold(read_events(EVENTS).payloads(deliver.destination))
     contacts = check_contacts(folded.state.people)
     with PostscriptClient(deliver.sandbox.base_url, "sk_sandbox", requests_per_second=2000) as client:

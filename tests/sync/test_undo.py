@@ -1,4 +1,4 @@
-"""Undo: a run's memberships go back where they still are as it left them, and its words are forgotten."""
+"""Undo: a run's memberships go back where they still are as it left them, and its values are forgotten."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def undo(ledger, run, store, **options):
     return undo_run(ledger, run.record.run_id, store, shop=SHOP, **{"dry_run": False, **options})
 
 
-def words(ledger):
+def remembered(ledger):
     state = ledger.load_state(SHOP.shop_id).memberships
     return {(p, k): m for p, k, m in state[["person", "audience_key", "member"]].itertuples(index=False)}
 
@@ -164,11 +164,11 @@ def test_a_later_runs_word_is_left_alone(ledger, store):
     undone = undo(ledger, run, store)
     assert ends(undone.changes)["s_1", "vip"] == ("unchanged", "CHANGED_SINCE")
     assert store.lists() == {**UNDONE, "s_1": ["vip"]}
-    assert words(ledger) == {("user:u1", "vip"): True}
+    assert remembered(ledger) == {("user:u1", "vip"): True}
 
 
 def test_a_later_run_that_said_the_same_again(ledger, store):
-    """A repeat brings no other word: the memberships are still the first run's to undo."""
+    """A repeat brings no other value: the memberships are still the first run's to undo."""
     run = deliver(MIXED, store, ledger)
     deliver([word(1, "vip", at=SECOND)], store, ledger)
     undo(ledger, run, store)
@@ -179,12 +179,12 @@ def test_a_later_run_that_said_the_same_again(ledger, store):
 
 
 def test_lists_words_and_record(ledger, store):
-    """Lists are as before the run, its words are gone, and the undo is a run that says what it did."""
+    """Lists are as before the run, its values are gone, and the undo is a run that reports what it did."""
     run = deliver(MIXED, store, ledger)
     undone = undo(ledger, run, store)
     assert store.lists() == UNDONE
     assert undone.change_statuses == {"removed": 2, "added": 2}
-    assert words(ledger) == {}
+    assert remembered(ledger) == {}
     assert undone.record.status == "completed"
     kept = ledger.get_run(undone.record.run_id)
     assert kept.facts["parameters"] == {"undo_of": run.record.run_id, "note": UNDO_NOTE}
@@ -192,7 +192,7 @@ def test_lists_words_and_record(ledger, store):
 
 
 def test_words_that_the_run_replaced_come_back(ledger, store):
-    """After an undo the earlier word counts again: the next run has nothing to do."""
+    """After an undo the earlier value counts again: the next run has nothing to do."""
     deliver(MIXED, store, ledger)
     second = deliver([word(1, "vip", member=False, at=SECOND)], store, ledger)
     assert store.lists()["s_1"] == []
@@ -237,23 +237,23 @@ def test_an_undo_can_be_undone(ledger, store):
 
 
 def test_a_dry_undo_changes_nothing(ledger, store):
-    """Without dry_run=False nothing is written and no word is taken back."""
+    """Without dry_run=False nothing is written and no value is taken back."""
     run = deliver(MIXED, store, ledger)
-    stated = words(ledger)
+    stated = remembered(ledger)
     rehearsed = undo_run(ledger, run.record.run_id, store, shop=SHOP)
     assert rehearsed.change_statuses == {"would_remove": 2, "would_add": 2}
     assert store.lists() == AFTER
-    assert words(ledger) == stated
+    assert remembered(ledger) == stated
 
 
 def test_an_undo_over_its_limit_keeps_the_words(ledger, store):
-    """Stopped by max_removal_share, it leaves lists and words as they were."""
+    """Stopped by max_removal_share, it leaves lists and values as they were."""
     run = deliver(MIXED, store, ledger)
-    stated = words(ledger)
+    stated = remembered(ledger)
     stopped = undo(ledger, run, store, max_removal_share=0.1)
     assert stopped.record.status == "failed"
     assert {reason for _status, reason in ends(stopped.changes).values()} == {"REMOVAL_LIMIT"}
-    assert (store.lists(), words(ledger)) == (AFTER, stated)
+    assert (store.lists(), remembered(ledger)) == (AFTER, stated)
 
 
 def test_a_crash_half_way_brings_nothing_back(ledger, store):
@@ -264,7 +264,7 @@ def test_a_crash_half_way_brings_nothing_back(ledger, store):
     def crash(request):
         if request.method == "PATCH":
             written.append(request)
-            assert words(ledger) == {}
+            assert remembered(ledger) == {}
             if len(written) > 1:
                 raise OSError("the process dies here")
 
@@ -281,7 +281,7 @@ def test_a_crash_half_way_brings_nothing_back(ledger, store):
 
 
 def test_a_run_that_was_killed_is_undone_by_its_journal(ledger, store):
-    """No change was saved, and the last write has no answer: the calls say what was written."""
+    """No change was saved, and the last write has no answer: the calls show what was written."""
 
     def die(request):
         if request.method == "PATCH" and len(store.writes) == 2:
@@ -427,9 +427,9 @@ def test_a_live_call_lets_go_of_the_shop(ledger, store, tmp_path):
 
 
 def test_nothing_is_undone_while_it_is_not_known_what_there_is(ledger, store):
-    """When the subscribers cannot be read no word is taken back."""
+    """When the subscribers cannot be read no value is taken back."""
     run = deliver(MIXED, store, ledger)
-    stated = words(ledger)
+    stated = remembered(ledger)
 
     def down(request):
         raise ServerError("503", status_code=503)
@@ -437,7 +437,7 @@ def test_nothing_is_undone_while_it_is_not_known_what_there_is(ledger, store):
     store.fault = down
     with pytest.raises(ServerError):
         undo(ledger, run, store)
-    assert words(ledger) == stated
+    assert remembered(ledger) == stated
 
 
 # --- the real thing ---------------------------------------------------------------------------------------

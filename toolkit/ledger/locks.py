@@ -147,15 +147,13 @@ class ShopLocks(Database):
 
         Two live runs at once would both see the same changes due, and post every custom event twice. Runs
         whose status is still ``running`` belong to processes that died: they are recorded as ``failed``.
-
-        Raises
-        ------
-        ShopLockedError
-            Another ledger has it; the message names the process, and since when.
+        ShopLockedError when another ledger has it; the message names the process, and since when.
         """
         if shop_id in self._held:
             return
-        lock = self._make_lock(shop_id)
+        url, number = self._engine.url, lock_number(shop_id)
+        file = file_of(url)
+        lock = ServerLock(url, number) if file is None else FileLock(file, number)
         with as_ledger_errors(self.name):
             is_ours = lock.take()
         if not is_ours:
@@ -183,13 +181,8 @@ class ShopLocks(Database):
     def check_lock(self, shop_id: str) -> None:
         """Make sure that the shop is still kept for this ledger; call it before something is sent.
 
-        A lock that the database lost, as it does when it restarts or drops the connection, is taken again,
-        unless another live run has had the shop since.
-
-        Raises
-        ------
-        ShopLockedError
-            The shop is not kept, or not any more: another live run has it, or has had it.
+        A lock that the database lost, as it does when it restarts or drops the connection, is taken again.
+        ShopLockedError when the shop is not kept, or another live run has it, or has had it since.
         """
         with self._checking, as_ledger_errors(self.name):
             hold = self._held.get(shop_id)
@@ -204,28 +197,18 @@ class ShopLocks(Database):
             "shop. Nothing more is sent. Wait until no other run is under way, then run again."
         )
 
-    def _make_lock(self, shop_id: str) -> ServerLock | FileLock:
-        url, number = self._engine.url, lock_number(shop_id)
-        file = file_of(url)
-        return ServerLock(url, number) if file is None else FileLock(file, number)
-
-    def _last_holder(self, shop_id: str) -> tuple[str, datetime] | None:
-        with self._reading() as connection:
-            row = connection.execute(
-                sa.select(locks.c.holder, locks.c.since).where(locks.c.shop_id == shop_id)
-            ).first()
-        return None if row is None else (row.holder, row.since)
+    def _last_holder(self, shop_id: str) -> tuple[str, datetime | None]:
+        found = self._load(sa.select(locks).where(locks.c.shop_id == shop_id))
+        return (found[0]["holder"], found[0]["since"]) if found else ("another process", None)
 
     def _who_writes(self, shop_id: str) -> str:
         running = sa.select(runs).where(_is_running(shop_id)).order_by(runs.c.started_at.desc()).limit(1)
-        who, since = self._last_holder(shop_id) or ("another process", None)
+        who, since = self._last_holder(shop_id)
+        first = f"Another live run ({who}) has held this shop"
         if found := self._load(running):
-            run = found[0]
-            since_when = f"{run['started_at']:%Y-%m-%d %H:%M:%S} UTC"
-            first = f"Run {run['run_id']} ({who}) has been writing to this shop since {since_when}."
-        else:
-            since_when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-            first = f"Another live run ({who}) has held this shop{since_when}."
+            since = found[0]["started_at"]
+            first = f"Run {found[0]['run_id']} ({who}) has been writing to this shop"
+        first += f" since {since:%Y-%m-%d %H:%M:%S} UTC." if since else "."
         return (
             f"{first} Wait for it to end, then run again. If it has ended, close the notebook or the Python "
             f"session that is {who}: it still holds the shop."

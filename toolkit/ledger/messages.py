@@ -96,7 +96,7 @@ def _both(*parts: str) -> tuple[str, ...]:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return True when another connection has what SQLite wanted to lock."""
+    """Return whether another connection has what SQLite wanted to lock."""
     return _code_of(error).startswith("SQLITE_BUSY")
 
 
@@ -119,9 +119,8 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(cause, OSError):
         return _OF_FILES.get(cause.errno or 0, _DISK)
     code = _code_of(error)
-    for known in (code, "_".join(code.split("_")[:2])):
-        if known in _SENTENCES:
-            return _SENTENCES[known]
+    if known := _SENTENCES.get(code) or _SENTENCES.get("_".join(code.split("_")[:2])):
+        return known
     is_connection = type(cause).__name__ in {"OperationalError", "InterfaceError", "TimeoutError"}
     if code.startswith(("08", "57P")) or (not code and is_connection):
         return _GONE

@@ -197,7 +197,7 @@ class Audit:
 
     @property
     def unconfirmed(self) -> int:
-        """Custom events that were sent or may have been, and were not confirmed; obsolete ones are closed."""
+        """Custom events that may have been sent and were not confirmed; obsolete ones are closed."""
         return int((self.unknown["state"] != "obsolete").sum())
 
     def summary(self) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def sum_statuses(totals: pd.DataFrame, kind: str) -> dict[str, int]:
 
 
 class LedgerStore(Protocol):
-    """The ledger as the flow and the reports use it; `Ledger` says what each method does."""
+    """The ledger as the flow and the reports use it; the docstrings are those of `Ledger`."""
 
     # runs and their results
     def save_run(self, run: RunRecord) -> None: ...
