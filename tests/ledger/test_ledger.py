@@ -56,8 +56,8 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def ledger(url):
-    with Ledger(url) as opened:
+def ledger(tmp_path):
+    with stores.new_ledger(tmp_path) as opened:
         yield opened
 
 

@@ -30,6 +30,8 @@ from .schema import (
     upsert,
 )
 
+_AS_READ = ("newest", "is_complete", "page_size", "turn")
+"""Fields of a cache that are columns of the same name."""
 _OPEN = ("planned", "due")
 """States of a custom event that may still be posted."""
 _CLOSED = ("sent", "unknown", "refused")
@@ -85,22 +87,18 @@ class Journal(Database):
         columns = [subscribers.c[name] for name in SUBSCRIBER_COLUMNS]
         rows = sa.select(*columns).where(subscribers.c.shop_id == shop_id)
         with self._reading() as connection:
-            about = connection.execute(sa.select(mirrors).where(mirrors.c.shop_id == shop_id)).first()
+            reached = sa.select(mirrors).where(mirrors.c.shop_id == shop_id)
+            about = connection.execute(reached).mappings().first()
             if about is None:
                 return SubscriberCache.empty()
             return SubscriberCache(
                 subscribers=read_frame(
                     connection, rows.order_by(subscribers.c.subscriber_id), SUBSCRIBER_COLUMNS
                 ),
-                newest=about.newest,
-                is_complete=about.is_complete,
                 asked=_contacts(connection, asked, shop_id),
-                trait_keys=tuple(json.loads(about.trait_keys)),
-                is_dated=about.is_dated,
-                page_size=about.page_size,
-                turn=about.turn,
                 doubted=_contacts(connection, doubted, shop_id),
-                read_at=about.read_at,
+                trait_keys=tuple(json.loads(about["trait_keys"])),
+                **{name: about[name] for name in (*_AS_READ, "is_dated", "read_at")},
             )
 
     def save_cache(self, shop_id: str, fetched: FetchResult) -> None:
@@ -125,12 +123,9 @@ class Journal(Database):
                 connection.execute(sa.delete(doubted).where(settled))
             is_dated = connection.scalar(sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id))
             about = {
+                **{name: getattr(cache, name) for name in _AS_READ},
                 "shop_id": shop_id,
-                "newest": cache.newest,
-                "is_complete": cache.is_complete,
                 "trait_keys": json.dumps(cache.trait_keys),
-                "page_size": cache.page_size,
-                "turn": cache.turn,
                 "read_at": now(),
                 "is_dated": bool(is_dated),
             }
