@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -34,7 +35,7 @@ from toolkit.audiences.memberships import (
     empty_table,
 )
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
-from toolkit.ledger import Ledger, metadata
+from toolkit.ledger import Ledger, database, metadata
 from toolkit.ledger.database import lock_number, now
 from toolkit.ledger.locks import FileLock
 from toolkit.ledger.messages import read_address
@@ -313,6 +314,20 @@ def test_a_ledger_of_another_toolkit(first, revision, sentence):
     with pytest.raises(LedgerError, match=sentence):
         Ledger(first)
     assert rows(first, "SELECT version_num FROM alembic_version") == [(revision,)]
+
+
+def test_a_later_migration_is_carried_out(first, tmp_path, monkeypatch):
+    """A ledger of an earlier revision gets what a later one adds, and keeps what it holds."""
+    folder = shutil.copytree(PROJECT / "toolkit" / "ledger" / "migrations", tmp_path / "migrations")
+    step = 'revision, down_revision = "0008", "0007"\nbranch_labels = depends_on = None\n'
+    change = 'from alembic import op\ndef upgrade():\n    op.execute("CREATE TABLE later (number INTEGER)")\n'
+    (folder / "0008_later.py").write_text(step + change)
+    monkeypatch.setattr(database, "_MIGRATIONS", str(folder))
+    monkeypatch.setattr(database, "REVISION", "0008")
+    with Ledger(first) as ledger:
+        assert ledger.get_run().status == "completed"
+    assert rows(first, "SELECT version_num FROM alembic_version") == [("0008",)]
+    assert rows(first, "SELECT * FROM later") == []
 
 
 @pytest.mark.parametrize("in_memory", ["sqlite://", "sqlite:///:memory:"])

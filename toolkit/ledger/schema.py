@@ -1,7 +1,7 @@
 """The ledger's tables, and their rows as frames: a million rows without a million objects at once.
 
 Times of events are microseconds since 1970 UTC. A change of a table needs a migration in
-``toolkit/ledger/migrations/versions``; a test compares the two.
+``toolkit/ledger/migrations``; a test compares the two.
 """
 
 from __future__ import annotations
