@@ -25,7 +25,8 @@ _ARROW = {
 }
 """Dtype → Arrow's type; times may be given as microseconds since 1970."""
 
-
+TEXT = pa.large_string()
+"""Arrow's type of a column of text."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate: half a character, which no UTF-8 file or database can hold."""
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -115,8 +116,18 @@ def numbers(column: pa.Array | pa.ChunkedArray, *, null: int = -1) -> np.ndarray
 
 def text_array(column: pd.Series) -> pa.Array:
     """Return a column of text as one array of large_string."""
-    array = pa.array(column, pa.large_string())
+    array = pa.array(column, TEXT)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def join_texts(*parts: str | pa.Array) -> pa.Array:
+    """Return the parts put together, row by row; null where one of them is null.
+
+    >>> join_texts("+", pa.array(["1", None], TEXT)).to_pylist()
+    ['+1', None]
+    """
+    texts = (pa.scalar(part, TEXT) if isinstance(part, str) else part for part in parts)
+    return pc.binary_join_element_wise(*texts, pa.scalar("", TEXT))
 
 
 def matches(texts: pa.Array, pattern: str) -> np.ndarray:

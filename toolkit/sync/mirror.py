@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
 from toolkit.contacts import OK, check_contacts
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns, is_in
+from toolkit.frames import TEXT, check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.member_lists import BEFORE_THOSE_IN, MemberList
-from toolkit.segment.member_lists.text import TEXT
 
 from .plan import match_people
 

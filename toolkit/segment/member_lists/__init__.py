@@ -8,17 +8,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError, ParameterError
+from toolkit.frames import TEXT, numbers
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.statuses import EventStatus
 
 from .formats import Format, Roles, find_format, find_roles
-from .profiles import CANDIDATE_COLUMNS, NAME_COLUMNS
-from .rows import MemberRows, read_list, read_profiles, read_wide
-from .tables import Table, load_tables, plain_name, together
+from .profiles import CANDIDATE_COLUMNS, EMAIL, NAME_COLUMNS, PHONE
+from .rows import Rows, read_list, read_profiles, read_wide
+from .tables import Table, load_tables, plain_name
+from .text import is_damaged
 
 __all__ = ["MemberList", "read_member_list"]
 
@@ -37,6 +41,18 @@ _FORMAT_OF_TABLE = {
 }
 _TIMES = ("receivedat", "uuidts", "computedat", "takenat")
 _OF_PROFILES_SYNC = {Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE_MERGES}
+_STATUS_OF_REASON = {
+    "NOT_JSON": EventStatus.MALFORMED.value,
+    "ROW_TORN": EventStatus.MALFORMED.value,
+    "NO_PERSON": EventStatus.INVALID_PAYLOAD.value,
+    "PAYLOAD_VALIDATION_FAILED": EventStatus.INVALID_PAYLOAD.value,
+    "PROFILE_MERGED": EventStatus.SUPERSEDED.value,
+    "MEMBERSHIP_MISSING": EventStatus.NO_MEMBERSHIP_VALUE.value,
+    "MEMBERSHIP_NOT_BOOLEAN": EventStatus.NO_MEMBERSHIP_VALUE.value,
+    "FILE_DAMAGED": EventStatus.MALFORMED.value,
+}
+_MAY_BE_MEMBERS = {*_STATUS_OF_REASON} - {"NO_PERSON", "PROFILE_MERGED"}
+"""Rows that may have meant a member; one without id and contact can be found by nothing in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,64 +126,60 @@ def read_member_list(
     >>> snapshot.payloads["person"].tolist(), snapshot.members
     (['user:c_1042'], 1)
     """
-    tables = _recognised(source, audience_key, columns or {})
-    moment = _moment(taken_at, [table for _form, table, _roles in tables])
-    recognised = [f"{table.name} is {form}." for form, table, _roles in tables]
-    return _member_list(_read(tables, audience_key, columns), audience_key, moment, recognised)
+    tables, roles, forms = _recognised(source, audience_key, columns or {})
+    moment = _moment(taken_at, tables)
+    rows = _read(tables, roles, forms, audience_key, named=bool(columns))
+    found = _member_list(rows, tables, audience_key, moment)
+    recognised = (f"{table.name} is {form}." for table, form in zip(tables, forms, strict=True))
+    return replace(found, notes=(*recognised, *found.notes))
 
 
 def _recognised(
     source: Source, audience_key: str, columns: Mapping[str, str | Sequence[str]]
-) -> list[tuple[Format, Table, Roles]]:
-    found: list[tuple[Format, Table, Roles]] = []
-    for name, one in source.items() if isinstance(source, Mapping) else [(None, source)]:
-        if name is not None and plain_name(str(name)) not in _FORMAT_OF_TABLE:
+) -> tuple[list[Table], list[Roles], list[Format]]:
+    """Return the tables of the source, the roles of their columns, and their formats."""
+    tables, roles, forms = [], [], []
+    for name, one in source.items() if isinstance(source, Mapping) else [("", source)]:
+        wanted = _FORMAT_OF_TABLE.get(plain_name(str(name)))
+        if wanted is None and isinstance(source, Mapping):
             raise ParameterError(
                 f'The mapping names "{name}"; it can name user_traits, user_identifiers, profile_merges, '
                 "profile_traits and users."
             )
         for loaded in load_tables(one):
-            is_frame = name is not None and loaded.name == "(given)"
-            table = replace(loaded, name=str(name)) if is_frame else loaded
-            roles = find_roles(table, columns)
-            form = find_format(table, roles, audience_key)
-            if name is not None and form is not _FORMAT_OF_TABLE[plain_name(str(name))]:
-                raise FileFormatError(f"{table.name}, given as {name}, is {form}.")
-            found.append((form, table, roles))
-    return found
+            table = replace(loaded, name=str(name)) if wanted and loaded.name == "(given)" else loaded
+            tables.append(table)
+            roles.append(find_roles(table, columns))
+            forms.append(find_format(table, roles[-1], audience_key))
+            if wanted and forms[-1] is not wanted:
+                raise FileFormatError(f"{table.name}, given as {name}, is {forms[-1]}.")
+    return tables, roles, forms
 
 
 def _read(
-    tables: list[tuple[Format, Table, Roles]], audience_key: str, columns: Mapping[str, Any] | None
-) -> list[MemberRows]:
-    forms = {form for form, _table, _roles in tables}
-    if forms & _OF_PROFILES_SYNC:
-        if forms - _OF_PROFILES_SYNC or columns:
+    tables: Sequence[Table],
+    roles: Sequence[Roles],
+    forms: Sequence[Format],
+    audience_key: str,
+    *,
+    named: bool,
+) -> Rows:
+    kinds = {*forms}
+    if kinds & _OF_PROFILES_SYNC:
+        if kinds - _OF_PROFILES_SYNC or named:
             raise FileFormatError(
                 "Tables of Profiles Sync stand for themselves: read other tables apart, and without columns."
             )
-        return [read_profiles([(form, table) for form, table, _roles in tables], audience_key)]
-    if len(forms) > 1:
-        raise FileFormatError(f"The source mixes {' and '.join(sorted(forms))}. Read each apart.")
-    if forms == {Format.WIDE}:
-        roles = tables[0][2]
-        return [read_wide(_whole_table([table for _form, table, _roles in tables]), roles, audience_key)]
-    return [read_list(table, roles, form, audience_key) for form, table, roles in tables]
-
-
-def _whole_table(tables: list[Table]) -> Table:
-    """Join the files of one wide table: a profile may have been merged into one of another file."""
-    first, *others = tables
-    if not others:
-        return first
-    if {table.header for table in tables} != {first.header}:
-        raise FileFormatError("The tables have different columns. Read each apart.")
-    columns = [pa.concat_arrays([t.text(place) for t in tables]) for place in range(len(first.header))]
-    return together(tables, f"{first.name} and {len(others)} more", tuple(columns))
+        return read_profiles(tables, forms, audience_key)
+    if len(kinds) > 1:
+        raise FileFormatError(f"The source mixes {' and '.join(sorted(kinds))}. Read each apart.")
+    if kinds == {Format.WIDE}:
+        return read_wide(tables, roles[0], audience_key)
+    return read_list(tables, roles, forms[0], audience_key)
 
 
 def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Timestamp:
-    """Return when the snapshot was taken: as given, else the newest time that Segment put into the data."""
+    """Return when the list was true: as given, else the newest time that Segment put into the data."""
     if taken_at is not None:
         moment = pd.to_datetime(taken_at, utc=True, errors="coerce") if taken_at != "" else pd.NaT
         if not isinstance(moment, pd.Timestamp) or pd.api.types.is_number(taken_at):
@@ -191,44 +203,97 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
 _READ: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
 
 
-def _member_list(
-    read: Sequence[MemberRows], audience_key: str, moment: pd.Timestamp, recognised: Sequence[str]
-) -> MemberList:
-    files = [*dict.fromkeys(one.rows["file"].cat.categories[0] for one in read)]
-    rows = pd.concat([one.rows.astype({"file": "str"}) for one in read], ignore_index=True)
-    rows["file"] = pd.Categorical(rows["file"], categories=files)
+def _member_list(rows: Rows, tables: Sequence[Table], audience_key: str, moment: pd.Timestamp) -> MemberList:
+    name = " + ".join(dict.fromkeys(table.name for table in tables))
+    rows.profiles.refuse_hashes(name)
+    persons = rows.profiles.persons()
+    payloads = _with_torn_rows(_payloads(rows, persons), tables)
+    payloads["status"] = payloads["reason_code"].map(_STATUS_OF_REASON)
+    files, names = pd.factorize(np.array([table.name for table in tables], object))
+    payloads["file"] = pd.Categorical.from_codes(files[payloads["file"].to_numpy(np.int64)], names)
     # One message for all of it; where a person's removal is as new, a row with a message goes before it.
-    rows["message_id"] = f"snapshot:{moment.isoformat()}"
-    rows["timestamp"] = rows["received_at"] = moment
-    is_out = ~rows["membership"].fillna(value=True)
-    rows.loc[is_out, "received_at"] = moment - BEFORE_THOSE_IN
-    keys = frozenset[str]().union(*(one.audience_keys for one in read))
+    payloads["message_id"] = f"snapshot:{moment.isoformat()}"
+    is_out = ~payloads["membership"].fillna(value=True)
+    payloads["timestamp"] = moment
+    payloads["received_at"] = pd.Series(moment, payloads.index).mask(is_out, moment - BEFORE_THOSE_IN)
+    keys = {*rows.audience_keys}
     if audience_key:
-        rows, keys = _only(audience_key, rows, keys), frozenset([audience_key])
-    open_rows = rows["open"]
+        payloads, keys = _only(audience_key, payloads, keys), {audience_key}
+    never_in = {"MEMBERSHIP_MISSING"} if rows.of_warehouse else set()
+    spoilt, lost = rows.profiles.spreadsheet_damage()
+    spoilt_note = f"{spoilt} phones in {name} were destroyed by a spreadsheet (such as 1.5551E+10)."
     return MemberList(
-        payloads=rows.reindex(columns=[*PAYLOAD_COLUMNS]).astype(PAYLOAD_COLUMNS).reset_index(drop=True),
-        candidates=_distinct([one.candidates for one in read], CANDIDATE_COLUMNS),
-        names=_distinct([one.names for one in read], NAME_COLUMNS),
+        payloads=payloads.reindex(columns=[*PAYLOAD_COLUMNS]).astype(PAYLOAD_COLUMNS).reset_index(drop=True),
+        candidates=_distinct(rows.profiles.candidates(persons)).astype(CANDIDATE_COLUMNS),
+        names=_distinct(rows.profiles.names(persons)).astype(NAME_COLUMNS),
         audience_keys=tuple(sorted(keys)),
         taken_at=moment,
-        is_complete=not open_rows.any() and all(one.is_whole for one in read),
-        notes=(*recognised, *(note for one in read for note in one.notes)),
+        is_complete=not (
+            lost
+            or any(table.is_cut for table in tables)
+            or payloads["reason_code"].isin(_MAY_BE_MEMBERS - never_in).any()
+        ),
+        notes=(
+            *(note for table in tables for note in table.notes),
+            *([spoilt_note] if spoilt else []),
+            *rows.notes,
+        ),
     )
 
 
-def _only(audience_key: str, rows: pd.DataFrame, keys: frozenset[str]) -> pd.DataFrame:
+def _payloads(rows: Rows, persons: pa.Array) -> pd.DataFrame:
+    """Give each row its membership or the reason why it has none."""
+    texts = pc.utf8_lower(rows.memberships) if rows.of_warehouse else rows.memberships
+    is_torn, nowhere = is_damaged(rows.keys), np.zeros(len(rows.at), np.bool_)
+    reasons = _first_reasons(
+        {
+            "NOT_JSON": nowhere if rows.is_unreadable is None else rows.is_unreadable,
+            "ROW_TORN": rows.profiles.damaged()[rows.at] | is_torn,
+            "NO_PERSON": numbers(persons.is_null())[rows.at],
+            "PAYLOAD_VALIDATION_FAILED": rows.keys.is_null(),
+            "PROFILE_MERGED": nowhere if rows.is_merged is None else rows.is_merged,
+            "MEMBERSHIP_MISSING": texts.is_null(),
+            "MEMBERSHIP_NOT_BOOLEAN": pc.invert(pc.is_in(texts, pa.array(["true", "false"], TEXT))),
+        }
+    )
+    of_profiles = {"person": persons, **{kind: rows.profiles.first(kind) for kind in (EMAIL, PHONE)}}
+    columns = {
+        "reason_code": reasons,
+        "audience_key": pc.if_else(pa.array(is_torn), pa.scalar(None, TEXT), rows.keys),
+        **{name: texts.take(pa.array(rows.at)) for name, texts in of_profiles.items()},
+    }
+    frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in columns.items()})
+    memberships = pc.if_else(reasons.is_null(), pc.equal(texts, "true"), None)
+    return frame.assign(membership=pd.Series(memberships, dtype="boolean"), file=rows.files, line=pd.NA)
+
+
+def _first_reasons(conditions: dict[str, Any]) -> pa.Array:
+    """Return the first reason of each row whose condition holds, null where none does."""
+    marks = pa.StructArray.from_arrays([pa.array(mark) for mark in conditions.values()], names=[*conditions])
+    return pc.case_when(marks, *(pa.scalar(reason, TEXT) for reason in conditions))
+
+
+def _with_torn_rows(payloads: pd.DataFrame, tables: Sequence[Table]) -> pd.DataFrame:
+    """Return the rows and those that could not be read."""
+    torn: list[tuple[int, int | None, str]]
+    torn = [(place, line, "ROW_TORN") for place, table in enumerate(tables) for line in table.torn]
+    torn += [(place, None, "FILE_DAMAGED") for place, table in enumerate(tables) if table.is_cut]
+    more = pd.DataFrame(torn, columns=["file", "line", "reason_code"])
+    return pd.concat([payloads, more], ignore_index=True) if torn else payloads
+
+
+def _only(audience_key: str, payloads: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
     """Return the rows of one audience, and those that may be of any."""
     if keys and audience_key not in keys:
         raise ParameterError(
             f"No row is of the audience {audience_key}. There are: {', '.join(sorted(keys))}."
         )
     # A row that could not be read may be of this audience.
-    return rows[rows["audience_key"].eq(audience_key) | rows["audience_key"].isna()]
+    return payloads[payloads["audience_key"].eq(audience_key) | payloads["audience_key"].isna()]
 
 
-def _distinct(frames: Sequence[pd.DataFrame], columns: dict[str, str]) -> pd.DataFrame:
-    every = pd.concat(frames, ignore_index=True)
-    every = every[every["person"].notna()]
-    several = every[every["person"].duplicated(keep=False)]
-    return every.drop(several.index[several.duplicated()]).reset_index(drop=True).astype(columns)
+def _distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of people, each once."""
+    known = frame[frame["person"].notna()].reset_index(drop=True)
+    several = known[known["person"].duplicated(keep=False)]
+    return known.drop(several.index[several.duplicated()]).reset_index(drop=True)

@@ -7,28 +7,20 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from toolkit.errors import FileFormatError, ParameterError
 
 from .profiles import ANONYMOUS, EMAIL, KIND_OF_NAME, PERSON, PHONE, PROFILE, USER
 from .tables import Table, plain_name, shown_names
-from .text import is_true_or_false
 
 Roles: TypeAlias = dict[str, list[int]]
 """Role → places of its columns, in their order."""
 
 AUDIENCE, MEMBERSHIP, EXTERNAL_IDS, TRAITS = "audience_key", "membership", "external_ids", "traits"
-ROLES: Final = {
-    "person": PERSON,
-    "user_id": USER,
-    "anonymous_id": ANONYMOUS,
-    "email": EMAIL,
-    "phone": PHONE,
-    "profile": PROFILE,
-    "audience_key": AUDIENCE,
-    "membership": MEMBERSHIP,
-    "external_ids": EXTERNAL_IDS,
-    "traits": TRAITS,
-}
+_NAMED_AS_THEY_ARE = (PERSON, EMAIL, PHONE, PROFILE, AUDIENCE, MEMBERSHIP, EXTERNAL_IDS, TRAITS)
+ROLES: Final = {"user_id": USER, "anonymous_id": ANONYMOUS, **{role: role for role in _NAMED_AS_THEY_ARE}}
 """What `columns` may name → the role."""
 
 _ROLE_OF_NAME: Final = {
@@ -73,8 +65,8 @@ def find_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Role
     ParameterError
         *columns* names a role or a column that there is not.
     """
-    numbered: dict[str, list[tuple[int, int]]] = {}
     has_user_id = "userid" in map(plain_name, table.header)
+    numbered: list[tuple[int, int, str]] = []
     for place, name in enumerate(table.header):
         indexed = re.fullmatch(r"(.*[^\W\d_])[ _-]?([0-9]{1,4})", name)
         role = _ROLE_OF_NAME.get(plain_name(name))
@@ -82,10 +74,11 @@ def find_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Role
             role = _ROLE_OF_NAME.get(plain_name(indexed[1]))
             role = role if role in _INDEXED else None
         if role and not (has_user_id and plain_name(name) == "id"):
-            number = int(indexed[2]) if indexed else 0
-            numbered.setdefault(role, []).append((number, place))
-    found = {role: [place for _number, place in sorted(places)] for role, places in numbered.items()}
-    return {**found, **_given_roles(table, columns)}
+            numbered.append((int(indexed[2]) if indexed else 0, place, role))
+    found: Roles = {}
+    for _number, place, role in sorted(numbered):
+        found.setdefault(role, []).append(place)
+    return found | _given_roles(table, columns)
 
 
 def _given_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
@@ -148,7 +141,7 @@ def _is_wide(table: Table, roles: Roles, audience_key: str) -> bool:
     if _column_of(table, audience_key) is not None:
         return True
     names = {plain_name(name) for name in table.header}
-    # A users table of a warehouse: all its rows are profiles, not members, if the key is misspelt.
+    # A users table of a warehouse: all its rows are profiles, not members, if the key is mistyped.
     return bool({"uuidts", "receivedat"} & names) and bool(boolean_columns(table, roles))
 
 
@@ -161,8 +154,13 @@ def boolean_columns(table: Table, roles: Roles) -> list[int]:
         if place not in taken
         and plain_name(name) not in _NOT_AUDIENCES
         and not name.casefold().startswith("context_")
-        and is_true_or_false(table.text(place))
+        and _is_true_or_false(table.text(place))
     ]
+
+
+def _is_true_or_false(texts: pa.Array) -> bool:
+    given = pc.unique(pc.utf8_lower(texts)).drop_null().to_pylist()
+    return bool(given) and {*given} <= {"true", "false"}
 
 
 def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str, int]:
@@ -186,8 +184,8 @@ def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str,
 
 def _column_of(table: Table, audience_key: str) -> int | None:
     """Return the place of an audience's column; warehouses may write its name in capitals."""
-    for spelt in (str, str.casefold):
-        places = [place for place, name in enumerate(table.header) if spelt(name) == spelt(audience_key)]
-        if places:
-            return places[0]
+    for written in (str, str.casefold):
+        for place, name in enumerate(table.header):
+            if written(name) == written(audience_key):
+                return place
     return None

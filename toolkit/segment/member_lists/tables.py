@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toolkit.errors import FileFormatError, InputPathError
+from toolkit.frames import TEXT
 from toolkit.segment.inputs import Unpacked, files_below, is_gzip, name_of, path_of
 
-from .text import TEXT, frame_column, parse_csv, printable_cell, to_text
+from .text import frame_column, parse_csv, printable_cell, to_text
 
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel or zip file. Export the table as CSV",
@@ -52,7 +54,7 @@ class Table:
         return to_text(self.columns[place])
 
     def find(self, *names: str) -> list[int]:
-        """Return the places of the columns of these names, however they are spelt."""
+        """Return the places of the columns of these names, in whatever case."""
         return [place for place, name in enumerate(self.header) if plain_name(name) in names]
 
     def first(self, *names: str) -> pa.Array:
@@ -61,18 +63,7 @@ class Table:
         return self.text(found[0]) if found else pa.nulls(self.size, TEXT)
 
 
-def together(tables: Sequence[Table], name: str, columns: tuple[pa.Array, ...] = ()) -> Table:
-    """Return one table of this name with the torn rows and notes of several."""
-    return Table(
-        name=name,
-        header=tables[0].header if columns else (),
-        columns=columns,
-        torn=tuple(line for table in tables for line in table.torn),
-        is_cut=any(table.is_cut for table in tables),
-        notes=tuple(note for table in tables for note in table.notes),
-    )
-
-
+@lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
     """Return a column's name as names are compared.
 

@@ -1,9 +1,4 @@
-"""Columns of text, whatever a file or a frame held: cells are trimmed, null where there is nothing.
-
-A CSV file is read by Arrow where each line has an even number of quotes. Elsewhere it is read by hand, line
-by line, so that a quote that stays open costs its own line only: Arrow and DuckDB lose all up to the next
-quote. DuckDB also takes rows with surplus cells that are blank, and these may be shifted.
-"""
+"""Text of member lists, whatever a file or a frame held: cells are trimmed, null where there is nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +6,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from toolkit.errors import FileFormatError
-
-TEXT = pa.large_string()
+from toolkit.frames import TEXT, matches
 
 _NOTHING = pa.array(["", "NULL", "null", r"\N", "None", "NaN", "nan", "<NA>"], TEXT)
 """How databases and pandas write an empty cell."""
@@ -105,16 +98,7 @@ def frame_column(column: pd.Series) -> pa.Array:
 
 def is_damaged(texts: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Mark the texts with a line break or U+FFFD: two rows run together, or bytes that were no text."""
-    found = pc.fill_null(pc.match_substring_regex(texts, "[\n\r\ufffd]"), fill_value=False)
-    return np.asarray(found.to_numpy(zero_copy_only=False))
-
-
-def is_true_or_false(texts: pa.Array) -> bool:
-    """Tell whether a column holds true or false, in any case, wherever it holds something."""
-    given = texts.drop_null()
-    if not len(given) or given[0].as_py().lower() not in {"true", "false"}:
-        return False
-    return {text.lower() for text in pc.unique(given).to_pylist()} <= {"true", "false"}
+    return matches(texts, "[\n\r\ufffd]")
 
 
 # --- CSV
@@ -124,10 +108,6 @@ _DELIMITERS = ",;\t"
 _LINES_OF_A_ROW = 1000
 """A quote that is not closed within so many lines was never meant to open a cell."""
 _BLOCK_BYTES: Final = 16 << 20
-_ROWS_AT_ONCE: Final = 50_000
-
-_Read: TypeAlias = tuple[tuple[pa.Array, ...], list[int]]
-"""Columns, and the lines, from 0, of torn rows."""
 
 
 class Parsed(NamedTuple):
@@ -155,13 +135,11 @@ def parse_csv(data: bytes, name: str) -> Parsed:
     first, _, body = data[lines_above:].partition(b"\n")
     if not first.strip():
         raise FileFormatError(f"{name} is empty: it has not even a line with the names of its columns.")
-    names = first.decode()
-    delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", names).count)
-    header = tuple(cell.strip() for cell in _cells(names, delimiter))
+    delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", first.decode()).count)
+    header = tuple(cell.strip() for cell in _cells(first, delimiter))
     if not header:
         raise FileFormatError(f"{name} has no readable names of columns in its first line.")
-    width = len(header)
-    columns, torn = _read_csv(body, delimiter, width) or _read_by_hand(body.decode(), delimiter, width)
+    columns, torn = _read_rows(body, delimiter, len(header))
     lines = tuple(sorted(lines_above + 2 + line for line in torn))
     return Parsed(header=header, columns=columns, torn=lines, is_utf8=is_utf8)
 
@@ -179,33 +157,29 @@ def _utf8(data: bytes) -> tuple[bytes, bool]:
     return data, is_utf8
 
 
-def _read_csv(body: bytes, delimiter: str, width: int) -> _Read | None:
-    """Read rows of one line each; None where some may span several, or there is none."""
-    letters = np.frombuffer(body, np.uint8)
-    ends = np.append(np.flatnonzero(letters == ord("\n")), len(body))
-    lengths = np.diff(ends, prepend=-1) - 1
-    quotes = np.searchsorted(np.flatnonzero(letters == ord('"')), ends)
-    if not lengths.any() or (np.diff(quotes, prepend=0) % 2).any():
-        return None
-    lines = np.flatnonzero(lengths)  # blank lines are no rows
-    torn: list[int] = []
+def _read_rows(body: bytes, delimiter: str, width: int) -> tuple[tuple[pa.Array, ...], list[int]]:
+    """Return the columns of the rows below the header, and the lines, from 0, of torn rows."""
+    lines = body.split(b"\n")
+    torn = _repair(lines, delimiter, width) if b'"' in body or b"\r" in body else []
+    starts = [place for place, line in enumerate(lines) if line]  # a blank line is no row
+    if not starts:
+        return (pa.array([], TEXT),) * width, torn
 
     def skip(row: Any) -> str:
-        torn.append(int(lines[row.number - 1]))
+        torn.append(starts[row.number - 1])
         return "skip"
 
     names = [str(place) for place in range(width)]
+    longest = max(map(len, lines))
     table = pacsv.read_csv(
-        pa.py_buffer(body),
+        pa.py_buffer(b"\n".join(lines)),
         # One thread: only then rows are counted.
         read_options=pacsv.ReadOptions(
-            column_names=names,
-            use_threads=False,
-            block_size=max(_BLOCK_BYTES, 2 * int(lengths.max()) + 2),
+            column_names=names, use_threads=False, block_size=max(_BLOCK_BYTES, 2 * longest + 2)
         ),
         parse_options=pacsv.ParseOptions(
             delimiter=delimiter,
-            quote_char='"' if quotes[-1] else False,
+            quote_char='"' if b'"' in body else False,
             newlines_in_values=True,
             invalid_row_handler=skip,
         ),
@@ -214,51 +188,46 @@ def _read_csv(body: bytes, delimiter: str, width: int) -> _Read | None:
     return tuple(column.combine_chunks() for column in table.columns), torn
 
 
-def _read_by_hand(text: str, delimiter: str, width: int) -> _Read:
-    """Read rows that may span several lines; where a quote stays open, only its own line is given up."""
-    torn: list[int] = []
-    rows = _rows(text.split("\n"), delimiter, width, torn)
-    columns: list[list[pa.Array]] = [[pa.array([], TEXT)] for _ in range(width)]
-    while some := [*islice(rows, _ROWS_AT_ONCE)]:
-        for column, cells in zip(columns, zip(*some, strict=True), strict=True):
-            column.append(pa.array(cells, TEXT))
-    return tuple(map(pa.concat_arrays, columns)), torn
+def _repair(lines: list[bytes], delimiter: str, width: int) -> list[int]:
+    """Change *lines* so that Arrow reads each whole row and no torn one; return the places of these.
 
-
-def _rows(lines: list[str], delimiter: str, width: int, torn: list[int]) -> Iterator[list[str]]:
-    """Yield the cells of whole rows; the lines of the others are added to *torn*."""
-    after = 0
-    for place, row in enumerate(lines):
-        if place < after or not row:
+    Where a quote stays open, its own line alone is given up: Arrow and DuckDB lose all up to the next quote.
+    """
+    cell = rf'(?:"(?:[^"]|"")*+"|[^"\r{delimiter}]*+)'  # quoted as a whole, or without a quote
+    is_regular = re.compile(f"{cell}(?:{delimiter}{cell})*+".encode()).fullmatch
+    torn, after = [], 0
+    for place in [place for place, line in enumerate(lines) if not is_regular(line)]:
+        if place < after:
             continue
-        is_odd = row.count('"') % 2 == 1
-        cells, after = _cells(row, delimiter, strict=is_odd), place + 1
+        is_odd = lines[place].count(b'"') % 2 == 1
+        cells, after = _cells(lines[place], delimiter, strict=is_odd), place + 1
         if is_odd and len(cells) != width:
             after = _line_after(lines, place)
-            cells = _cells("\n".join(lines[place:after]), delimiter)
+            cells = _cells(b"\n".join(lines[place:after]), delimiter)
         if len(cells) == width:
-            yield cells
+            quoted = (cell.replace('"', '""') for cell in cells)
+            row = delimiter.join(f'"{cell}"' for cell in quoted).encode()
+            lines[place:after] = [row, *[b""] * (after - place - 1)]
         else:
             torn.append(place)
-            after = place + 1
+            lines[place], after = b"", place + 1
+    return torn
 
 
-def _line_after(lines: list[str], place: int) -> int:
+def _line_after(lines: list[bytes], place: int) -> int:
     """Return the line after the row that begins at *place*: where its quotes are even."""
     quotes = 0
     for end in range(place, min(place + _LINES_OF_A_ROW, len(lines))):
-        quotes += lines[end].count('"')
+        quotes += lines[end].count(b'"')
         if quotes % 2 == 0:
             return end + 1
     return place + 1
 
 
-def _cells(row: str, delimiter: str, *, strict: bool = True) -> list[str]:
+def _cells(row: bytes, delimiter: str, *, strict: bool = True) -> list[str]:
     """Return the cells of one row, none when it is not just one."""
-    if '"' not in row:
-        return row.split(delimiter)
     try:
-        read = list(csv.reader([row], delimiter=delimiter, strict=strict))
+        read = list(csv.reader([row.decode()], delimiter=delimiter, strict=strict))
     except csv.Error:
         return []
     return read[0] if len(read) == 1 else []
