@@ -27,7 +27,7 @@ from .masks import (
     mask_texts,
     masked,
 )
-from .phones import digits_of
+from .plans import digits_of
 from .tables import (
     ContactCoverage,
     domain_table,

@@ -1,9 +1,14 @@
-"""Judge the contacts of many people: distinct ones, the plain by the column, the rest one by one."""
+"""Judge the contacts of many people: distinct ones, the plain by the column, the rest one by one.
+
+`checks` is the authority. A phone is plain where libphonenumber takes it for digits and nothing else: no
+other scripts, no letters, one plus at most. Its steps are taken here, each for all numbers at once.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import email_validator
 import numpy as np
@@ -11,19 +16,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import SURROGATE, byte_lengths, check_columns, matches
+from toolkit.frames import SURROGATE, TEXT, byte_lengths, check_columns, encode, join_texts, matches, numbers
 
 from .checks import CODES, NUMBER, OK, Verdict, check_email, check_phone, check_region
-from .phones import Judged, judge_phones, refused
+from .plans import LONGEST, NumberingPlan, by_code, country_codes, digits_of, plan_of_code, plan_of_region
 
 BATCH = 1 << 16
 """People whose contacts are judged at once, which bounds the memory for it."""
 
-_TEXT = pa.large_string()
-_NAMES = pa.array(CODES, _TEXT)
+Judged: TypeAlias = tuple[np.ndarray, Any, Any]
+"""Rows of a column, their verdicts as places in CODES, and their standard forms, None unless ok."""
+
+_NAMES = pa.array(CODES, TEXT)
 _GIVEN = ("person", "email", "phone")
 _CLEAN = ("email_clean", "phone_e164")
-_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, "email_code", "phone_code", *_CLEAN), _TEXT))
+_JUDGED = pa.schema(dict.fromkeys((*_GIVEN, "email_code", "phone_code", *_CLEAN), TEXT))
 CONTACT_COLUMNS = (*_GIVEN, *_CLEAN)
 """The columns by which people are found: part of what check_contacts() returns."""
 
@@ -33,6 +40,14 @@ _PLAIN = "^[ -~]+$"
 # An encoded label, or a forbidden one; the only domain that may lack a dot; a label that may be too long.
 _NOT_PLAIN = "--|@test$|[a-z0-9-]{64}"
 _LONGEST_EMAIL = 254
+
+# libphonenumber drops what stands before the first digit or plus, except that ";" may start a parameter.
+_PLAIN_PHONE = r"^[^0-9+;\x80-\x{10FFFF}]*\+?[0-9 ()./\-\x{A0}\x{2010}-\x{2015}]*[\t\n\r ]*$"
+_LONGEST_PHONE = 100
+_FEWEST_DIGITS = 3
+"""So many are needed to find a country code; libphonenumber judges fewer."""
+_FLOAT = r"^([\t\n\r ]*\+?[0-9]{7,15})\.0+[\t\n\r ]*$"
+_FLOAT_LIKE = r"^[^0-9+]*\+?[0-9]{7,15}\.0+[^0-9]*$"
 
 
 def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:
@@ -65,7 +80,7 @@ def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.Da
     """
     region = check_region(default_region)
     check_columns(people, _GIVEN, of="people")
-    given = pa.table({name: _text(people[name]) for name in _GIVEN}, pa.schema(dict.fromkeys(_GIVEN, _TEXT)))
+    given = pa.table({name: _text(people[name]) for name in _GIVEN}, pa.schema(dict.fromkeys(_GIVEN, TEXT)))
     batches = given.combine_chunks().to_batches(max_chunksize=BATCH)
     judged = [_judge_batch(batch, region) for batch in batches]
     return pa.Table.from_batches(judged, _JUDGED).to_pandas().set_axis(people.index)
@@ -92,25 +107,15 @@ def _judge(
     texts: pa.Array, bulk: Callable[[pa.Array], Iterable[Judged]], single: Callable[[str], Verdict]
 ) -> tuple[pa.Array, pa.Array]:
     """Return code and standard form of each text: by *bulk* where that gives a verdict, else by *single*."""
-    encoded = texts.dictionary_encode()
-    raw = encoded.dictionary
-    parts = list(bulk(raw))
-    rest = np.ones(len(raw), np.bool_)
-    for part in parts:
-        rest[part.rows] = False
-    parts.append(_judge_singly(raw, np.flatnonzero(rest), single))
-    place = np.empty(len(raw), np.int64)
-    place[np.concatenate([part.rows for part in parts])] = np.arange(len(raw))
-    places = pa.array(place).take(encoded.indices)
-    codes = pa.array(np.concatenate([part.codes for part in parts])).take(places)
-    values = pa.concat_arrays([part.values for part in parts])
-    return _NAMES.take(pc.fill_null(codes, NUMBER["absent"])), values.take(places)
-
-
-def _judge_singly(raw: pa.Array, rows: np.ndarray, single: Callable[[str], Verdict]) -> Judged:
-    verdicts = [single(text) for text in raw.take(pa.array(rows)).to_pylist()]
-    codes = np.array([NUMBER[verdict.code] for verdict in verdicts], np.int8)
-    return Judged(rows=rows, codes=codes, values=pa.array([v.value for v in verdicts], _TEXT))
+    places, raw = encode(texts)  # -1 for null: the last place, which is no text's
+    codes, values = np.full(len(raw) + 1, -1, np.int8), np.full(len(raw) + 1, None, object)
+    codes[-1] = NUMBER["absent"]
+    for rows, judged, forms in bulk(raw):
+        codes[rows], values[rows] = judged, forms
+    for row in np.flatnonzero(codes < 0).tolist():
+        verdict = single(raw[row].as_py())
+        codes[row], values[row] = NUMBER[verdict.code], verdict.value
+    return _NAMES.take(pa.array(codes[places])), pa.array(values, TEXT).take(pa.array(places % len(values)))
 
 
 def judge_emails(raw: pa.Array) -> Iterator[Judged]:
@@ -125,13 +130,122 @@ def judge_emails(raw: pa.Array) -> Iterator[Judged]:
     plain = (valid | matches(lower, _PLAIN)) & ~matches(lower, _NOT_PLAIN)
     plain &= byte_lengths(lower) <= _LONGEST_EMAIL
     good = plain & valid & ~matches(lower, _reserved())
-    rows = np.flatnonzero(good)
-    codes = np.full(len(rows), NUMBER[OK], np.int8)
-    yield Judged(rows=rows, codes=codes, values=lower.filter(pa.array(good)))
-    yield refused(np.flatnonzero(plain & ~good), "email_invalid")
+    yield np.flatnonzero(good), NUMBER[OK], _objects(lower.filter(pa.array(good)))
+    yield np.flatnonzero(plain & ~good), NUMBER["email_invalid"], None
+
+
+def _objects(texts: pa.Array) -> np.ndarray:
+    return np.asarray(texts.to_numpy(zero_copy_only=False))
 
 
 def _reserved() -> str:
     """Return the pattern of addresses in reserved domains; programs may change the library's list of them."""
     names = (name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES if name != "test")
     return rf"[@.](?:{'|'.join(map(re.escape, names))})$"
+
+
+# --- phones ------------------------------------------------------------------------------------------------
+
+
+def judge_phones(raw: pa.Array, region: str) -> Iterator[Judged]:
+    """Yield the verdicts on the plainly written numbers of *raw*; other rows are left out.
+
+    *raw* is large_string without nulls, *region* as check_region() returns it.
+    """
+    home = plan_of_region(region)
+    if home is None:
+        return
+    rows, texts = _plain_phones(raw)
+    digits = digits_of(texts)
+    from_abroad = numbers(pc.match_substring(texts, "+"))
+    dialled = ~from_abroad & _begins(digits, home.abroad)
+    if dialled.any():  # what follows is a country code, as after a plus
+        cut = _cut(digits.filter(pa.array(dialled)), home.abroad)
+        digits = pc.replace_with_mask(digits, pa.array(dialled), cut)
+        from_abroad |= dialled
+    enough = byte_lengths(digits) >= _FEWEST_DIGITS
+    coded, local = enough & from_abroad, enough & ~from_abroad
+    yield from _judge_with_code(rows[coded], digits.filter(pa.array(coded)))
+    yield from _judge_at_home(rows[local], digits.filter(pa.array(local)), home)
+
+
+def _plain_phones(raw: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Return the plainly written rows, without the .0 of numbers that went through a float column."""
+    rows = np.flatnonzero(matches(raw, _PLAIN_PHONE) & (byte_lengths(raw) <= _LONGEST_PHONE))
+    texts = pc.replace_substring_regex(raw.take(pa.array(rows)), _FLOAT, r"\1")
+    clear = ~matches(texts, _FLOAT_LIKE)  # that with odd spaces around it is left out
+    return rows[clear], texts.filter(pa.array(clear))
+
+
+def _judge_with_code(rows: np.ndarray, digits: pa.Array) -> Iterator[Judged]:
+    """Judge numbers that begin with a country code, country by country; where there is none they are left."""
+    for code, places, national in by_code(digits, country_codes(digits)):
+        plan = plan_of_code(code) if code else None
+        if plan is not None:
+            yield _settle(rows[places], national, plan, plan)
+
+
+def _judge_at_home(rows: np.ndarray, digits: pa.Array, home: NumberingPlan) -> Iterator[Judged]:
+    """Judge numbers of the region itself, which may start with its country code all the same."""
+    main = plan_of_code(home.country_code)
+    if main is None:
+        return
+    code = str(home.country_code)
+    coded = np.flatnonzero(numbers(pc.starts_with(digits, code)))
+    maybe = digits.take(pa.array(coded))
+    inner = _without_prefix(pc.utf8_slice_codeunits(maybe, len(code)), home)
+    taken = ~_is_national(maybe, home) & _is_national(inner, home)
+    taken |= _by_length(maybe, home) == NUMBER["phone_too_long"]
+    yield _settle(rows[coded[taken]], inner.filter(pa.array(taken)), main, main)
+    rest = np.ones(len(rows), np.bool_)
+    rest[coded[taken]] = False
+    yield _settle(rows[rest], digits.filter(pa.array(rest)), home, main)
+
+
+def _settle(rows: np.ndarray, digits: pa.Array, plan: NumberingPlan, main: NumberingPlan) -> Judged:
+    """Judge national numbers: cut their prefix by *plan*, look at their length by the code's *main* plan."""
+    national = cut = _without_prefix(digits, plan)
+    if cut is not digits:
+        judged = _by_length(cut, plan)
+        used = (judged == NUMBER[OK]) | (judged == NUMBER["phone_too_long"])
+        national = pc.if_else(pa.array(used & (byte_lengths(digits) >= 2)), cut, digits)
+    codes = _by_length(national, main)
+    e164 = join_texts(f"+{main.country_code}", national)
+    return rows, codes, _objects(pc.if_else(pa.array(codes == NUMBER[OK]), e164, pa.scalar(None, TEXT)))
+
+
+def _without_prefix(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
+    """Leave national prefixes out, or rewrite them, except where that would spoil a good number."""
+    begins = _begins(digits, plan.prefix)
+    if not begins.any():
+        return digits
+    before = digits.filter(pa.array(begins))
+    after = _rewrite(before, plan) if plan.rewrite else _cut(before, plan.prefix)
+    spoilt = _is_national(before, plan) & ~_is_national(after, plan)
+    return pc.replace_with_mask(digits, pa.array(begins), pc.if_else(pa.array(spoilt), before, after))
+
+
+def _rewrite(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
+    """Rewrite national prefixes one by one, for RE2 does not show whether their last group took part."""
+    prefix = re.compile(plan.prefix)
+
+    def replacement(found: re.Match[str]) -> str:
+        return "" if found[prefix.groups] is None else found.expand(plan.rewrite)
+
+    return pa.array([prefix.sub(replacement, number, count=1) for number in digits.to_pylist()], TEXT)
+
+
+def _by_length(national: pa.Array, plan: NumberingPlan) -> np.ndarray:
+    return np.asarray(plan.lengths[np.minimum(byte_lengths(national), LONGEST + 1)])
+
+
+def _is_national(digits: pa.Array, plan: NumberingPlan) -> np.ndarray:
+    return matches(digits, f"^(?:{plan.national})$")
+
+
+def _begins(digits: pa.Array, prefix: str) -> np.ndarray:
+    return matches(digits, f"^(?:{prefix})") if prefix else np.zeros(len(digits), np.bool_)
+
+
+def _cut(digits: pa.Array, prefix: str) -> pa.Array:
+    return pc.replace_substring_regex(digits, f"^(?:{prefix})", "", max_replacements=1)

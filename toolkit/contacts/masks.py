@@ -19,7 +19,7 @@ from toolkit.frames import byte_lengths, encode, numbers, text_array
 
 from .checks import phone_digits
 from .phone_like import find_phones, holds_phone
-from .phones import digits_of
+from .plans import digits_of
 
 _LETTER = r"[^\W\d_]"
 _LABEL = rf"[0-9-]*{_LETTER}(?:{_LETTER}|[0-9-])*"

@@ -130,6 +130,19 @@ def _judge_length(general: Any, digits: int) -> str:
 # --- country codes -----------------------------------------------------------------------------------------
 
 
+def digits_of(texts: pa.Array) -> pa.Array:
+    """Return *texts* (large_string) with only their ASCII digits left, all bytes of all taken as one row."""
+    _, offsets, data = texts.buffers()
+    if not data:  # no letter in any of them
+        return texts
+    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    letters = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+    kept = (letters >= ord("0")) & (letters <= ord("9"))
+    before = np.concatenate(([0], np.cumsum(kept)))
+    ends = pa.py_buffer(before[bounds - bounds[0]])
+    return pa.LargeStringArray.from_buffers(len(texts), ends, pa.py_buffer(letters[kept]))
+
+
 @lru_cache(maxsize=1)
 def codes_by_start() -> np.ndarray:
     """Return the country code that each three digits, 000 to 999, start with; 0 where there is none."""

@@ -16,8 +16,7 @@ from toolkit.errors import RunFailedError
 from toolkit.frames import byte_lengths, encode, text_array
 
 from .masks import mask_email, mask_phone
-from .phones import digits_of
-from .plans import TEXTING, country_codes, sort_numbers
+from .plans import TEXTING, country_codes, digits_of, sort_numbers
 from .suggestions import slips_of_usual_domains
 
 DIGIT = "#"
