@@ -44,7 +44,7 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "validate.md": (
         "Validate",
         "Whether the people can be looked up.",
-        ("contacts", "contacts.fixes", "audiences.corrections"),
+        ("contacts", "contacts.corrections"),
     ),
     "postscript.md": (
         "Postscript",

@@ -1,11 +1,10 @@
 """The public names, and the modules they come from."""
 
 from . import contacts, report
-from .audiences.corrections import correct
-from .audiences.memberships import Folded, State, fold
+from .audiences.memberships import Folded, State, correct, fold
 from .audiences.preview import Preview, preview
 from .contacts import check_contacts
-from .contacts.fixes import read_corrections
+from .contacts.corrections import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger
 from .notebook.run import NotebookRun, start

@@ -8,7 +8,8 @@ from collections import Counter
 import pandas as pd
 from tables import every
 
-from toolkit.audiences.history import (
+from toolkit.audiences.memberships import empty_table, fold
+from toolkit.audiences.preview import (
     FLAPPING,
     count_flapping,
     count_movements,
@@ -17,7 +18,6 @@ from toolkit.audiences.history import (
     sum_movements,
     sum_overlaps,
 )
-from toolkit.audiences.memberships import empty_table, fold
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 

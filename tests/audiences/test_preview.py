@@ -8,9 +8,15 @@ import pandas as pd
 import pytest
 
 from toolkit import preview, read_events
-from toolkit.audiences.history import count_flapping, count_movements, count_overlap, find_moves
 from toolkit.audiences.memberships import fold
-from toolkit.audiences.preview import SAMPLE_SIZE, count_audiences
+from toolkit.audiences.preview import (
+    SAMPLE_SIZE,
+    count_audiences,
+    count_flapping,
+    count_movements,
+    count_overlap,
+    find_moves,
+)
 from toolkit.contacts import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.segment.destination import Destination

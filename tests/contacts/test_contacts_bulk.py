@@ -185,7 +185,7 @@ def test_many_are_judged_as_each_alone(home):
     people = some_people(1, home, 850)
     assert_same(people, home)
     phones, emails = text(people["phone"].dropna()), text(people["email"].dropna())
-    assert share([*judge_phones(phones, home)], phones) > 0.7
+    assert share([*judge_phones(phones, home)], phones) > 0.6
     assert share([*judge_emails(emails)], emails) > 0.5
 
 
@@ -351,8 +351,8 @@ def test_usual_emails_are_plain(raw, value):
 @every(
     "raw",
     each(
-        "٤١٥٥٥٥٠١٠٠|4.15E+09|1-800-FLOWERS|4155550100;ext=5|12||++14155550100|\u00a04155550100.0|415-555-0100 x12|"
-        "+999 123 456|+011 44 7700 900123"
+        "٤١٥٥٥٥٠١٠٠|4.15E+09|1-800-FLOWERS|4155550100;ext=5|12||++14155550100|\u00a04155550100.0|"
+        "415-555-0100 x12|415-555-0100 ext. 12|+999 123 456|+011 44 7700 900123"
     ),
 )
 def test_unusual_phones_are_left(raw):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from tables import every
 
-from toolkit.audiences.history import MOVEMENT_COLUMNS
 from toolkit.audiences.memberships import empty_table
-from toolkit.audiences.preview import SAMPLE_COLUMNS
+from toolkit.audiences.preview import MOVEMENT_COLUMNS, SAMPLE_COLUMNS
 from toolkit.report import growth_chart, member_table, overlap_table, styled_table
 
 HOSTILE = '<script>alert("$x$")</script>'

@@ -7,16 +7,18 @@ ones seen for the person, so an event without a contact still counts.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from toolkit.contacts.checks import check_region
+from toolkit.contacts.corrections import correct_people
 from toolkit.errors import ParameterError
 from toolkit.frames import (
     check_columns,
@@ -278,6 +280,42 @@ def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: dateti
     folded = Folded(events=events, state=state, now=now)
     check_totals(len(payloads), folded.statuses, of="events")
     return folded
+
+
+Asked = TypeVar("Asked", Folded, State)
+
+
+def correct(
+    asked: Asked, corrections: pd.DataFrame, *, default_region: str = "US"
+) -> tuple[Asked, pd.DataFrame]:
+    """Put the contacts in place that a person accepted or typed.
+
+    Parameters
+    ----------
+    asked
+        What fold() returns, or the state of it.
+    corrections
+        What read_corrections() returns.
+    default_region
+        Country in which phones without a country code are read: the one contacts_to_fix.csv was made with.
+
+    Returns
+    -------
+    asked, outcomes
+        The same with other contacts of its people, and OUTCOME_COLUMNS, one row an answer, those that
+        changed nothing first.
+
+    Raises
+    ------
+    ParameterError
+        The region is unknown.
+    """
+    region = check_region(default_region)
+    if isinstance(asked, Folded):
+        state, outcomes = correct(asked.state, corrections, default_region=region)
+        return replace(asked, state=state), outcomes
+    people, outcomes = correct_people(asked.people, corrections, region)
+    return replace(asked, people=people), outcomes
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:

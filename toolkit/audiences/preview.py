@@ -10,22 +10,29 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from toolkit.contacts import check_contacts
+from toolkit.frames import empty_table
 from toolkit.segment.destination import Destination
 from toolkit.statuses import check_totals
 
-from .history import (
-    OVERLAPPING,
-    count_flapping,
-    count_movements,
-    count_overlap,
-    find_moves,
-    sum_movements,
-    sum_overlaps,
-)
-from .memberships import Folded, State, ahead_notes, check_occur, fold, key_list
+from .memberships import Folded, State, ahead_notes, check_occur, fold, in_order, key_list
+
+MOVEMENT_COLUMNS = {
+    "audience_key": "str",
+    "day": "datetime64[us, UTC]",
+    "entered": "int64",
+    "left": "int64",
+}
+"""One row per audience and day with an entry or an exit; ``day`` is its midnight in UTC, or null."""
+
+FLAPPING = 3
+"""A person who entered and left an audience so many times, all together, flaps."""
+OVERLAPPING = 100
+"""Number of audiences, the largest, that are compared with each other: the work grows with its square."""
+_PEOPLE_AT_ONCE = 20_000
 
 AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "with_both", "without_contact")
 """What is counted of each audience: people in or out of it, those in it, and how those can be reached."""
@@ -166,12 +173,13 @@ def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
         without_contact=member & ~phone & ~email,
     )
     counted = counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64"))
-    return _summed_audiences(counted, AUDIENCE_COUNTS)
+    return _sum(counted, ["audience_key"], AUDIENCE_COUNTS, audience_id="max")
 
 
-def _summed_audiences(counted: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    sums = dict.fromkeys(names, "sum")
-    return counted.groupby("audience_key", as_index=False).agg({"audience_id": "max", **sums})
+def _sum(counted: pd.DataFrame, by: Sequence[str], sums: Sequence[str], **others: str) -> pd.DataFrame:
+    """Add up the counts of rows that are alike; *others* are columns and how they are taken."""
+    grouped = counted.groupby([*by], as_index=False, dropna=False)
+    return grouped.agg({**others, **dict.fromkeys(sums, "sum")})
 
 
 def _preview_part(
@@ -202,12 +210,14 @@ def _summed(parts: Sequence[Preview]) -> Preview:
 
     samples = every("sample").groupby("audience_key").head(SAMPLE_SIZE)
     return Preview(
-        audiences=_summed_audiences(every("audiences"), (*AUDIENCE_COUNTS, "flapping")),
+        audiences=_sum(
+            every("audiences"), ["audience_key"], (*AUDIENCE_COUNTS, "flapping"), audience_id="max"
+        ),
         movements=sum_movements([part.movements for part in parts]),
         overlap=sum_overlaps([part.overlap for part in parts]),
         sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
-        totals=every("totals").groupby(["status", "reason_code"], as_index=False)["count"].sum(),
-        traits=every("traits").groupby("trait_key", as_index=False)["people"].sum(),
+        totals=_sum(every("totals"), ["status", "reason_code"], ["count"]),
+        traits=_sum(every("traits"), ["trait_key"], ["people"]),
         people=sum(part.people for part in parts),
         state=_joined([part.state for part in parts if part.state is not None]),
     )
@@ -228,3 +238,72 @@ def _joined(states: Sequence[State]) -> State | None:
         if states
     }
     return State(**frames) if frames else None
+
+
+# --- history: counted by person, so that the counts of some people and of the others add up
+
+
+def find_moves(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events that changed a membership, one row each: person, audience_key, member, timestamp.
+
+    *events* are PAYLOAD_COLUMNS as folded. A person whose first event is an exit has not left: no entry is
+    known.
+    """
+    stated = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
+    member = stated["membership"].astype("bool")
+    before = member.groupby([stated["person"], stated["audience_key"]]).shift(fill_value=False)
+    moved = stated.assign(member=member)[member != before]
+    return moved[["person", "audience_key", "member", "timestamp"]]
+
+
+def count_movements(moves: pd.DataFrame) -> pd.DataFrame:
+    """Return MOVEMENT_COLUMNS, in the order of audience and day, from what find_moves() returns.
+
+    Over all days ``entered`` less ``left`` is the number of members.
+    """
+    entered = moves["member"].astype("int64")
+    return sum_movements(
+        [moves.assign(day=moves["timestamp"].dt.floor("D"), entered=entered, left=1 - entered)]
+    )
+
+
+def sum_movements(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the MOVEMENT_COLUMNS of all people from those of some."""
+    every = pd.concat([empty_table(MOVEMENT_COLUMNS), *parts])
+    return _sum(every, ["audience_key", "day"], ["entered", "left"]).astype(MOVEMENT_COLUMNS)
+
+
+def count_flapping(moves: pd.DataFrame) -> pd.Series:
+    """Return audience → people who flap, where there are any, from what find_moves() returns."""
+    changes = moves.value_counts(["audience_key", "person"])
+    return changes[changes >= FLAPPING].groupby("audience_key").size().astype("int64")
+
+
+def count_overlap(memberships: pd.DataFrame, known: Sequence[str] = ()) -> pd.DataFrame:
+    """Return how many are in both of two audiences: a row and a column each, its members where they meet.
+
+    Of more than OVERLAPPING audiences only the *known* ones and the largest are looked at.
+    """
+    sizes = memberships.groupby("audience_key")["member"].sum().sort_values(ascending=False, kind="stable")
+    keys = sorted([*dict.fromkeys([*known, *sizes.index])][:OVERLAPPING])
+    members = memberships[memberships["member"] & memberships["audience_key"].isin(keys)]
+    columns = pd.Index(keys).get_indexer(members["audience_key"])
+    people, names = pd.factorize(members["person"])
+    counts = np.zeros((len(keys), len(keys)))
+    for first in range(0, len(names), _PEOPLE_AT_ONCE):
+        some = (people >= first) & (people < first + _PEOPLE_AT_ONCE)
+        # Floats multiply fast, and are exact far beyond the number of people there are.
+        held = np.zeros((min(_PEOPLE_AT_ONCE, len(names) - first), len(keys)))
+        held[people[some] - first, columns[some]] = 1
+        counts += held.T @ held
+    index = pd.Index(keys, name="audience_key", dtype="str")
+    return pd.DataFrame(counts.astype("int64"), index=index, columns=keys)
+
+
+def sum_overlaps(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the overlap of all people from those of some."""
+    keys = sorted({key for part in parts for key in part.index})
+    whole = pd.DataFrame(0, index=pd.Index(keys, name="audience_key", dtype="str"), columns=keys)
+    for part in parts:
+        whole.loc[part.index, part.columns] += part
+    return whole

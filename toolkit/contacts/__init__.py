@@ -14,7 +14,7 @@ from .checks import (
     fold_email,
     phone_digits,
 )
-from .fixes import FIX_COLUMNS, fix_table
+from .corrections import FIX_COLUMNS, fix_table
 from .masks import (
     mask_all,
     mask_contact,

@@ -12,8 +12,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from toolkit.audiences.corrections import correct
-from toolkit.audiences.memberships import State
+from toolkit.audiences.memberships import State, correct
 from toolkit.contacts import check_contacts
 from toolkit.postscript.cache import SubscriberCache
 from toolkit.postscript.lookup import Postscript, connect_shop
