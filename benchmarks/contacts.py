@@ -17,7 +17,7 @@ import pandas as pd
 import phonenumbers
 import pyarrow as pa
 
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.checks import check_email, check_phone
 
 SAMPLE, PIECE, TEXT = 20_000, 50_000, pa.large_string()

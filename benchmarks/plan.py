@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.ledger import Ledger
 from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS

@@ -76,24 +76,14 @@ Object = Any
 """A griffe.Object; its attributes depend on its kind."""
 
 
-OF_CONTACTS = (
-    "ContactCoverage",
-    "domain_table",
-    "fix_table",
-    "format_table",
-    "measure_coverage",
-    "phone_type_table",
-    "shared_table",
-)
-"""What an analyst calls in ``toolkit.contacts``; the rest of it is for other modules."""
-
-
 def public_names() -> dict[str, Any]:
     """Return every name with a description: those of ``toolkit``, and the tables and charts of its rooms."""
     face = {name: getattr(toolkit, name) for name in toolkit.__all__}
     names = {name: value for name, value in face.items() if not ismodule(value)}
-    tables = {name: getattr(toolkit.contacts, name) for name in OF_CONTACTS}
-    return names | tables | {name: getattr(toolkit.report, name) for name in toolkit.report.__all__}
+    tables = {
+        name: getattr(room, name) for room in (toolkit.contacts, toolkit.report) for name in room.__all__
+    }
+    return names | tables
 
 
 class Reference:

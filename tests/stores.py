@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import RejectedError
 from toolkit.ledger import Ledger
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop, parse_subscriber

@@ -8,7 +8,7 @@ import pytest
 
 import toolkit
 from toolkit.audiences.memberships import State
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import last_rows, places_in
 from toolkit.postscript.lookup import find_subscribers

@@ -3,7 +3,7 @@
 from . import contacts, report
 from .audiences.memberships import Folded, State, correct, fold
 from .audiences.preview import Preview, preview
-from .contacts import check_contacts
+from .contacts.bulk import check_contacts
 from .contacts.corrections import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger

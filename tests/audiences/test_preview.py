@@ -17,7 +17,7 @@ from toolkit.audiences.preview import (
     count_overlap,
     find_moves,
 )
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.segment.destination import Destination
 

@@ -5,17 +5,9 @@ import pandas as pd
 import pytest
 from tables import every
 
-from toolkit.contacts import (
-    CONTACT_VERDICTS,
-    check_contacts,
-    check_email,
-    check_phone,
-    check_region,
-    mask_email,
-    mask_phone,
-    mask_text,
-    phone_digits,
-)
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.checks import CONTACT_VERDICTS, check_email, check_phone, check_region, phone_digits
+from toolkit.contacts.masks import mask_email, mask_phone, mask_text
 from toolkit.errors import ParameterError
 
 COLUMNS = ["person", "email", "phone", "email_code", "phone_code", "email_clean", "phone_e164"]

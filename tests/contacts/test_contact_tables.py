@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit.contacts import check_contacts, domain_table, format_table, shared_table
+from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.suggestions import USUAL_DOMAINS
-from toolkit.contacts.tables import formats
+from toolkit.contacts.tables import domain_table, format_table, formats, shared_table
 from toolkit.notebook.secret_scan import CONTACT
 
 

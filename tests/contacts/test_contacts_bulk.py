@@ -12,9 +12,8 @@ import pyarrow as pa
 import pytest
 from tables import every
 
-from toolkit.contacts import Verdict, check_contacts, check_email, check_phone
-from toolkit.contacts.bulk import judge_emails, judge_phones
-from toolkit.contacts.checks import CODES, NUMBER
+from toolkit.contacts.bulk import check_contacts, judge_emails, judge_phones
+from toolkit.contacts.checks import CODES, NUMBER, Verdict, check_email, check_phone
 from toolkit.contacts.plans import codes_by_start, plan_of_code, plan_of_region, read_plan
 
 

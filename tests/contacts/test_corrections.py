@@ -12,8 +12,8 @@ from conftest import SAMPLE
 
 from toolkit import check_contacts, correct, fold, read_corrections
 from toolkit.audiences.memberships import PEOPLE_COLUMNS, State, empty_table
-from toolkit.contacts import fix_table, masked
-from toolkit.contacts.corrections import OUTCOME_COLUMNS, OUTCOMES
+from toolkit.contacts.corrections import OUTCOME_COLUMNS, OUTCOMES, fix_table
+from toolkit.contacts.masks import masked
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text
 from toolkit.notebook.exit_codes import ExitCode, exit_code_of

@@ -8,17 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import every
 
-from toolkit.contacts import (
-    FIX_COLUMNS,
-    check_contacts,
-    check_email,
-    check_phone,
-    fix_table,
-    mask_contact,
-    mask_text,
-    measure_coverage,
-)
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.checks import check_email, check_phone
+from toolkit.contacts.corrections import FIX_COLUMNS, fix_table
+from toolkit.contacts.masks import mask_contact, mask_text
 from toolkit.contacts.suggestions import suggest_email, suggest_phone
+from toolkit.contacts.tables import measure_coverage
 from toolkit.errors import ParameterError, RunFailedError
 from toolkit.notebook.secret_scan import CONTACT
 

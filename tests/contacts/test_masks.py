@@ -18,7 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from tables import every
 from traitlets.config import Config
 
-from toolkit.contacts import (
+from toolkit.contacts import masks
+from toolkit.contacts.masks import (
     mask_all,
     mask_email,
     mask_emails,
@@ -27,7 +28,6 @@ from toolkit.contacts import (
     mask_table,
     mask_text,
     masked,
-    masks,
 )
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import as_it_was, csv_text, without_formula

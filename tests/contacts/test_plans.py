@@ -9,8 +9,10 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
-from toolkit.contacts import check_contacts, phone_type_table, plans
+from toolkit.contacts import plans
+from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.plans import KINDS, TEXTING, sort_numbers
+from toolkit.contacts.tables import phone_type_table
 
 TYPES = {
     phonenumbers.PhoneNumberType.FIXED_LINE: "fixed line",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
 from toolkit.postscript import api
 from toolkit.postscript.api import Answer, Asking

@@ -11,7 +11,7 @@ from stores import SHOP, Store, deliver, email, fold_events, make_plan, phone, w
 from tables import every
 
 from toolkit.audiences.memberships import empty_table
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import (
     InvalidAuthenticationError,
     LostAnswerError,

@@ -15,7 +15,8 @@ from tables import every
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State, empty_table
 from toolkit.audiences.preview import count_audiences
-from toolkit.contacts import CONTACT_VERDICTS, check_contacts
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.checks import CONTACT_VERDICTS
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.report import (

@@ -20,7 +20,7 @@ from stores import (
 
 from toolkit import explain_person, forecast, read_subscribers
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import LostAnswerError
 from toolkit.report.timeline import STANDING_COLUMNS, STEP_COLUMNS
 from toolkit.segment.archive import read_events

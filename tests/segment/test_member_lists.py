@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tables import every, examples
 
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.frames import TEXT
 from toolkit.segment.member_lists import MemberList, read_member_list

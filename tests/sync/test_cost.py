@@ -8,7 +8,7 @@ import pytest
 from tables import every
 
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table

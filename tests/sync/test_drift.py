@@ -11,7 +11,7 @@ from stores import FIRST, SECOND, SHOP, Store, email, ends, new_ledger, phone
 from tables import examples
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.sync.drift import DRIFT_COLUMNS, DRIFT_KINDS, find_drift, plan_repair
 from toolkit.sync.plan import properties_of

@@ -27,7 +27,8 @@ from toolkit import (
     read_subscribers,
 )
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts, fix_table
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.corrections import fix_table
 from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.report import funnel_table, reach_table
 from toolkit.segment.archive import read_events

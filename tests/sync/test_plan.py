@@ -13,7 +13,7 @@ from toolkit.audiences.memberships import (
     State,
     count_statuses,
 )
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import json_text
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Subscriber

@@ -26,7 +26,7 @@ from stores import (
 )
 
 from toolkit.audiences.memberships import PEOPLE_COLUMNS, TRAIT_COLUMNS, Folded, State
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.postscript.api import MAX_PROPERTIES
 from toolkit.sync.drift import plan_repair

@@ -20,7 +20,7 @@ from stores import (
 )
 
 from toolkit import forecast, read_subscribers
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.sync.plan_file import load_plan, save_plan
 from toolkit.sync.sync import sync
 from toolkit.sync.undo import undo_run

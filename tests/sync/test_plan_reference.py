@@ -13,7 +13,7 @@ from toolkit.audiences.memberships import (
     State,
     empty_table,
 )
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 from toolkit.sync.plan import WRITE_COLUMNS, plan, properties_of

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import stores
 
 from toolkit.audiences.memberships import Folded, State, fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import (
     InvalidAuthenticationError,
     LedgerError,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from toolkit.audiences.memberships import fold
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import write_properties
 from toolkit.postscript.cache import FetchResult, SubscriberCache

@@ -19,7 +19,7 @@ from stores import (
 )
 
 from toolkit.audiences.memberships import TRAIT_COLUMNS, Folded, empty_table
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import (
     InvalidAuthenticationError,
     ParameterError,

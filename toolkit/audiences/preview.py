@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.frames import empty_table
 from toolkit.segment.destination import Destination
 from toolkit.statuses import check_totals

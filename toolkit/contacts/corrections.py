@@ -72,7 +72,7 @@ def fix_table(contacts: pd.DataFrame, *, default_region: str = "US") -> pd.DataF
 
     Examples
     --------
-    >>> from toolkit.contacts import check_contacts
+    >>> from toolkit import check_contacts
     >>> people = pd.DataFrame({"person": ["user:1"], "email": ["ana@gmail,com"], "phone": [None]})
     >>> fix_table(check_contacts(people))[["as_written", "suggestion", "why"]].values.tolist()
     [['a•••@gmail,com', 'a•••@gmail.com', 'a comma for a dot']]

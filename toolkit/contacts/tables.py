@@ -109,7 +109,7 @@ def measure_coverage(
     The two limits are shares (0 to 1) of people who cannot be looked up, above which it is a warning, or must
     not pass.
 
-    >>> from toolkit.contacts import check_contacts
+    >>> from toolkit import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [None], "phone": ["n/a"]})
     >>> measure_coverage(check_contacts(people)).sentence
     'Warning: 1 of 1 people (100.0%) cannot be looked up. That is more than warn_unusable_share, 10%.'
@@ -139,7 +139,7 @@ def format_table(contacts: pd.DataFrame) -> pd.DataFrame:
     letters (in emails of digits, too) and A of letters with a capital, ␣ is a space at an end. Of a number
     as used the country code is shown.
 
-    >>> from toolkit.contacts import check_contacts
+    >>> from toolkit import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [" Ana@Mail.test"], "phone": ["(415) 555-0100"]})
     >>> format_table(check_contacts(people))[["as_written", "as_used"]].values.tolist()
     [['(###) ###-####', '+1##########'], ['␣A@A.a', 'a@a.a']]
@@ -220,7 +220,7 @@ def phone_type_table(contacts: pd.DataFrame) -> pd.DataFrame:
     ``kind`` (as libphonenumber sorts them), ``people``, ``share`` (0 to 1, of the usable phones), ``texting``
     (what the kind means for it).
 
-    >>> from toolkit.contacts import check_contacts
+    >>> from toolkit import check_contacts
     >>> people = pd.DataFrame({"person": ["u:1"], "email": [None], "phone": ["+44 7400 123456"]})
     >>> phone_type_table(check_contacts(people))[["country", "kind", "people"]].values.tolist()
     [['GB', 'mobile', 1]]

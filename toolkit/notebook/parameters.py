@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from toolkit.contacts import check_region
+from toolkit.contacts.checks import check_region
 from toolkit.errors import ParameterError
 
 Reader = Callable[[str, Any], Any]

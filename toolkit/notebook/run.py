@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import toolkit
-from toolkit.contacts import REGIONS
+from toolkit.contacts.checks import REGIONS
 from toolkit.errors import InputPathError, ParameterError, UnknownRunError
 from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of

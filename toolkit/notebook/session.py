@@ -17,7 +17,7 @@ import pandas as pd
 from IPython import get_ipython
 
 import toolkit
-from toolkit.contacts import mask_all, mask_text, masked
+from toolkit.contacts.masks import mask_all, mask_text, masked
 from toolkit.errors import InputError, ToolkitError, UnknownRunError
 from toolkit.files import csv_text, make_folder, write_whole
 from toolkit.statuses import RunStatus

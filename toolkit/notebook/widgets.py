@@ -19,7 +19,7 @@ from IPython.display import display
 from tqdm import tqdm
 from tqdm.notebook import tqdm as tqdm_notebook
 
-from toolkit.contacts import mask_text
+from toolkit.contacts.masks import mask_text
 from toolkit.errors import ParameterError, ToolkitError
 
 from .parameters import CHOICES, PARAMETERS, read_parameter

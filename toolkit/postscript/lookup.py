@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from toolkit.contacts import CONTACT_COLUMNS, fold_email, phone_digits
+from toolkit.contacts.bulk import CONTACT_COLUMNS
+from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import IgnoredFilterError, RejectedError, ServerError
 from toolkit.frames import check_columns
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.contacts import CONTACT_COLUMNS, fold_email
+from toolkit.contacts.bulk import CONTACT_COLUMNS
+from toolkit.contacts.checks import fold_email
 from toolkit.errors import InvalidAuthenticationError, ParameterError, PostscriptError, ServerError
 from toolkit.frames import check_columns
 

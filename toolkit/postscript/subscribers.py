@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.contacts import fold_email, phone_digits
+from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.frames import SURROGATE, json_text, to_frame, to_table
 
 from . import api

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.postscript.lookup import Postscript
 from toolkit.postscript.reader import read_subscribers
 from toolkit.statuses import check_totals

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from toolkit.contacts import mask_text
+from toolkit.contacts.masks import mask_text
 from toolkit.statuses import EventStatus
 from toolkit.sync.runs import LOOK_AT
 

@@ -18,7 +18,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from toolkit.contacts import mask_text
+from toolkit.contacts.masks import mask_text
 from toolkit.statuses import EventStatus
 from toolkit.sync.drift import DRIFT_KINDS
 from toolkit.sync.runs import Audit

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.audiences.memberships import is_ahead
-from toolkit.contacts import mask_table, mask_text
+from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.frames import SURROGATE
 from toolkit.postscript import api
 from toolkit.statuses import get_meaning

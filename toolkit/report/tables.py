@@ -7,7 +7,8 @@ from html import escape
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from toolkit.contacts import CONTACT_VERDICTS, mask_table, mask_text
+from toolkit.contacts.checks import CONTACT_VERDICTS
+from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.statuses import ChangeStatus, get_meaning, get_reason
 from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import Plan

@@ -14,7 +14,9 @@ import pandas as pd
 
 from toolkit.audiences.memberships import fold
 from toolkit.audiences.preview import Payloads
-from toolkit.contacts import check_contacts, check_phone, fold_email, mask_table, mask_text
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.checks import check_phone, fold_email
+from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.frames import empty_table
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EVENT_ROUTE, EXITED
 from toolkit.report.explain.display import Display

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.audiences.memberships import Folded
-from toolkit.contacts import digits_of, fold_email
+from toolkit.contacts.checks import fold_email
+from toolkit.contacts.plans import digits_of
 from toolkit.errors import ParameterError
 from toolkit.frames import encode, numbers, text_array
 from toolkit.statuses import EventStatus

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from toolkit.audiences.memberships import State, key_list
-from toolkit.contacts import mask_emails, mask_phones
+from toolkit.contacts.masks import mask_emails, mask_phones
 from toolkit.errors import ParameterError
 from toolkit.frames import SURROGATE, empty_table, text_array, typed
 from toolkit.statuses import ChangeStatus

@@ -13,7 +13,7 @@ from datetime import datetime
 import pandas as pd
 
 from toolkit.audiences.memberships import State, correct
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.postscript.cache import SubscriberCache
 from toolkit.postscript.lookup import Postscript, connect_shop
 from toolkit.postscript.reader import read_subscribers

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
-from toolkit.contacts import OK, check_contacts
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.checks import OK
 from toolkit.errors import ParameterError
 from toolkit.frames import TEXT, check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS

@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, Folded, State
-from toolkit.contacts import check_contacts, masked
+from toolkit.contacts.bulk import check_contacts
+from toolkit.contacts.masks import masked
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text, make_folder, write_whole
 from toolkit.postscript import api

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from toolkit.contacts import check_contacts
+from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import json_text
 from toolkit.postscript import api

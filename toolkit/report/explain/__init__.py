@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from toolkit.contacts import check_region
+from toolkit.contacts.checks import check_region
 from toolkit.segment import events
 from toolkit.segment.destination import Destination, Discard
 from toolkit.segment.events import INTEGRATION_NAME, has_consent, is_for_postscript

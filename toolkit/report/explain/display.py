@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from toolkit.contacts import mask_contact, mask_email, mask_phone, mask_text
+from toolkit.contacts.masks import mask_contact, mask_email, mask_phone, mask_text
 from toolkit.segment.javascript import kind_of, number_text
 
 MAX_SHOWN: Final = 80

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from toolkit.contacts import CONTACT_VERDICTS, Verdict, check_email, check_phone, phone_digits
+from toolkit.contacts.checks import CONTACT_VERDICTS, Verdict, check_email, check_phone, phone_digits
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EXITED, Request
 from toolkit.segment.destination import SYNC_AUDIENCES, Action, Discard, Payload, TraitPayload
 from toolkit.segment.javascript import WHITESPACE, is_truthy, number_of, text_of

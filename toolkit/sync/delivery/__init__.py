@@ -7,7 +7,7 @@ the journal before it leaves, and its custom events with it, so that a run that 
 
 from __future__ import annotations
 
-from toolkit.contacts import mask_text
+from toolkit.contacts.masks import mask_text
 from toolkit.errors import LedgerError
 from toolkit.statuses import get_reason
 from toolkit.sync.plan import Plan

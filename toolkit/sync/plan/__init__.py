@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.audiences.memberships import State, check_occur, key_list
-from toolkit.contacts import CONTACT_COLUMNS, mask_emails, mask_phones, mask_text
+from toolkit.contacts.bulk import CONTACT_COLUMNS
+from toolkit.contacts.masks import mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
 from toolkit.frames import check_columns, empty_table, text_array
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
