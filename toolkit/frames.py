@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -120,10 +121,10 @@ def text_array(column: pd.Series) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def join_texts(*parts: str | pa.Array) -> pa.Array:
+def put_together(*parts: str | pa.Array) -> pa.Array:
     """Return the parts put together, row by row; null where one of them is null.
 
-    >>> join_texts("+", pa.array(["1", None], TEXT)).to_pylist()
+    >>> put_together("+", pa.array(["1", None], TEXT)).to_pylist()
     ['+1', None]
     """
     texts = (pa.scalar(part, TEXT) if isinstance(part, str) else part for part in parts)
@@ -186,3 +187,80 @@ def is_in(values: pd.Series, others: pd.Series) -> np.ndarray:
     # pandas' isin() would look them up one by one.
     found = pc.is_in(text_array(values), value_set=text_array(others.dropna()))
     return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
+
+# --- cells of any kind as text
+
+_NOTHING = pa.array(["", "NULL", "null", r"\N", "None", "NaN", "nan", "<NA>"], TEXT)
+"""How databases and pandas write an empty cell."""
+_OF_ONE_TYPE = {"string", "boolean", "integer", "floating", "datetime", "empty"}
+_EXACT = 2.0**53
+"""Up to here a float is exactly the whole number that was put into it."""
+
+
+def clean_text(column: pa.Array | pa.ChunkedArray | pd.Series) -> pa.Array:
+    """Return a column of any type as trimmed text, null where a cell is blank.
+
+    Whole numbers have no point: a phone or an id that went through a float column is itself again. U+FFFD
+    stands for a lone surrogate, and for what no text can be.
+
+    >>> clean_text(pa.array([15555550100.0, None, 1.5])).to_pylist()
+    ['15555550100', None, '1.5']
+    """
+    if isinstance(column, pd.Series):
+        column = _typed_column(column)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    texts = pc.utf8_trim_whitespace(_as_text(column))
+    return pc.if_else(pc.is_in(texts, _NOTHING), pa.scalar(None, TEXT), texts)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _as_text(column.dictionary_decode())
+    if pa.types.is_floating(kind):
+        return _float_text(column.cast(pa.float64()))
+    if pa.types.is_timestamp(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        return _texts_of(column.to_pylist())
+    return column.cast(TEXT)
+
+
+def _float_text(column: pa.Array) -> pa.Array:
+    # An infinity or NaN is not at most anything.
+    whole = pc.and_(pc.less_equal(pc.abs(column), _EXACT), pc.equal(pc.floor(column), column))
+    numbers = pc.if_else(whole, column, pa.scalar(None, pa.float64())).cast(pa.int64())
+    return pc.coalesce(numbers.cast(TEXT), column.cast(TEXT))
+
+
+def _texts_of(values: Sequence[Any]) -> pa.Array:
+    """Return Python values as texts, one by one where they must be."""
+    try:
+        return pa.array(values, TEXT)
+    except (pa.ArrowException, UnicodeError, TypeError, OverflowError):  # not all are texts that it holds
+        return pa.array([_text_of(value) for value in values], TEXT)
+
+
+def _text_of(value: Any) -> str | None:
+    try:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if isinstance(value, dict | list | tuple | bool):
+            value = json.dumps(value, default=str)
+        elif not isinstance(value, str) and (value is None or pd.isna(value)):
+            return None
+        elif isinstance(value, float) and math.isfinite(value) and value == int(value):
+            value = int(value)
+        return SURROGATE.sub("\ufffd", str(value))
+    except (ValueError, TypeError, RecursionError):  # nested too deep, or a number of too many digits
+        return "\ufffd"
+
+
+def _typed_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
+    """Return a column of a frame with the type it has; as text when its cells have several, or objects."""
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in _OF_ONE_TYPE:
+        return _texts_of(column.tolist())
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError, RecursionError):
+        return _texts_of(column.tolist())

@@ -539,7 +539,7 @@ def test_choose_of_nothing():
     assert len(State.empty().choose().people) == 0
 
 
-def test_choose_a_misspelt_audience():
+def test_choose_a_mistyped_audience():
     """A key that does not occur is refused, naming it, those like it and those there are."""
     with pytest.raises(ParameterError, match="No event names the audience vpi") as caught:
         TWO_AUDIENCES.choose(["vpi"])
@@ -554,7 +554,7 @@ def test_choose_of_many_audiences():
 
 
 def test_choose_where_there_is_no_audience():
-    """An empty archive knows no audience, so none can be misspelt."""
+    """An empty archive knows no audience, so none can be mistyped."""
     assert len(State.empty().choose(["vip"]).memberships) == 0
 
 

@@ -68,7 +68,7 @@ class Parts:
 
     def payloads_by_person(self, destination=None):
         """Yield the parts."""
-        parts = [*self.archive.payloads_by_person(destination, part_bytes=500)]
+        parts = [*self.archive.payloads_by_person(destination, part_bytes=4_000)]
         assert len(parts) > 5
         yield from parts
 

@@ -62,7 +62,7 @@ def some_email(chance):
         "4155550100;ext=5",
     ],
 )
-def test_spellings_of_one_phone(raw):
+def test_formats_of_one_phone(raw):
     """However a number is written, and whatever extension follows, it is one E.164 number."""
     verdict = check_phone(raw, "US")
     assert (verdict.code, verdict.value) == ("ok", "+14155550100")
@@ -175,7 +175,7 @@ def test_phone_digits_are_ascii_and_stay_put(seed):
         pytest.param("  Ana.Lee@Mail.TEST \n", "ana.lee@mail.test", id="case and space"),
         pytest.param("ANA+sms@mail.test", "ana+sms@mail.test", id="a tag stays"),
         pytest.param("STRAßE@mail.test", "straße@mail.test", id="lowered, not folded"),
-        pytest.param("ana@xn--exmple-cua.test", "ana@exämple.test", id="one spelling of a foreign domain"),
+        pytest.param("ana@xn--exmple-cua.test", "ana@exämple.test", id="one form of a foreign domain"),
         pytest.param("o'brien@a-b.example.test", "o'brien@a-b.example.test", id="apostrophe"),
     ],
 )
@@ -275,7 +275,7 @@ def test_masked_email(email, shown):
     ],
 )
 def test_masked_phone(phone, shown):
-    """Two digits are shown, and none of a number so short that they would tell it."""
+    """Two digits are shown, and none of a number so short that these would reveal it."""
     assert mask_phone(phone) == shown
 
 

@@ -214,7 +214,7 @@ def test_yes(tmp_path, accept):
 
 @pytest.mark.parametrize("accept", ["", " ", "no", "NO", "n", "FALSE", "0", "nein", "-"])
 def test_no(tmp_path, accept):
-    """No, or nothing, is no answer to act on, nor to tell of."""
+    """No, or nothing, is no answer to act on, nor to report."""
     path = answered(tmp_path / "a.csv", to_fix(people(*TWO)), (0, "accept", accept))
     assert read_corrections(path).empty
 

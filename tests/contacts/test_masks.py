@@ -1,4 +1,4 @@
-"""No contact leaves for a file or a screen, in whatever spelling; ids stay readable, and apart."""
+"""No contact leaves for a file or a screen, in whatever format; ids stay readable, and apart."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def digits_in(text: str) -> str:
 
 
 @every("contact, place", itertools.product([*EMAILS, *PHONES], PLACES))
-def test_no_spelling_of_a_contact_is_shown(contact, place):
+def test_no_format_of_a_contact_is_shown(contact, place):
     """Wherever it stands, one letter or two digits of it are left; what is masked stays as it is."""
     shown = mask_text(place.format(contact))
     assert "•••" in shown
@@ -102,7 +102,7 @@ def test_an_id_stays_readable(name, place):
 
 
 def test_what_is_masked_stays_apart_and_alike():
-    """Ids that differ differ when they are masked, their spelling included; alike they stay alike."""
+    """Ids that differ differ when they are masked, their format included; alike they stay alike."""
     ids = [f"{place}{n}@mail.test" for n in range(50) for place in ("user:d", "m-", "vip of d")]
     ids += [*EMAILS[:4], *(f"+1415555{n:02}23" for n in range(50))]
     table = mask_table(pd.DataFrame({"person": ids, "note": ids, "kept": pd.Series(ids, dtype="category")}))

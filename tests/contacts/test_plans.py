@@ -84,9 +84,9 @@ def test_every_type_of_every_region():
 def test_random_numbers():
     """Numbers like the examples but for some digits, many of them no valid ones, of all countries."""
     chance = random.Random(1)
-    found = assert_sorted([changed(chance, number) for number in examples() * 4])
-    assert found["kind"].value_counts()["unknown"] > 500
-    assert (found["region"] == "").sum() > 50
+    found = assert_sorted([changed(chance, number) for number in examples() * 2])
+    assert found["kind"].value_counts()["unknown"] > 250
+    assert (found["region"] == "").sum() > 25
 
 
 @pytest.mark.slow

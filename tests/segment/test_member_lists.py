@@ -23,7 +23,7 @@ from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.frames import TEXT
 from toolkit.segment.member_lists import MemberList, read_member_list
 from toolkit.segment.member_lists.profiles import follow_merges
-from toolkit.segment.member_lists.text import _read_rows
+from toolkit.segment.member_lists.tables import _read_rows
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 DATA = PROJECT / "tests" / "data" / "snapshots"
@@ -528,7 +528,7 @@ def test_typographic_quotes_are_repaired_and_counted():
     ],
 )
 def test_what_is_no_member_list_is_refused_with_a_sentence(source, options, error, match):
-    """Every refusal says what to do; a misspelt audience never passes for one without members."""
+    """Every refusal says what to do; a mistyped audience never passes for one without members."""
     with pytest.raises(error, match=match):
         read(source, **options)
 

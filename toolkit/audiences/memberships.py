@@ -24,6 +24,7 @@ from toolkit.frames import (
     check_columns,
     empty_table,
     encode,
+    is_in,
     last_rows,
     numbers,
     sorted_rows,
@@ -145,10 +146,7 @@ class State:
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
 
     def after(self, before: State) -> State:
-        """Return this state, and that of *before* where this one has nothing newer.
-
-        fold() returns the same when it is given *before* as remembered.
-        """
+        """Return this state, and that of *before* where this one has nothing newer, as fold() does."""
         if before.is_empty:
             return self
         memberships, _ = _latest(to_arrow(self.memberships), before.memberships, "audience_key")
@@ -160,7 +158,7 @@ class State:
         """Return the part on these audiences (empty: all), with only the people who are in or out of them.
 
         Traits are left out when audiences are named. ParameterError when one of them does not occur: a
-        misspelt key must not pass for an empty audience.
+        mistyped key must not pass for an empty audience.
         """
         audience_keys = key_list(audience_keys)
         asked = self.memberships
@@ -168,12 +166,10 @@ class State:
         traits = self.traits
         if audience_keys:
             asked, traits = asked[asked["audience_key"].isin(audience_keys)], traits.head(0)
-        named = pd.concat([asked["person"], traits["person"]])
-        # isin() would look the names up one by one.
-        kept = pc.is_in(pa.array(self.people["person"]), value_set=pa.array(named))
+        kept = is_in(self.people["person"], pd.concat([asked["person"], traits["person"]]))
         return State(
             memberships=asked.reset_index(drop=True),
-            people=self.people[numbers(kept)].reset_index(drop=True),
+            people=self.people[kept].reset_index(drop=True),
             traits=traits.reset_index(drop=True),
         )
 

@@ -16,7 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import SURROGATE, TEXT, byte_lengths, check_columns, encode, join_texts, matches, numbers
+from toolkit.frames import (
+    SURROGATE,
+    TEXT,
+    byte_lengths,
+    check_columns,
+    encode,
+    matches,
+    numbers,
+    put_together,
+)
 
 from .checks import CODES, NUMBER, OK, Verdict, check_email, check_phone, check_region
 from .plans import LONGEST, NumberingPlan, by_code, country_codes, digits_of, plan_of_code, plan_of_region
@@ -210,7 +219,7 @@ def _settle(rows: np.ndarray, digits: pa.Array, plan: NumberingPlan, main: Numbe
         used = (judged == NUMBER[OK]) | (judged == NUMBER["phone_too_long"])
         national = pc.if_else(pa.array(used & (byte_lengths(digits) >= 2)), cut, digits)
     codes = _by_length(national, main)
-    e164 = join_texts(f"+{main.country_code}", national)
+    e164 = put_together(f"+{main.country_code}", national)
     return rows, codes, _objects(pc.if_else(pa.array(codes == NUMBER[OK]), e164, pa.scalar(None, TEXT)))
 
 

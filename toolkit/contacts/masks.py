@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import byte_lengths, encode, numbers, text_array
+from toolkit.frames import TEXT, byte_lengths, encode, numbers, put_together, text_array
 
 from .checks import phone_digits
 from .phone_like import find_phones, holds_phone
@@ -53,7 +53,6 @@ _PERHAPS = "|".join(
 """Pattern of the texts that mask_text() may change, read alike by re and RE2."""
 _may_change = re.compile(_PERHAPS).search
 
-_TEXT = pa.large_string()
 _BATCH = 1 << 15
 """Contacts masked at once: what is made on the way stays in the processor's cache."""
 _SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
@@ -136,7 +135,7 @@ def mask_texts(column: pd.Series) -> pd.Series:
     hidden = [*map(mask_text, known)]
     if hidden == known:
         return column
-    whole = pc.replace_with_mask(texts, perhaps, pa.array(hidden, _TEXT).take(some.indices))
+    whole = pc.replace_with_mask(texts, perhaps, pa.array(hidden, TEXT).take(some.indices))
     return pd.Series(whole.to_pandas(), dtype=column.dtype).set_axis(column.index)
 
 
@@ -185,21 +184,17 @@ def _mask_emails(emails: pa.Array) -> pa.Array:
     ends = numbers(parts.offsets)
     texts, has_domain = parts.flatten(), pa.array(np.diff(ends) == 2)
     place, domains = encode(texts.take(pa.array(np.maximum(ends[1:] - 1, 0))))
-    shown = pa.array(map(_shown_domain, domains.to_pylist()), _TEXT).take(pa.array(place))
+    shown = pa.array(map(_shown_domain, domains.to_pylist()), TEXT).take(pa.array(place))
     first = pc.utf8_slice_codeunits(texts.take(pa.array(ends[:-1])), 0, 1)
     first = pc.if_else(pc.equal(first, "•"), "", first)
-    whole = pc.binary_join_element_wise(first, pa.scalar("•••", _TEXT), shown, pa.scalar("", _TEXT))
+    whole = put_together(first, "•••", shown)
     return pc.if_else(pc.and_(has_domain, pc.not_equal(shown, "")), whole, "•••")
 
 
 def _mask_phones(phones: pa.Array) -> pa.Array:
     digits = digits_of(phones)
     last = pc.utf8_slice_codeunits(digits, -2, None)
-    return pc.binary_join_element_wise(
-        pa.scalar("•••", _TEXT),
-        pc.if_else(pa.array(byte_lengths(digits) > 6), last, ""),
-        pa.scalar("", _TEXT),
-    )
+    return put_together("•••", pc.if_else(pa.array(byte_lengths(digits) > 6), last, ""))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -53,7 +53,6 @@ _PATTERNS = {
     "voicemail": "voicemail",
 }
 """Kind of number → libphonenumber's name of its pattern, in the order in which it tries them."""
-_NOWHERE = ""
 
 # Read alike by Python's re and Arrow's RE2: digits, classes of them, groups, choices, counts; no lookaround.
 _SHARED = re.compile(r"(?:\\d|[0-9]|\[[0-9-]+\]|\(\?:|[()|?$]|\{[0-9]{1,2}(?:,[0-9]{1,2})?\})*")
@@ -180,42 +179,36 @@ def sort_numbers(phones: pa.Array) -> pd.DataFrame:
     each, distinct = encode(phones)
     digits = pc.utf8_slice_codeunits(distinct, 1)
     codes = country_codes(digits)
-    regions, kinds = np.full(len(digits), _NOWHERE, object), np.zeros(len(digits), np.int8)
+    regions, kinds = np.full(len(digits), "", object), np.full(len(digits), _UNKNOWN, np.int8)
     for code, places, national in by_code(digits, codes):
-        for region, chosen in _by_region(code, national):
-            regions[places[chosen]] = region
-            kinds[places[chosen]] = _kinds_in(code, region, national.filter(pa.array(chosen)))
+        for region, own, found in _kinds_by_region(code, national):
+            regions[places[own]], kinds[places[own]] = region, found
     columns = {"code": codes.astype("str"), "region": regions, "kind": np.array(KINDS)[kinds]}
     return pd.DataFrame({name: column[each] for name, column in columns.items()}, dtype="str")
 
 
-def _by_region(code: int, national: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each region of a country code with the numbers that are its own; those of none come last."""
+def _kinds_by_region(code: int, national: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield each region of a country code with the places and the kinds of its own numbers."""
+    rest = np.arange(len(national))
     regions = COUNTRY_CODE_TO_REGION_CODE.get(code, ())
-    rest = np.ones(len(national), np.bool_)
-    if len(regions) == 1:
-        yield regions[0], rest
-        return
     for region in regions:
-        own = rest.copy()
-        own[rest] = _is_of(code, region, national.filter(pa.array(rest)))
-        yield region, own
-        rest &= ~own
-    yield _NOWHERE, rest
+        metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+        left = national.take(pa.array(rest))
+        kinds = _kinds_in(metadata, left)
+        if len(regions) == 1:
+            own = np.ones(len(rest), np.bool_)
+        elif metadata is not None and metadata.leading_digits is not None:
+            own = _found(left, metadata.leading_digits)
+        else:
+            own = kinds != _UNKNOWN
+        yield region, rest[own], kinds[own]
+        rest = rest[~own]
 
 
-def _is_of(code: int, region: str, national: pa.Array) -> np.ndarray:
-    metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
-    if metadata is not None and metadata.leading_digits is not None:
-        return _found(national, metadata.leading_digits)
-    return np.asarray(_kinds_in(code, region, national) != _UNKNOWN)
-
-
-def _kinds_in(code: int, region: str, national: pa.Array) -> np.ndarray:
+def _kinds_in(metadata: PhoneMetadata | None, national: pa.Array) -> np.ndarray:
     """Return the kind of each national number by the patterns of a region, as places in KINDS."""
     kinds = np.full(len(national), _UNKNOWN, np.int8)
-    metadata = region and PhoneMetadata.metadata_for_region_or_calling_code(code, region)
-    if not metadata:
+    if metadata is None:
         return kinds
     open_rows = np.flatnonzero(_fits(national, metadata.general_desc))
     for kind, name in _PATTERNS.items():

@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from toolkit.errors import RunFailedError
-from toolkit.frames import byte_lengths, encode, text_array
+from toolkit.frames import TEXT, byte_lengths, encode, text_array
 
-from .masks import mask_email, mask_phone
+from .masks import mask_contact
 from .plans import TEXTING, country_codes, digits_of, sort_numbers
 from .suggestions import slips_of_usual_domains
 
@@ -25,7 +25,8 @@ _LONGEST = 40
 """Letters of a text whose format is shown; what follows them is an ellipsis."""
 _SIGNS = {"Lu": "A", "Pd": "-", "P": "□", "S": "□", "Z": "␣", "C": "␣"}
 """Category of Unicode, or its first letter → what stands for such letters; a stands for any other."""
-_TEXT = pa.large_string()
+_USED = {"phone": "phone_e164", "email": "email_clean"}
+"""Contact → its column of standard forms."""
 
 
 # --- who can be looked up ----------------------------------------------------------------------------------
@@ -70,14 +71,10 @@ class ContactCoverage:
         """How many people cannot be looked up, and whether that is too many."""
         if self.error:
             return f"Too many: {self.error}"
-        if self._is_worrying:
-            limit = f"warn_unusable_share, {self.warn_unusable_share:.0%}"
-            return f"Warning: {self._found}. That is more than {limit}."
-        return f"{self._found}."
-
-    @property
-    def _is_worrying(self) -> bool:
-        return self.share > self.warn_unusable_share
+        if self.share <= self.warn_unusable_share:
+            return f"{self._found}."
+        limit = f"warn_unusable_share, {self.warn_unusable_share:.0%}"
+        return f"Warning: {self._found}. That is more than {limit}."
 
     @property
     def _found(self) -> str:
@@ -89,7 +86,7 @@ class ContactCoverage:
             "status": "failed" if self.error else "completed",
             "stopped_by": "guard" if self.error else "",
             "error": self.error,
-            "warning": self.sentence if self._is_worrying else "",
+            "warning": self.sentence if self.share > self.warn_unusable_share else "",
             "people": self.people,
             "unusable": self.unusable,
             "unusable_share": round(self.share, 4),
@@ -145,7 +142,7 @@ def format_table(contacts: pd.DataFrame) -> pd.DataFrame:
     [['(###) ###-####', '+1##########'], ['␣A@A.a', 'a@a.a']]
     """
     counted = []
-    for contact, column in (("phone", "phone_e164"), ("email", "email_clean")):
+    for contact, column in _USED.items():
         given = contacts[contacts[f"{contact}_code"] != "absent"]
         used = text_array(given[column])
         shown = _used_phones(used) if contact == "phone" else formats(used, digit="a")
@@ -173,15 +170,14 @@ def contact_formats(contacts: pd.DataFrame, contact: str) -> pd.Series:
 
 def formats(texts: pa.Array, *, digit: str) -> pa.Array:
     """Return the formats of *texts* (large_string), *digit* standing for every digit; null becomes empty."""
-    cut = [
-        text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in texts.fill_null("").to_pylist()
-    ]
+    given = texts.fill_null("").to_pylist()
+    cut = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in given]
     whole = "".join(cut)
     # All at once: a call for each text takes longer than what it does.
     shown = whole.translate({ord(letter): _sign(letter, digit) for letter in set(whole)})
     bounds = pairwise(accumulate(map(len, cut), initial=0))
-    places, distinct = encode(pa.array([shown[start:end] for start, end in bounds], _TEXT))
-    return pa.array(map(_without_runs, distinct.to_pylist()), _TEXT).take(pa.array(places))
+    places, distinct = encode(pa.array([shown[start:end] for start, end in bounds], TEXT))
+    return pa.array(map(_without_runs, distinct.to_pylist()), TEXT).take(pa.array(places))
 
 
 def _sign(letter: str, digit: str) -> str:
@@ -207,7 +203,7 @@ def _used_phones(phones: pa.Array) -> pa.Array:
     codes, sizes = country_codes(digits), byte_lengths(digits)
     kinds, places = np.unique(codes * 100 + sizes, return_inverse=True)
     shown = [f"+{kind // 100}" + DIGIT * (kind % 100 - len(str(kind // 100))) for kind in kinds.tolist()]
-    return pa.array(shown, _TEXT).take(pa.array(places))
+    return pa.array(shown, TEXT).take(pa.array(places))
 
 
 # --- numbers, domains, shared contacts ---------------------------------------------------------------------
@@ -226,13 +222,11 @@ def phone_type_table(contacts: pd.DataFrame) -> pd.DataFrame:
     [['GB', 'mobile', 1]]
     """
     found = sort_numbers(text_array(contacts["phone_e164"].dropna()))
-    named = found.assign(country=found["region"].where(found["region"].str.len() == 2, "+" + found["code"]))
-    table = named.groupby(["country", "kind"]).size().rename("people").reset_index()
-    table = table.assign(
-        share=(table["people"] / max(len(found), 1)).round(4), texting=table["kind"].map(TEXTING)
-    ).astype({"texting": "str"})
-    order = ["people", "country", "kind"]
-    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
+    country = found["region"].where(found["region"].str.len() == 2, "+" + found["code"]).rename("country")
+    table = found.groupby([country, "kind"]).size().rename("people").reset_index()
+    table = table.sort_values("people", ascending=False, kind="stable", ignore_index=True)
+    share = (table["people"] / max(len(found), 1)).round(4)
+    return table.assign(share=share, texting=table["kind"].map(TEXTING).astype("str"))
 
 
 def shared_table(contacts: pd.DataFrame) -> pd.DataFrame:
@@ -242,11 +236,11 @@ def shared_table(contacts: pd.DataFrame) -> pd.DataFrame:
     (phone, email), ``masked``, ``people``.
     """
     shared = []
-    for name, column, mask in (("phone", "phone_e164", mask_phone), ("email", "email_clean", mask_email)):
+    for contact, column in _USED.items():
         people = contacts[column].value_counts()
         people = people[people > 1]
-        masked = [mask(value) for value in people.index]
-        shared.append(pd.DataFrame({"contact": name, "masked": masked, "people": people.to_numpy()}))
+        masked = [mask_contact(contact, value) for value in people.index]
+        shared.append(pd.DataFrame({"contact": contact, "masked": masked, "people": people.to_numpy()}))
     return pd.concat(shared).sort_values("people", ascending=False, kind="stable", ignore_index=True)
 
 

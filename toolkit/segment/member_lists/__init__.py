@@ -21,8 +21,7 @@ from toolkit.statuses import EventStatus
 from .formats import Format, Roles, find_format, find_roles
 from .profiles import CANDIDATE_COLUMNS, EMAIL, NAME_COLUMNS, PHONE
 from .rows import Rows, read_list, read_profiles, read_wide
-from .tables import Table, load_tables, plain_name
-from .text import is_damaged
+from .tables import Table, is_damaged, load_tables, plain_name
 
 __all__ = ["MemberList", "read_member_list"]
 
@@ -41,6 +40,7 @@ _FORMAT_OF_TABLE = {
 }
 _TIMES = ("receivedat", "uuidts", "computedat", "takenat")
 _OF_PROFILES_SYNC = {Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE_MERGES}
+# In this order: of several reasons a row has the first.
 _STATUS_OF_REASON = {
     "NOT_JSON": EventStatus.MALFORMED.value,
     "ROW_TORN": EventStatus.MALFORMED.value,
@@ -89,6 +89,8 @@ def read_member_list(
 ) -> MemberList:
     """Read the complete member list of one or more audiences.
 
+    Its ``payloads`` have one row a record × audience, ``notes`` state what was recognised.
+
     Parameters
     ----------
     source
@@ -105,11 +107,6 @@ def read_member_list(
         Our name of a column → its name in the source, or several: ``user_id``, ``anonymous_id``, ``person``,
         ``email``, ``phone``, ``profile``, ``audience_key``, ``membership``, ``external_ids``, ``traits``.
 
-    Returns
-    -------
-    Snapshot
-        Its ``payloads`` have one row a record × audience, ``notes`` state what was recognised.
-
     Raises
     ------
     InputPathError
@@ -122,8 +119,8 @@ def read_member_list(
     Examples
     --------
     >>> members = pd.DataFrame({"user_id": ["c_1042"], "phone": ["+12025550142"]})
-    >>> snapshot = read_member_list(members, audience_key="vip_customers", taken_at="2025-03-04T10:15:00Z")
-    >>> snapshot.payloads["person"].tolist(), snapshot.members
+    >>> listed = read_member_list(members, audience_key="vip_customers", taken_at="2025-03-04T10:15:00Z")
+    >>> listed.payloads["person"].tolist(), listed.members
     (['user:c_1042'], 1)
     """
     tables, roles, forms = _recognised(source, audience_key, columns or {})
@@ -187,7 +184,7 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
             raise ParameterError('taken_at is no time. Write it like "2025-03-04T10:15:00Z".')
         return moment.as_unit("us")
     newest = [
-        pd.to_datetime(pd.Series(pc.unique(table.text(place)), dtype="str"), **_READ).max()
+        pd.to_datetime(pd.Series(pc.unique(table.columns[place]), dtype="str"), **_READ).max()
         for table in tables
         for place in table.find(*_TIMES)
     ]
@@ -244,33 +241,26 @@ def _member_list(rows: Rows, tables: Sequence[Table], audience_key: str, moment:
 def _payloads(rows: Rows, persons: pa.Array) -> pd.DataFrame:
     """Give each row its membership or the reason why it has none."""
     texts = pc.utf8_lower(rows.memberships) if rows.of_warehouse else rows.memberships
-    is_torn, nowhere = is_damaged(rows.keys), np.zeros(len(rows.at), np.bool_)
-    reasons = _first_reasons(
-        {
-            "NOT_JSON": nowhere if rows.is_unreadable is None else rows.is_unreadable,
-            "ROW_TORN": rows.profiles.damaged()[rows.at] | is_torn,
-            "NO_PERSON": numbers(persons.is_null())[rows.at],
-            "PAYLOAD_VALIDATION_FAILED": rows.keys.is_null(),
-            "PROFILE_MERGED": nowhere if rows.is_merged is None else rows.is_merged,
-            "MEMBERSHIP_MISSING": texts.is_null(),
-            "MEMBERSHIP_NOT_BOOLEAN": pc.invert(pc.is_in(texts, pa.array(["true", "false"], TEXT))),
-        }
-    )
+    is_torn = is_damaged(rows.keys)
+    found: dict[str, Any] = {
+        **rows.reasons,
+        "ROW_TORN": rows.profiles.damaged()[rows.at] | is_torn,
+        "NO_PERSON": numbers(persons.is_null())[rows.at],
+        "PAYLOAD_VALIDATION_FAILED": numbers(rows.keys.is_null()),
+        "MEMBERSHIP_MISSING": numbers(texts.is_null()),
+        "MEMBERSHIP_NOT_BOOLEAN": ~numbers(pc.is_in(texts, pa.array(["true", "false"], TEXT))),
+    }
+    first = [reason for reason in _STATUS_OF_REASON if reason in found]  # of several reasons
+    places = np.select([found[reason] for reason in first], range(len(first)), -1)
+    reasons = pd.Series(pd.Categorical.from_codes(places, first)).astype("str")
     of_profiles = {"person": persons, **{kind: rows.profiles.first(kind) for kind in (EMAIL, PHONE)}}
     columns = {
-        "reason_code": reasons,
         "audience_key": pc.if_else(pa.array(is_torn), pa.scalar(None, TEXT), rows.keys),
         **{name: texts.take(pa.array(rows.at)) for name, texts in of_profiles.items()},
     }
     frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in columns.items()})
-    memberships = pc.if_else(reasons.is_null(), pc.equal(texts, "true"), None)
-    return frame.assign(membership=pd.Series(memberships, dtype="boolean"), file=rows.files, line=pd.NA)
-
-
-def _first_reasons(conditions: dict[str, Any]) -> pa.Array:
-    """Return the first reason of each row whose condition holds, null where none does."""
-    marks = pa.StructArray.from_arrays([pa.array(mark) for mark in conditions.values()], names=[*conditions])
-    return pc.case_when(marks, *(pa.scalar(reason, TEXT) for reason in conditions))
+    memberships = pd.Series(pc.equal(texts, "true"), dtype="boolean").where(reasons.isna())
+    return frame.assign(reason_code=reasons, membership=memberships, file=rows.files, line=pd.NA)
 
 
 def _with_torn_rows(payloads: pd.DataFrame, tables: Sequence[Table]) -> pd.DataFrame:

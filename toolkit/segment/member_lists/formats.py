@@ -58,13 +58,7 @@ _BY_COLUMNS: Final = {
 
 
 def find_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
-    """Return which columns play which role: those given in *columns*, the others by their names.
-
-    Raises
-    ------
-    ParameterError
-        *columns* names a role or a column that there is not.
-    """
+    """Return which columns play which role: those given in *columns*, the others by their names."""
     has_user_id = "userid" in map(plain_name, table.header)
     numbered: list[tuple[int, int, str]] = []
     for place, name in enumerate(table.header):
@@ -98,15 +92,7 @@ def _given_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Ro
 
 
 def find_format(table: Table, roles: Roles, audience_key: str) -> Format:
-    """Return what the table is.
-
-    Raises
-    ------
-    FileFormatError
-        It is something that lists no members.
-    ParameterError
-        It lists members, and does not name their audience.
-    """
+    """Return what the table is; FileFormatError when it is something that lists no members."""
     names = [plain_name(name) for name in table.header]
     for found, needed in _BY_COLUMNS.items():
         if needed <= {*names} and "mergedto" not in names:
@@ -147,15 +133,19 @@ def _is_wide(table: Table, roles: Roles, audience_key: str) -> bool:
 
 def boolean_columns(table: Table, roles: Roles) -> list[int]:
     """Return the places of the columns of true and false that play no other role."""
-    taken = {place for places in roles.values() for place in places}
     return [
         place
-        for place, name in enumerate(table.header)
-        if place not in taken
-        and plain_name(name) not in _NOT_AUDIENCES
+        for place, name in others(table, roles)
+        if plain_name(name) not in _NOT_AUDIENCES
         and not name.casefold().startswith("context_")
-        and _is_true_or_false(table.text(place))
+        and _is_true_or_false(table.columns[place])
     ]
+
+
+def others(table: Table, roles: Roles) -> list[tuple[int, str]]:
+    """Return place and name of the columns that play no role."""
+    taken = {place for places in roles.values() for place in places}
+    return [(place, name) for place, name in enumerate(table.header) if place not in taken]
 
 
 def _is_true_or_false(texts: pa.Array) -> bool:
@@ -164,13 +154,7 @@ def _is_true_or_false(texts: pa.Array) -> bool:
 
 
 def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str, int]:
-    """Return audience key → place of its column, in a table with a column an audience.
-
-    Raises
-    ------
-    ParameterError
-        The audience has no column, or none has true and false in it.
-    """
+    """Return audience key → place of its column, in a table with a column an audience."""
     if audience_key and (place := _column_of(table, audience_key)) is not None:
         return {audience_key: place}
     found = {table.header[place]: place for place in boolean_columns(table, roles)}

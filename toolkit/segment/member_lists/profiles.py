@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError
-from toolkit.frames import TEXT, join_texts, matches, text_array
+from toolkit.frames import TEXT, matches, put_together, text_array
 
-from .text import is_damaged
+from .tables import is_damaged
 
 Positions: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -150,7 +150,7 @@ def named_texts(kind: str, texts: pa.Array) -> pa.Array:
     if kind == PERSON:  # already a name, or the id of a user
         is_name = pc.match_substring_regex(texts, _NAMED)
         return pc.if_else(is_name, texts, named_texts(USER, texts))
-    return join_texts(f"{kind}:", pc.utf8_lower(texts) if kind == EMAIL else texts)
+    return put_together(f"{kind}:", pc.utf8_lower(texts) if kind == EMAIL else texts)
 
 
 # --- merged profiles

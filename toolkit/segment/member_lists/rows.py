@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError, ParameterError
-from toolkit.frames import TEXT, encode, numbers
+from toolkit.frames import TEXT, clean_text, encode, numbers
 
-from .formats import AUDIENCE, EXTERNAL_IDS, MEMBERSHIP, TRAITS, Format, Roles, audience_columns
+from .formats import AUDIENCE, EXTERNAL_IDS, MEMBERSHIP, TRAITS, Format, Roles, audience_columns, others
 from .profiles import (
     EMAIL,
     KIND_OF_NAME,
@@ -34,8 +34,7 @@ from .profiles import (
     follow_merges,
     positions,
 )
-from .tables import Table, plain_name, shown_names
-from .text import is_damaged, texts_of, to_text
+from .tables import Table, is_damaged, plain_name, shown_names
 
 # Numbers stay the digits they are: a phone must not become a float. json.loads() would make a decoder a call.
 _DECODE = json.JSONDecoder(parse_int=str, parse_float=str).decode
@@ -63,10 +62,8 @@ class Rows:
 
     Elsewhere only these two count, and a blank leaves it open.
     """
-    is_unreadable: Marks | None = None
-    """True where a row has JSON that cannot be read; None for nowhere."""
-    is_merged: Marks | None = None
-    """True where a row is superseded by that of the profile it was merged into; None for nowhere."""
+    reasons: Mapping[str, Marks] = field(default_factory=dict)
+    """Reason code → rows that have it: NOT_JSON, PROFILE_MERGED."""
     notes: tuple[str, ...] = ()
 
 
@@ -85,7 +82,7 @@ def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, aud
             raise ParameterError(
                 f"{table.name} does not say which audience it lists. Give audience_key, as it is in Segment."
             )
-        parts += [(kind, at, table.text(place)) for kind in KINDS for place in columns.get(kind, ())]
+        parts += [(kind, at, table.columns[place]) for kind in KINDS for place in columns.get(kind, ())]
         objects = JsonCells(table, _json_columns(table, columns) if form is Format.EXPORT else ())
         parts += objects.parts(at)
         notes += objects.notes(table.name)
@@ -100,7 +97,7 @@ def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, aud
         keys=every,
         memberships=pa.concat_arrays(memberships),
         audience_keys=_named_audiences(every, roles, audience_key),
-        is_unreadable=np.concatenate(is_unreadable),
+        reasons={"NOT_JSON": np.concatenate(is_unreadable)},
         notes=tuple(notes),
     )
 
@@ -111,7 +108,7 @@ def _named_audiences(keys: pa.Array, roles: Sequence[Roles], audience_key: str) 
 
 
 def _column_or(text: str, table: Table, places: Sequence[int] | None) -> pa.Array:
-    return table.text(places[0]) if places else pa.repeat(pa.scalar(text, TEXT), table.size)
+    return table.columns[places[0]] if places else pa.repeat(pa.scalar(text, TEXT), table.size)
 
 
 def _files_of(tables: Sequence[Table], every: Sequence[Table]) -> Positions:
@@ -125,14 +122,14 @@ def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> Rows:
     table = _whole_table(tables)
     found = audience_columns(table, roles, audience_key)
     place = next(iter(roles.get(PROFILE) or table.find("segmentid")), None)
-    ids = pa.array(np.arange(table.size)).cast(TEXT) if place is None else table.text(place)
+    ids = pa.array(np.arange(table.size)).cast(TEXT) if place is None else table.columns[place]
     into = table.first("mergedto")
     today = follow_merges(ids, ids.filter(pc.is_valid(into)), into.drop_null())
     at, names = positions(today)
     is_away = numbers(pc.not_equal(ids, today), null=False)
     own_first = np.argsort(is_away, kind="stable")
     parts = [
-        (kind, at[own_first], table.text(column).take(pa.array(own_first)))
+        (kind, at[own_first], table.columns[column].take(pa.array(own_first)))
         for kind in KINDS
         if kind != PROFILE
         for column in roles.get(kind, ())
@@ -144,10 +141,10 @@ def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> Rows:
         at=np.tile(at, len(found)),
         files=np.tile(_files_of(tables, tables), len(found)),
         keys=pa.concat_arrays([pa.repeat(pa.scalar(key, TEXT), table.size) for key in found]),
-        memberships=pa.concat_arrays([table.text(column) for column in found.values()]),
+        memberships=pa.concat_arrays([table.columns[column] for column in found.values()]),
         audience_keys=found,
         of_warehouse=True,
-        is_merged=np.tile(is_away & np.isin(at, at[~is_away]), len(found)),
+        reasons={"PROFILE_MERGED": np.tile(is_away & np.isin(at, at[~is_away]), len(found))},
         notes=(f"{table.name}: the audiences are its columns {', '.join(found)}.",),
     )
 
@@ -159,7 +156,7 @@ def _whole_table(tables: Sequence[Table]) -> Table:
         return first
     if {table.header for table in tables} != {first.header}:
         raise FileFormatError("The tables have different columns. Read each apart.")
-    columns = [pa.concat_arrays([t.text(place) for t in tables]) for place in range(len(first.header))]
+    columns = [pa.concat_arrays([t.columns[place] for t in tables]) for place in range(len(first.header))]
     return Table(name=f"{first.name} and {len(others)} more", header=first.header, columns=tuple(columns))
 
 
@@ -169,14 +166,8 @@ def _whole_table(tables: Sequence[Table]) -> Table:
 def _json_columns(table: Table, roles: Roles) -> list[int]:
     """Return the columns of JSON objects: identifiers, then traits, then any other that looks like it."""
     named = [*roles.get(EXTERNAL_IDS, ()), *roles.get(TRAITS, ())]
-    taken = {place for places in roles.values() for place in places}
-    others = [p for p in range(len(table.header)) if p not in taken and _begins_object(table.text(p))]
-    return [*named, *others]
-
-
-def _begins_object(texts: pa.Array) -> bool:
-    given = texts.drop_null()
-    return bool(len(given)) and given[0].as_py().startswith("{")
+    given = {place: table.columns[place].drop_null()[:1].to_pylist() for place, _name in others(table, roles)}
+    return [*named, *(place for place, text in given.items() if text and text[0].startswith("{"))]
 
 
 class JsonCells:
@@ -187,7 +178,7 @@ class JsonCells:
         self._is_repaired = self.is_unreadable.copy()
         self._found: dict[tuple[int, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
         for place in places:
-            for row, text in enumerate(table.text(place).to_pylist()):
+            for row, text in enumerate(table.columns[place].to_pylist()):
                 if text is not None:
                     self._add(place, row, text)
 
@@ -206,7 +197,7 @@ class JsonCells:
     def parts(self, at: Positions) -> Iterator[Part]:
         """Yield what was found, as parts of the profiles *at* the rows."""
         for (_place, kind), (rows, texts) in self._found.items():
-            yield kind, at[rows], to_text(texts_of(texts))
+            yield kind, at[rows], clean_text(pd.Series(texts, dtype=object))
 
     def notes(self, name: str) -> Iterator[str]:
         """Yield what was unusual in the table of this name."""
@@ -228,11 +219,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key: str) -> Rows:
-    """Return the rows of user_traits, with the contacts of user_identifiers.
-
-    FileFormatError is raised where one of the two tables is not there, ParameterError where no trait is of
-    that name or none is an audience.
-    """
+    """Return the rows of user_traits, with the contacts of user_identifiers."""
     traits, identifiers, merges = (
         [table for table, form in zip(tables, forms, strict=True) if form is wanted]
         for wanted in (Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE_MERGES)
@@ -267,7 +254,7 @@ def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key
         memberships=values.filter(chosen),
         audience_keys=keys,
         of_warehouse=True,
-        is_merged=_have_own(of_trait[is_chosen], names.filter(chosen), is_away),
+        reasons={"PROFILE_MERGED": _have_own(of_trait[is_chosen], names.filter(chosen), is_away)},
         notes=(f"The audiences are the traits {', '.join(keys)}.",),
     )
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from toolkit.errors import FileFormatError, InputPathError
-from toolkit.frames import TEXT
+from toolkit.frames import SURROGATE, TEXT, clean_text, matches
 from toolkit.segment.inputs import Unpacked, files_below, is_gzip, name_of, path_of
-
-from .text import frame_column, parse_csv, printable_cell, to_text
 
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel or zip file. Export the table as CSV",
@@ -38,6 +39,7 @@ class Table:
     """What messages and rows call it: without the folders above."""
     header: tuple[str, ...]
     columns: tuple[pa.Array, ...]
+    """Clean text."""
     torn: tuple[int, ...] = ()
     """Line numbers of rows that could not be read."""
     is_cut: bool = False
@@ -49,10 +51,6 @@ class Table:
         """Rows that were read."""
         return len(self.columns[0]) if self.columns else 0
 
-    def text(self, place: int) -> pa.Array:
-        """Return a column as clean text."""
-        return to_text(self.columns[place])
-
     def find(self, *names: str) -> list[int]:
         """Return the places of the columns of these names, in whatever case."""
         return [place for place, name in enumerate(self.header) if plain_name(name) in names]
@@ -60,7 +58,7 @@ class Table:
     def first(self, *names: str) -> pa.Array:
         """Return the first column of these names as clean text; nulls when there is none."""
         found = self.find(*names)
-        return self.text(found[0]) if found else pa.nulls(self.size, TEXT)
+        return self.columns[found[0]] if found else pa.nulls(self.size, TEXT)
 
 
 @lru_cache(maxsize=4096)
@@ -71,6 +69,11 @@ def plain_name(name: str) -> str:
     True
     """
     return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def is_damaged(texts: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Mark the texts with a line break or U+FFFD: two rows run together, or bytes that were no text."""
+    return matches(texts, "[\n\r\ufffd]")
 
 
 def shown_names(names: Iterable[str]) -> str:
@@ -95,8 +98,9 @@ def load_tables(source: Any) -> list[Table]:
 
 
 def _frame_table(frame: pd.DataFrame) -> Table:
-    columns = tuple(frame_column(frame.iloc[:, place]) for place in range(frame.shape[1]))
-    return Table(name="(given)", header=tuple(printable_cell(str(n)) for n in frame.columns), columns=columns)
+    columns = tuple(clean_text(frame.iloc[:, place]) for place in range(frame.shape[1]))
+    header = tuple(SURROGATE.sub("\ufffd", str(name)) for name in frame.columns)
+    return Table(name="(given)", header=header, columns=columns)
 
 
 def _find_files(source: str) -> tuple[Path, list[Path]]:
@@ -122,18 +126,17 @@ def _load_file(path: Path, name: str) -> Table:
     for magic, kind in _OTHER_FORMATS.items():
         if data.startswith(magic):
             raise FileFormatError(f"{name} is {kind}.")
-    if is_cut:
-        data = data[: data.rfind(b"\n") + 1]
-    header, columns, torn, is_utf8 = parse_csv(data, name)
-    notes = [] if is_utf8 else [f"{name} is not UTF-8 throughout; unreadable letters were replaced."]
-    notes += [f"{name} is damaged: what follows the damage is missing."] if is_cut else []
-    return Table(name=name, header=header, columns=columns, torn=torn, is_cut=is_cut, notes=tuple(notes))
+    if not is_cut:
+        return parse_csv(data, name)
+    table = parse_csv(data[: data.rfind(b"\n") + 1], name)
+    damage = f"{name} is damaged: what follows the damage is missing."
+    return replace(table, is_cut=True, notes=(*table.notes, damage))
 
 
 def _parquet_table(data: bytes, name: str) -> Table:
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
-        columns = tuple(column.combine_chunks() for column in table.columns)
+        columns = tuple(map(clean_text, table.columns))
     except (pa.ArrowException, OSError):
         raise FileFormatError(f"{name} is a damaged Parquet file. Fetch it again.") from None
     return Table(name=name, header=tuple(table.column_names), columns=columns)
@@ -151,3 +154,124 @@ def _unpack(data: bytes, name: str) -> tuple[bytes, bool]:
                 "If it does list members, unpack it first."
             )
     return bytes(held), not chunks.is_whole
+
+
+# --- CSV
+
+_BOM = b"\xef\xbb\xbf"
+_DELIMITERS = ",;\t"
+_LINES_OF_A_ROW = 1000
+"""A quote that is not closed within so many lines was never meant to open a cell."""
+_BLOCK_BYTES: Final = 16 << 20
+
+
+def parse_csv(data: bytes, name: str) -> Table:
+    r"""Read a whole CSV file; a row is torn that has too many or too few cells, or an open quote.
+
+    >>> parse_csv(b"email;phone\na@x.test;+12025550100\ntorn", "list.csv").torn
+    (3,)
+    """
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in data[:400]:
+        raise FileFormatError(f'{name} is UTF-16, or no text. Save it as "CSV UTF-8" and read it again.')
+    data, is_utf8 = _utf8(data.removeprefix(_BOM))
+    lines_above = len(data) - len(data.lstrip(b"\n"))
+    first, _, body = data[lines_above:].partition(b"\n")
+    if not first.strip():
+        raise FileFormatError(f"{name} is empty: it has not even a line with the names of its columns.")
+    delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", first.decode()).count)
+    header = tuple(cell.strip() for cell in _cells(first, delimiter))
+    if not header:
+        raise FileFormatError(f"{name} has no readable names of columns in its first line.")
+    columns, torn = _read_rows(body, delimiter, len(header))
+    lines = tuple(sorted(lines_above + 2 + line for line in torn))
+    notes = () if is_utf8 else (f"{name} is not UTF-8 throughout; unreadable letters were replaced.",)
+    return Table(name=name, header=header, columns=tuple(map(clean_text, columns)), torn=lines, notes=notes)
+
+
+def _utf8(data: bytes) -> tuple[bytes, bool]:
+    """Return the data with lines that end in a newline, and whether all of it was UTF-8."""
+    try:
+        data.decode("utf-8")
+        is_utf8 = True
+    except UnicodeDecodeError:
+        data, is_utf8 = data.decode("utf-8", "replace").encode(), False
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+        data = data if b"\n" in data else data.replace(b"\r", b"\n")
+    return data, is_utf8
+
+
+def _read_rows(body: bytes, delimiter: str, width: int) -> tuple[tuple[pa.Array, ...], list[int]]:
+    """Return the columns of the rows below the header, and the lines, from 0, of torn rows."""
+    lines = body.split(b"\n")
+    torn = _repair(lines, delimiter, width) if b'"' in body or b"\r" in body else []
+    starts = [place for place, line in enumerate(lines) if line]  # a blank line is no row
+    if not starts:
+        return (pa.array([], TEXT),) * width, torn
+
+    def skip(row: Any) -> str:
+        torn.append(starts[row.number - 1])
+        return "skip"
+
+    names = [str(place) for place in range(width)]
+    longest = max(map(len, lines))
+    table = pacsv.read_csv(
+        pa.py_buffer(b"\n".join(lines)),
+        # One thread: only then rows are counted.
+        read_options=pacsv.ReadOptions(
+            column_names=names, use_threads=False, block_size=max(_BLOCK_BYTES, 2 * longest + 2)
+        ),
+        parse_options=pacsv.ParseOptions(
+            delimiter=delimiter,
+            quote_char='"' if b'"' in body else False,
+            newlines_in_values=True,
+            invalid_row_handler=skip,
+        ),
+        convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, TEXT), check_utf8=False),
+    )
+    return tuple(column.combine_chunks() for column in table.columns), torn
+
+
+def _repair(lines: list[bytes], delimiter: str, width: int) -> list[int]:
+    """Change *lines* so that Arrow reads each whole row and no torn one; return the places of these.
+
+    Where a quote stays open, its own line alone is given up: Arrow and DuckDB lose all up to the next quote.
+    """
+    cell = rf'(?:"(?:[^"]|"")*+"|[^"\r{delimiter}]*+)'  # quoted as a whole, or without a quote
+    is_regular = re.compile(f"{cell}(?:{delimiter}{cell})*+".encode()).fullmatch
+    torn, after = [], 0
+    for place in [place for place, line in enumerate(lines) if not is_regular(line)]:
+        if place < after:
+            continue
+        is_odd = lines[place].count(b'"') % 2 == 1
+        cells, after = _cells(lines[place], delimiter, strict=is_odd), place + 1
+        if is_odd and len(cells) != width:
+            after = _line_after(lines, place)
+            cells = _cells(b"\n".join(lines[place:after]), delimiter)
+        if len(cells) == width:
+            quoted = (cell.replace('"', '""') for cell in cells)
+            row = delimiter.join(f'"{cell}"' for cell in quoted).encode()
+            lines[place:after] = [row, *[b""] * (after - place - 1)]
+        else:
+            torn.append(place)
+            lines[place], after = b"", place + 1
+    return torn
+
+
+def _line_after(lines: list[bytes], place: int) -> int:
+    """Return the line after the row that begins at *place*: where its quotes are even."""
+    quotes = 0
+    for end in range(place, min(place + _LINES_OF_A_ROW, len(lines))):
+        quotes += lines[end].count(b'"')
+        if quotes % 2 == 0:
+            return end + 1
+    return place + 1
+
+
+def _cells(row: bytes, delimiter: str, *, strict: bool = True) -> list[str]:
+    """Return the cells of one row, none when it is not just one."""
+    try:
+        read = list(csv.reader([row.decode()], delimiter=delimiter, strict=strict))
+    except csv.Error:
+        return []
+    return read[0] if len(read) == 1 else []
