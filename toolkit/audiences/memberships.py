@@ -284,27 +284,12 @@ Asked = TypeVar("Asked", Folded, State)
 def correct(
     asked: Asked, corrections: pd.DataFrame, *, default_region: str = "US"
 ) -> tuple[Asked, pd.DataFrame]:
-    """Put the contacts in place that a person accepted or typed.
+    """Put the contacts in place that a person accepted or typed into contacts_to_fix.csv.
 
-    Parameters
-    ----------
-    asked
-        What fold() returns, or the state of it.
-    corrections
-        What read_corrections() returns.
-    default_region
-        Country in which phones without a country code are read: the one contacts_to_fix.csv was made with.
-
-    Returns
-    -------
-    asked, outcomes
-        The same with other contacts of its people, and OUTCOME_COLUMNS, one row an answer, those that
-        changed nothing first.
-
-    Raises
-    ------
-    ParameterError
-        The region is unknown.
+    *asked* is what fold() returns, or the state of it; *corrections* are what read_corrections() returns;
+    *default_region* is the one that the file was made with, and ParameterError is raised when it is unknown.
+    Returned are the same with other contacts of its people, and OUTCOME_COLUMNS, one row an answer, those
+    that changed nothing first.
     """
     region = check_region(default_region)
     if isinstance(asked, Folded):

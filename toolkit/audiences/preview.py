@@ -125,8 +125,6 @@ def preview(
 
     Raises
     ------
-    FileFormatError
-        The archive is none.
     ParameterError
         One of *audience_keys* does not occur, and the state is not kept.
 
@@ -208,6 +206,12 @@ def _summed(parts: Sequence[Preview]) -> Preview:
     def every(name: str) -> pd.DataFrame:
         return pd.concat([getattr(part, name) for part in parts])
 
+    states = [part.state for part in parts if part.state is not None]
+    kept = {
+        name: pd.concat([getattr(state, name) for state in states], ignore_index=True)
+        for name in ("memberships", "people", "traits")
+        if states
+    }
     samples = every("sample").groupby("audience_key").head(SAMPLE_SIZE)
     return Preview(
         audiences=_sum(
@@ -219,7 +223,7 @@ def _summed(parts: Sequence[Preview]) -> Preview:
         totals=_sum(every("totals"), ["status", "reason_code"], ["count"]),
         traits=_sum(every("traits"), ["trait_key"], ["people"]),
         people=sum(part.people for part in parts),
-        state=_joined([part.state for part in parts if part.state is not None]),
+        state=State(**kept) if states else None,
     )
 
 
@@ -228,16 +232,6 @@ def _some_members(state: State) -> pd.DataFrame:
     members = state.memberships[state.memberships["member"]]
     some = members.groupby("audience_key").head(SAMPLE_SIZE).merge(state.people, on="person", how="left")
     return some.rename(columns={"timestamp": "since"})[[*SAMPLE_COLUMNS]].astype(SAMPLE_COLUMNS)
-
-
-def _joined(states: Sequence[State]) -> State | None:
-    """Return the state of all people from those of some; None for none."""
-    frames = {
-        name: pd.concat([getattr(state, name) for state in states], ignore_index=True)
-        for name in ("memberships", "people", "traits")
-        if states
-    }
-    return State(**frames) if frames else None
 
 
 # --- history: counted by person, so that the counts of some people and of the others add up

@@ -50,28 +50,11 @@ NO = frozenset({"", "no", "n", "false", "0", "0.0", "nein", "falsch", "non", "fa
 def fix_table(contacts: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:
     """Lay out the contacts that cannot be used and those that look mistyped, for a person to answer.
 
-    Parameters
-    ----------
-    contacts
-        What check_contacts() returns.
-    default_region
-        Country in which phones without a country code are read.
+    *contacts* are what check_contacts() returns with this *default_region*. Returned are FIX_COLUMNS, one row
+    a contact, those with a suggestion first. Those whose code is ``ok`` are emails at a domain one slip away
+    from a usual one. ``suggestion`` is null where it is not clear what was meant; ``accept`` and
+    ``correction`` are empty. Contacts are masked; ``shape`` shows how they are written.
 
-    Returns
-    -------
-    DataFrame
-        FIX_COLUMNS, one row a contact, those with a suggestion first. Those whose code is ``ok`` are
-        emails at a domain one slip away from a usual one. ``suggestion`` is null where it is not clear
-        what was meant; ``accept`` and ``correction`` are empty. Contacts are masked; ``shape`` shows how
-        they are written.
-
-    Raises
-    ------
-    ParameterError
-        The region is unknown.
-
-    Examples
-    --------
     >>> from toolkit import check_contacts
     >>> people = pd.DataFrame({"person": ["user:1"], "email": ["ana@gmail,com"], "phone": [None]})
     >>> fix_table(check_contacts(people))[["as_written", "suggestion", "why"]].values.tolist()
@@ -113,29 +96,11 @@ def _rows(contacts: pd.DataFrame, contact: str, region: str) -> pd.DataFrame:
 def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd.DataFrame:
     """Read the answers in a contacts_to_fix.csv that has been edited, in whatever way a spreadsheet saved it.
 
-    Parameters
-    ----------
-    path
-        The file, as a spreadsheet saves CSV; empty for no answers.
-    overwritten
-        A file that the caller is about to write, which must not hold answers.
+    *path* is empty for no answers. *overwritten* is a file that the caller is about to write: ParameterError
+    is raised when it holds answers. Returned are CORRECTION_COLUMNS, one row an answer; rows without one, and
+    those that say no, are left out. FileFormatError is raised when the file is no CSV with the columns of
+    contacts_to_fix.csv, InputPathError when it cannot be read.
 
-    Returns
-    -------
-    DataFrame
-        CORRECTION_COLUMNS, one row an answer. Rows without one, and those that say no, are left out.
-
-    Raises
-    ------
-    InputPathError
-        There is no such file.
-    FileFormatError
-        It is no CSV with the columns of contacts_to_fix.csv.
-    ParameterError
-        *overwritten* holds answers.
-
-    Examples
-    --------
     >>> len(read_corrections(""))
     0
     """
@@ -146,8 +111,15 @@ def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd
         )
     if not str(path):
         return empty_table(CORRECTION_COLUMNS)
-    data, name = _read(path)
-    rows = [*_answers(_text(data, name), name)]
+    try:
+        file = Path(path).expanduser()
+        data = file.read_bytes()
+    except (OSError, RuntimeError, ValueError):  # no such user, or letters that no path can have
+        shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+        raise InputPathError(
+            f"corrections_path: {shown} cannot be read. Give the contacts_to_fix.csv with your answers."
+        ) from None
+    rows = [*_answers(_text(data, file.name), file.name)]
     return pd.DataFrame(rows, columns=[*CORRECTION_COLUMNS]).astype(CORRECTION_COLUMNS)
 
 
@@ -158,18 +130,6 @@ def _holds_answers(file: Path) -> bool:
     except FileFormatError:
         start = file.read_bytes()[:1000].replace(b"\0", b"")  # in UTF-16 too
         return start.startswith(b"PK") or b"accept" in start
-
-
-def _read(path: str | Path) -> tuple[bytes, str]:
-    """Return what is in a file, and its name."""
-    try:
-        file = Path(path).expanduser()
-        return file.read_bytes(), file.name
-    except (OSError, RuntimeError, ValueError):  # no such user, or letters that no path can have
-        shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-        raise InputPathError(
-            f"corrections_path: {shown} cannot be read. Give the contacts_to_fix.csv with your answers."
-        ) from None
 
 
 def _text(data: bytes, name: str) -> str:
@@ -268,7 +228,11 @@ def correct_people(
     *region* is as check_region() returns it. Answers that changed nothing come first.
     """
     answers = [*corrections.itertuples(index=False)]
-    places = _places(people["person"], {_same(mask_text(answer.person)) for answer in answers})
+    wanted = {_same(mask_text(answer.person)) for answer in answers}
+    places = defaultdict(list)
+    for place, name in enumerate(mask_texts(people["person"]) if wanted else ()):
+        if (same := _same(name)) in wanted:
+            places[same].append(place)
     found = [_find(answer, _raws(people, answer, places), region) for answer in answers]
     rows = []
     values: dict[str, dict[int, str]] = {"email": {}, "phone": {}}
@@ -286,15 +250,6 @@ def correct_people(
             column.iloc[[*corrected]] = [*corrected.values()]
             people = people.assign(**{contact: column})
     return people, pd.DataFrame(rows, columns=[*OUTCOME_COLUMNS]).astype(OUTCOME_COLUMNS)
-
-
-def _places(persons: pd.Series, names: set[str]) -> dict[str, list[int]]:
-    """Return masked name → the places of the people who have it, for these *names*."""
-    places = defaultdict(list)
-    for place, name in enumerate(mask_texts(persons) if names else ()):
-        if (same := _same(name)) in names:
-            places[same].append(place)
-    return places
 
 
 def _raws(people: pd.DataFrame, answer: Any, places: dict[str, list[int]]) -> dict[int, str]:

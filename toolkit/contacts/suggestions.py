@@ -83,16 +83,14 @@ def suggest_phone(raw: str, region: str) -> Suggestion | None:
         numbers = [phonenumbers.parse(e164) for e164 in meant if e164]
         # Numbers like it are given out: more than a length that is right.
         found = [number for number in numbers if phonenumbers.is_valid_number(number)]
+        if len(found) > 1:
+            return None
         if found:
-            return _suggested(found[0], why, region) if len(found) == 1 else None
+            country = phonenumbers.region_code_for_number(found[0])
+            abroad = "" if country == region else f"; a number of {country}"  # it may be a stranger's
+            e164 = phonenumbers.format_number(found[0], phonenumbers.PhoneNumberFormat.E164)
+            return Suggestion(value=e164, why=why + abroad)
     return None
-
-
-def _suggested(number: phonenumbers.PhoneNumber, why: str, region: str) -> Suggestion:
-    country = phonenumbers.region_code_for_number(number)
-    if country != region:
-        why += f"; a number of {country}"  # it may be a stranger's
-    return Suggestion(value=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164), why=why)
 
 
 def suggest(contact: str, raw: str, region: str) -> Suggestion | None:
