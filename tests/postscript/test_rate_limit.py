@@ -17,7 +17,7 @@ from toolkit.errors import ParameterError, SettingsError
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.rate_limit import (
     RECOVERY_SECONDS,
-    OwnBudget,
+    Budget,
     Pacer,
     SharedBudget,
     Turns,
@@ -35,11 +35,11 @@ from toolkit.postscript import api, client, rate_limit
 
 
 class Reported(rate_limit.SharedBudget):
-    "The budget, telling when each turn is over: a machine that is busy delays what is sent, not that."
+    "The budget, which prints when each turn is over: a busy machine delays what is sent, not that."
 
-    def save(self, turns):
-        is_turn = turns.next != self.load().next
-        super().save(turns)
+    def _save(self, turns):
+        is_turn = turns.next != self._load().next
+        super()._save(turns)
         if is_turn:
             sys.stdout.write(f"{turns.next!r}\\n")
 
@@ -62,6 +62,11 @@ class FakeTime:
 
     def sleep(self, seconds):
         self.now += seconds
+
+
+def turns_of(budget):
+    with budget.change() as turns:
+        return turns
 
 
 def gaps(pacer, clock, turns):
@@ -104,18 +109,18 @@ def test_only_the_lateness_of_a_sleep_is_made_up_for(late, seconds):
 def test_refusals_of_one_moment_are_one():
     """Thirty requests that were refused together cut the pace once; the next moment cuts it again."""
     clock = FakeTime()
-    budget = OwnBudget()
+    budget = Budget()
     pacer = Pacer(10, budget=budget, clock=clock.clock, sleep=clock.sleep)
     for _ in range(30):
         pacer.slow_down(0.1)
-    assert budget.load().speed == pytest.approx(0.75)
+    assert turns_of(budget).speed == pytest.approx(0.75)
     clock.now += 2
     pacer.slow_down(0.1)
-    assert budget.load().speed == pytest.approx(0.75 * (0.75 + 2 / RECOVERY_SECONDS))
+    assert turns_of(budget).speed == pytest.approx(0.75 * (0.75 + 2 / RECOVERY_SECONDS))
     for _ in range(100):
         clock.now += 1.5
         pacer.slow_down(0.1)
-    assert budget.load().speed >= 0.1
+    assert turns_of(budget).speed >= 0.1
 
 
 def test_two_processes_of_many_threads_share_the_turns_of_their_key():
@@ -141,22 +146,18 @@ def test_two_processes_of_many_threads_share_the_turns_of_their_key():
 def test_another_key_has_a_budget_of_its_own(tmp_path):
     """Two shops do not wait for each other."""
     one, other = SharedBudget(tmp_path, "url", "key"), SharedBudget(tmp_path, "url", "another")
-    with one.changing():
-        one.save(Turns(next=time.monotonic() + 60))
-    with other.changing():
-        assert other.load() == Turns()
-    again = SharedBudget(tmp_path, "url", "key")
-    with again.changing():
-        assert again.load().next > time.monotonic() + 50
+    with one.change() as turns:
+        turns.next = time.monotonic() + 60
+    assert turns_of(other) == Turns()
+    assert turns_of(SharedBudget(tmp_path, "url", "key")).next > time.monotonic() + 50
 
 
 def test_two_machines_with_one_folder_keep_clocks_of_their_own(tmp_path):
     """A machine that has run for months does not hold one up that just started."""
     old, new = (SharedBudget(tmp_path, "url", "key", machine=name) for name in ("old", "new"))
-    with old.changing():
-        old.save(Turns(next=time.monotonic() + 60))
-    with new.changing():
-        assert new.load() == Turns()
+    with old.change() as turns:
+        turns.next = time.monotonic() + 60
+    assert turns_of(new) == Turns()
     assert len([*tmp_path.glob("*.turns")]) == 2
     assert this_machine() == this_machine() != ""
 
@@ -237,11 +238,10 @@ def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
     budget = SharedBudget(tmp_path, "url", "key")
     (path,) = tmp_path.glob("*.turns")
     path.write_bytes(content)
-    with budget.changing():
-        assert budget.load() == Turns()
-        kept = Turns(next=5.0, speed=0.5, cut_at=4.0, left=tuple(map(float, range(15))))
-        budget.save(kept)
-        assert budget.load() == kept
+    with budget.change() as turns:
+        assert turns == Turns()
+        turns.next, turns.speed, turns.cut_at, turns.left = 5.0, 0.5, 4.0, tuple(map(float, range(15)))
+    assert turns_of(budget) == turns
 
 
 def test_the_key_is_not_in_the_folder(tmp_path):

@@ -13,11 +13,11 @@ import pytest
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
 from toolkit.postscript import api
-from toolkit.postscript.api import Answer, Asking
+from toolkit.postscript.api import ONE_BY_ONE, Answer, QueryEncoding
 from toolkit.postscript.cache import SubscriberCache, renewed
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.listing import ListedRows, Page
-from toolkit.postscript.lookup import calibrate, find_subscriber, look_up
+from toolkit.postscript.lookup import Lookup, find_subscriber, probe
 from toolkit.postscript.reader import TURNS, read_subscribers
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.sandbox import Sandbox
@@ -179,12 +179,12 @@ def test_a_mirror_is_renewed_by_few_calls(ledger):
         shop.asked()
         again = read_and_save(people, shop, ledger)
         assert again.method == "changes"
-        # What changed, and two pages of some people.
-        assert len(shop.asked()) == 3 == again.estimates["changes"]
+        # What changed, how to ask, and two pages of some people.
+        assert len(shop.asked()) == 4 == again.estimates["changes"]
         assert ids(again) == ids(first)
         shop.sandbox.add_subscribers([newcomer(350)])
         late = read_and_save(people, shop, ledger)
-        assert len(shop.asked()) <= 3
+        assert len(shop.asked()) <= 4
         assert {*ids(late)} - {*ids(first)} == {"s_350"}
         assert ids(late) == sorted(ledger.load_cache(SHOP).subscribers["subscriber_id"])
 
@@ -197,7 +197,7 @@ def test_a_mirror_of_lookups_is_renewed_too(ledger):
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
         assert [{*question} for question in shop.asked()] == [
             {"updated_at__gte", "sort", "page"},
-            {"phone_number__in", "sort", "page"},
+            *[{"phone_number__in", "sort", "page"}] * 2,
         ]
         shop.sandbox.add_subscribers([newcomer(1019)])
         fetched = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
@@ -225,7 +225,7 @@ def test_many_changes_are_read_to_the_end(ledger):
         fetched = read_and_save(contacts_of(range(400)), shop, ledger)
         assert fetched.method == "changes"
         assert Counter(fetched.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
-        assert len(shop.asked()) <= fetched.estimates["changes"] == 8
+        assert len(shop.asked()) <= fetched.estimates["changes"] == 9
 
 
 def test_a_full_refresh_on_request(ledger):
@@ -451,11 +451,10 @@ def test_no_one_is_lost_where_two_stretches_meet(at, monkeypatch):
 def test_of_two_readings_the_later_state_stands():
     """Whoever was on two pages is held as updated last, else as read last."""
     later, other = person(2, updated_at="2026-03-01T00:00:00Z"), person(3, properties={"x": 1})
-    read = [ListedRows(()), ListedRows(())]
-    for rows, shown in zip(read, [[person(1), later, person(3)], [other, person(2)]], strict=True):
-        rows.add(Page(rows=[api.parse_subscriber(row) for row in shown], total=2))
-    read[0].add_all(read[1])
-    held = read[0].table().set_index("subscriber_id")
+    rows = ListedRows(())
+    for shown in ([person(1), later, person(3)], [other, person(2)]):
+        rows.add(Page(rows=[api.parse_subscriber(row) for row in shown]))
+    held = rows.table().set_index("subscriber_id")
     assert held["updated_at"].to_dict() == {row["id"]: row["updated_at"] for row in (person(1), later, other)}
     assert held["property_count"]["s_3"] == 1
 
@@ -669,12 +668,12 @@ def test_what_is_looked_up_stands_over_what_was_listed_before():
     """A subscriber who changes between the two is held as looked up."""
 
     def change(shop, call):
-        if call == 2:
+        if call == 3:
             shop.people["s_7"]["properties"] = {"x": 1}
 
     shop = Moving([person(7, updated_at="2026-02-01T00:01:00Z")], change)
     fetched = read_subscribers(contacts_of([7], emails=True), shop, cache=HUNDRED)
-    assert [*shop.asked[1]] == ["email__in", "sort", "page"]
+    assert [*shop.asked[2]] == ["email__in", "sort", "page"]
     assert fetched.subscribers.set_index("subscriber_id")["property_count"]["s_7"] == 1
 
 
@@ -734,9 +733,9 @@ def test_many_changes_of_one_moment_are_read_once():
         shop.asked()
         fetched = read_subscribers(contacts, shop.client, cache=cache)
         assert len(fetched.subscribers) == 790
-        # Seven pages, the last of them twice, and two pages of some people.
+        # Seven pages, the last of them twice; how to ask, and two pages of some people.
         asked = Counter("updated_at__gte" in question for question in shop.asked())
-        assert (asked[True], asked[False]) == (8, 2)
+        assert (asked[True], asked[False]) == (8, 1 + 2)
 
 
 def test_who_was_asked_for_is_not_asked_for_again():
@@ -770,10 +769,10 @@ def test_an_email_that_is_known_may_be_anothers_too():
 @pytest.mark.parametrize(
     ("knobs", "found"),
     [
-        ({}, Asking()),
-        ({"phone_form": "plus_required"}, Asking(plus=True)),
-        ({"in_encoding": "comma"}, Asking(encoding="comma")),
-        ({"in_encoding": "comma", "phone_form": "plus_required"}, Asking(encoding="comma", plus=True)),
+        ({}, QueryEncoding()),
+        ({"phone_form": "plus_required"}, QueryEncoding(plus=True)),
+        ({"in_encoding": "comma"}, QueryEncoding(style="comma")),
+        ({"in_encoding": "comma", "phone_form": "plus_required"}, QueryEncoding(style="comma", plus=True)),
     ],
     ids=["repeated", "plus", "comma", "comma and plus"],
 )
@@ -782,29 +781,27 @@ def test_the_way_to_ask_is_found_out(knobs, found, known):
     """People who are there are asked for in each way until they come back; one of them is enough."""
     people = [person(n) for n in range(5)]
     with Shop(people, **knobs) as shop:
-        asking = calibrate(shop.client, [api.parse_subscriber(p) for p in people[:known]])
-        assert asking == found
+        encoding = probe(shop.client, [api.parse_subscriber(p) for p in people[:known]])
+        assert encoding == found
 
 
-@pytest.mark.parametrize(
-    "asking", [Asking(plus=True), Asking(encoding="comma"), Asking(encoding="single", max_in=1)]
-)
-def test_a_way_to_ask_that_is_refused_is_not_taken(asking):
+@pytest.mark.parametrize("encoding", [QueryEncoding(plus=True), QueryEncoding(style="comma"), ONE_BY_ONE])
+def test_a_way_to_ask_that_is_refused_is_not_taken(encoding):
     """A refusal finds no subscriber, so the next way is tried."""
-    shop = RefusingWays(asking)
-    assert calibrate(shop, [api.parse_subscriber(person(n)) for n in range(2)]) == asking
+    shop = RefusingWays(encoding)
+    assert probe(shop, [api.parse_subscriber(person(n)) for n in range(2)]) == encoding
 
 
 class RefusingWays:
     """A shop that takes one way to ask and answers the others with 400."""
 
-    def __init__(self, asking):
-        self.asking, self.rows = asking, [person(n) for n in range(2)]
+    def __init__(self, encoding):
+        self.encoding, self.rows = encoding, [person(n) for n in range(2)]
 
     def send(self, request):
         digits = [phone(n).lstrip("+") for n in range(2)]
-        some = digits[:1] if self.asking.encoding == "single" else digits
-        if request != api.find_by_phone(some, asking=self.asking):
+        some = digits[:1] if self.encoding.style == "single" else digits
+        if request != api.find_by_phone(some, self.encoding):
             raise RejectedError("400", status_code=400)
         rows = self.rows[: len(some)]
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
@@ -825,8 +822,8 @@ def test_a_question_about_emails_that_is_answered_in_part_is_noticed():
     """The emails of subscribers who are there go along with a question about emails, as their proof."""
     shop = Cutting([person(n) for n in range(1000)], "values", 30)
     sample = [api.parse_subscriber(person(n)) for n in range(900, 1000)]
-    found = look_up(contacts_of(range(45), emails=True), shop, sample=sample)
-    assert len({row.subscriber_id for row in found.rows}) == 45
+    found = Lookup(shop, sample=sample).find(contacts_of(range(45), emails=True))
+    assert len({row.subscriber_id for row in found}) == 45
 
 
 def test_one_who_has_left_meanwhile_makes_no_question_smaller():
@@ -844,9 +841,9 @@ def test_one_who_has_left_meanwhile_makes_no_question_smaller():
 
 def test_nobody_to_try_with():
     """Without a phone to try with, the usual way is taken, or one by one where people are."""
-    assert calibrate(None, []) == Asking()
+    assert probe(None, []) == QueryEncoding()
     without_phone = api.parse_subscriber({"id": "s_1", "email": "cai@mail.test"})
-    assert calibrate(None, [without_phone]) == Asking(encoding="single", max_in=1)
+    assert probe(None, [without_phone]) == ONE_BY_ONE
 
 
 def test_a_shop_that_ignores_the_filter_is_left_alone():
@@ -863,8 +860,7 @@ def test_a_shop_that_ignores_the_filter_is_left_alone():
 def test_a_question_that_is_too_long_is_halved(most):
     """Whatever number the shop takes at once, everybody is asked for, and the later questions fit."""
     with Shop([person(n) for n in range(300)], max_in=most) as shop:
-        found = look_up(contacts_of(range(250)), shop.client)
-        assert len(found.rows) == 250
+        assert len(Lookup(shop.client).find(contacts_of(range(250)))) == 250
         refused = [e for e in shop.sandbox.journal if e["status"] == 400]
         assert len(refused) <= 8
 
@@ -874,7 +870,7 @@ def test_a_refusal_that_is_not_about_size_raises(alone):
     """A conflict does not go away by asking for fewer: it ends the reading at once."""
     shop = Refusing(409 if not alone else 400, then=409)
     with pytest.raises(RejectedError, match="409"):
-        look_up(contacts_of(range(10)), shop)
+        Lookup(shop).find(contacts_of(range(10)))
     assert shop.refusals <= (1 if not alone else 6)
 
 
@@ -885,7 +881,7 @@ def test_strangers_beside_those_who_were_asked_for_stop_everything(strangers):
     answer = Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
     shop = SimpleNamespace(calls={}, send=lambda request: answer)
     with pytest.raises(IgnoredFilterError):
-        look_up(contacts_of([1]), shop)
+        Lookup(shop).find(contacts_of([1]))
 
 
 class Refusing:
@@ -907,9 +903,11 @@ class Refusing:
 
 def test_one_refused_contact_spares_the_others():
     """The one that is refused alone is not known about, and is asked for again next time."""
-    found = look_up(contacts_of(range(10)), Refusing())
-    assert look_up(contacts_of(range(500)), other := Refusing()).refused == found.refused
+    many = Lookup(other := Refusing())
+    many.find(contacts_of(range(500)))
     assert other.taken <= 12, "the other four hundred are not asked for in fewer at once"
-    assert found.refused == {phone(3)[1:]}
-    assert phone(3)[1:] not in found.asked
-    assert {row.subscriber_id for row in found.rows} == {phone(n)[1:] for n in range(10) if n != 3}
+    few = Lookup(Refusing())
+    found = few.find(contacts_of(range(10)))
+    assert few.refused == many.refused == {phone(3)[1:]}
+    assert phone(3)[1:] not in few.asked
+    assert {row.subscriber_id for row in found} == {phone(n)[1:] for n in range(10) if n != 3}

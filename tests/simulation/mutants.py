@@ -258,8 +258,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a shop that shows no phone is asked with lists of values",
         seed=10,
         file="postscript/lookup.py",
-        old='return api.Asking(encoding="single", max_in=1) if sample else api.Asking()',
-        new="return api.Asking()",
+        old="return api.ONE_BY_ONE if sample else api.QueryEncoding()",
+        new="return api.QueryEncoding()",
     ),
     Mutant(
         name="a lookup that is answered in part is believed",
@@ -276,7 +276,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a page that is not full is believed",
         file="postscript/listing.py",
-        old="(number < end and len(self.pages.get(number, ())) < self.size)",
+        old="(number < end and len(ids) < size)",
         new="False",
     ),
     Mutant(

@@ -80,15 +80,18 @@ class Subscriber:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
-    """How a shop takes a question about several people; none of it is published."""
+class QueryEncoding:
+    """How a shop takes a query for several people; none of it is published."""
 
-    encoding: str = "repeated"
+    style: str = "repeated"
     """``repeated`` keys, one ``comma`` list, or a ``single`` value a call."""
     plus: bool = False
     """True when phones are asked for with their plus."""
     max_in: int = MAX_IN
-    """Values in one question."""
+    """Values in one query."""
+
+
+ONE_BY_ONE = QueryEncoding(style="single", max_in=1)
 
 
 def ask_shop() -> Request:
@@ -97,28 +100,24 @@ def ask_shop() -> Request:
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
-def find_by_phone(phones: Sequence[str], *, asking: Asking | None = None, page: int = 1) -> Request:
+def find_by_phone(phones: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1) -> Request:
     """Ask for the subscribers with one of these phones, digits with country code."""
-    asking = asking or Asking()
-    return _find("phone_number", [f"+{digits}" if asking.plus else digits for digits in phones], asking, page)
+    encoding = encoding or QueryEncoding()
+    values = [f"+{digits}" if encoding.plus else digits for digits in phones]
+    return _find("phone_number", values, encoding.style, page)
 
 
-def find_by_email(emails: Sequence[str], *, asking: Asking | None = None, page: int = 1) -> Request:
+def find_by_email(emails: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1) -> Request:
     """Ask for the subscribers with one of these emails."""
-    return _find("email", emails, asking or Asking(), page)
+    return _find("email", emails, (encoding or QueryEncoding()).style, page)
 
 
-def _find(field_name: str, values: Sequence[str], asking: Asking, page: int) -> Request:
-    if asking.encoding == "single":
-        (value,) = values
-        named = [(f"{field_name}__eq", value)]
-    elif asking.encoding == "comma":
-        named = [(f"{field_name}__in", ",".join(values))]
-    else:
-        named = [(f"{field_name}__in", value) for value in values]
+def _find(field_name: str, values: Sequence[str], style: str, page: int) -> Request:
+    listed = [",".join(values)] if style == "comma" else values
+    name = f"{field_name}__{'eq' if style == 'single' else 'in'}"
     # A pinned order: paging is by number over a set that others may change meanwhile.
-    query = [*named, ("sort", "created_at__asc"), ("page", str(page))]
-    return Request(method="GET", path="/api/v2/subscribers", query=tuple(query))
+    query = (*((name, value) for value in listed), ("sort", "created_at__asc"), ("page", str(page)))
+    return Request(method="GET", path="/api/v2/subscribers", query=query)
 
 
 def list_subscribers(*, sort: str, page: int = 1, updated_since: datetime | None = None) -> Request:

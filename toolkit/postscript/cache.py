@@ -100,22 +100,18 @@ def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[st
     return contacts[~is_known & ~was_asked]
 
 
-def renewed(before: pd.DataFrame, read: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Lay what was read over what was known; return everybody, and the ids that are gone.
+def renewed(
+    before: pd.DataFrame, read: pd.DataFrame, gone: Collection[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Lay what was read over what was known; return everybody, and the ids that are not there any more.
 
-    A phone belongs to one subscriber of a shop: who had it under another id is not there any more.
+    These are *gone*, and those with a phone that was read under another id: it belongs to one subscriber.
     """
-    if before.empty or read.empty:
-        return (read if before.empty else before), ()
-    again = is_in(before["subscriber_id"], read["subscriber_id"])
-    moved = ~again & is_in(before["phone_digits"], read["phone_digits"].dropna())
-    everybody = pd.concat([before[~(again | moved)], read], ignore_index=True)
-    return typed(everybody, SUBSCRIBER_COLUMNS), tuple(before.loc[moved, "subscriber_id"])
-
-
-def without_ids(subscribers: pd.DataFrame, ids: Collection[str]) -> pd.DataFrame:
-    """Return the subscribers but those with one of these ids."""
-    if not ids:
-        return subscribers
-    is_gone = is_in(subscribers["subscriber_id"], pd.Series([*ids], dtype="str"))
-    return subscribers[~is_gone].reset_index(drop=True)
+    if before.empty:
+        return read, ()
+    ids = before["subscriber_id"]
+    again = is_in(ids, read["subscriber_id"])
+    moved = is_in(before["phone_digits"], read["phone_digits"]) | is_in(ids, pd.Series([*gone], dtype="str"))
+    kept = before[~(again | moved)]
+    everybody = pd.concat([kept, read], ignore_index=True) if len(read) else kept.reset_index(drop=True)
+    return typed(everybody, SUBSCRIBER_COLUMNS), tuple(sorted(ids[moved & ~again]))

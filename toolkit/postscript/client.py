@@ -36,7 +36,7 @@ from toolkit.errors import (
 )
 
 from . import api
-from .rate_limit import OwnBudget, Pacer, SharedBudget, shared_folder
+from .rate_limit import Budget, Pacer, SharedBudget, shared_folder
 from .transport import MAX_ANSWER_BYTES, Adapter, AnswerTooLargeError, read_body
 
 TIMEOUT_SECONDS = (5.0, 10.0)
@@ -98,7 +98,7 @@ class PostscriptClient:
         self._secrets = [secret for secret in (key, token) if secret]
         is_shared = clock is time.monotonic
         folder = shared_folder()
-        budget = SharedBudget(folder, self._base_url, key, token or "") if is_shared else OwnBudget()
+        budget = SharedBudget(folder, self._base_url, key, token or "") if is_shared else Budget()
         self._pacer = Pacer(requests_per_second, budget=budget, clock=clock, sleep=sleep)
         self._timeout = timeout_seconds
         self._sleep = sleep

@@ -1,19 +1,21 @@
 """Read a list of subscribers page by page, though it changes meanwhile, and know whether all of it was read.
 
-Postscript pages by number, so whoever is removed, or moves to the end of the order, pulls everybody behind
-one place forward. From a page to the one before it that makes a subscriber appear twice; the other way round
-it would make one disappear. So the last page is read first, then several stretches at once, each from its
-last page to its first. At the end the last page is read again: if it still begins with the same subscriber,
-nothing has moved. If it does not, one may have slipped from the end of one stretch to the beginning of the
-next, and the pages where stretches meet are read again.
+Postscript pages by number, so a subscriber who is removed, or moves to the end of the order, pulls everybody
+behind one place forward. From a page to the one before it that makes a subscriber appear twice; the other way
+round it would make one disappear. So the last page is read first, then several stretches at once, each from
+its last page to its first. At the end the last page is read again: if it still begins with the same
+subscriber, nothing has moved. If it does not, one may have slipped from the end of one stretch to the
+beginning of the next, and the pages where stretches meet are read again.
 
 A page that is empty, short or like another one is read again too. See docs/design/delivery.md.
 """
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,7 +39,7 @@ class Page:
     """One page of a list."""
 
     rows: Sequence[api.Subscriber]
-    total: int | None
+    total: int | None = None
     """Pages there are; None when the answer does not say."""
 
     @property
@@ -58,27 +60,24 @@ class Page:
 
 
 class ListedRows:
-    """Subscribers as they are read: a frame that grows."""
+    """Subscribers in the order they are read, by any number of threads: a frame that grows."""
 
     def __init__(self, trait_keys: Collection[str]) -> None:
-        self.trait_keys = trait_keys
-        self._fresh: list[api.Subscriber] = []
+        self._trait_keys = trait_keys
+        self._fresh: dict[str, api.Subscriber] = {}
         self._frames: list[pd.DataFrame] = []
+        self._lock = threading.Lock()
         self.newest: datetime | None = None
 
     def add(self, page: Page) -> None:
         """Take the rows of a page in."""
-        self._fresh.extend(page.rows)
-        self.newest = max(filter(None, (self.newest, page.newest)), default=None)
-        if len(self._fresh) >= _ROWS_AT_ONCE:
-            self._settle()
-
-    def add_all(self, others: ListedRows) -> None:
-        """Take in what others hold, as read later."""
-        self._settle()
-        others._settle()
-        self._frames += others._frames
-        self.newest = max(filter(None, (self.newest, others.newest)), default=None)
+        newest = page.newest
+        with self._lock:
+            self.newest = max(filter(None, (self.newest, newest)), default=None)
+            for row in page.rows:
+                if row.subscriber_id in self._fresh or len(self._fresh) >= _ROWS_AT_ONCE:
+                    self._settle()
+                self._fresh[row.subscriber_id] = row
 
     def table(self) -> pd.DataFrame:
         """Return SUBSCRIBER_COLUMNS, one row an id: the one that was updated last, else read last."""
@@ -91,20 +90,20 @@ class ListedRows:
 
     def _settle(self) -> None:
         if self._fresh or not self._frames:
-            self._frames.append(subscribers_table(self._fresh, trait_keys=self.trait_keys))
-        self._fresh = []
+            self._frames.append(subscribers_table(self._fresh.values(), trait_keys=self._trait_keys))
+        self._fresh = {}
 
 
 def read_page(
     postscript: Postscript, *, sort: str, page: int = 1, updated_since: datetime | None = None
 ) -> Page:
-    """Return one page; beyond the end it is empty, however Postscript itself says so."""
+    """Return one page; beyond the end it is empty, however Postscript itself answers there."""
     request = api.list_subscribers(sort=sort, page=page, updated_since=updated_since)
     try:
         rows, total = api.parse_page(postscript.send(request))
     except RejectedError as error:
         if page > 1 and error.status_code == 404 and error.from_postscript:
-            return Page(rows=(), total=None)
+            return Page(rows=())
         raise
     if updated_since is not None:
         since = updated_since.replace(microsecond=0)
@@ -114,103 +113,87 @@ def read_page(
     return Page(rows=rows, total=total)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scanned:
-    """How a scan went."""
+class Listing:
+    """The list of all subscribers, or of those updated since a time; its pages as they are read into *rows*.
 
-    is_whole: bool
-    """False when a page stayed empty, short or like another one: a subscriber may be missing."""
-    is_still: bool
-    """True when the end of the list was the same before and after."""
-    page_size: int
-    """Rows of a full page; 0 when there is only one."""
-
-
-def scan(
-    postscript: Postscript,
-    rows: ListedRows,
-    *,
-    sort: str,
-    first: Page,
-    is_its_first: bool = False,
-    updated_since: datetime | None = None,
-    page_size: int = 0,
-) -> Scanned:
-    """Read every page into *rows*.
-
-    *sort* must put whoever changes at the end: ``created_at__asc`` for all, ``updated_at__asc`` for changes.
-    *first* is a page of the same list, in any order: it tells how many there are. With *is_its_first* it is
-    this list's own first page. *page_size* is that of the shop, where it is known.
+    It is in the order that puts a subscriber who changes at the end. *page_size* is that of the shop, where
+    it is known.
     """
-    listing = _Listing(
-        lambda number: read_page(postscript, sort=sort, page=number, updated_since=updated_since), rows
-    )
-    is_one = first.total is not None and first.total <= 1
-    listing.size = max(len(first.rows), page_size if is_one else 0)
-    rows.add(first)
-    if is_its_first or is_one:
-        listing.pages[1] = first.ids
-    return listing.read_all(first.total)
 
-
-class _Listing:
-    """The pages of one list, as they are read."""
-
-    def __init__(self, read: Callable[[int], Page], rows: ListedRows) -> None:
-        self._read, self._rows = read, rows
-        self.pages: dict[int, tuple[str, ...]] = {}
+    def __init__(
+        self,
+        postscript: Postscript,
+        rows: ListedRows,
+        *,
+        updated_since: datetime | None = None,
+        page_size: int = 0,
+    ) -> None:
+        self._postscript, self._rows, self._since = postscript, rows, updated_since
+        self._least_size = page_size
+        self._pages: dict[int, tuple[str, ...]] = {}
         """Page → who was on it when it was read last."""
-        self.size = 0
         self._seams: list[int] = []
         """Pages that were read before the one behind them."""
+        self.is_still = True
+        """False when the end of the list was not the same before and after."""
 
-    def read_all(self, total: int | None) -> Scanned:
-        """Read every page of a list that should have *total*."""
+    def read(self, number: int) -> Page:
+        """Return one page as it is now."""
+        sort = "created_at__asc" if self._since is None else "updated_at__asc"
+        return read_page(self._postscript, sort=sort, page=number, updated_since=self._since)
+
+    def read_all(self, first: Page) -> bool:
+        """Read every page and return True; False where one stayed empty, short or like another one.
+
+        *first* says how many there are: of changes it is their own first page, of all subscribers it may be
+        in another order.
+        """
+        total = first.total
+        self._rows.add(first)
+        if self._since is not None or (total is not None and total <= 1):
+            self._pages[1] = first.ids
+        if total is None or total > 1:
+            self._least_size = len(first.rows)
         total = self._find_end() if total is None else max(total, 1)
-        if total == 1 and 1 in self.pages:
+        if total == 1 and 1 in self._pages:
             self._read_on(1)
             if self._end <= 1:
-                return Scanned(is_whole=True, is_still=True, page_size=0)
+                return True
             total = self._end
-        self.pages = {1: self.pages[1]} if 1 in self.pages else {}
-        self._seams = [*self.pages]
+        self._pages = {1: self._pages[1]} if 1 in self._pages else {}
+        self._seams = [*self._pages]
         before = self._take(total)
-        self._read_stretches([n for n in range(total - 1, 0, -1) if n not in self.pages])
+        self._read_stretches([n for n in range(total - 1, 0, -1) if n not in self._pages])
         self._repair()
-        end = self._end
-        after = self._take(end) if end else ()
-        self._read_on(end)
-        self._read_each(range(end, self._end))
-        is_still = end == total and after == before
-        if end != total or after[:1] != before[:1]:
-            self._read_each(n for n in self._seams if n < end)
+        self._read_end_again(total, before)
         self._repair()
-        return Scanned(
-            is_whole=not self._doubtful(),
-            is_still=is_still,
-            page_size=self.size if self._end > 1 else 0,
-        )
+        return not self._doubtful()
+
+    @property
+    def page_size(self) -> int:
+        """Rows of a full page; 0 when there is only one."""
+        return self._size if self._end > 1 else 0
+
+    @property
+    def _size(self) -> int:
+        return max(self._least_size, *map(len, self._pages.values()), 0)
 
     @property
     def _end(self) -> int:
-        return max((number for number, ids in self.pages.items() if ids), default=0)
+        return max((number for number, ids in self._pages.items() if ids), default=0)
 
     def _take(self, number: int) -> tuple[str, ...]:
-        page = self._read(number)
-        self._note(number, page)
+        page = self.read(number)
+        self._pages[number] = page.ids
         self._rows.add(page)
         return page.ids
 
-    def _note(self, number: int, page: Page) -> None:
-        self.pages[number] = page.ids
-        self.size = max(self.size, len(page.ids))
-
     def _read_on(self, end: int) -> None:
         """Read what comes after a last page that is full: the number of pages may be wrong, or have grown."""
-        while end and len(self.pages[end]) >= self.size:
+        while end and len(self._pages[end]) >= self._size:
             # As sets: the first page may be known in another order.
-            if {*self._take(end + 1)} in (set(), {*self.pages[end]}):
-                self.pages.pop(end + 1)
+            if {*self._take(end + 1)} in (set(), {*self._pages[end]}):
+                self._pages.pop(end + 1)
                 return
             end += 1
 
@@ -218,53 +201,42 @@ class _Listing:
         length = -(-len(numbers) // WORKERS) or 1
         stretches = [numbers[i : i + length] for i in range(0, len(numbers), length)]
         self._seams += [stretch[0] for stretch in stretches[1:]]
-
-        def read(stretch: Iterable[int]) -> tuple[ListedRows, dict[int, tuple[str, ...]]]:
-            rows, pages = ListedRows(self._rows.trait_keys), dict[int, tuple[str, ...]]()
-            for number in stretch:
-                page = self._read(number)
-                rows.add(page)
-                pages[number] = page.ids
-            return rows, pages
-
-        for rows, pages in in_parallel(read, stretches):
-            self._rows.add_all(rows)
-            self.pages |= pages
-        self.size = max(self.size, *map(len, self.pages.values()), 0)
+        for _ in in_parallel(lambda stretch: [*map(self._take, stretch)], stretches):
+            pass
 
     def _read_each(self, numbers: Iterable[int]) -> None:
-        listed = sorted(numbers, reverse=True)
-        for number, page in zip(listed, in_parallel(self._read, listed), strict=True):
-            self._note(number, page)
-            self._rows.add(page)
+        for _ in in_parallel(self._take, sorted(numbers, reverse=True)):
+            pass
+
+    def _read_end_again(self, total: int, before: tuple[str, ...]) -> None:
+        end = self._end
+        after = self._take(end) if end else ()
+        self._read_on(end)
+        self._read_each(range(end, self._end))
+        self.is_still = end == total and after == before
+        if end != total or after[:1] != before[:1]:
+            self._read_each(n for n in self._seams if n < end)
 
     def _repair(self) -> None:
         for _ in range(_TRIES):
-            if doubtful := self._doubtful():
-                self._read_each(doubtful)
+            self._read_each(self._doubtful())
 
     def _doubtful(self) -> list[int]:
         """Return the pages before the last that are not full, or hold mostly who is on other pages too."""
-        end = self._end
-        times = Counter(who for ids in self.pages.values() for who in ids)
-        return [
-            number
-            for number in range(1, end + 1)
-            if (number < end and len(self.pages.get(number, ())) < self.size)
-            or 2 * sum(times[who] > 1 for who in self.pages.get(number, ())) > len(self.pages.get(number, ()))
-        ]
+        end, size = self._end, self._size
+        times = Counter(who for ids in self._pages.values() for who in ids)
+
+        def is_doubtful(number: int) -> bool:
+            ids = self._pages.get(number, ())
+            return (number < end and len(ids) < size) or 2 * sum(times[who] > 1 for who in ids) > len(ids)
+
+        return [*filter(is_doubtful, range(1, end + 1))]
 
     def _find_end(self) -> int:
         """Return the number of pages where no answer has it: by doubling, then by halving."""
-        low, high = 1, 2
-        ids = self._take(low)
+        high, ids = 2, self._take(1)
         while ids and (beyond := self._take(high)) and beyond != ids:
-            low, high, ids = high, 2 * high, beyond
-        beyond = self.pages.get(high, ())
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._take(middle) in ((), beyond):
-                high = middle
-            else:
-                low = middle
-        return low
+            high, ids = 2 * high, beyond
+        half, beyond = high // 2, self._pages.get(high, ())
+        numbers = range(half + 1, high)
+        return half + bisect_left(numbers, True, key=lambda number: self._take(number) in ((), beyond))

@@ -14,11 +14,10 @@ import platform
 import struct
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -41,7 +40,7 @@ _LONGEST_HOLD_SECONDS = 300.0
 """A start further away than this is of before the machine was started, when its clock began anew."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Turns:
     """The state of one budget, in seconds of a clock that all its users share."""
 
@@ -55,45 +54,24 @@ class Turns:
 
     def speed_at(self, now: float) -> float:
         """Return the share of the pace that may be used, 0 to 1."""
-        if self.cut_at == float("-inf"):
-            return 1.0
         return min(1.0, self.speed + (now - self.cut_at) / RECOVERY_SECONDS)
 
 
-class Budget(Protocol):
-    """Where the turns of one key are kept."""
-
-    def changing(self) -> AbstractContextManager[object]:
-        """Keep everybody else out."""
-
-    def load(self) -> Turns:
-        """Return the turns as they stand; only while changing."""
-
-    def save(self, turns: Turns) -> None:
-        """Keep the turns; only while changing."""
-
-
-class OwnBudget:
-    """The turns of one process."""
+class Budget:
+    """The turns of one key, in one process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._threads = threading.Lock()
         self._turns = Turns()
 
-    def changing(self) -> AbstractContextManager[object]:
-        """Keep the other threads out."""
-        return self._lock
-
-    def load(self) -> Turns:
-        """Return the turns."""
-        return self._turns
-
-    def save(self, turns: Turns) -> None:
-        """Keep the turns."""
-        self._turns = turns
+    @contextmanager
+    def change(self) -> Iterator[Turns]:
+        """Give the turns to one caller at a time, and keep what it changed."""
+        with self._threads:
+            yield self._turns
 
 
-class SharedBudget:
+class SharedBudget(Budget):
     """The turns of all processes of this user on one machine that call one address with one key.
 
     The file is named by a fingerprint of all three; the key is not in it. Machines with one home folder keep
@@ -103,6 +81,7 @@ class SharedBudget:
     _FORM = struct.Struct(f"<{3 + MOST_A_SECOND}d")
 
     def __init__(self, folder: Path, *secrets: str, machine: str = "") -> None:
+        super().__init__()
         names = (machine or this_machine(), *secrets)
         name = hashlib.sha256("\x1f".join(names).encode()).hexdigest()[:24]
         try:
@@ -117,14 +96,19 @@ class SharedBudget:
                 f"The pace cannot be shared with other runs: {folder} cannot be written "
                 f"({error.strerror}). Set TOOLKIT_BUDGET_FOLDER to a folder that can."
             ) from None
-        self._threads = threading.Lock()
 
-    def changing(self) -> AbstractContextManager[object]:
-        """Keep every other thread and process out."""
-        return _Both(self._threads, self._lock)
+    @contextmanager
+    def change(self) -> Iterator[Turns]:
+        """Give the turns to one thread of one process at a time, and keep what it changed."""
+        with self._threads, self._lock:
+            turns = self._load()
+            before = replace(turns)
+            yield turns
+            if turns != before:
+                self._save(turns)
 
-    def load(self) -> Turns:
-        """Return the turns; what cannot be read, or is of an earlier start of the machine, is as new."""
+    def _load(self) -> Turns:
+        """Return the turns; new ones for what cannot be read, or is of an earlier start of the machine."""
         found = b""
         with suppress(OSError):
             found = self._path.read_bytes()
@@ -136,8 +120,7 @@ class SharedBudget:
             return Turns()
         return Turns(next=start, speed=speed, cut_at=cut_at, left=tuple(left))
 
-    def save(self, turns: Turns) -> None:
-        """Keep the turns."""
+    def _save(self, turns: Turns) -> None:
         left = (*[float("-inf")] * MOST_A_SECOND, *turns.left)[-MOST_A_SECOND:]
         # One write of 144 bytes over the old ones: a process that is killed leaves the old or the new.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -145,21 +128,6 @@ class SharedBudget:
             os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at, *left))
         finally:
             os.close(descriptor)
-
-
-class _Both:
-    """Two locks, one after the other."""
-
-    def __init__(self, first: threading.Lock, second: FileLock) -> None:
-        self._first, self._second = first, second
-
-    def __enter__(self) -> None:
-        self._first.acquire()
-        self._second.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._second.release()
-        self._first.release()
 
 
 def shared_folder() -> Path:
@@ -203,7 +171,7 @@ class Pacer:
         self._interval = 1 / requests_per_second
         self._most = min(int(requests_per_second) + 1, MOST_A_SECOND)
         self._is_bounded = requests_per_second <= MOST_A_SECOND
-        self._budget = budget or OwnBudget()
+        self._budget = budget or Budget()
         self._clock = clock
         self._sleep = sleep
         self._turn = threading.Lock()
@@ -211,9 +179,8 @@ class Pacer:
     def wait(self) -> None:
         """Block until it is this caller's turn.
 
-        Whoever waits keeps the others of its process behind it. The next turn counts from when this one was
-        due if it began punctually, else from when it really began: after a stall nothing is made up for,
-        because what is sent together is counted together.
+        The next turn counts from when this one was due if it began punctually, else from when it really
+        began: after a stall nothing is made up for, because what is sent together is counted together.
         """
         with self._turn:
             late = 0.0
@@ -224,8 +191,8 @@ class Pacer:
 
     def _take(self, late: float) -> float:
         """Take the turn if it has come, and return 0; else return the seconds until it comes."""
-        with self._budget.changing():
-            turns, now = self._budget.load(), self._clock()
+        with self._budget.change() as turns:
+            now = self._clock()
             if turns.next > now:
                 return turns.next - now
             # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
@@ -233,7 +200,7 @@ class Pacer:
             gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
             # A sleep ends a little late; added up over an hour that would be minutes.
             start = turns.next if now - turns.next < self._interval * _PUNCTUAL else now
-            self._budget.save(replace(turns, next=start + gap))
+            turns.next = start + gap
             return 0.0
 
     def leave(self) -> None:
@@ -247,27 +214,23 @@ class Pacer:
 
     def _let_out(self) -> float:
         """Note that one leaves, and return 0; else return the seconds until it may."""
-        with self._budget.changing():
-            turns, now = self._budget.load(), self._clock()
-            last = turns.left[-self._most :]
+        with self._budget.change() as turns:
+            now, last = self._clock(), turns.left[-self._most :]
             if len(last) == self._most and last[0] + _SECOND > now:
                 return last[0] + _SECOND - now
-            self._budget.save(replace(turns, left=(*turns.left, now)[-MOST_A_SECOND:]))
+            turns.left = (*turns.left, now)[-MOST_A_SECOND:]
             return 0.0
 
     def pause(self, seconds: float) -> None:
         """Let no request start for that long."""
-        with self._budget.changing():
-            turns = self._budget.load()
-            self._budget.save(replace(turns, next=max(turns.next, self._clock() + seconds)))
+        with self._budget.change() as turns:
+            turns.next = max(turns.next, self._clock() + seconds)
 
     def slow_down(self, seconds: float) -> None:
         """After a refusal: let no request start for that long, then go on at three quarters of the pace."""
-        with self._budget.changing():
-            turns, now = self._budget.load(), self._clock()
+        self.pause(seconds)
+        with self._budget.change() as turns:
+            now = self._clock()
             # Refusals of one moment are one refusal, however many requests were under way.
-            is_new = now - turns.cut_at > 1.0
-            speed = max(SLOWEST, turns.speed_at(now) * SLOWER) if is_new else turns.speed
-            cut_at = now if is_new else turns.cut_at
-            start = max(turns.next, now + seconds)
-            self._budget.save(replace(turns, next=start, speed=speed, cut_at=cut_at))
+            if now - turns.cut_at > 1.0:
+                turns.speed, turns.cut_at = max(SLOWEST, turns.speed_at(now) * SLOWER), now

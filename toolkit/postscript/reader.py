@@ -9,7 +9,6 @@ cheaper.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from math import ceil
@@ -23,18 +22,17 @@ from toolkit.errors import InvalidAuthenticationError, ParameterError, Postscrip
 from toolkit.frames import check_columns
 
 from . import api
-from .cache import FetchResult, SubscriberCache, absent, renewed, without_ids
-from .listing import ListedRows, Page, read_page, scan
-from .lookup import Found, Postscript, calibrate, find_subscriber, in_parallel, look_up
-from .subscribers import subscribers_table
+from .cache import FetchResult, SubscriberCache, absent, renewed
+from .listing import ListedRows, Listing, Page, read_page
+from .lookup import Lookup, Postscript, find_subscriber, in_parallel, probe
 
 SCOPES = ("incremental", "full")
 OVERLAP = timedelta(minutes=15)
 """How far behind the newest known change is asked again: clocks differ, times are rounded, copies lag."""
 TURNS = 7
 """Readings within which everybody is looked up again, whatever changes show."""
-_PART = 80
-"""People in such a part at least, where there are so many: about one question."""
+_PART = 75
+"""People in such a part at least, where there are so many: about one query, with some who are there."""
 _A_DAY = timedelta(days=1)
 _NOT_WHOLE = "The list of subscribers has pages that stay empty, short or like others."
 
@@ -87,90 +85,67 @@ def read_subscribers(
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     before = cache or SubscriberCache.empty()
-    reader = _Reader(contacts, postscript, before, tuple(trait_keys))
-    is_renewable = before.can_be_renewed(trait_keys=trait_keys, complete=complete, dry_run=dry_run)
-    if scope == "incremental" and is_renewable:
-        fetched = reader.read_changes()
+    if scope == "incremental" and before.can_be_renewed(
+        trait_keys=trait_keys, complete=complete, dry_run=dry_run
+    ):
+        fetched = _Reading(contacts, postscript, before, before.trait_keys).renew()
         if fetched is not None:
             return fetched
-    return reader.read_anew(complete=complete)
+    return _Reading(contacts, postscript, before, tuple(trait_keys)).read_anew(complete=complete)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Checked:
-    """What looking people up again brought."""
+class _Reading:
+    """One reading: what it starts from, and what it has found so far."""
 
-    found: Found = field(default_factory=Found)
-    gone: frozenset[str] = frozenset()
-    """Ids of subscribers who are not there any more."""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """One reading, and what it starts from."""
-
-    contacts: pd.DataFrame
-    postscript: Postscript
-    before: SubscriberCache
-    trait_keys: tuple[str, ...]
+    def __init__(
+        self,
+        contacts: pd.DataFrame,
+        postscript: Postscript,
+        before: SubscriberCache,
+        trait_keys: Sequence[str],
+    ) -> None:
+        self.contacts, self.postscript, self.before = contacts, postscript, before
+        self.trait_keys = tuple(trait_keys)
+        self.kept = before.subscribers.head(0)
+        """SUBSCRIBER_COLUMNS: what is known without reading it now."""
+        self.rows = ListedRows(trait_keys)
+        self.gone: set[str] = set()
+        """Ids of subscribers who are not there any more."""
+        self.lookup: Lookup | None = None
 
     # --- renewing a cache ----------------------------------------------------------------------------
 
-    def read_changes(self) -> FetchResult | None:
+    def renew(self) -> FetchResult | None:
         """Return the cache renewed; None when that takes more calls than reading anew, or fails."""
-        newest = api.parse_time(self.before.newest)
+        newest, before = api.parse_time(self.before.newest), self.before
         if newest is None:
             return None
-        since, size, is_partial = newest - OVERLAP, self.before.page_size, not self.before.is_complete
+        since, size = newest - OVERLAP, self.before.page_size
         first = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
         due = self._due()
-        unasked = self.contacts.index.isin(self.before.find_unasked(self.contacts).index)
+        unasked = self.contacts.index.isin(before.find_unasked(self.contacts).index)
         lookups = self._cost_of_lookups(self.contacts[due | unasked], size=size)
-        cost = _cost_of_pages(first.total or 1) + lookups
+        cost = _cost_of_pages(first.total or 1) + (lookups and 1 + lookups)
         estimates = {"changes": cost, **self._cost_anew(size)}
-        if cost > min(estimates.values()):
+        if cost > min(estimates.values()) or not self._list_changes(since, size, first=first):
             return None
-        rows = ListedRows(self.before.trait_keys)
-        scanned = scan(
-            self.postscript,
-            rows,
-            sort="updated_at__asc",
-            first=first,
-            is_its_first=True,
-            updated_since=since,
-            page_size=size,
-        )
-        if not scanned.is_whole:
-            return None
-        if not scanned.is_still:
-            self._follow_up(rows)
-        read = rows.table()
-        everybody, gone = renewed(self.before.subscribers, read)
-        was_read = self.contacts["phone_e164"].str.removeprefix("+").isin(read["phone_digits"].dropna())
-        due = self.contacts[due & ~was_read]
-        checked = self._check(due, everybody)
-        read, everybody, gone = self._lay_over(read, checked, gone)
-        asked = self.before.asked - self.before.doubted | checked.found.asked
-        notes = checked.notes
-        if is_partial:
+        self.kept = before.subscribers
+        was_read = _phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
+        due_again = self.contacts[due & ~was_read]
+        self._look_again(due_again, first.rows)
+        settled = before.asked - before.doubted
+        if not before.is_complete:
             # Also those whose subscriber has just turned out to be gone.
-            found, more = self._look_up(everybody, asked=asked)
-            checked = _Checked(found=found)
-            read, everybody, gone = self._lay_over(read, checked, gone)
-            asked, notes = asked | found.asked, (*notes, *more)
-        after = SubscriberCache(
-            subscribers=everybody,
-            newest=_text(max(filter(None, (newest, rows.newest)))),
-            is_complete=self.before.is_complete,
-            asked=frozenset(asked) if is_partial else frozenset(),
-            trait_keys=self.before.trait_keys,
+            self._look_up_unknown(first.rows, asked=settled | self._asked)
+        done = self._asked | {*due_again["email_clean"]} | _contacts_of(self.rows.table())
+        return self._result(
+            "changes",
+            estimates,
+            newest=_text(max(filter(None, (newest, self.rows.newest)))),
+            is_complete=before.is_complete,
+            asked=frozenset() if before.is_complete else settled | self._asked,
             page_size=size,
-            turn=self.before.turn + 1,
-            doubted=self.before.doubted - asked - {*due["email_clean"], *_contacts_of(read)},
-        )
-        return FetchResult(
-            cache=after, read=read, gone=gone, method="changes", estimates=estimates, notes=notes
+            doubted=before.doubted - done,
         )
 
     def _due(self) -> pd.Series:
@@ -178,33 +153,21 @@ class _Reader:
         parts = min(TURNS, max(1, ceil(len(self.contacts) / _PART)))
         part = pd.util.hash_pandas_object(self.contacts["person"], index=False) % parts
         doubted = pd.Series([*self.before.doubted], dtype="str")
-        phone, email = self.contacts["phone_e164"].str.removeprefix("+"), self.contacts["email_clean"]
+        phone, email = _phones(self.contacts), self.contacts["email_clean"]
         return (part == self.before.turn % parts) | phone.isin(doubted) | email.isin(doubted)
 
-    def _check(self, due: pd.DataFrame, everybody: pd.DataFrame) -> _Checked:
+    def _look_again(self, due: pd.DataFrame, sample: Sequence[api.Subscriber]) -> None:
         """Look people up again; a subscriber that this does not find, and that is not there, is gone."""
-        phones = {*due["phone_e164"].dropna().str.removeprefix("+")}
-        emails = {*due["email_clean"].dropna()}
-        if not phones and not emails:
-            return _Checked()
-        found, lacking, notes = Found(), set[str](), list[str]()
-        there, gone = list[api.Subscriber](), set[str]()
-        held = _holders(everybody, phones | emails)
-        if held:
-            # They also show whether the shop takes the usual question.
-            found = look_up(due, self.postscript)
-            lacking = _holders(everybody, found.asked) - {row.subscriber_id for row in found.rows}
-            if 2 * len(lacking) <= len(held):
-                there, gone = self._read_by_id(lacking)
-        if not held or there or 2 * len(lacking) > len(held):
-            found, notes = self._ask(due)
-            lacking = _holders(everybody, found.asked) - {row.subscriber_id for row in found.rows}
-            there, gone = self._read_by_id(lacking - gone)
-        found.rows += there
-        return _Checked(found=found, gone=frozenset(gone), notes=(*notes,))
+        held, _ = self._everybody()
+        found = {row.subscriber_id for row in self._find(due, sample)}
+        there = self._read_by_id(_holders(held, self._asked) - found)
+        self.rows.add(Page(rows=there))
+        if there and self.lookup:
+            # Lookups show only a part of who is there: that others were not found means nothing.
+            self.lookup.asked.clear()
 
-    def _read_by_id(self, ids: Collection[str]) -> tuple[list[api.Subscriber], set[str]]:
-        """Return those who are there, and the ids of those who are gone; of the rest nothing is known."""
+    def _read_by_id(self, ids: Collection[str]) -> list[api.Subscriber]:
+        """Return those who are there, and note the others as gone; those that cannot be read are neither."""
 
         def read(subscriber_id: str) -> api.Subscriber | None:
             try:
@@ -214,32 +177,28 @@ class _Reader:
             except PostscriptError:
                 return None
             if found is None:
-                gone.add(subscriber_id)
+                self.gone.add(subscriber_id)
             return found
 
-        gone: set[str] = set()
-        return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids], gone
+        return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
 
-    def _lay_over(
-        self, read: pd.DataFrame, checked: _Checked, gone: Collection[str]
-    ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
-        """Return what was read so far, everybody who is there, and the ids that are gone."""
-        fresh = subscribers_table(checked.found.rows, trait_keys=self.before.trait_keys)
-        read = pd.concat([read, fresh], ignore_index=True)
-        read = read.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
-        everybody, moved = renewed(self.before.subscribers, read)
-        gone = {*gone, *moved, *checked.gone} - {*read["subscriber_id"]}
-        return read, without_ids(everybody, gone), tuple(sorted(gone))
+    def _list_changes(self, since: datetime, size: int, *, first: Page | None = None) -> bool:
+        """Read who changed since then; return whether that was everybody."""
+        listing = Listing(self.postscript, self.rows, updated_since=since, page_size=size)
+        is_whole = listing.read_all(first or listing.read(1))
+        if not listing.is_still:
+            self._follow_up()
+        return is_whole
 
-    def _follow_up(self, rows: ListedRows) -> None:
+    def _follow_up(self) -> None:
         """Read what changed while several pages were read: back from the latest, to what is known."""
-        since = rows.newest
+        since = self.rows.newest
         if since is None:
             return
-        known = rows.table().set_index("subscriber_id")["updated_at"]
+        known = self.rows.table().set_index("subscriber_id")["updated_at"]
         for number in count(1):
             page = read_page(self.postscript, sort="updated_at__desc", page=number, updated_since=since)
-            rows.add(page)
+            self.rows.add(page)
             reaches_known = any(known.get(row.subscriber_id) == row.updated_at for row in page.rows)
             if reaches_known or not page.rows or number == page.total:
                 return
@@ -253,103 +212,92 @@ class _Reader:
         size = len(first.rows) if pages > 1 else 0
         lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
         estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
-        # A shop that ignores filters is left alone, also where its list is cheaper.
-        asking = calibrate(self.postscript, first.rows) if pages > 1 else api.Asking()
+        if pages > 1:
+            # A shop that ignores filters is left alone, also where its list is cheaper.
+            self.lookup = Lookup(self.postscript, probe(self.postscript, first.rows), first.rows)
         if not complete and first.total is not None and estimates["lookups"] < estimates["listing"]:
-            return self._by_lookups(first, asking, size, estimates)
-        return self._by_listing(first, estimates, complete=complete)
+            self._look_up_unknown(first.rows)
+            return self._result(
+                "lookups", estimates, newest=_text(first.newest), asked=self._asked, page_size=size
+            )
+        return self._list_all(first, estimates, complete=complete)
 
-    def _by_listing(self, first: Page, estimates: dict[str, int], *, complete: bool) -> FetchResult:
-        rows = ListedRows(self.trait_keys)
-        scanned = scan(self.postscript, rows, sort="created_at__asc", first=first)
-        is_whole, newest = scanned.is_whole, rows.newest
-        if scanned.page_size and first.newest is not None and first.is_latest_first:
-            is_whole &= self._read_what_changed(rows, first.newest, scanned.page_size)
-            newest = rows.newest
-        elif scanned.page_size and newest is not None:
+    def _list_all(self, first: Page, estimates: dict[str, int], *, complete: bool) -> FetchResult:
+        listing = Listing(self.postscript, self.rows)
+        is_whole, newest = listing.read_all(first), self.rows.newest
+        if listing.page_size and first.newest is not None and first.is_latest_first:
+            is_whole &= self._list_changes(first.newest, listing.page_size)
+            newest = self.rows.newest
+        elif listing.page_size and newest is not None:
             # Not in the order that was asked for: when reading began is not known. The next one looks back.
             newest -= _A_DAY
-        found, notes = Found(), list[str]()
+        notes = []
         if not is_whole:
             if complete:
                 raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
-            found, more = self._look_up(rows.table())
-            rows.add(Page(rows=found.rows, total=1))
-            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time.", *more]
-        return self._read_anew(
-            rows.table(),
+            self._look_up_unknown(first.rows)
+            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
+        return self._result(
             "listing",
             estimates,
             notes,
             newest=_text(newest if is_whole else None),
             is_complete=is_whole,
-            asked=frozenset(found.asked),
-            page_size=scanned.page_size,
-        )
-
-    def _read_what_changed(self, rows: ListedRows, since: datetime, size: int) -> bool:
-        """Read who changed since reading began; return whether that was everybody."""
-        changed = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
-        scanned = scan(
-            self.postscript,
-            rows,
-            sort="updated_at__asc",
-            first=changed,
-            is_its_first=True,
-            updated_since=since,
-            page_size=size,
-        )
-        if not scanned.is_still:
-            self._follow_up(rows)
-        return scanned.is_whole
-
-    def _by_lookups(
-        self, first: Page, asking: api.Asking, size: int, estimates: dict[str, int]
-    ) -> FetchResult:
-        found = look_up(self.contacts, self.postscript, asking=asking, sample=first.rows)
-        return self._read_anew(
-            subscribers_table(found.rows, trait_keys=self.trait_keys),
-            "lookups",
-            estimates,
-            [*_notes(asking), *_refused(found)],
-            newest=_text(first.newest),
-            asked=frozenset(found.asked),
-            page_size=size,
-        )
-
-    def _read_anew(
-        self,
-        read: pd.DataFrame,
-        method: str,
-        estimates: Mapping[str, int],
-        notes: Sequence[str],
-        **about: Any,
-    ) -> FetchResult:
-        after = SubscriberCache(
-            subscribers=read, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about
-        )
-        return FetchResult(
-            cache=after, read=read, replaces=True, method=method, estimates=estimates, notes=(*notes,)
+            asked=self._asked,
+            page_size=listing.page_size,
         )
 
     # --- parts ----------------------------------------------------------------------------------------
 
-    def _look_up(
-        self, everybody: pd.DataFrame, *, asked: Collection[str] = frozenset()
-    ) -> tuple[Found, list[str]]:
-        """Ask for the people that the cache does not show, unless they were asked for before."""
-        known = {*everybody["phone_digits"].dropna()}
-        wanted = absent(self.contacts, known, asked)
-        return (Found(), []) if wanted.empty else self._ask(wanted, known=known, asked=asked)
+    @property
+    def _asked(self) -> frozenset[str]:
+        return frozenset(self.lookup.asked if self.lookup else ())
 
-    def _ask(
-        self, wanted: pd.DataFrame, *, known: Collection[str] = (), asked: Collection[str] = frozenset()
-    ) -> tuple[Found, list[str]]:
-        """Ask for people in the way that is found out with some who are there."""
-        sample = read_page(self.postscript, sort="updated_at__desc").rows
-        asking = calibrate(self.postscript, sample)
-        found = look_up(wanted, self.postscript, asking=asking, known=known, asked=asked, sample=sample)
-        return found, [*_notes(asking), *_refused(found)]
+    def _everybody(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        return renewed(self.kept, self.rows.table(), self.gone)
+
+    def _look_up_unknown(
+        self, sample: Sequence[api.Subscriber], *, asked: Collection[str] = frozenset()
+    ) -> None:
+        """Ask for the people of whom no subscriber is known, unless they were asked for before."""
+        known = {*self._everybody()[0]["phone_digits"].dropna()}
+        self._find(absent(self.contacts, known, asked), sample, known=known, asked=asked)
+
+    def _find(
+        self,
+        wanted: pd.DataFrame,
+        sample: Sequence[api.Subscriber],
+        *,
+        known: Collection[str] = (),
+        asked: Collection[str] = frozenset(),
+    ) -> list[api.Subscriber]:
+        """Look people up in the way that is found out, once a reading, with some who are there."""
+        if not (wanted["phone_e164"].notna() | wanted["email_clean"].notna()).any():
+            return []
+        if self.lookup is None:
+            if not any(row.phone for row in sample):
+                sample = read_page(self.postscript, sort="updated_at__desc").rows
+            self.lookup = Lookup(self.postscript, probe(self.postscript, sample), sample)
+        found = self.lookup.find(wanted, known=known, asked=asked)
+        self.rows.add(Page(rows=found))
+        return found
+
+    def _result(
+        self, method: str, estimates: Mapping[str, int], notes: Sequence[str] = (), **about: Any
+    ) -> FetchResult:
+        everybody, gone = self._everybody()
+        cache = SubscriberCache(
+            subscribers=everybody, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about
+        )
+        return FetchResult(
+            cache=cache,
+            read=self.rows.table(),
+            gone=gone,
+            replaces=method != "changes",
+            method=method,
+            estimates=estimates,
+            notes=(*notes, *_notes(self.lookup)),
+        )
 
     def _cost_anew(self, size: int) -> dict[str, int]:
         """Predict the calls for reading anew what the cache has."""
@@ -370,6 +318,10 @@ class _Reader:
         return ceil(phones / api.MAX_IN) * pages + ceil((alone + beside) / api.MAX_IN)
 
 
+def _phones(contacts: pd.DataFrame) -> pd.Series:
+    return contacts["phone_e164"].str.removeprefix("+")
+
+
 def _contacts_of(subscribers: pd.DataFrame) -> set[str]:
     return {*subscribers["phone_digits"].dropna(), *subscribers["email_folded"].dropna()}
 
@@ -386,16 +338,15 @@ def _cost_of_pages(pages: int) -> int:
     return pages if pages <= 1 else pages + 1
 
 
-def _notes(asking: api.Asking) -> list[str]:
-    if asking.encoding == "single":
-        return ["The shop does not take lookups of several people; they are asked for one by one."]
-    return []
-
-
-def _refused(found: Found) -> list[str]:
-    if not found.refused:
+def _notes(lookup: Lookup | None) -> list[str]:
+    if lookup is None or not (lookup.asked or lookup.refused):
         return []
-    return [f"Postscript refused to look up {len(found.refused)} contacts; they are tried again next time."]
+    notes = []
+    if lookup.encoding.style == "single":
+        notes = ["The shop does not take lookups of several people; they are asked for one by one."]
+    if number := len(lookup.refused):
+        notes += [f"Postscript refused to look up {number} contacts; they are tried again next time."]
+    return notes
 
 
 def _text(moment: datetime | None) -> str:
