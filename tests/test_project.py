@@ -27,7 +27,7 @@ PACKAGE = PROJECT / "toolkit"
 
 HOMES = {
     "requests": {"postscript", "notebook.alerts"},  # the latter for alerts, which are no calls of Postscript
-    "urllib3": {"postscript.transport"},
+    "urllib3": {"postscript.client"},
     "filelock": {"postscript.rate_limit"},
     "platformdirs": {"postscript.rate_limit"},
     "sqlalchemy": {"ledger"},

@@ -28,9 +28,8 @@ from toolkit.errors import (
     UnreachableError,
 )
 from toolkit.postscript import api
-from toolkit.postscript.client import PostscriptClient, check_base_url, check_key
+from toolkit.postscript.client import MAX_ANSWER_BYTES, PostscriptClient, check_base_url, check_key
 from toolkit.postscript.rate_limit import Pacer
-from toolkit.postscript.transport import MAX_ANSWER_BYTES
 
 KEY = "sk_test_4f9a_never_shown"
 TOKEN = "sk_shop_77c1_never_shown"

@@ -170,8 +170,8 @@ EVENT_ROUTE = post_transition("id", entered=True, audience_key="", audience_id=N
 
 def parse_shop(answer: Answer) -> Shop:
     """Read the answer to ask_shop(); ServerError when it is not one."""
-    data = answer.json
-    if not isinstance(data, dict) or not data.get("resource_id"):
+    data = _object(answer.json)
+    if not data.get("resource_id"):
         raise ServerError(
             "The answer to GET /me names no shop. Check POSTSCRIPT_BASE_URL.", status_code=answer.status_code
         )
@@ -183,16 +183,15 @@ def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
 
     A body that is not a list of subscribers must never pass for "no subscriber found".
     """
-    data = answer.json
-    rows = data.get("subscribers") if isinstance(data, dict) else None
-    if not isinstance(rows, list) or not all(_is_record(row) for row in rows):
+    data = _object(answer.json)
+    rows = data.get("subscribers")
+    if not isinstance(rows, list) or not all(map(_is_record, rows)):
         raise ServerError(
             "The answer to a subscriber lookup holds no list of subscribers, so who subscribes is unknown. "
             "Nothing is concluded from it; run again later.",
             status_code=answer.status_code,
         )
-    info = data.get("page_info")
-    pages = info.get("total_pages") if isinstance(info, dict) else None
+    pages = _object(data.get("page_info")).get("total_pages")
     return [parse_subscriber(row) for row in rows], pages if type(pages) is int else None
 
 
@@ -203,9 +202,31 @@ def parse_record(answer: Answer) -> Subscriber | None:
 
 def parse_written(subscriber_id: str, answer: Answer) -> Subscriber | None:
     """Read the answer to a write of that subscriber; None when it does not show the properties."""
-    data = answer.json
-    is_shown = isinstance(data, dict) and isinstance(data.get("properties"), dict)
+    data = _object(answer.json)
+    is_shown = isinstance(data.get("properties"), dict)
     return parse_subscriber({**data, "id": subscriber_id}) if is_shown else None
+
+
+def parse_subscriber(row: Mapping[str, Any]) -> Subscriber:
+    """Read one subscriber record, tolerant of absent fields."""
+    can_send = _object(_object(row.get("subscriptions")).get("promotional")).get("can_send")
+    return Subscriber(
+        subscriber_id=str(row["id"]),
+        phone=str(row.get("phone_number") or ""),
+        email=str(row.get("email") or ""),
+        properties=_object(row.get("properties")),
+        can_send=can_send if isinstance(can_send, bool) else None,
+        created_at=str(row.get("created_at") or ""),
+        updated_at=str(row.get("updated_at") or ""),
+    )
+
+
+def _is_record(row: Any) -> bool:
+    return _object(row).get("id") is not None
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def parse_time(text: str) -> datetime | None:
@@ -248,27 +269,6 @@ def may_be_applied(error: BaseException) -> bool:
     return isinstance(error, PostscriptError) and error.status_code is not None and not error.from_postscript
 
 
-def _is_record(row: Any) -> bool:
-    return isinstance(row, dict) and row.get("id") is not None
-
-
-def parse_subscriber(row: Mapping[str, Any]) -> Subscriber:
-    """Read one subscriber record, tolerant of absent fields."""
-    properties = row.get("properties")
-    subscriptions = row.get("subscriptions")
-    promotional = subscriptions.get("promotional") if isinstance(subscriptions, dict) else None
-    can_send = promotional.get("can_send") if isinstance(promotional, dict) else None
-    return Subscriber(
-        subscriber_id=str(row["id"]),
-        phone=str(row.get("phone_number") or ""),
-        email=str(row.get("email") or ""),
-        properties=properties if isinstance(properties, dict) else {},
-        can_send=can_send if isinstance(can_send, bool) else None,
-        created_at=str(row.get("created_at") or ""),
-        updated_at=str(row.get("updated_at") or ""),
-    )
-
-
 def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the audience list among a subscriber's properties; None when it is not a list of texts.
 
@@ -289,33 +289,29 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def is_json_object(text: str) -> bool:
     """Tell whether a body is a JSON object, as every answer of Postscript's is."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+    return isinstance(_json(text), dict)
 
 
 def error_message(text: str) -> tuple[str, int | None]:
     """Return the sentence and number in an error body of any of the known shapes; never raises."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return _scrub(text), None
-    if not isinstance(data, dict):
-        return _scrub(text), None
-    code = data.get("error_code")
-    errors = data.get("errors")
-    error = data.get("error")
+    data = _object(_json(text))
+    code, errors, error = (data.get(name) for name in ("error_code", "errors", "error"))
+    listed = [_object(each).get("msg") for each in errors] if isinstance(errors, list) else []
     candidates = (
         data.get("error_message"),
-        "; ".join(str(e.get("msg")) for e in errors if isinstance(e, dict) and e.get("msg"))
-        if isinstance(errors, list)
-        else None,
-        error.get("message") if isinstance(error, dict) else error,
+        "; ".join(str(message) for message in listed if message),
+        _object(error).get("message") or error,
         data.get("message"),
     )
     message = next((c for c in candidates if isinstance(c, str) and c), text.strip())
     return _scrub(message), code if type(code) is int else None  # true is an int too
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _scrub(text: str) -> str:

@@ -1,28 +1,33 @@
-"""Send wire requests over HTTP: paced, timed out, repeated only where repeating is safe.
+"""Send requests over HTTP: paced, with one deadline each, repeated only where repeating is safe.
 
 One pacer is shared by every thread and process that uses the key. Redirects are never followed: the key must
-not travel on.
+not travel on. The time-out of requests counts anew with every byte; here one counts for the whole answer: a
+server that sends a byte a second would hold a run, and its cancel, for as long as it likes.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter
-from requests.auth import AuthBase
+from requests.adapters import BaseAdapter, HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
 from toolkit.errors import (
     InvalidAuthenticationError,
@@ -37,7 +42,6 @@ from toolkit.errors import (
 
 from . import api
 from .rate_limit import Budget, Pacer, SharedBudget, shared_folder
-from .transport import MAX_ANSWER_BYTES, Adapter, AnswerTooLargeError, read_body
 
 TIMEOUT_SECONDS = (5.0, 10.0)
 """To connect, and for the whole answer (the official integration waits 10 s)."""
@@ -45,19 +49,9 @@ MAX_PAUSE_SECONDS = 60
 """The longest wait that a server's Retry-After is given."""
 MAX_IN_FLIGHT = 32
 """Pooled connections: 14 a second stay possible up to about two seconds of latency."""
-
-
-class _SecretKeyAuth(AuthBase):
-    """Puts the key on a request. As an auth object, so that no .netrc entry can replace it."""
-
-    def __init__(self, secret_key: str, shop_token: str | None) -> None:
-        self._headers = {"Authorization": f"Bearer {secret_key}"}
-        if shop_token:
-            self._headers["X-Postscript-Shop-Token"] = shop_token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""Unpacked. A page of a hundred subscribers with fifty long properties each stays far below."""
+_MAX_REFUSAL_BYTES = _CHUNK_BYTES = 64 * 1024
 
 
 class PostscriptClient:
@@ -74,10 +68,8 @@ class PostscriptClient:
         the same address with the same key share it, unless *clock* is not the machine's own.
     timeout_seconds
         How long to wait for a connection, and for the whole of an answer, however slowly it comes.
-    clock, sleep
-        Seconds that only go forward, and how to wait; for tests.
-    transport
-        What carries the requests instead of a pool of connections; for tests.
+    clock, sleep, transport
+        Seconds that only go forward, how to wait, and what carries the requests; for tests.
     """
 
     def __init__(
@@ -97,28 +89,25 @@ class PostscriptClient:
         token = None if shop_token is None else check_key(shop_token)
         self._secrets = [secret for secret in (key, token) if secret]
         is_shared = clock is time.monotonic
-        folder = shared_folder()
-        budget = SharedBudget(folder, self._base_url, key, token or "") if is_shared else Budget()
+        budget = SharedBudget(shared_folder(), self._base_url, key, token or "") if is_shared else Budget()
         self._pacer = Pacer(requests_per_second, budget=budget, clock=clock, sleep=sleep)
         self._timeout = timeout_seconds
         self._sleep = sleep
         self._calls: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._session = requests.Session()
-        self._session.auth = _SecretKeyAuth(key, token)
+        self._session.auth = _authorize(key, token)
         self._session.headers.update({"Accept": "application/json", "User-Agent": "audience-toolkit"})
         # A proxy of the environment must not be asked for this machine itself.
         self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
-        adapter = transport or Adapter(before_leaving=self._pacer.leave, pool_maxsize=MAX_IN_FLIGHT)
+        adapter = transport or _Adapter(self._pacer.leave)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,7 +154,7 @@ class PostscriptClient:
     def _slow_down(self, state: object) -> None:
         outcome = getattr(state, "outcome", None)
         if outcome is not None and isinstance(outcome.exception(), RateLimitError):
-            # The budget belongs to the shop, so everybody waits, not only this thread.
+            # The budget belongs to the shop, so every thread waits, not only this one.
             self._pacer.slow_down(getattr(state, "upcoming_sleep", 0.0))
 
     def _try(self, request: api.Request, leaving: list[Callable[[], None]]) -> api.Answer:
@@ -187,10 +176,10 @@ class PostscriptClient:
                 stream=True,
             ) as response:
                 status_code, headers = response.status_code, response.headers
-                text = read_body(response).decode("utf-8", "replace")
+                text = _read_body(response).decode("utf-8", "replace")
         except requests.exceptions.RequestException as error:
             raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
-        for secret in self._secrets:  # should a server ever echo it
+        for secret in self._secrets:  # in case a server echoes it
             text = text.replace(secret, "•••")
         if status_code in {429, 503} and (pause := _asked_pause(headers)):
             self._pacer.pause(min(pause, MAX_PAUSE_SECONDS))
@@ -238,6 +227,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _authorize(key: str, token: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what puts the key on a request: with it, no .netrc entry can replace the key."""
+    headers = {"Authorization": f"Bearer {key}"} | ({"X-Postscript-Shop-Token": token} if token else {})
+
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(headers)
+        return request
+
+    return authorize
+
+
 def _asked_pause(headers: Mapping[str, str]) -> float:
     """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none.
 
@@ -260,14 +260,10 @@ def _asked_pause(headers: Mapping[str, str]) -> float:
 def _is_worth_repeating(error: BaseException, request: api.Request) -> bool:
     if not request.repeatable and api.may_be_applied(error):
         return False
-    if isinstance(error, RateLimitError):
-        return True
-    if isinstance(error, UnreachableError):
-        return True  # raised only when repeating is safe: see _no_answer
-    if not isinstance(error, ServerError):
-        return False
+    # UnreachableError is raised only when repeating is safe: see _no_answer.
     safe = api.TRANSIENT if request.repeatable else api.REFUSED_UNREAD
-    return error.status_code in safe
+    is_passing = isinstance(error, ServerError) and error.status_code in safe
+    return is_passing or isinstance(error, RateLimitError | UnreachableError)
 
 
 def _no_answer(
@@ -276,34 +272,29 @@ def _no_answer(
     """Turn a transport fault into the error that says whether the request may have been carried out."""
     if isinstance(error, requests.exceptions.InvalidURL):
         return RejectedError(f"{base_url} is not an address that can be called.")
-    if isinstance(error, AnswerTooLargeError) and request.repeatable:
+    if isinstance(error, _AnswerTooLargeError) and request.repeatable:
         megabytes = MAX_ANSWER_BYTES // 1024**2
         return RejectedError(
             f"{request.route} answered with more than {megabytes} MB, which is no answer of Postscript's. "
             "Check POSTSCRIPT_BASE_URL."
         )
-    never_left = isinstance(error, requests.exceptions.ConnectTimeout) or _was_refused(error)
-    if request.repeatable or never_left:
+    if request.repeatable or _never_left(error):
         return UnreachableError(
             f"{base_url} does not answer ({type(error).__name__}). "
             "Check the network and POSTSCRIPT_BASE_URL, then run again."
         )
     return LostAnswerError(
-        f"{request.route} was sent and its answer was lost ({type(error).__name__}): "
-        "it may or may not have been carried out."
+        f"{request.route} was sent and its answer was lost ({type(error).__name__}): {_LOST}."
     )
 
 
-def _was_refused(error: BaseException | None) -> bool:
-    """Tell whether no connection came about at all, looking through the wrapped causes."""
-    seen = 0
-    while error is not None and seen < 10:
-        if type(error).__name__ in {"NewConnectionError", "NameResolutionError"}:
-            return True
-        inner = next((a for a in error.args if isinstance(a, BaseException)), None)
-        error = getattr(error, "reason", None) or inner or error.__cause__ or error.__context__
-        seen += 1
-    return False
+def _never_left(error: requests.exceptions.RequestException) -> bool:
+    """Tell whether no connection came about at all, be it to a proxy."""
+    reason = getattr(next(iter(error.args), None), "reason", None)
+    causes = (reason, getattr(reason, "original_error", None))
+    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
+        isinstance(cause, NewConnectionError) for cause in causes
+    )
 
 
 def _read(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> api.Answer:
@@ -320,7 +311,7 @@ def _read(request: api.Request, status_code: int, headers: Mapping[str, str], te
         raise RateLimitError(f"{sentence}. Postscript allows 15 requests a second.", **facts)
     if status_code in api.TRANSIENT:
         if not request.repeatable and status_code not in api.REFUSED_UNREAD:
-            raise LostAnswerError(f"{sentence}: it may or may not have been carried out.", **facts)
+            raise LostAnswerError(f"{sentence}: {_LOST}.", **facts)
         raise ServerError(f"{sentence}. Run again later.", **facts)
     if 300 <= status_code < 400:
         sentence = f"{sentence}. Redirects are not followed: check POSTSCRIPT_BASE_URL."
@@ -329,6 +320,7 @@ def _read(request: api.Request, status_code: int, headers: Mapping[str, str], te
     raise RejectedError(sentence, **facts)
 
 
+_LOST = "it may or may not have been carried out"
 _KEY_HELP = (
     "The key is not accepted for this shop. Check POSTSCRIPT_SECRET_KEY (the private key, not the public "
     "one), that it was not deleted, and that the shop's plan allows API use; "
@@ -339,22 +331,107 @@ _KEY_HELP = (
 def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> object:
     """Return the parsed body; None for the empty answer to a write.
 
-    Anything else that is not JSON comes from something else, a proxy's sign-in page say: a read must never
-    take it for an empty list, nor a write for "done".
+    Anything else that is not JSON comes from something else, such as a proxy's sign-in page: a read must
+    never take it for an empty list, nor a write for "done".
     """
     if "json" in headers.get("Content-Type", ""):
-        try:
+        with suppress(ValueError, RecursionError):
             return json.loads(text)
-        except (ValueError, RecursionError):
-            pass
     # Headers that break off look like an empty answer, unless that has to announce itself.
     is_announced = status_code == 204 or "Content-Length" in headers or "Transfer-Encoding" in headers
     if request.method != "GET" and not text.strip() and is_announced:
         return None
     sentence = f"{request.route} answered {status_code} with something that is not JSON"
     if not request.repeatable:
-        raise LostAnswerError(
-            f"{sentence}: it may or may not have been carried out.", status_code=status_code
-        )
+        raise LostAnswerError(f"{sentence}: {_LOST}.", status_code=status_code)
     # 502, as a gateway's fault is: it is tried again.
     raise ServerError(f"{sentence}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)
+
+
+# --- how bytes travel ---------------------------------------------------------------------------------------
+
+
+class _AnswerTooLargeError(requests.exceptions.RequestException):
+    """The answer is larger than any answer of Postscript's."""
+
+
+class _Adapter(HTTPAdapter):
+    """A pool of connections that call *before_leaving* once they are open, right before a request leaves."""
+
+    def __init__(self, before_leaving: Callable[[], None]) -> None:
+        self._before_leaving = before_leaving
+        # No retries in the pool: every try must pass the pacer.
+        super().__init__(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """Return the pool for a request; its connections, also those through a proxy, are ours."""
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        if not issubclass(pool.ConnectionCls, _Connection):
+            members = {"before_leaving": staticmethod(self._before_leaving)}
+            pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), members)
+        return pool
+
+
+def _read_body(response: requests.Response) -> bytes:
+    """Return the body of a streamed response.
+
+    A refusal is one whatever becomes of its body, so only the beginning is read, as far as it comes. Any
+    other body that breaks off, or is larger than MAX_ANSWER_BYTES, is a RequestException.
+    """
+    is_refusal = response.status_code >= 300
+    most = _MAX_REFUSAL_BYTES if is_refusal else MAX_ANSWER_BYTES
+    body = bytearray()
+    try:
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > most:
+                if is_refusal:
+                    break
+                raise _AnswerTooLargeError
+    except requests.exceptions.RequestException:
+        if not is_refusal:
+            raise
+    return bytes(body)
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose every byte must come before the time-out of its first has passed."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        # The socket's time-out is the one for the answer by now.
+        self.fp = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
+
+
+class _UntilDeadline(io.RawIOBase):
+    """A socket's bytes; each wait for some ends at the one deadline."""
+
+    def __init__(self, sock: socket.socket, raw: Any) -> None:
+        self._sock, self._raw = sock, raw
+        self._deadline = time.monotonic() + cast("float", sock.gettimeout())
+
+    def readable(self) -> bool:
+        """Tell a buffer that this can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what is there, or comes before the deadline."""
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(remaining)
+        return cast("int | None", self._raw.readinto(buffer))
+
+    def close(self) -> None:
+        """Close the socket's own reader as well."""
+        self._raw.close()
+        super().close()
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+    before_leaving: Callable[[], None]
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self.before_leaving()
+        super().request(*args, **options)

@@ -12,8 +12,6 @@ A page that is empty, short or like another one is read again too. See docs/desi
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,8 +26,6 @@ from . import api
 from .lookup import WORKERS, Postscript, ignores_filter, in_parallel
 from .subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 
-_ROWS_AT_ONCE = 1_000
-"""Records kept as they came; beyond that they become a frame."""
 _TRIES = 2
 """Times that a doubtful page is read again."""
 
@@ -43,20 +39,9 @@ class Page:
     """Pages there are; None when the answer does not say."""
 
     @property
-    def newest(self) -> datetime | None:
-        """The latest time at which a subscriber on the page was updated."""
-        return max(filter(None, (api.parse_time(row.updated_at) for row in self.rows)), default=None)
-
-    @property
     def ids(self) -> tuple[str, ...]:
         """Who is on the page, in its order."""
         return tuple(row.subscriber_id for row in self.rows)
-
-    @property
-    def is_latest_first(self) -> bool:
-        """True when it is in the order of ``updated_at__desc``."""
-        times = [moment for row in self.rows if (moment := api.parse_time(row.updated_at))]
-        return times == sorted(times, reverse=True)
 
 
 class ListedRows:
@@ -64,34 +49,31 @@ class ListedRows:
 
     def __init__(self, trait_keys: Collection[str]) -> None:
         self._trait_keys = trait_keys
-        self._fresh: dict[str, api.Subscriber] = {}
-        self._frames: list[pd.DataFrame] = []
-        self._lock = threading.Lock()
-        self.newest: datetime | None = None
+        self._frames = [subscribers_table([])]
 
-    def add(self, page: Page) -> None:
-        """Take the rows of a page in."""
-        newest = page.newest
-        with self._lock:
-            self.newest = max(filter(None, (self.newest, newest)), default=None)
-            for row in page.rows:
-                if row.subscriber_id in self._fresh or len(self._fresh) >= _ROWS_AT_ONCE:
-                    self._settle()
-                self._fresh[row.subscriber_id] = row
+    def add(self, rows: Sequence[api.Subscriber]) -> None:
+        """Take in the rows of a page or lookup."""
+        if rows:
+            self._frames.append(subscribers_table(rows, trait_keys=self._trait_keys))
 
     def table(self) -> pd.DataFrame:
         """Return SUBSCRIBER_COLUMNS, one row an id: the one that was updated last, else read last."""
-        self._settle()
-        frame = pd.concat(self._frames, ignore_index=True)
-        times = pd.to_datetime(frame["updated_at"], utc=True, format="ISO8601", errors="coerce")
-        newest_last = times.sort_values(kind="stable", na_position="first").index
-        kept = frame.loc[newest_last].drop_duplicates("subscriber_id", keep="last").sort_index()
-        return typed(kept.reset_index(drop=True), SUBSCRIBER_COLUMNS)
+        if len(self._frames) > 1:
+            frame = pd.concat(self._frames[not len(self._frames[0]) :], ignore_index=True)
+            newest_last = _times(frame).sort_values(kind="stable", na_position="first").index
+            kept = frame.loc[newest_last].drop_duplicates("subscriber_id", keep="last").sort_index()
+            self._frames = [typed(kept.reset_index(drop=True), SUBSCRIBER_COLUMNS)]
+        return self._frames[0]
 
-    def _settle(self) -> None:
-        if self._fresh or not self._frames:
-            self._frames.append(subscribers_table(self._fresh.values(), trait_keys=self._trait_keys))
-        self._fresh = {}
+    @property
+    def newest(self) -> datetime | None:
+        """The latest time at which one of the subscribers was updated."""
+        times = _times(self.table()).dropna()
+        return None if times.empty else times.max().to_pydatetime()
+
+
+def _times(frame: pd.DataFrame) -> pd.Series:
+    return pd.to_datetime(frame["updated_at"], utc=True, format="ISO8601", errors="coerce")
 
 
 def read_page(
@@ -134,8 +116,6 @@ class Listing:
         """Page → who was on it when it was read last."""
         self._seams: list[int] = []
         """Pages that were read before the one behind them."""
-        self.is_still = True
-        """False when the end of the list was not the same before and after."""
 
     def read(self, number: int) -> Page:
         """Return one page as it is now."""
@@ -148,19 +128,19 @@ class Listing:
         *first* says how many there are: of changes it is their own first page, of all subscribers it may be
         in another order.
         """
-        total = first.total
-        self._rows.add(first)
-        if self._since is not None or (total is not None and total <= 1):
-            self._pages[1] = first.ids
-        if total is None or total > 1:
+        # Without a number of pages, they are read up to an empty one.
+        total = max(first.total or 1, 1)
+        self._rows.add(first.rows)
+        if total > 1:
             self._least_size = len(first.rows)
-        total = self._find_end() if total is None else max(total, 1)
-        if total == 1 and 1 in self._pages:
+        if total == 1 or self._since is not None:
+            self._pages[1] = first.ids
+        if total == 1:
             self._read_on(1)
             if self._end <= 1:
                 return True
             total = self._end
-        self._pages = {1: self._pages[1]} if 1 in self._pages else {}
+            self._pages = {1: first.ids}
         self._seams = [*self._pages]
         before = self._take(total)
         self._read_stretches([n for n in range(total - 1, 0, -1) if n not in self._pages])
@@ -185,7 +165,7 @@ class Listing:
     def _take(self, number: int) -> tuple[str, ...]:
         page = self.read(number)
         self._pages[number] = page.ids
-        self._rows.add(page)
+        self._rows.add(page.rows)
         return page.ids
 
     def _read_on(self, end: int) -> None:
@@ -213,7 +193,6 @@ class Listing:
         after = self._take(end) if end else ()
         self._read_on(end)
         self._read_each(range(end, self._end))
-        self.is_still = end == total and after == before
         if end != total or after[:1] != before[:1]:
             self._read_each(n for n in self._seams if n < end)
 
@@ -231,12 +210,3 @@ class Listing:
             return (number < end and len(ids) < size) or 2 * sum(times[who] > 1 for who in ids) > len(ids)
 
         return [*filter(is_doubtful, range(1, end + 1))]
-
-    def _find_end(self) -> int:
-        """Return the number of pages where no answer has it: by doubling, then by halving."""
-        high, ids = 2, self._take(1)
-        while ids and (beyond := self._take(high)) and beyond != ids:
-            high, ids = 2 * high, beyond
-        half, beyond = high // 2, self._pages.get(high, ())
-        numbers = range(half + 1, high)
-        return half + bisect_left(numbers, True, key=lambda number: self._take(number) in ((), beyond))

@@ -88,36 +88,6 @@ def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> Itera
             raise
 
 
-def probe(postscript: Postscript, sample: Sequence[api.Subscriber]) -> api.QueryEncoding:
-    """Find out how the shop takes a query for several people, by asking for two of a *sample* who are there.
-
-    Beside a single phone a number is asked for that no subscriber has; without any phone people are looked
-    up one by one. IgnoredFilterError when a subscriber comes back who was not asked for.
-    """
-    phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in sample)))][:2]
-    if not phones:
-        # Nothing to find out by: `__eq` is known to work, a list of values is not.
-        return api.ONE_BY_ONE if sample else api.QueryEncoding()
-    for style, plus in product(("repeated", "comma"), (False, True)):
-        encoding = api.QueryEncoding(style=style, plus=plus)
-        if _come_back(phones, encoding, postscript, beside=_NO_PHONE[len(phones) - 1 :]):
-            return encoding
-    return replace(api.ONE_BY_ONE, plus=not _come_back(phones[:1], api.ONE_BY_ONE, postscript))
-
-
-def _come_back(
-    phones: Sequence[str], encoding: api.QueryEncoding, postscript: Postscript, *, beside: Sequence[str] = ()
-) -> bool:
-    try:
-        rows, _ = api.parse_page(postscript.send(api.find_by_phone([*phones, *beside], encoding)))
-    except RejectedError:
-        return False
-    found = {phone_digits(row.phone) for row in rows}
-    if found - {*phones}:
-        raise ignores_filter()
-    return found == {*phones}
-
-
 def ignores_filter() -> IgnoredFilterError:
     """Return the error that stops a run whose queries are not answered as they were asked."""
     return IgnoredFilterError(
@@ -156,23 +126,40 @@ def find_subscribers(
 
 
 class Lookup:
-    """Looks people up in batches, and learns on the way what queries the shop takes.
+    """Looks people up in batches, and learns on the way what queries the shop takes."""
 
-    *sample* are subscribers who are there: some are asked for beside the first people, and must come back.
-    """
-
-    def __init__(
-        self,
-        postscript: Postscript,
-        encoding: api.QueryEncoding | None = None,
-        sample: Sequence[api.Subscriber] = (),
-    ) -> None:
-        self._postscript, self._sample = postscript, sample
-        self.encoding = encoding or api.QueryEncoding()
+    def __init__(self, postscript: Postscript, sample: Sequence[api.Subscriber] = ()) -> None:
+        self._postscript = postscript
+        self.sample = sample
+        """Subscribers who are there: some are asked for beside the first people, and must come back."""
+        self.encoding = api.QueryEncoding()
         self.asked: set[str] = set()
         """Digits and emails that were asked for and answered."""
         self.refused: set[str] = set()
         """Those that Postscript does not take even alone: about them nothing is known."""
+        self._is_probed = False
+
+    def probe(self) -> None:
+        """Find out how the shop takes a query for several people, by asking for two of the sample.
+
+        Beside a single phone a number is asked for that no subscriber has; without any phone people are
+        looked up one by one. IgnoredFilterError when a subscriber comes back who was not asked for.
+        """
+        self._is_probed = True
+        phones = [*dict.fromkeys(filter(None, (phone_digits(s.phone) for s in self.sample)))][:2]
+        if phones:
+            styles = product(("repeated", "comma"), (False, True))
+            ways = [*(api.QueryEncoding(style=style, plus=plus) for style, plus in styles), api.ONE_BY_ONE]
+            last = replace(api.ONE_BY_ONE, plus=True)
+            self.encoding = next((way for way in ways if self._come_back(phones, way)), last)
+        elif self.sample:
+            # Nothing to find out by: `__eq` is known to work, a list of values is not.
+            self.encoding = api.ONE_BY_ONE
+
+    def _come_back(self, phones: Sequence[str], way: api.QueryEncoding) -> bool:
+        values = phones[:1] if way.style == "single" else [*phones, *_NO_PHONE[len(phones) - 1 :]]
+        rows = self._ask_at_once(values, api.find_by_phone, way) or ()
+        return {phone_digits(row.phone) for row in rows} == {*values} - {*_NO_PHONE}
 
     def find(
         self, contacts: pd.DataFrame, *, known: Collection[str] = (), asked: Collection[str] = ()
@@ -180,18 +167,20 @@ class Lookup:
         """Return the subscribers with contacts that are not among the *known* digits, nor *asked* before."""
         digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
         phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
-        found = self._find(phones, api.find_by_phone, [phone_digits(s.phone) for s in self._sample])
+        found = self._find(phones, api.find_by_phone, [phone_digits(s.phone) for s in self.sample])
         there = {phone_digits(s.phone) for s in found}.union(known)
         rest = contacts[~digits.isin(there)]
         # As given too where it differs: whether Postscript minds the case is not known.
         emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
         wanted = [value for value in emails.dropna().unique() if value not in asked]
-        return [*found, *self._find(wanted, api.find_by_email, [s.email for s in self._sample])]
+        return [*found, *self._find(wanted, api.find_by_email, [s.email for s in self.sample])]
 
     def _find(self, values: Sequence[str], query: Query, held: Sequence[str]) -> list[api.Subscriber]:
         """Ask for all values, for the first batch alone: it shows how many values the shop takes at once."""
         if not values:
             return []
+        if not self._is_probed:
+            self.probe()
         first, found = self._ask_first(values, query, [*dict.fromkeys(filter(None, held))])
         rest, size = values[first:], self.encoding.max_in
         batches = [rest[i : i + size] for i in range(0, len(rest), size)]

@@ -1,4 +1,4 @@
-"""When a request may leave: evenly spaced over all threads and all processes that use one key.
+"""When a request may leave: evenly spaced over all threads and processes of one key.
 
 Postscript counts requests for the shop, whoever sends them. So the next start is kept in a small file that
 every process of this user on this machine opens for the same key; two runs at once take turns. After a
@@ -35,7 +35,6 @@ _SECOND = 1.02
 """A second, and what the way there may take from it."""
 _PUNCTUAL = 0.02
 """Share of the time between two turns by which one may begin late without shifting the next."""
-_KEPT_SECONDS = 24 * 3600
 _LONGEST_HOLD_SECONDS = 300.0
 """A start further away than this is of before the machine was started, when its clock began anew."""
 
@@ -86,7 +85,6 @@ class SharedBudget(Budget):
         name = hashlib.sha256("\x1f".join(names).encode()).hexdigest()[:24]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _drop_old(folder)
             self._path = folder / f"{name}.turns"
             self._lock = FileLock(folder / f"{name}.lock", thread_local=False, poll_interval=0.002)
             with self._lock:
@@ -141,16 +139,6 @@ def this_machine() -> str:
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return platform.node()
-
-
-def _drop_old(folder: Path) -> None:
-    """Remove what no run has used for a day."""
-    oldest = time.time() - _KEPT_SECONDS
-    for path in folder.glob("*.turns"):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
-                path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 class Pacer:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import count
 from math import ceil
 from typing import Any
 
@@ -24,7 +23,7 @@ from toolkit.frames import check_columns
 from . import api
 from .cache import FetchResult, SubscriberCache, absent, renewed
 from .listing import ListedRows, Listing, Page, read_page
-from .lookup import Lookup, Postscript, find_subscriber, in_parallel, probe
+from .lookup import Lookup, Postscript, find_subscriber, in_parallel
 
 SCOPES = ("incremental", "full")
 OVERLAP = timedelta(minutes=15)
@@ -33,7 +32,6 @@ TURNS = 7
 """Readings within which everybody is looked up again, whatever changes show."""
 _PART = 75
 """People in such a part at least, where there are so many: about one query, with some who are there."""
-_A_DAY = timedelta(days=1)
 _NOT_WHOLE = "The list of subscribers has pages that stay empty, short or like others."
 
 
@@ -70,7 +68,7 @@ def read_subscribers(
 
     Returns
     -------
-    Reading
+    FetchResult
         For `plan` and for `Ledger.save_cache`.
 
     Raises
@@ -88,32 +86,30 @@ def read_subscribers(
     if scope == "incremental" and before.can_be_renewed(
         trait_keys=trait_keys, complete=complete, dry_run=dry_run
     ):
-        fetched = _Reading(contacts, postscript, before, before.trait_keys).renew()
+        fetched = _Reading(contacts, postscript, before, *before.trait_keys).renew()
         if fetched is not None:
             return fetched
-    return _Reading(contacts, postscript, before, tuple(trait_keys)).read_anew(complete=complete)
+    return _Reading(contacts, postscript, before, *trait_keys).read_anew(complete=complete)
 
 
 class _Reading:
     """One reading: what it starts from, and what it has found so far."""
 
     def __init__(
-        self,
-        contacts: pd.DataFrame,
-        postscript: Postscript,
-        before: SubscriberCache,
-        trait_keys: Sequence[str],
+        self, contacts: pd.DataFrame, postscript: Postscript, before: SubscriberCache, *trait_keys: str
     ) -> None:
-        self.contacts, self.postscript, self.before = contacts, postscript, before
-        self.trait_keys = tuple(trait_keys)
+        self.contacts, self.postscript, self.before, self.trait_keys = (
+            contacts,
+            postscript,
+            before,
+            trait_keys,
+        )
         self.kept = before.subscribers.head(0)
         """SUBSCRIBER_COLUMNS: what is known without reading it now."""
         self.rows = ListedRows(trait_keys)
+        self.lookup = Lookup(postscript)
         self.gone: set[str] = set()
         """Ids of subscribers who are not there any more."""
-        self.lookup: Lookup | None = None
-
-    # --- renewing a cache ----------------------------------------------------------------------------
 
     def renew(self) -> FetchResult | None:
         """Return the cache renewed; None when that takes more calls than reading anew, or fails."""
@@ -122,31 +118,84 @@ class _Reading:
             return None
         since, size = newest - OVERLAP, self.before.page_size
         first = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
-        due = self._due()
+        due, pages = self._due(), first.total or 1
         unasked = self.contacts.index.isin(before.find_unasked(self.contacts).index)
         lookups = self._cost_of_lookups(self.contacts[due | unasked], size=size)
-        cost = _cost_of_pages(first.total or 1) + (lookups and 1 + lookups)
+        # The last of several pages is read twice; how to ask is found out by one call.
+        cost = pages + (pages > 1) + lookups + (lookups > 0)
         estimates = {"changes": cost, **self._cost_anew(size)}
-        if cost > min(estimates.values()) or not self._list_changes(since, size, first=first):
+        changes = Listing(self.postscript, self.rows, updated_since=since, page_size=size)
+        if cost > min(estimates.values()) or not changes.read_all(first):
             return None
-        self.kept = before.subscribers
+        if lookups and not any(row.phone for row in first.rows):
+            first = read_page(self.postscript, sort="updated_at__desc")
+        self.kept, self.lookup.sample = before.subscribers, first.rows
         was_read = _phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
         due_again = self.contacts[due & ~was_read]
-        self._look_again(due_again, first.rows)
+        self._look_again(due_again)
         settled = before.asked - before.doubted
         if not before.is_complete:
             # Also those whose subscriber has just turned out to be gone.
-            self._look_up_unknown(first.rows, asked=settled | self._asked)
-        done = self._asked | {*due_again["email_clean"]} | _contacts_of(self.rows.table())
+            self._look_up_unknown(settled | self.lookup.asked)
+        done = self.lookup.asked | {*due_again["email_clean"]} | _contacts_of(self.rows.table())
         return self._result(
             "changes",
             estimates,
             newest=_text(max(filter(None, (newest, self.rows.newest)))),
             is_complete=before.is_complete,
-            asked=frozenset() if before.is_complete else settled | self._asked,
+            asked=frozenset() if before.is_complete else settled | self.lookup.asked,
             page_size=size,
             doubted=before.doubted - done,
         )
+
+    def read_anew(self, *, complete: bool) -> FetchResult:
+        """Read the whole list, or ask for the people: whichever takes fewer calls."""
+        first = read_page(self.postscript, sort="updated_at__desc")
+        self.lookup.sample = first.rows
+        pages, times = first.total or 1, [api.parse_time(row.updated_at) for row in first.rows]
+        size = len(first.rows) if pages > 1 else 0
+        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
+        estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
+        if pages > 1:
+            # A shop that ignores filters is left alone, also where its list is cheaper.
+            self.lookup.probe()
+        known_times = [*filter(None, times)]
+        if complete or first.total is None or estimates["lookups"] >= estimates["listing"]:
+            return self._list_all(first, known_times, estimates, complete=complete)
+        self._look_up_unknown()
+        newest = _text(max(known_times, default=None))
+        return self._result(
+            "lookups", estimates, newest=newest, asked=frozenset(self.lookup.asked), page_size=size
+        )
+
+    def _list_all(
+        self, first: Page, times: list[datetime], estimates: dict[str, int], *, complete: bool
+    ) -> FetchResult:
+        listing = Listing(self.postscript, self.rows)
+        is_whole, size, back = listing.read_all(first), listing.page_size, timedelta()
+        if size and times and times == sorted(times, reverse=True):
+            changes = Listing(self.postscript, self.rows, updated_since=times[0], page_size=size)
+            is_whole &= changes.read_all(changes.read(1))
+        elif size:
+            # Not in the order that was asked for: when reading began is not known. The next one looks back.
+            back = timedelta(days=1)
+        notes, newest = list[str](), self.rows.newest
+        if not is_whole:
+            if complete:
+                raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
+            self._look_up_unknown()
+            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
+        return self._result(
+            "listing",
+            estimates,
+            notes,
+            newest=_text(newest - back if newest and is_whole else None),
+            is_complete=is_whole,
+            asked=frozenset(self.lookup.asked),
+            page_size=size,
+        )
+
+    # --- parts ----------------------------------------------------------------------------------------
 
     def _due(self) -> pd.Series:
         """Mark the people whose turn it is to be looked up again, and those whose subscriber is in doubt."""
@@ -156,13 +205,14 @@ class _Reading:
         phone, email = _phones(self.contacts), self.contacts["email_clean"]
         return (part == self.before.turn % parts) | phone.isin(doubted) | email.isin(doubted)
 
-    def _look_again(self, due: pd.DataFrame, sample: Sequence[api.Subscriber]) -> None:
+    def _look_again(self, due: pd.DataFrame) -> None:
         """Look people up again; a subscriber that this does not find, and that is not there, is gone."""
         held, _ = self._everybody()
-        found = {row.subscriber_id for row in self._find(due, sample)}
-        there = self._read_by_id(_holders(held, self._asked) - found)
-        self.rows.add(Page(rows=there))
-        if there and self.lookup:
+        found = self.lookup.find(due)
+        lacking = _holders(held, self.lookup.asked) - {row.subscriber_id for row in found}
+        there = self._read_by_id(lacking)
+        self.rows.add([*found, *there])
+        if there:
             # Lookups show only a part of who is there: that others were not found means nothing.
             self.lookup.asked.clear()
 
@@ -182,115 +232,21 @@ class _Reading:
 
         return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
 
-    def _list_changes(self, since: datetime, size: int, *, first: Page | None = None) -> bool:
-        """Read who changed since then; return whether that was everybody."""
-        listing = Listing(self.postscript, self.rows, updated_since=since, page_size=size)
-        is_whole = listing.read_all(first or listing.read(1))
-        if not listing.is_still:
-            self._follow_up()
-        return is_whole
-
-    def _follow_up(self) -> None:
-        """Read what changed while several pages were read: back from the latest, to what is known."""
-        since = self.rows.newest
-        if since is None:
-            return
-        known = self.rows.table().set_index("subscriber_id")["updated_at"]
-        for number in count(1):
-            page = read_page(self.postscript, sort="updated_at__desc", page=number, updated_since=since)
-            self.rows.add(page)
-            reaches_known = any(known.get(row.subscriber_id) == row.updated_at for row in page.rows)
-            if reaches_known or not page.rows or number == page.total:
-                return
-
-    # --- reading anew ---------------------------------------------------------------------------------
-
-    def read_anew(self, *, complete: bool) -> FetchResult:
-        """Read the whole list, or ask for the people: whichever takes fewer calls."""
-        first = read_page(self.postscript, sort="updated_at__desc")
-        pages = first.total or 1
-        size = len(first.rows) if pages > 1 else 0
-        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
-        estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
-        if pages > 1:
-            # A shop that ignores filters is left alone, also where its list is cheaper.
-            self.lookup = Lookup(self.postscript, probe(self.postscript, first.rows), first.rows)
-        if not complete and first.total is not None and estimates["lookups"] < estimates["listing"]:
-            self._look_up_unknown(first.rows)
-            return self._result(
-                "lookups", estimates, newest=_text(first.newest), asked=self._asked, page_size=size
-            )
-        return self._list_all(first, estimates, complete=complete)
-
-    def _list_all(self, first: Page, estimates: dict[str, int], *, complete: bool) -> FetchResult:
-        listing = Listing(self.postscript, self.rows)
-        is_whole, newest = listing.read_all(first), self.rows.newest
-        if listing.page_size and first.newest is not None and first.is_latest_first:
-            is_whole &= self._list_changes(first.newest, listing.page_size)
-            newest = self.rows.newest
-        elif listing.page_size and newest is not None:
-            # Not in the order that was asked for: when reading began is not known. The next one looks back.
-            newest -= _A_DAY
-        notes = []
-        if not is_whole:
-            if complete:
-                raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
-            self._look_up_unknown(first.rows)
-            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
-        return self._result(
-            "listing",
-            estimates,
-            notes,
-            newest=_text(newest if is_whole else None),
-            is_complete=is_whole,
-            asked=self._asked,
-            page_size=listing.page_size,
-        )
-
-    # --- parts ----------------------------------------------------------------------------------------
-
-    @property
-    def _asked(self) -> frozenset[str]:
-        return frozenset(self.lookup.asked if self.lookup else ())
+    def _look_up_unknown(self, asked: Collection[str] = frozenset()) -> None:
+        """Ask for the people of whom no subscriber is known, unless they were asked for before."""
+        known = {*self._everybody()[0]["phone_digits"].dropna()}
+        self.rows.add(self.lookup.find(absent(self.contacts, known, asked), known=known, asked=asked))
 
     def _everybody(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
         return renewed(self.kept, self.rows.table(), self.gone)
-
-    def _look_up_unknown(
-        self, sample: Sequence[api.Subscriber], *, asked: Collection[str] = frozenset()
-    ) -> None:
-        """Ask for the people of whom no subscriber is known, unless they were asked for before."""
-        known = {*self._everybody()[0]["phone_digits"].dropna()}
-        self._find(absent(self.contacts, known, asked), sample, known=known, asked=asked)
-
-    def _find(
-        self,
-        wanted: pd.DataFrame,
-        sample: Sequence[api.Subscriber],
-        *,
-        known: Collection[str] = (),
-        asked: Collection[str] = frozenset(),
-    ) -> list[api.Subscriber]:
-        """Look people up in the way that is found out, once a reading, with some who are there."""
-        if not (wanted["phone_e164"].notna() | wanted["email_clean"].notna()).any():
-            return []
-        if self.lookup is None:
-            if not any(row.phone for row in sample):
-                sample = read_page(self.postscript, sort="updated_at__desc").rows
-            self.lookup = Lookup(self.postscript, probe(self.postscript, sample), sample)
-        found = self.lookup.find(wanted, known=known, asked=asked)
-        self.rows.add(Page(rows=found))
-        return found
 
     def _result(
         self, method: str, estimates: Mapping[str, int], notes: Sequence[str] = (), **about: Any
     ) -> FetchResult:
         everybody, gone = self._everybody()
-        cache = SubscriberCache(
-            subscribers=everybody, trait_keys=self.trait_keys, turn=self.before.turn + 1, **about
-        )
+        about |= {"trait_keys": self.trait_keys, "turn": self.before.turn + 1}
         return FetchResult(
-            cache=cache,
+            cache=SubscriberCache(subscribers=everybody, **about),
             read=self.rows.table(),
             gone=gone,
             replaces=method != "changes",
@@ -333,16 +289,9 @@ def _holders(subscribers: pd.DataFrame, contacts: Collection[str]) -> set[str]:
     return {*subscribers.loc[holds, "subscriber_id"]}
 
 
-def _cost_of_pages(pages: int) -> int:
-    """Return the calls for reading so many pages of changes: the last one twice."""
-    return pages if pages <= 1 else pages + 1
-
-
-def _notes(lookup: Lookup | None) -> list[str]:
-    if lookup is None or not (lookup.asked or lookup.refused):
-        return []
+def _notes(lookup: Lookup) -> list[str]:
     notes = []
-    if lookup.encoding.style == "single":
+    if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):
         notes = ["The shop does not take lookups of several people; they are asked for one by one."]
     if number := len(lookup.refused):
         notes += [f"Postscript refused to look up {number} contacts; they are tried again next time."]
