@@ -17,8 +17,7 @@ from toolkit.postscript.api import (
     Subscriber,
     ask_shop,
     error_message,
-    find_by_email,
-    find_by_phone,
+    find_by_contact,
     format_time,
     parse_page,
     parse_shop,
@@ -56,7 +55,7 @@ def page(rows, **info):
     [
         pytest.param(ask_shop(), Request(method="GET", path="/api/v2/me", max_tries=3), id="shop"),
         pytest.param(
-            find_by_phone(["12025550143", "12025550144"]),
+            find_by_contact(["12025550143", "12025550144"]),
             Request(
                 method="GET",
                 path="/api/v2/subscribers",
@@ -70,7 +69,7 @@ def page(rows, **info):
             id="phones, repeated",
         ),
         pytest.param(
-            find_by_email(["a+b@mail.test", "ana@mail.test"], page=3),
+            find_by_contact(["a+b@mail.test", "ana@mail.test"], page=3),
             Request(
                 method="GET",
                 path="/api/v2/subscribers",
@@ -162,7 +161,7 @@ def test_odd_ids_stay_in_their_segment(subscriber_id, segment):
     ("request_", "route"),
     [
         (ask_shop(), "GET /me"),
-        (find_by_phone(["12025550143"], page=2), "GET /subscribers"),
+        (find_by_contact(["12025550143"], page=2), "GET /subscribers"),
         (write_properties("s_1", {"Segment Audiences": ()}), "PATCH /subscribers/{id}"),
         (
             post_transition("s", entered=True, audience_key="k", audience_id=None, external_id="x"),
@@ -178,7 +177,7 @@ def test_routes(request_, route):
 
 def test_limits():
     """A full lookup of long emails stays in a usual URL limit, and what may be repeated is Segment's list."""
-    url = "&".join("=".join(pair) for pair in find_by_email(["x" * 40 + "@mail.test"] * MAX_IN).query)
+    url = "&".join("=".join(pair) for pair in find_by_contact(["x" * 40 + "@mail.test"] * MAX_IN).query)
     assert len(url) < 8000
     assert MAX_PROPERTIES == 50
     assert {408, 423, 429, 500, 502, 503, 504, 599} <= TRANSIENT

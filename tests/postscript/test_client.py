@@ -34,7 +34,7 @@ from toolkit.postscript.rate_limit import Pacer
 KEY = "sk_test_4f9a_never_shown"
 TOKEN = "sk_shop_77c1_never_shown"
 
-READ = api.find_by_phone(["12025550143"])
+READ = api.find_by_contact(["12025550143"])
 WRITE = api.write_properties("s_1", {api.AUDIENCES_PROPERTY: ["vip"]})
 EVENT = api.post_transition("s_1", entered=True, audience_key="vip", audience_id="aud_1", external_id="x1")
 
@@ -208,7 +208,7 @@ def no_collection():
 
 def test_a_request_arrives_as_it_was_built(play):
     """Method, path, repeated query values, body and headers are those of the request value."""
-    _, seen = play(api.find_by_phone(["12025550143", "12025550144"], page=2), answer())
+    _, seen = play(api.find_by_contact(["12025550143", "12025550144"], page=2), answer())
     method, path, headers, body = seen[0]
     assert (method, body) == ("GET", b"")
     assert path == (
@@ -225,7 +225,7 @@ def test_a_request_arrives_as_it_was_built(play):
 
 def test_plus_and_at_survive_the_query(play):
     """A plus is sent as %2B: a bare one would be read as a space."""
-    _, seen = play(api.find_by_email(["a+b@mail.test"]), answer())
+    _, seen = play(api.find_by_contact(["a+b@mail.test"]), answer())
     assert "email__in=a%2Bb%40mail.test" in seen[0][1]
 
 

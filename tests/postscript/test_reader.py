@@ -802,7 +802,7 @@ class RefusingWays:
     def send(self, request):
         digits = [phone(n).lstrip("+") for n in range(2)]
         some = digits[:1] if self.encoding.style == "single" else digits
-        if request != api.find_by_phone(some, self.encoding):
+        if request != api.find_by_contact(some, self.encoding):
             raise RejectedError("400", status_code=400)
         rows = self.rows[: len(some)]
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})

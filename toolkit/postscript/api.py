@@ -100,30 +100,28 @@ def ask_shop() -> Request:
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
-def find_by_phone(phones: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1) -> Request:
-    """Ask for the subscribers with one of these phones, digits with country code."""
+def find_by_contact(
+    values: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1
+) -> Request:
+    """Ask for the subscribers with one of these emails, or one of these phones, digits with country code."""
     encoding = encoding or QueryEncoding()
-    values = [f"+{digits}" if encoding.plus else digits for digits in phones]
-    return _find("phone_number", values, encoding.style, page)
-
-
-def find_by_email(emails: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1) -> Request:
-    """Ask for the subscribers with one of these emails."""
-    return _find("email", emails, (encoding or QueryEncoding()).style, page)
-
-
-def _find(field_name: str, values: Sequence[str], style: str, page: int) -> Request:
-    listed = [",".join(values)] if style == "comma" else values
-    name = f"{field_name}__{'eq' if style == 'single' else 'in'}"
+    field_name = "email" if any("@" in value for value in values) else "phone_number"
+    if encoding.plus and field_name == "phone_number":
+        values = [f"+{digits}" for digits in values]
+    listed = [",".join(values)] if encoding.style == "comma" else values
+    name = f"{field_name}__{'eq' if encoding.style == 'single' else 'in'}"
     # A pinned order: paging is by number over a set that others may change meanwhile.
-    query = (*((name, value) for value in listed), ("sort", "created_at__asc"), ("page", str(page)))
-    return Request(method="GET", path="/api/v2/subscribers", query=query)
+    return _get_page([(name, value) for value in listed], "created_at__asc", page)
 
 
 def list_subscribers(*, sort: str, page: int = 1, updated_since: datetime | None = None) -> Request:
     """Ask for one page of all subscribers, or of those who changed since a moment."""
     since = [] if updated_since is None else [("updated_at__gte", format_time(updated_since))]
-    query = (*since, ("sort", sort), ("page", str(page)))
+    return _get_page(since, sort, page)
+
+
+def _get_page(filters: Sequence[tuple[str, str]], sort: str, page: int) -> Request:
+    query = (*filters, ("sort", sort), ("page", str(page)))
     return Request(method="GET", path="/api/v2/subscribers", query=query)
 
 

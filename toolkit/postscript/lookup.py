@@ -25,7 +25,6 @@ _TOO_MANY = frozenset({400, 413, 414, 422})
 _NO_PHONE = ("10000000000",)
 """Asked for after a single phone: a shop that takes lists in another way finds only the last of two."""
 
-Query = Callable[..., api.Request]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -106,8 +105,6 @@ def find_subscribers(
     ----------
     contacts
         From check_contacts().
-    postscript
-        The connection.
     trait_keys
         Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
 
@@ -158,7 +155,7 @@ class Lookup:
 
     def _come_back(self, phones: Sequence[str], way: api.QueryEncoding) -> bool:
         values = phones[:1] if way.style == "single" else [*phones, *_NO_PHONE[len(phones) - 1 :]]
-        rows = self._ask_at_once(values, api.find_by_phone, way) or ()
+        rows = self._ask_at_once(values, way) or ()
         return {phone_digits(row.phone) for row in rows} == {*values} - {*_NO_PHONE}
 
     def find(
@@ -167,31 +164,29 @@ class Lookup:
         """Return the subscribers with contacts that are not among the *known* digits, nor *asked* before."""
         digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
         phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
-        found = self._find(phones, api.find_by_phone, [phone_digits(s.phone) for s in self.sample])
+        found = self._find(phones, [phone_digits(s.phone) for s in self.sample])
         there = {phone_digits(s.phone) for s in found}.union(known)
         rest = contacts[~digits.isin(there)]
         # As given too where it differs: whether Postscript minds the case is not known.
         emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
         wanted = [value for value in emails.dropna().unique() if value not in asked]
-        return [*found, *self._find(wanted, api.find_by_email, [s.email for s in self.sample])]
+        return [*found, *self._find(wanted, [s.email for s in self.sample if "@" in s.email])]
 
-    def _find(self, values: Sequence[str], query: Query, held: Sequence[str]) -> list[api.Subscriber]:
+    def _find(self, values: Sequence[str], held: Sequence[str]) -> list[api.Subscriber]:
         """Ask for all values, for the first batch alone: it shows how many values the shop takes at once."""
         if not values:
             return []
         if not self._is_probed:
             self.probe()
-        first, found = self._ask_first(values, query, [*dict.fromkeys(filter(None, held))])
+        first, found = self._ask_first(values, [*dict.fromkeys(filter(None, held))])
         rest, size = values[first:], self.encoding.max_in
         batches = [rest[i : i + size] for i in range(0, len(rest), size)]
-        for rows in in_parallel(lambda batch: self._ask(batch, query), batches):
+        for rows in in_parallel(self._ask, batches):
             found += rows
         self.asked |= {*values} - self.refused
         return found
 
-    def _ask_first(
-        self, values: Sequence[str], query: Query, held: Sequence[str]
-    ) -> tuple[int, list[api.Subscriber]]:
+    def _ask_first(self, values: Sequence[str], held: Sequence[str]) -> tuple[int, list[api.Subscriber]]:
         """Ask for the first batch beside some that are *held*; return how many of the values it had, and who.
 
         Where one that is there does not come back, so many are answered only in part: fewer are asked then.
@@ -204,47 +199,45 @@ class Lookup:
             batch = values[: size - len(proof)]
             # Before and behind: either end of a query may be the one that is left out.
             asked = [*proof[::2], *batch, *proof[1::2]]
-            rows = self._ask(asked, query)
+            rows = self._ask(asked)
             self.refused -= {*proof}
-            if not self._is_partial(rows, [value for value in held if value in asked], query):
+            if not self._is_partial(rows, [value for value in held if value in asked]):
                 wanted = {fold_email(value) for value in batch}
                 return len(batch), [row for row in rows if _is_one_of(row, wanted)]
             self.encoding = replace(self.encoding, max_in=max(1, min(len(asked), size) // 2))
 
-    def _is_partial(self, rows: Sequence[api.Subscriber], expected: Sequence[str], query: Query) -> bool:
+    def _is_partial(self, rows: Sequence[api.Subscriber], expected: Sequence[str]) -> bool:
         """Tell whether one of the *expected* is not among the rows, though it comes back alone."""
         seen = {value for row in rows for value in (phone_digits(row.phone), fold_email(row.email))}
         lacking = (value for value in expected if fold_email(value) not in seen)
-        return len(expected) > 1 and any(self._ask([value], query) for value in lacking)
+        return len(expected) > 1 and any(self._ask([value]) for value in lacking)
 
-    def _ask(self, values: Sequence[str], query: Query) -> list[api.Subscriber]:
+    def _ask(self, values: Sequence[str]) -> list[api.Subscriber]:
         """Return the subscribers with one of these values; a query that is refused is sent in halves."""
         is_fit = len(values) <= self.encoding.max_in
-        if is_fit and (rows := self._ask_at_once(values, query, self.encoding)) is not None:
+        if is_fit and (rows := self._ask_at_once(values, self.encoding)) is not None:
             return rows
         if len(values) == 1:
-            return self._ask_plainly(values, query)
+            return self._ask_plainly(values)
         middle = len(values) // 2
-        rows = [*self._ask(values[:middle], query), *self._ask(values[middle:], query)]
+        rows = [*self._ask(values[:middle]), *self._ask(values[middle:])]
         if is_fit and self.refused.isdisjoint(values):
             # Not one of the values was the trouble, but their number.
             most = min(self.encoding.max_in, len(values) - middle)
             self.encoding = replace(self.encoding, max_in=most)
         return rows
 
-    def _ask_plainly(self, values: Sequence[str], query: Query) -> list[api.Subscriber]:
+    def _ask_plainly(self, values: Sequence[str]) -> list[api.Subscriber]:
         """Ask in the plainest way for a person whose query was refused."""
         alone = replace(api.ONE_BY_ONE, plus=self.encoding.plus)
-        rows = None if self.encoding == alone else self._ask_at_once(values, query, alone)
+        rows = None if self.encoding == alone else self._ask_at_once(values, alone)
         if rows is None:
             self.refused.update(values)
             return []
         self.encoding = alone
         return rows
 
-    def _ask_at_once(
-        self, values: Sequence[str], query: Query, encoding: api.QueryEncoding
-    ) -> list[api.Subscriber] | None:
+    def _ask_at_once(self, values: Sequence[str], encoding: api.QueryEncoding) -> list[api.Subscriber] | None:
         """Ask for one batch, every page of it; None when it is refused, and may only be too long.
 
         Only rows that match what was asked count.
@@ -252,8 +245,9 @@ class Lookup:
         asked = {fold_email(v) for v in values}
         found: dict[str, api.Subscriber] = {}
         for page in count(1):
+            request = api.find_by_contact(values, encoding, page=page)
             try:
-                rows, pages = api.parse_page(self._postscript.send(query(values, encoding, page=page)))
+                rows, pages = api.parse_page(self._postscript.send(request))
             except RejectedError as error:
                 if error.status_code not in _TOO_MANY:
                     raise

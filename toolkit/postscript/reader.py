@@ -51,8 +51,6 @@ def read_subscribers(
     ----------
     contacts
         check_contacts() of the people who matter.
-    postscript
-        The connection.
     cache
         What is known from earlier, `Ledger.load_cache`; only what changed since is read then, and a part of
         the people is looked up again, so that a subscriber who was deleted is noticed.

@@ -42,8 +42,14 @@ def subscribers_table(
     columns: dict[str, list[Any]] = {
         "subscriber_id": [*rows],
         "phone_digits": [phone_digits(s.phone) or None for s in rows.values()],
-        "email_folded": [_held_email(s.email) for s in rows.values()],
-        "audiences": [_held_audiences(s.properties) for s in rows.values()],
+        # A lone surrogate is in no address, and no text can hold it.
+        "email_folded": [
+            None if SURROGATE.search(s.email) else fold_email(s.email) or None for s in rows.values()
+        ],
+        "audiences": [
+            None if (keys := api.read_audiences(s.properties)) is None else json_text(keys)
+            for s in rows.values()
+        ],
         "has_property": [api.AUDIENCES_PROPERTY in s.properties for s in rows.values()],
         "property_count": [len(s.properties) for s in rows.values()],
         "properties": [_held_traits(s.properties, trait_keys) for s in rows.values()],
@@ -51,16 +57,6 @@ def subscribers_table(
         "updated_at": [s.updated_at for s in rows.values()],
     }
     return to_frame(to_table(columns, SUBSCRIBER_COLUMNS), SUBSCRIBER_COLUMNS)
-
-
-def _held_email(email: str) -> str | None:
-    # A lone surrogate is in no address, and no text can hold it.
-    return None if SURROGATE.search(email) else fold_email(email) or None
-
-
-def _held_audiences(properties: Mapping[str, Any]) -> str | None:
-    keys = api.read_audiences(properties)
-    return None if keys is None else json_text(keys)
 
 
 def _held_traits(properties: Mapping[str, Any], trait_keys: Collection[str]) -> str | None:
