@@ -12,6 +12,8 @@ import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -387,7 +389,7 @@ def closed_port():
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE, EVENT], ids=["GET", "PATCH", "POST"])
-def test_nobody_listens(fake_time, request_):
+def test_no_server_listens(fake_time, request_):
     """Without a connection nothing left, so even an event is tried again, and stays due."""
     with connect(f"http://127.0.0.1:{closed_port()}", fake_time) as client:
         with pytest.raises(UnreachableError, match="does not answer") as caught:
@@ -445,22 +447,26 @@ def test_429_pauses_every_thread(fake_time):
 
 def test_retry_after_is_honoured(fake_time):
     """A server that says how long to wait is given that long; a foolish number is cut."""
-    date = "Wed, 04 Mar 2026 05:06:07 GMT"
+
+    def date(**ahead):
+        return format_datetime(datetime.now(UTC) + timedelta(**ahead), usegmt=True)
+
     for asked, waited in [
         ("7", 7),
         ("86400", 60),
+        ("9" * 5000, 0),
         ("soon", 0),
         ("-5", 0),
-        ("Wed, 04 Mar 2026 05:06:16 GMT", 9),
-        ("Wed, 04 Mar 2026 04:00:00 GMT", 0),
-        ("Thu, 05 Mar 2026 05:06:07 GMT", 60),
+        (date(seconds=20), 20),
+        (date(hours=-1), 0),
+        (date(days=1), 60),
         ("Wed, 99 Mar 2026 05:06:16", 0),
     ]:
         begun = fake_time.now
-        script = (answer(429, "{}", Retry_After=asked, Date=date), answer())
+        script = (answer(429, "{}", Retry_After=asked), answer())
         with Faulty(*script) as server, connect(server.url, fake_time) as client:
             client.send(READ)
-        assert waited <= fake_time.now - begun <= waited + 1
+        assert waited / 2 <= fake_time.now - begun <= waited + 1
 
 
 # --- answers that are not what they should be -------------------------------------------------------------
@@ -480,7 +486,7 @@ def test_retry_after_is_honoured(fake_time):
     ids=["html", "torn json", "wrong kind", "empty", "not text", "deep", "no content"],
 )
 @pytest.mark.usefixtures("no_collection")
-def test_a_read_without_json_is_not_nobody_found(play, act):
+def test_a_read_without_json_is_not_an_empty_list(play, act):
     """A proxy's page must never pass for an empty list; it is tried again, as it may pass."""
     outcome, _ = play(READ, act)
     assert type(outcome) is ServerError

@@ -93,7 +93,7 @@ def ids(fetched):
 
 
 def test_a_shop_of_one_page_is_read_in_one_call():
-    """One page shows everybody; the second question is whether there is another."""
+    """One page shows everybody; the second query is whether there is another."""
     with Shop([person(n) for n in range(20)]) as shop:
         fetched = read_subscribers(contacts_of(range(500)), shop.client)
         assert ids(fetched) == sorted(f"s_{n}" for n in range(20))
@@ -105,12 +105,12 @@ def test_a_shop_of_one_page_is_read_in_one_call():
             email_clean=lambda frame: frame["person"].where(frame.index < 150)
         )
         mixed = pd.concat([both, contacts_of(range(500, 600), emails=True)], ignore_index=True)
-        # A hundred by email alone, and by email too the 150 whose phones will find hardly anybody.
+        # A hundred by email alone, and by email too the 150 whose phones will find hardly any subscriber.
         assert read_subscribers(mixed, shop.client).estimates["lookups"] == 2 + 5 + 3
 
 
 def test_many_people_of_a_small_shop_are_read_by_listing():
-    """Eight pages of subscribers cost less than six hundred questions about people."""
+    """Eight pages of subscribers cost less than six hundred lookups."""
     with Shop([person(n) for n in range(360)]) as shop:
         fetched = read_subscribers(contacts_of(range(600)), shop.client)
         assert fetched.method == "listing"
@@ -120,7 +120,7 @@ def test_many_people_of_a_small_shop_are_read_by_listing():
 
 
 def test_few_people_of_a_large_shop_are_looked_up():
-    """Sixty people cost one question, however large the shop is."""
+    """Sixty people cost one query, however large the shop is."""
     with Shop([person(n) for n in range(1000)]) as shop:
         fetched = read_subscribers(contacts_of(range(960, 1020)), shop.client)
         assert fetched.method == "lookups"
@@ -152,7 +152,7 @@ def test_no_such_scope():
         read_subscribers(contacts_of([]), None, scope="all")
 
 
-# --- the mirror -------------------------------------------------------------------------------------------
+# --- the cache --------------------------------------------------------------------------------------------
 
 
 def read_and_save(contacts, shop, ledger, **options):
@@ -162,7 +162,7 @@ def read_and_save(contacts, shop, ledger, **options):
     return fetched
 
 
-def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
+def test_a_cache_that_no_write_has_proved_is_read_anew(ledger):
     """Whether changes show in ``updated_at`` is not known before one was seen there."""
     with Shop([person(n) for n in range(60)]) as shop:
         for _ in range(2):
@@ -171,7 +171,7 @@ def test_a_mirror_that_no_write_has_proved_is_read_anew(ledger):
             assert fetched.method != "changes"
 
 
-def test_a_mirror_is_renewed_by_few_calls(ledger):
+def test_a_cache_is_renewed_by_few_calls(ledger):
     """The second run asks who changed, and for a part of the people; a late subscriber is among them."""
     people = contacts_of(range(400))
     with Shop([person(n) for n in range(300)]) as shop:
@@ -189,13 +189,13 @@ def test_a_mirror_is_renewed_by_few_calls(ledger):
         assert ids(late) == sorted(ledger.load_cache(SHOP).subscribers["subscriber_id"])
 
 
-def test_a_mirror_of_lookups_is_renewed_too(ledger):
-    """Sixty people are one question again; who subscribes late is found."""
+def test_a_cache_of_lookups_is_renewed_too(ledger):
+    """Sixty people are one query again; who subscribes late is found."""
     with Shop([person(n) for n in range(1000)]) as shop:
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
         shop.asked()
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
-        assert [{*question} for question in shop.asked()] == [
+        assert [{*query} for query in shop.asked()] == [
             {"updated_at__gte", "sort", "page"},
             *[{"phone_number__in", "sort", "page"}] * 2,
         ]
@@ -242,7 +242,7 @@ def test_a_full_refresh_on_request(ledger):
     [(20, range(20), False), (160, range(40), True), (1000, range(60), False)],
     ids=["one page", "complete", "lookups"],
 )
-def test_a_deleted_subscriber_shadows_nobody(ledger, size, people, complete):
+def test_a_deleted_subscriber_shadows_no_other(ledger, size, people, complete):
     """Who was found by the phone of one who is deleted is found by email as another."""
     known = contacts_of(people)
     known.loc[1, ["email", "email_clean"]] = "p19@mail.test"
@@ -307,7 +307,7 @@ def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
         assert ids(fetched) == sorted(f"s_{n}" for n in range(160))
 
 
-def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
+def test_a_dry_run_renews_a_cache_that_no_write_has_proved(ledger):
     """It writes nothing that could rest on it; a live run reads anew."""
     with Shop([person(n) for n in range(160)]) as shop:
         ledger.save_cache(SHOP, read_subscribers(contacts_of(range(40)), shop.client, complete=True))
@@ -320,7 +320,7 @@ def test_a_dry_run_renews_a_mirror_that_no_write_has_proved(ledger):
 
 
 def test_another_trait_means_reading_anew(ledger):
-    """A mirror that lacks a property of the traits is not enough."""
+    """A cache that lacks a property of the traits is not enough."""
     with Shop([person(n, properties={"orders": n}) for n in range(60)]) as shop:
         read_and_save(contacts_of(range(60)), shop, ledger)
         fetched = read_and_save(contacts_of(range(60)), shop, ledger, trait_keys=("orders",))
@@ -405,7 +405,7 @@ class Moving:
 
 
 class Cutting(Moving):
-    """A shop that answers only a part of a long question."""
+    """A shop that answers only a part of a long query."""
 
     def __init__(self, people, kind, most):
         super().__init__(people, lambda shop, call: None, page_size=50)
@@ -422,7 +422,7 @@ class Cutting(Moving):
 
 @pytest.mark.parametrize("victim", [0, 15, 55, 99])
 @pytest.mark.parametrize("at", [3, 4, 7, 11, 13])
-def test_nobody_is_lost_when_somebody_is_removed_meanwhile(victim, at):
+def test_no_one_is_lost_when_a_subscriber_is_removed_meanwhile(victim, at):
     """A removal moves everybody behind it to another page; all the others are found all the same."""
 
     def change(shop, call):
@@ -483,7 +483,7 @@ def test_a_list_without_a_number_of_pages_is_read_to_an_empty_page():
 
 
 class Undated(Moving):
-    """A shop whose list does not say when anybody changed."""
+    """A shop whose list does not say when a subscriber changed."""
 
     def show(self, number, rows, total):
         return [{name: value for name, value in row.items() if name != "updated_at"} for row in rows], total
@@ -498,7 +498,7 @@ def test_a_list_without_times_is_read():
 
 
 def test_traits_that_were_read_are_remembered(ledger):
-    """The mirror says which properties it has, after a list and after changes alike."""
+    """The cache says which properties it has, after a list and after changes alike."""
     with Shop([person(n) for n in range(120)]) as shop:
         for method in ("listing", "changes", "changes"):
             fetched = read_and_save(contacts_of(range(120)), shop, ledger, trait_keys=["city"], complete=True)
@@ -563,7 +563,7 @@ class Faulty(Moving):
     [(kind, n) for kind in ("empty", "short", "repeated", "changing") for n in (1, 2, 5, 9, 10)]
     + [(kind, 0) for kind in ("no total", "low", "high", "one")],
 )
-def test_a_page_that_is_wrong_once_loses_nobody(kind, number, size):
+def test_a_page_that_is_wrong_once_loses_no_one(kind, number, size):
     """Empty, short, repeated, or with a wrong number of pages: it is noticed, and read again."""
     shop = Faulty([person(n) for n in range(size)], kind, number, 1)
     fetched = read_subscribers(contacts_of([]), shop, complete=True)
@@ -622,7 +622,7 @@ def test_a_shop_that_ignores_the_order_is_read_once():
 
 @pytest.mark.parametrize("at", [3, 5, 8, 12])
 def test_who_signs_up_or_changes_meanwhile_is_seen(at):
-    """The last question asks for what changed while the list was read."""
+    """The last query asks for what changed while the list was read."""
 
     def change(shop, call):
         if call == at:
@@ -659,7 +659,7 @@ HUNDRED = SubscriberCache(
         ({"trait_keys": ("city",)}, {"complete": True, "trait_keys": ["city"]}, True),
     ],
 )
-def test_which_mirrors_can_be_renewed(fields, asked, can):
+def test_which_caches_can_be_renewed(fields, asked, can):
     """One that is dated, longer than a page, and has all the properties and people that are asked for."""
     assert replace(HUNDRED, **fields).can_be_renewed(**{"trait_keys": (), **asked}) is can
 
@@ -729,7 +729,7 @@ def test_many_changes_of_one_moment_are_read_once():
         fetched = read_subscribers(contacts, shop.client, cache=cache)
         assert len(fetched.subscribers) == 790
         # Seven pages, the last of them twice; how to ask, and two pages of some people.
-        asked = Counter("updated_at__gte" in question for question in shop.asked())
+        asked = Counter("updated_at__gte" in query for query in shop.asked())
         assert (asked[True], asked[False]) == (8, 1 + 2)
 
 
@@ -810,7 +810,7 @@ class RefusingWays:
 
 @pytest.mark.parametrize("most", [10, 30, 60])
 @pytest.mark.parametrize("kind", ["values", "last values", "rows"])
-def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
+def test_a_query_that_is_answered_in_part_is_made_smaller(kind, most):
     """However a shop cuts its answers short, everybody who is there is found."""
     shop = Cutting([person(n) for n in range(1000)], kind, most)
     fetched = read_subscribers(contacts_of(range(0, 1000, 7), emails=most == 30), shop)
@@ -819,15 +819,15 @@ def test_a_question_that_is_answered_in_part_is_made_smaller(kind, most):
     assert len(shop.asked) < 60
 
 
-def test_a_question_about_emails_that_is_answered_in_part_is_noticed():
-    """The emails of subscribers who are there go along with a question about emails, as their proof."""
+def test_a_query_for_emails_that_is_answered_in_part_is_noticed():
+    """The emails of subscribers who are there go along with a query for emails, as their proof."""
     shop = Cutting([person(n) for n in range(1000)], "values", 30)
     sample = [api.parse_subscriber(person(n)) for n in range(900, 1000)]
     found = Lookup(shop, sample).find(contacts_of(range(45), emails=True))
     assert len({row.subscriber_id for row in found}) == 45
 
 
-def test_one_who_has_left_meanwhile_makes_no_question_smaller():
+def test_one_who_has_left_meanwhile_makes_no_query_smaller():
     """A subscriber who is not there any more is no sign of an answer in part."""
 
     def change(shop, call):
@@ -840,7 +840,7 @@ def test_one_who_has_left_meanwhile_makes_no_question_smaller():
     assert len(shop.asked) < 15
 
 
-def test_nobody_to_try_with():
+def test_a_probe_without_a_phone():
     """Without a phone to try with, the usual way is taken, or one by one where people are."""
     assert probed(None, []) == QueryEncoding()
     assert probed(None, [{"id": "s_1", "email": "cai@mail.test"}]) == ONE_BY_ONE
@@ -857,8 +857,8 @@ def test_a_shop_that_ignores_the_filter_is_left_alone():
 
 
 @pytest.mark.parametrize("most", [1, 7, 25, 50])
-def test_a_question_that_is_too_long_is_halved(most):
-    """Whatever number the shop takes at once, everybody is asked for, and the later questions fit."""
+def test_a_query_that_is_too_long_is_halved(most):
+    """Whatever number the shop takes at once, everybody is asked for, and the later queries fit."""
     with Shop([person(n) for n in range(300)], max_in=most) as shop:
         assert len(Lookup(shop.client).find(contacts_of(range(250)))) == 250
         refused = [e for e in shop.sandbox.journal if e["status"] == 400]
@@ -885,7 +885,7 @@ def test_strangers_beside_those_who_were_asked_for_stop_everything(strangers):
 
 
 class Refusing:
-    """A shop that refuses one value; *then* is its answer to the plainest question."""
+    """A shop that refuses one value; *then* is its answer to the plainest query."""
 
     def __init__(self, status=400, then=400):
         self.status, self.then, self.refusals, self.taken = status, then, 0, 0

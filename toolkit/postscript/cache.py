@@ -94,9 +94,9 @@ def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[st
     That a subscriber has the email proves nothing until it was asked for: others may share it.
     """
     phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
-    questions = pd.Series([*asked], dtype="str")
+    looked_up = pd.Series([*asked], dtype="str")
     is_known = is_in(phone, pd.Series([*digits], dtype="str"))
-    was_asked = (phone.isna() | is_in(phone, questions)) & (email.isna() | is_in(email, questions))
+    was_asked = (phone.isna() | is_in(phone, looked_up)) & (email.isna() | is_in(email, looked_up))
     return contacts[~is_known & ~was_asked]
 
 

@@ -17,8 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -27,7 +25,8 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import InvalidHeader, NewConnectionError
+from urllib3.util import Retry
 
 from toolkit.errors import (
     InvalidAuthenticationError,
@@ -239,31 +238,16 @@ def _authorize(key: str, token: str | None) -> Callable[[requests.PreparedReques
 
 
 def _asked_pause(headers: Mapping[str, str]) -> float:
-    """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none.
-
-    >>> date = "Wed, 04 Mar 2026 05:06:07 GMT"
-    >>> _asked_pause({"Retry-After": "Wed, 04 Mar 2026 05:06:10 GMT", "Date": date})
-    3.0
-    """
-    asked = headers.get("Retry-After", "").strip()
-    if asked.isascii() and asked.isdigit():
-        return int(asked[:9])
+    """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none."""
     try:
-        until = parsedate_to_datetime(asked)
-        # The server's own clock, where it shows it: ours may be an hour off.
-        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
+        return float(Retry(0).parse_retry_after(headers.get("Retry-After", "")))
+    except (InvalidHeader, ValueError, OverflowError):
         return 0.0
 
 
 def _is_worth_repeating(error: BaseException, request: api.Request) -> bool:
-    if not request.repeatable and api.may_be_applied(error):
-        return False
-    # UnreachableError is raised only when repeating is safe: see _no_answer.
-    safe = api.TRANSIENT if request.repeatable else api.REFUSED_UNREAD
-    is_passing = isinstance(error, ServerError) and error.status_code in safe
-    return is_passing or isinstance(error, RateLimitError | UnreachableError)
+    is_passing = isinstance(error, RateLimitError | ServerError | UnreachableError)
+    return is_passing and (request.repeatable or not api.may_be_applied(error))
 
 
 def _no_answer(

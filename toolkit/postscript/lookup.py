@@ -21,7 +21,7 @@ from .subscribers import subscribers_table
 WORKERS = 32
 """Requests under way at once: enough for the full pace at two seconds of latency."""
 _TOO_MANY = frozenset({400, 413, 414, 422})
-"""Refusals of a question that may only be too long."""
+"""Refusals of a query that may only be too long."""
 _NO_PHONE = ("10000000000",)
 """Asked for after a single phone: a shop that takes lists in another way finds only the last of two."""
 
