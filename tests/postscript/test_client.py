@@ -123,6 +123,10 @@ def silent(handler):
     """Close the connection in an orderly way, saying nothing."""
 
 
+DRIPS = [drip("headers"), drip("body")]
+SLOW = [hang, *DRIPS]
+
+
 class Faulty:
     """An HTTP server on loopback that acts out a script, one act a request; the last act is repeated."""
 
@@ -176,7 +180,7 @@ def fake_time():
 
 def connect(url, fake_time, **options):
     """Return a client that waits for no one."""
-    options = {"timeout_seconds": (2.0, 0.25), "clock": fake_time.clock, "sleep": fake_time.sleep, **options}
+    options = {"timeout_seconds": (5.0, 5.0), "clock": fake_time.clock, "sleep": fake_time.sleep, **options}
     return PostscriptClient(url, KEY, **options)
 
 
@@ -185,7 +189,9 @@ def play(fake_time):
     """Return a function that sends one request against a script: (answer or error, requests seen)."""
 
     def run(request, *script):
-        with Faulty(*script) as server, connect(server.url, fake_time) as client:
+        is_slow = any(act in SLOW for act in script)
+        options = {"timeout_seconds": (5.0, 0.4)} if is_slow else {}
+        with Faulty(*script) as server, connect(server.url, fake_time, **options) as client:
             try:
                 outcome = client.send(request)
             except PostscriptError as error:
@@ -316,9 +322,6 @@ def test_a_pause_holds_those_who_already_wait(fake_time):
 
 
 # --- trouble, and what is repeated ------------------------------------------------------------------------
-
-
-DRIPS = [drip("headers"), drip("body")]
 
 
 def named(trouble):

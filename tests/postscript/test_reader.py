@@ -58,12 +58,95 @@ def contacts_of(numbers, *, emails=False):
     return check_contacts(pd.DataFrame(rows, columns=["person", "phone", "email"]).astype("str"))
 
 
-class Shop:
-    """A sandbox with a connection, and what was asked since the last look."""
+class Moving:
+    """A shop whose list changes between two pages, in whatever way a function changes it."""
 
-    def __init__(self, people, **options):
-        self.sandbox = Sandbox(people, rate=100_000, **options)
-        self._seen = 0
+    def __init__(self, people, change, page_size=10):
+        self.people = {p["id"]: p for p in people}
+        self.change, self.page_size = change, page_size
+        self.asked = []
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self):
+        return {}
+
+    def now(self):
+        return f"2026-04-01T00:00:{len(self.asked) % 60:02}Z"
+
+    def add(self, *people):
+        """Let people sign up now, unless they have times."""
+        for each in people:
+            self.people[each["id"]] = {"created_at": self.now(), "updated_at": self.now(), **each}
+
+    def asked_for(self, query):
+        kinds = {True: ("email__in", "email__eq"), False: ("phone_number__in", "phone_number__eq")}
+        return [value for name, value in query if name in kinds["@" in value]]
+
+    def cut(self, rows):
+        return rows
+
+    def show(self, number, rows, total):
+        """Return what a page of the list shows, and the number of pages it names."""
+        return rows, total
+
+    def send(self, request, *, on_leaving=None):
+        with self._lock:
+            query = dict(request.query)
+            self.asked.append(query)
+            self.change(self, len(self.asked))
+            if request.method == "PATCH":
+                self.people[request.path.rpartition("/")[2]] |= {**request.body, "updated_at": self.now()}
+                return Answer(status_code=200)
+            if not query:
+                row = self.people.get(request.path.rpartition("/")[2])
+                if row is None:
+                    raise RejectedError("404", status_code=404, from_postscript=True)
+                return Answer(status_code=200, json=row)
+            asked = {*self.asked_for(request.query)}
+            rows = [p for p in self.people.values() if p["updated_at"] >= query.get("updated_at__gte", "")]
+            if asked:
+                rows = self.cut([p for p in rows if {p["phone_number"][1:], p["email"]} & asked])
+            field, _, direction = query["sort"].rpartition("__")
+            rows.sort(key=lambda p: (p[field], p["id"]), reverse=direction == "desc")
+            page = int(query["page"])
+            shown = rows[(page - 1) * self.page_size : page * self.page_size]
+            total = max(1, -(-len(rows) // self.page_size))
+            if not asked:
+                shown, total = self.show(page, shown, total)
+            return Answer(
+                status_code=200,
+                json={"page_info": {"page": page, "total_pages": total}, "subscribers": shown},
+            )
+
+
+class Shop(Moving):
+    """A shop that stands still, and what was asked since the last look."""
+
+    def __init__(self, people):
+        super().__init__(people, lambda *_: None, page_size=50)
+        self.client, self._seen = self, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def queries(self):
+        new, self._seen = self.asked[self._seen :], len(self.asked)
+        return new
+
+    def redact(self, *ids):
+        for subscriber_id in ids:
+            self.people.pop(subscriber_id)
+
+
+class HttpShop:
+    """A sandbox with a connection."""
+
+    def __init__(self, people, **knobs):
+        self.sandbox = Sandbox(people, rate=100_000, **knobs)
 
     def __enter__(self):
         self.sandbox.__enter__()
@@ -73,16 +156,6 @@ class Shop:
     def __exit__(self, *error):
         self.client.close()
         self.sandbox.__exit__(*error)
-
-    def asked(self):
-        journal = self.sandbox.journal[self._seen :]
-        self._seen += len(journal)
-        return [dict(entry["query"]) for entry in journal]
-
-    def redact(self, *ids):
-        """Delete subscribers there."""
-        for subscriber_id in ids:
-            self.sandbox.redact(subscriber_id)
 
 
 def ids(fetched):
@@ -99,7 +172,7 @@ def test_a_shop_of_one_page_is_read_in_one_call():
         assert ids(fetched) == sorted(f"s_{n}" for n in range(20))
         assert fetched.method == "listing"
         assert fetched.cache.is_complete
-        assert len(shop.asked()) == 2 == fetched.estimates["listing"]
+        assert len(shop.queries()) == 2 == fetched.estimates["listing"]
         assert fetched.estimates["lookups"] == 2 + 5
         both = contacts_of(range(500)).assign(
             email_clean=lambda frame: frame["person"].where(frame.index < 150)
@@ -116,7 +189,7 @@ def test_many_people_of_a_small_shop_are_read_by_listing():
         assert fetched.method == "listing"
         assert len(fetched.subscribers) == 360
         # The first look, the way to ask, eight pages, the last of them twice, and what changed meanwhile.
-        assert len(shop.asked()) == 2 + 8 + 2 == fetched.estimates["listing"]
+        assert len(shop.queries()) == 2 + 8 + 2 == fetched.estimates["listing"]
 
 
 def test_few_people_of_a_large_shop_are_looked_up():
@@ -126,7 +199,7 @@ def test_few_people_of_a_large_shop_are_looked_up():
         assert fetched.method == "lookups"
         assert len(fetched.subscribers) == 40
         assert not fetched.cache.is_complete
-        assert len(shop.asked()) == 3
+        assert len(shop.queries()) == 3
         assert fetched.estimates["lookups"] == 4 < fetched.estimates["listing"]
 
 
@@ -176,15 +249,15 @@ def test_a_cache_is_renewed_by_few_calls(ledger):
     people = contacts_of(range(400))
     with Shop([person(n) for n in range(300)]) as shop:
         first = read_and_save(people, shop, ledger)
-        shop.asked()
+        shop.queries()
         again = read_and_save(people, shop, ledger)
         assert again.method == "changes"
         # What changed, how to ask, and two pages of some people.
-        assert len(shop.asked()) == 4 == again.estimates["changes"]
+        assert len(shop.queries()) == 4 == again.estimates["changes"]
         assert ids(again) == ids(first)
-        shop.sandbox.add_subscribers([newcomer(350)])
+        shop.add(newcomer(350))
         late = read_and_save(people, shop, ledger)
-        assert len(shop.asked()) <= 4
+        assert len(shop.queries()) <= 4
         assert {*ids(late)} - {*ids(first)} == {"s_350"}
         assert ids(late) == sorted(ledger.load_cache(SHOP).subscribers["subscriber_id"])
 
@@ -193,13 +266,13 @@ def test_a_cache_of_lookups_is_renewed_too(ledger):
     """Sixty people are one query again; who subscribes late is found."""
     with Shop([person(n) for n in range(1000)]) as shop:
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
-        shop.asked()
+        shop.queries()
         read_and_save(contacts_of(range(960, 1020)), shop, ledger)
-        assert [{*query} for query in shop.asked()] == [
+        assert [{*query} for query in shop.queries()] == [
             {"updated_at__gte", "sort", "page"},
             *[{"phone_number__in", "sort", "page"}] * 2,
         ]
-        shop.sandbox.add_subscribers([newcomer(1019)])
+        shop.add(newcomer(1019))
         fetched = read_and_save(contacts_of(range(950, 1020)), shop, ledger)
         assert {"s_1019", "s_951"} <= {*ids(fetched)}
         assert len(fetched.cache.asked) == 70
@@ -221,11 +294,11 @@ def test_many_changes_are_read_to_the_end(ledger):
         read_and_save(contacts_of(range(400)), shop, ledger, complete=True)
         for n in range(0, 400, 2):
             shop.client.send(api.write_properties(f"s_{n}", {"Segment Audiences": ["new"]}))
-        shop.asked()
+        shop.queries()
         fetched = read_and_save(contacts_of(range(400)), shop, ledger)
         assert fetched.method == "changes"
         assert Counter(fetched.subscribers["audiences"]) == {'["new"]': 200, "[]": 200}
-        assert len(shop.asked()) <= fetched.estimates["changes"] == 9
+        assert len(shop.queries()) <= fetched.estimates["changes"] == 9
 
 
 def test_a_full_refresh_on_request(ledger):
@@ -249,12 +322,12 @@ def test_a_deleted_subscriber_shadows_no_other(ledger, size, people, complete):
     with Shop([person(n) for n in range(size)]) as shop:
         read_and_save(known[known.index != 19], shop, ledger, complete=complete)
         shop.redact("s_1")
-        shop.asked()
+        shop.queries()
         found = ids(read_and_save(known[known.index != 19], shop, ledger))
         assert "s_1" not in found
         assert "s_19" in found
         assert "s_1" not in {*ledger.load_cache(SHOP).subscribers["subscriber_id"]}
-        assert len(shop.asked()) <= 9
+        assert len(shop.queries()) <= 9
 
 
 @pytest.mark.parametrize("complete", [True, pytest.param(False, marks=pytest.mark.slow)])
@@ -265,10 +338,10 @@ def test_who_is_deleted_is_noticed_within_some_runs(ledger, complete):
         read_and_save(people, shop, ledger, complete=complete)
         shop.redact("s_3", "s_150", "s_299")
         for _ in range(TURNS):
-            shop.asked()
+            shop.queries()
             fetched = read_and_save(people, shop, ledger)
             assert fetched.method == "changes"
-            assert len(shop.asked()) <= 8
+            assert len(shop.queries()) <= 8
         assert len({*ids(fetched)} & {f"s_{n}" for n in range(300)}) == 297
 
 
@@ -351,57 +424,6 @@ def test_that_most_are_deleted_is_noticed(ledger):
         assert ids(read_and_save(contacts_of(range(20)), shop, ledger)) == sorted(
             f"s_{n}" for n in range(15, 160)
         )
-
-
-class Moving:
-    """A shop whose list changes between two pages, in whatever way a function changes it."""
-
-    def __init__(self, people, change, page_size=10):
-        self.people = {p["id"]: p for p in people}
-        self.change, self.page_size = change, page_size
-        self.asked = []
-        self._lock = threading.Lock()
-
-    @property
-    def calls(self):
-        return {}
-
-    def asked_for(self, query):
-        kinds = {True: ("email__in", "email__eq"), False: ("phone_number__in", "phone_number__eq")}
-        return [value for name, value in query if name in kinds["@" in value]]
-
-    def cut(self, rows):
-        return rows
-
-    def show(self, number, rows, total):
-        """Return what a page of the list shows, and the number of pages it names."""
-        return rows, total
-
-    def send(self, request, *, on_leaving=None):
-        with self._lock:
-            query = dict(request.query)
-            self.asked.append(query)
-            self.change(self, len(self.asked))
-            if not query:
-                row = self.people.get(request.path.rpartition("/")[2])
-                if row is None:
-                    raise RejectedError("404", status_code=404, from_postscript=True)
-                return Answer(status_code=200, json=row)
-            asked = {*self.asked_for(request.query)}
-            rows = [p for p in self.people.values() if p["updated_at"] >= query.get("updated_at__gte", "")]
-            if asked:
-                rows = self.cut([p for p in rows if {p["phone_number"][1:], p["email"]} & asked])
-            field, _, direction = query["sort"].rpartition("__")
-            rows.sort(key=lambda p: (p[field], p["id"]), reverse=direction == "desc")
-            page = int(query["page"])
-            shown = rows[(page - 1) * self.page_size : page * self.page_size]
-            total = max(1, -(-len(rows) // self.page_size))
-            if not asked:
-                shown, total = self.show(page, shown, total)
-            return Answer(
-                status_code=200,
-                json={"page_info": {"page": page, "total_pages": total}, "subscribers": shown},
-            )
 
 
 class Cutting(Moving):
@@ -724,12 +746,12 @@ def test_many_changes_of_one_moment_are_read_once():
         contacts = contacts_of(range(500))
         cache = read_subscribers(contacts, shop.client, complete=True).cache
         alike = "2026-05-01T00:00:00Z"
-        shop.sandbox.add_subscribers([person(n, id=f"s_{n}", updated_at=alike) for n in range(500, 790)])
-        shop.asked()
+        shop.add(*(person(n, updated_at=alike) for n in range(500, 790)))
+        shop.queries()
         fetched = read_subscribers(contacts, shop.client, cache=cache)
         assert len(fetched.subscribers) == 790
         # Seven pages, the last of them twice; how to ask, and two pages of some people.
-        asked = Counter("updated_at__gte" in query for query in shop.asked())
+        asked = Counter("updated_at__gte" in query for query in shop.queries())
         assert (asked[True], asked[False]) == (8, 1 + 2)
 
 
@@ -781,7 +803,7 @@ def probed(postscript, people):
 def test_the_way_to_ask_is_found_out(knobs, found, known):
     """People who are there are asked for in each way until they come back; one of them is enough."""
     people = [person(n) for n in range(5)]
-    with Shop(people, **knobs) as shop:
+    with HttpShop(people, **knobs) as shop:
         encoding = probed(shop.client, people[:known])
         assert encoding == found
 
@@ -850,7 +872,7 @@ def test_a_shop_that_ignores_the_filter_is_left_alone():
     """Strangers in the answer stop everything before it is believed."""
     people = [person(n) for n in range(200)]
     with (
-        Shop(people, in_encoding="ignored") as shop,
+        HttpShop(people, in_encoding="ignored") as shop,
         pytest.raises(IgnoredFilterError, match="not asked for"),
     ):
         read_subscribers(contacts_of(range(10)), shop.client)
@@ -859,7 +881,7 @@ def test_a_shop_that_ignores_the_filter_is_left_alone():
 @pytest.mark.parametrize("most", [1, 7, 25, 50])
 def test_a_query_that_is_too_long_is_halved(most):
     """Whatever number the shop takes at once, everybody is asked for, and the later queries fit."""
-    with Shop([person(n) for n in range(300)], max_in=most) as shop:
+    with HttpShop([person(n) for n in range(300)], max_in=most) as shop:
         assert len(Lookup(shop.client).find(contacts_of(range(250)))) == 250
         refused = [e for e in shop.sandbox.journal if e["status"] == 400]
         assert len(refused) <= 8
