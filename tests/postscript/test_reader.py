@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import pandas as pd
@@ -46,7 +47,8 @@ def newcomer(number):
     return {name: value for name, value in person(number).items() if not name.endswith("_at")}
 
 
-def contacts_of(numbers, *, emails=False):
+@cache
+def _contacts_of(numbers, emails):
     rows = [
         {
             "person": f"user:u{n}",
@@ -56,6 +58,10 @@ def contacts_of(numbers, *, emails=False):
         for n in numbers
     ]
     return check_contacts(pd.DataFrame(rows, columns=["person", "phone", "email"]).astype("str"))
+
+
+def contacts_of(numbers, *, emails=False):
+    return _contacts_of(tuple(numbers), emails).copy()
 
 
 class Moving:
