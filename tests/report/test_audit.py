@@ -24,7 +24,7 @@ from toolkit.errors import (
 from toolkit.postscript.reader import read_subscribers
 from toolkit.report import reason_table, render_report
 from toolkit.report.audit import RUNS_SHOWN, audit
-from toolkit.report.timeline import outcome_steps
+from toolkit.report.timeline import outcome_step, rows_of
 from toolkit.segment.member_lists import read_member_list
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
@@ -264,9 +264,9 @@ def test_an_undo_is_called_one(ledger, store):
     assert found.history["kind"].tolist() == ["undo", "sync"]
     traced = ledger.load_outcomes_of(SHOP.shop_id, ["user:u1"], [])
     assert traced["kind"].tolist() == ["sync", "undo"]
-    steps = outcome_steps(traced)
-    assert steps["source"].str.partition(" ")[0].tolist() == ["Sync", "Undo"]
-    assert steps["meaning"].iat[1] == get_meaning("UNDO_REMOVED")
+    steps = [outcome_step(row) for row in rows_of(traced)]
+    assert [source.partition(" ")[0] for _at, source, *_ in steps] == ["Sync", "Undo"]
+    assert steps[1][-1] == get_meaning("UNDO_REMOVED")
 
 
 def make_repair(ledger, store, _folder):

@@ -22,7 +22,7 @@ from toolkit import explain_person, forecast, read_subscribers
 from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import LostAnswerError
-from toolkit.report.timeline import STANDING_COLUMNS, STEP_COLUMNS
+from toolkit.report.timeline import STANDING_COLUMNS, TIMELINE_COLUMNS
 from toolkit.segment.archive import read_events
 from toolkit.segment.destination import Destination
 from toolkit.sync.sync import sync
@@ -210,8 +210,8 @@ def test_a_search_that_finds_no_person(events, who):
     """A sentence, which shows no contact, and tables without rows; left blank, the first person is taken."""
     state = fold(read_events(events).payloads()).state
     found = explain_person(who, read_events(events), forecast(state))
-    assert [*found.steps.columns] == [*STEP_COLUMNS]
-    assert [*found.table().columns] == [*STEP_COLUMNS]
+    assert [*found.steps.columns] == [*TIMELINE_COLUMNS]
+    assert [*found.table().columns] == [*TIMELINE_COLUMNS]
     assert found.steps.empty == found.standing.empty == (who != "" or not events)
     assert "ana" not in found.sentence
 

@@ -19,14 +19,15 @@ from toolkit.contacts.checks import check_phone, fold_email
 from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.frames import empty_table
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EVENT_ROUTE, EXITED
-from toolkit.report.explain.display import Display
 from toolkit.segment.destination import Destination
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.forecast import Forecast
 from toolkit.sync.runs import LedgerStore
 
-STEP_COLUMNS = {
+from .display import show_person, show_text, show_value, whole_text
+
+TIMELINE_COLUMNS = {
     "at": "datetime64[us, UTC]",
     "source": "str",
     "person": "str",
@@ -45,7 +46,7 @@ _NAMED = 5
 """Of them named in a sentence, at most."""
 _LONG = 400
 """Characters shown of what was written."""
-_SHOW = Display()
+_Step = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,21 @@ class Timeline:
     sentence: str
     """Who was found, for people."""
     steps: pd.DataFrame
-    """STEP_COLUMNS, in the order of time."""
+    """TIMELINE_COLUMNS, in the order of time."""
     standing: pd.DataFrame
     """STANDING_COLUMNS."""
 
     def table(self, *, most: int = 200) -> pd.DataFrame:
-        """Return the steps for people: STEP_COLUMNS, times as texts (UTC).
+        """Return the steps for people: TIMELINE_COLUMNS, times as texts (UTC).
 
         Of more than *most* the first and the last are shown.
         """
         shown = self.steps.assign(at=self.steps["at"].dt.strftime("%Y-%m-%d %H:%M:%S UTC").fillna("no time"))
         if (left_out := len(shown) - most) <= 0:
             return shown
-        between = pd.DataFrame([dict.fromkeys(STEP_COLUMNS, "")]).assign(what=f"… {left_out:,} more steps …")
+        between = pd.DataFrame([dict.fromkeys(TIMELINE_COLUMNS, "")]).assign(
+            what=f"… {left_out:,} more steps …"
+        )
         return pd.concat([shown.head(most // 2), between, shown.tail(most - most // 2)], ignore_index=True)
 
 
@@ -81,6 +84,9 @@ def explain_person(
     default_region: str = "US",
 ) -> Timeline:
     """Follow one person from the events to Postscript's answers. Nothing is sent.
+
+    Shown is every person who has or had this contact or id, and those with the same subscriber: a hundred at
+    most. When none is found, the tables have no rows and the sentence states it.
 
     Parameters
     ----------
@@ -97,12 +103,6 @@ def explain_person(
     default_region
         Country in which phones without a country code are read.
 
-    Returns
-    -------
-    Timeline
-        Of every person who has or had this contact or id, and of those with the same subscriber, a hundred
-        people at most. When none is found, the tables have no rows and the sentence says so.
-
     Examples
     --------
     >>> from toolkit import forecast, preview, read_events
@@ -114,19 +114,23 @@ def explain_person(
     found = search.known(forecast)
     while True:
         events = _events_of(search, found, archive, destination, default_region)
-        steps, more = [_event_steps(events)], found.add(events).widen(forecast)
+        steps = [_event_step(row) for row in rows_of(events)]
+        more = found.add(events).widen(forecast)
         if ledger is not None and forecast.shop_id:
-            asked = (more.persons | search.names, more.subscriber_ids | {search.text})
-            outcomes = ledger.load_outcomes_of(forecast.shop_id, *asked)
+            ids = more.subscriber_ids | {search.text}
+            outcomes = ledger.load_outcomes_of(forecast.shop_id, more.persons | search.names, ids)
             more = more.add(outcomes).widen(forecast)
             calls = ledger.load_calls_of(forecast.shop_id, more.subscriber_ids)
-            steps += [outcome_steps(outcomes), _call_steps(calls)]
+            steps += map(outcome_step, rows_of(outcomes))
+            steps += map(_call_step, rows_of(calls))
         read = found.persons | search.names | {*events["person"]}
         if more.persons <= read or len(more.persons) == _MOST:
             break
         found = more  # another person leads to the same subscriber: their events are lacking
-    laid = pd.concat(steps, ignore_index=True).astype(STEP_COLUMNS)
-    standing = _standing(forecast.changes[forecast.changes["person"].isin(more.persons)])
+    laid = pd.DataFrame(steps, columns=[*TIMELINE_COLUMNS])
+    laid = laid.assign(at=pd.to_datetime(laid["at"], utc=True)).astype(TIMELINE_COLUMNS)
+    changes = forecast.changes[forecast.changes["person"].isin(more.persons)]
+    standing = pd.DataFrame(map(_standing, rows_of(changes)), columns=[*STANDING_COLUMNS])
     return Timeline(
         sentence=mask_text(_sentence(search, more, forecast)),
         steps=mask_table(laid.sort_values("at", kind="stable", na_position="first", ignore_index=True)),
@@ -179,7 +183,7 @@ class _Search:
         """Return what *text* may mean; a blank one, the first person whose subscriber is known."""
         reached = forecast.changes.loc[forecast.changes["subscriber_id"].notna(), "person"]
         first = next(iter([*reached.head(1), *forecast.changes["person"].head(1)]), "")
-        text = text.strip().encode("utf-8", "replace").decode() or first  # no lone surrogate
+        text = whole_text(text.strip()) or first
         kinds = ("user", "anonymous", "email", "phone")
         return cls(
             text=text,
@@ -224,8 +228,8 @@ def _sentence(search: _Search, found: _People, forecast: Forecast) -> str:
     if not found.persons and not found.subscriber_ids:
         if not search.text:
             return "There is no person to explain: no event names a member of an audience."
-        return f"No person with this phone, email or id was found: {_SHOW.value(search.text)}."
-    names = [_SHOW.person(name) for name in sorted(found.persons)]
+        return f"No person with this phone, email or id was found: {show_value(search.text)}."
+    names = [show_person(name) for name in sorted(found.persons)]
     people = f"The first {_MOST} of the people" if len(names) == _MOST else f"{len(names)} people"
     people += f" ({', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''})"
     if len(names) == 1:
@@ -242,58 +246,39 @@ def _subscriber(held: pd.DataFrame, subscriber_id: str) -> str:
     row = held.loc[subscriber_id]
     texted = {True: "can be texted", False: "has opted out"}.get(row["can_send"], "may or may not be texted")
     keys = json.loads(row["audiences"]) if isinstance(row["audiences"], str) else []
-    return (
-        f"subscriber {subscriber_id}, who {texted} and holds {_SHOW.text(', '.join(keys)) or 'no audience'}"
-    )
+    return f"subscriber {subscriber_id}, who {texted} and holds {show_text(', '.join(keys)) or 'no audience'}"
 
 
 # --- events, outcomes and calls as steps, in words
 
 
-def _steps(rows: Iterator[tuple[Any, ...]]) -> pd.DataFrame:
-    table = pd.DataFrame([*rows], columns=[*STEP_COLUMNS])
-    return table.assign(at=pd.to_datetime(table["at"], utc=True)).astype(STEP_COLUMNS)
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:
+    """Return the rows of a table; a missing value is None."""
+    return iter(table.astype("object").where(table.notna(), None).itertuples())
 
 
-def _event_steps(events: pd.DataFrame) -> pd.DataFrame:
-    """Return Segment's events as folded, in STEP_COLUMNS."""
-    return _steps(
-        (
-            row.timestamp,
-            "Segment",
-            _SHOW.person(row.person),
-            _event(row),
-            row.status,
-            _meaning(row.reason_code),
-        )
-        for row in events.itertuples()
-    )
+def _event_step(row: Any) -> _Step:
+    """Return one of Segment's events, as folded."""
+    meaning = _meaning(row.reason_code)
+    return row.timestamp, "Segment", show_person(row.person), _event(row), row.status, meaning
 
 
 def _event(row: Any) -> str:
-    event = _SHOW.text(" ".join(text for text in (row.event_type, row.event_name) if isinstance(text, str)))
-    if isinstance(row.audience_key, str):
+    event = show_text(" ".join(text for text in (row.event_type, row.event_name) if text is not None))
+    if row.audience_key is not None:
         state = {True: "in", False: "out of"}.get(row.membership, "no membership in")
-        return f"{event}: {state} {_SHOW.text(row.audience_key)}"
-    if isinstance(row.trait_key, str):
-        value = row.trait_value if isinstance(row.trait_value, str) else "no value"
-        return f"{event}: {_SHOW.text(row.trait_key)} is {_SHOW.text(value)}"
+        return f"{event}: {state} {show_text(row.audience_key)}"
+    if row.trait_key is not None:
+        value = "no value" if row.trait_value is None else row.trait_value
+        return f"{event}: {show_text(row.trait_key)} is {show_text(value)}"
     return event
 
 
-def outcome_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Return how runs ended, STEP_COLUMNS, from `Ledger.load_outcomes_of`."""
-    return _steps(
-        (
-            row.started_at,
-            f"{_run(row)} {row.run_id}",
-            _SHOW.person(row.person),
-            f"{row.operation or 'nothing on'} {_SHOW.text(row.audience_key or row.trait_key)}",
-            row.status,
-            f"{_meaning(row.reason_code, row.kind)} {_SHOW.text(row.status_message or '')}".strip(),
-        )
-        for row in outcomes.itertuples()
-    )
+def outcome_step(row: Any) -> _Step:
+    """Return how a run ended, from `Ledger.load_outcomes_of`."""
+    what = f"{row.operation or 'nothing on'} {show_text(row.audience_key or row.trait_key)}"
+    meaning = f"{_meaning(row.reason_code, row.kind)} {show_text(row.status_message or '')}".strip()
+    return row.started_at, f"{_run(row)} {row.run_id}", show_person(row.person), what, row.status, meaning
 
 
 def _run(row: Any) -> str:
@@ -303,25 +288,16 @@ def _run(row: Any) -> str:
     return "Dry run" if row.kind == "sync" else f"{name}, dry run,"
 
 
-def _call_steps(calls: pd.DataFrame) -> pd.DataFrame:
-    """Return what was sent and answered, STEP_COLUMNS, from `Ledger.load_calls_of`."""
-    return _steps(
-        (
-            row.started_at,
-            "Postscript",
-            row.subscriber_id,
-            _sent(row),
-            "ok" if row.outcome == "ok" else "not answered" if row.outcome is None else "failed",
-            _answer(row),
-        )
-        for row in calls.itertuples()
-    )
+def _call_step(row: Any) -> _Step:
+    """Return what was sent and answered, from `Ledger.load_calls_of`."""
+    status = "ok" if row.outcome == "ok" else "not answered" if row.outcome is None else "failed"
+    return row.started_at, "Postscript", row.subscriber_id, _sent(row), status, _answer(row)
 
 
 def _sent(row: Any) -> str:
     if row.route == EVENT_ROUTE:
         event_type = "" if row.entered is None else ENTERED if row.entered else EXITED
-        return f"{row.route}: {event_type} {_SHOW.text(row.audience_key or '')}".rstrip()
+        return f"{row.route}: {event_type} {show_text(row.audience_key or '')}".rstrip()
     return f"{row.route}: {_properties(row.before)} → {_properties(row.after)}"
 
 
@@ -330,29 +306,27 @@ def _properties(properties: str | None) -> str:
     for name, value in json.loads(properties or "{}").items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         shown.append(f"[{text}]" if name == AUDIENCES_PROPERTY else f"{name} {text}")
-    return _SHOW.text(", ".join(shown), limit=_LONG) or "nothing"
+    return show_text(", ".join(shown), limit=_LONG) or "nothing"
 
 
 def _answer(row: Any) -> str:
     code = "" if row.status_code is None else f"HTTP {row.status_code:.0f}. "
-    return code if row.outcome in (None, "ok") else f"{code}{_SHOW.text(row.outcome, limit=_LONG)}"
+    return code if row.outcome in (None, "ok") else f"{code}{show_text(row.outcome, limit=_LONG)}"
 
 
-def _meaning(reason_code: Any, kind: str = "sync") -> str:
-    return get_meaning(reason_code, kind) if isinstance(reason_code, str) and reason_code else ""
+def _meaning(reason_code: str | None, kind: str = "sync") -> str:
+    return get_meaning(reason_code, kind) if reason_code else ""
 
 
-def _standing(changes: pd.DataFrame) -> pd.DataFrame:
-    """Return STANDING_COLUMNS from CHANGE_COLUMNS as planned."""
-    rows = [
-        (
-            _SHOW.person(row.person),
-            _SHOW.text(row.audience_key if isinstance(row.audience_key, str) else row.trait_key),
-            {True: "in", False: "out"}.get(row.member, "a value"),
-            row.subscriber_id if isinstance(row.subscriber_id, str) else "",
-            row.status,
-            _meaning(row.reason_code),
-        )
-        for row in changes.itertuples()
-    ]
-    return pd.DataFrame(rows, columns=[*STANDING_COLUMNS])
+def _standing(row: Any) -> _Step:
+    """Return where a person stands, from CHANGE_COLUMNS as planned."""
+    about = show_text(row.trait_key if row.audience_key is None else row.audience_key)
+    state = {True: "in", False: "out"}.get(row.member, "a value")
+    return (
+        show_person(row.person),
+        about,
+        state,
+        row.subscriber_id or "",
+        row.status,
+        _meaning(row.reason_code),
+    )
