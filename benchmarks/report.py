@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from toolkit.postscript.api import AUDIENCES_PROPERTY
-from toolkit.report import render_report
+from toolkit.report.document import render_report
 from toolkit.sync.plan import CHANGE_COLUMNS
 from toolkit.sync.runs import Audit, RunRecord
 

@@ -22,8 +22,9 @@ from toolkit.errors import (
     UnreachableError,
 )
 from toolkit.postscript.reader import read_subscribers
-from toolkit.report import reason_table, render_report
 from toolkit.report.audit import RUNS_SHOWN, audit
+from toolkit.report.document import render_report
+from toolkit.report.tables import reason_table
 from toolkit.report.timeline import outcome_step, rows_of
 from toolkit.segment.member_lists import read_member_list
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS

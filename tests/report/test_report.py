@@ -19,20 +19,18 @@ from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.checks import CONTACT_VERDICTS
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
-from toolkit.report import (
+from toolkit.report.charts import bar_chart
+from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE, render_report
+from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, delivery_funnel, next_steps, sizes_beside
+from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
+from toolkit.report.tables import (
     audience_table,
-    bar_chart,
     change_table,
     plan_table,
     reason_table,
-    render_report,
     styled_table,
     verdict_table,
 )
-from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE
-from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, run_funnel_table, sizes_beside
-from toolkit.report.next_steps import next_steps
-from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import REASONS, ChangeStatus, EventStatus
 from toolkit.sync.cost import CostEstimate
@@ -455,7 +453,7 @@ def test_chart_leaves_no_figure():
 
 def test_funnel():
     """Events up to superseded, then changes; the counts of each part add up to its first line."""
-    table = run_funnel_table(FULL)
+    table = delivery_funnel(FULL)
     assert table[["of", "step", "count"]].to_numpy().tolist() == [
         ["events", "Received", 1300],
         ["events", "Filtered", 60],
@@ -486,7 +484,7 @@ def test_each_status_is_in_one_step(statuses, steps):
 
 def test_funnel_of_a_dry_run():
     """What would be delivered is shown instead of what was."""
-    steps = [*run_funnel_table(AUDITS["dry_run"])["step"]]
+    steps = [*delivery_funnel(AUDITS["dry_run"])["step"]]
     assert "To deliver" in steps
     assert "Delivered" not in steps
 
@@ -595,12 +593,12 @@ def test_whatever_put_an_audience_on_a_list_counts_there():
         ("change", "vip", "removed", "EVENT_ALREADY_SENT", 9),
     )
     before = Previous(record=RECORD, totals=totals(), to_look_at=EMPTY.changes)
-    assert sizes_beside(replace(EMPTY, totals=mine, previous=before))["now"].tolist() == [5]
+    assert sizes_beside(replace(EMPTY, totals=mine, previous=before)) == [("vip", 5, 0)]
 
 
 def test_members_beside_those_of_the_run_before():
     """Members on the list: entered or already in; an audience of one run only counts none in the other."""
-    assert sizes_beside(FULL).to_numpy().tolist() == [[ATTACK, 10, 0], ["gone", 0, 3], ["vip", 900, 57]]
+    assert sizes_beside(FULL) == [(ATTACK, 10, 0), ("gone", 0, 3), ("vip", 900, 57)]
 
 
 def test_what_was_not_chosen_is_not_shown():
@@ -612,7 +610,7 @@ def test_what_was_not_chosen_is_not_shown():
         record=RECORD, totals=totals(("change", "old", "added", "ENTERED", 9)), to_look_at=EMPTY.changes
     )
     assert change_table(one)["audience_key"].tolist() == ["vip"]
-    assert sizes_beside(replace(EMPTY, totals=one, previous=before)).to_numpy().tolist() == [["vip", 5, 0]]
+    assert sizes_beside(replace(EMPTY, totals=one, previous=before)) == [("vip", 5, 0)]
 
 
 @every(

@@ -7,7 +7,8 @@ from tables import every
 
 from toolkit.audiences.memberships import empty_table
 from toolkit.audiences.preview import MOVEMENT_COLUMNS, SAMPLE_COLUMNS
-from toolkit.report import growth_chart, member_table, overlap_table, styled_table
+from toolkit.report.charts import growth_chart
+from toolkit.report.tables import member_table, overlap_table, styled_table
 
 HOSTILE = '<script>alert("$x$")</script>'
 

@@ -9,8 +9,7 @@ import pytest
 from browser import axe_source, open_browser, violations
 from test_report import AUDITS, FULL, call_frame, change, change_frame, listed, totals, write
 
-from toolkit.report import render_report
-from toolkit.report.document import PAGE
+from toolkit.report.document import PAGE, render_report
 
 ATTACK = '"><img src=x onerror="window.attacked = 1"><script>window.attacked = 1</script>'
 LONG = "W" * 10_000

@@ -25,17 +25,17 @@ from toolkit.sync.runs import Audit
 
 from .charts import in_words, tone
 from .figures import (
+    FILES,
     answer_times,
     calls_a_second,
     calls_by_kind,
+    delivery_funnel,
     figures_beside,
+    next_steps,
     posted_events,
-    rewritten_lists,
-    run_funnel_table,
     sizes_beside,
 )
-from .next_steps import FILES, next_steps
-from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, row_log
+from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, rewritten_lists, row_log
 from .tables import change_table, reason_table
 
 ROWS_EMBEDDED = 10_000
@@ -48,26 +48,13 @@ SAMPLE = 50
 """Rows of the lists that are only a sample."""
 
 _RUN_KINDS = {
-    "sync": ("Sync", ""),
-    "undo": (
-        "Undo",
-        "This run takes back what another run wrote, where it still stands: what that run added is removed, "
-        "what it removed is added.",
-    ),
-    "repair": (
-        "Repair",
-        "This run brings subscribers who drifted back to what was asked for; it comes from no events.",
-    ),
-    "saved_plan": (
-        "Saved plan",
-        "This run carries out a plan that was saved earlier, as far as it still holds.",
-    ),
-    "member_list": (
-        "Member list",
-        "This run carries out a list of members: people who are not listed leave.",
-    ),
+    "undo": "This run takes back what another run wrote, where it still stands: what that run added is "
+    "removed, what it removed is added.",
+    "repair": "This run brings subscribers who drifted back to what was asked for; it comes from no events.",
+    "saved_plan": "This run carries out a plan that was saved earlier, as far as it still holds.",
+    "member_list": "This run carries out a list of members: people who are not listed leave.",
 }
-"""Kind of run → its name, and what it does."""
+"""Kind of run → what it does; a sync needs no words."""
 _ALWAYS = ("person", "about", "status")
 _DELIVERED = ("added", "removed", "updated", "would_add", "would_remove", "would_update", "unchanged")
 _NO_TEXT = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -106,50 +93,64 @@ def _hidden(value: Any) -> Any:
 
 
 def _values(audit: Audit) -> dict[str, Any]:
-    script = _source("report.js")
+    """Return what the template shows, by the name it has there."""
+    record, script = audit.record, _source("report.js")
+    totals = {kind: audit.totals[audit.totals["kind"] == kind] for kind in ("event", "change")}
+    undecided = totals["event"][totals["event"]["status"] != EventStatus.COUNTED]
+    undelivered = totals["change"][~totals["change"]["status"].isin(_DELIVERED)]
+    changes, newly = audit.statuses("change"), newly_to_look_at(audit)
     return {
-        "record": audit.record,
-        "kind": _RUN_KINDS[audit.record.kind],
-        "live": audit.record.mode == "live",
-        "facts": audit.record.facts,
+        "record": record,
+        "kind": in_words(record.kind).capitalize(),
+        "does": _RUN_KINDS.get(record.kind, ""),
+        "live": record.mode == "live",
+        "facts": record.facts,
         "style": _source("report.css"),
         "script": script,
         "script_hash": _script_hash(script),
-        **_counts(audit),
-        **_reasons(audit),
+        "added": max(audit.deeds["adds"], changes.get("added", 0)),
+        "removed": max(audit.deeds["removes"], changes.get("removed", 0)),
+        "events": audit.statuses("event"),
+        "changes": changes,
+        "audiences": change_table(audit.totals).to_dict("split"),
+        "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
+        "funnel": [*delivery_funnel(audit).itertuples()],
+        "event_reasons": [*reason_table(undecided).itertuples()],
+        "change_reasons": [*reason_table(undelivered, kind=record.kind).itertuples()],
         **_row_values(audit),
         "rewritten": rewritten_lists(audit, limit=SAMPLE),
         "drift": None if audit.drift is None else [*audit.drift.head(SAMPLE).itertuples()],
         "drift_counts": {} if audit.drift is None else audit.drift["drift"].value_counts().to_dict(),
         "drift_kinds": DRIFT_KINDS,
-        **_custom_events(audit),
-        **_timing(audit),
-        **_since(audit),
+        "posted": posted_events(audit.calls),
+        "would_post": _would_post(audit),
+        "left_over": audit.deeds["left_over"],
+        "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
+        "unknown_count": len(audit.unknown),
+        "obsolete_count": len(audit.unknown) - audit.unconfirmed,
+        "calls": calls_by_kind(record.facts),
+        "made": sum(record.facts.get("calls", {}).values()),
+        "calls_a_second": calls_a_second(audit),
+        "answer_times": answer_times(audit.calls),
+        "previous": audit.previous.record if audit.previous else None,
+        "figures": figures_beside(audit),
+        "sizes": sizes_beside(audit),
+        "newly": [*newly.head(SAMPLE).itertuples()],
+        "newly_count": len(newly),
+        "history": [*audit.history.itertuples()],
+        "tallest": max([*(audit.history["adds"] + audit.history["removes"]), 1]),
         "steps": next_steps(audit),
         "files": FILES,
     }
 
 
-def _counts(audit: Audit) -> dict[str, Any]:
-    return {
-        "added": max(audit.side_effects["adds"], audit.statuses("change").get("added", 0)),
-        "removed": max(audit.side_effects["removes"], audit.statuses("change").get("removed", 0)),
-        "events": audit.statuses("event"),
-        "changes": audit.statuses("change"),
-        "audiences": change_table(audit.totals).to_dict("split"),
-        "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
-        "funnel": [*run_funnel_table(audit).itertuples()],
-    }
-
-
-def _reasons(audit: Audit) -> dict[str, Any]:
-    events, changes = (audit.totals[audit.totals["kind"] == kind] for kind in ("event", "change"))
-    events = events[events["status"] != EventStatus.COUNTED]
-    changes = changes[~changes["status"].isin(_DELIVERED)]
-    return {
-        "event_reasons": [*reason_table(events).itertuples()],
-        "change_reasons": [*reason_table(changes, kind=audit.record.kind).itertuples()],
-    }
+def _would_post(audit: Audit) -> int:
+    """Return how many custom events a live run would post: none where a person became another subscriber."""
+    if audit.record.facts.get("custom_events") == "none":
+        return 0
+    would = audit.totals[audit.totals["status"].isin(["would_add", "would_remove"])]
+    is_moved = (would["reason_code"] == "CONTACT_MOVED") & (would["status"] == "would_remove")
+    return int(would.loc[~is_moved, "count"].sum())
 
 
 def _row_values(audit: Audit) -> dict[str, Any]:
@@ -166,43 +167,6 @@ def _row_values(audit: Audit) -> dict[str, Any]:
         "rows_embedded": len(rows),
         "rows_all": len(audit.changes),
         "statuses_embedded": rows["status"].value_counts().to_dict(),
-    }
-
-
-def _custom_events(audit: Audit) -> dict[str, Any]:
-    changes = audit.statuses("change")
-    is_moved = (audit.totals["reason_code"] == "CONTACT_MOVED") & (audit.totals["status"] == "would_remove")
-    would = changes.get("would_add", 0) + changes.get("would_remove", 0)
-    would -= int(audit.totals.loc[is_moved, "count"].sum())
-    return {
-        "posted": posted_events(audit.calls),
-        "would_post": would if audit.record.facts.get("custom_events") != "none" else 0,
-        "left_over": audit.side_effects["left_over"],
-        "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
-        "unknown_count": len(audit.unknown),
-        "obsolete_count": len(audit.unknown) - audit.unconfirmed,
-    }
-
-
-def _timing(audit: Audit) -> dict[str, Any]:
-    return {
-        "calls": calls_by_kind(audit.record.facts),
-        "made": sum(audit.record.facts.get("calls", {}).values()),
-        "calls_a_second": calls_a_second(audit),
-        "answer_times": answer_times(audit.calls),
-    }
-
-
-def _since(audit: Audit) -> dict[str, Any]:
-    newly = newly_to_look_at(audit)
-    return {
-        "previous": audit.previous.record if audit.previous else None,
-        "figures": [*figures_beside(audit).itertuples()],
-        "sizes": [*sizes_beside(audit).itertuples()],
-        "newly": [*newly.head(SAMPLE).itertuples()],
-        "newly_count": len(newly),
-        "history": [*audit.history.itertuples()],
-        "tallest": max([*(audit.history["adds"] + audit.history["removes"]), 1]),
     }
 
 

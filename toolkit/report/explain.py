@@ -54,7 +54,7 @@ class Explanation:
 
     outcomes: tuple[Outcome, ...]
     """One for each row that the event has among the payloads."""
-    steps: tuple[_Row, ...]
+    steps: tuple[tuple[str, str, str, str], ...]
     """The rows of table()."""
 
     def table(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The figures of a report: the funnel, calls against the plan, the run before, the lists that were written.
+"""What a report states of a run: the funnel, the calls, the run before, what to do next.
 
 The funnel shows where the events of a run went, in the words of Segment's Delivery Overview. Up to
 "Superseded" events are counted, from "Unmatched" on memberships and traits: what earlier runs asked for is
@@ -8,17 +8,18 @@ among them, so the second number is not what is left of the first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from toolkit.postscript import api
-from toolkit.statuses import ChangeStatus, EventStatus
+from toolkit.statuses import ChangeStatus, EventStatus, get_reason
 from toolkit.sync.runs import Audit, RunRecord, sum_statuses
 
 from .charts import in_words
-from .rows import audience_list, clipped, sent_or_not
+from .rows import sent_or_not
 
 EVENT_STEPS = {
     "Filtered": (
@@ -55,28 +56,29 @@ _DONE = ("added", "would_add", "unchanged")
 _KIND_OF_METHOD = {"GET": "reads", "PATCH": "writes", "POST": "custom_events"}
 
 
-def run_funnel_table(audit: Audit) -> pd.DataFrame:
+def delivery_funnel(audit: Audit) -> pd.DataFrame:
     """Lay the funnel out, one row a step.
 
     Columns: ``of`` (events, changes), ``step``, ``count``, ``share`` (0 to 1, of all of its kind),
     ``statuses`` (text).
     """
     other = "To deliver" if audit.record.mode == "live" else "Delivered"
+    events, changes = audit.statuses("event"), audit.statuses("change")
     rows = []
-    for kind, of, steps in (("event", "events", EVENT_STEPS), ("change", "changes", CHANGE_STEPS)):
-        found = audit.statuses(kind)
-        whole = sum(found.values())
-        first = "Received" if kind == "event" else "Asked for"
-        rows.append((of, first, audit.record.received if kind == "event" else whole, 1.0, ""))
+    for of, first, whole, found, steps in (
+        ("events", "Received", audit.record.received, events, EVENT_STEPS),
+        ("changes", "Asked for", sum(changes.values()), changes, CHANGE_STEPS),
+    ):
+        rows.append((of, first, whole, 1.0, ""))
         for step, statuses in steps.items():
-            count = sum(found.get(status.value, 0) for status in statuses)
+            count = sum(found.get(status, 0) for status in statuses)
             listed = ", ".join(f"{found[s]:,} {in_words(s)}" for s in statuses if s in found)
             if step != other and (count or step not in _SHOWN_ONLY_WITH_ROWS):
                 rows.append((of, step, count, count / max(whole, 1), listed))
     return pd.DataFrame(rows, columns=["of", "step", "count", "share", "statuses"])
 
 
-# --- calls -------------------------------------------------------------------------------------------------
+# --- calls
 
 
 def calls_by_kind(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -123,18 +125,24 @@ def posted_events(calls: pd.DataFrame) -> dict[str, int]:
     return {str(k): int(v) for k, v in posts["outcome"].map(sent_or_not).value_counts().items()}
 
 
-# --- the run before ----------------------------------------------------------------------------------------
+# --- the run before
 
 
-def figures_beside(audit: Audit) -> pd.DataFrame:
-    """Return the figures of the run beside those of the run before: ``what``, ``now``, ``before``."""
+class Beside(NamedTuple):
+    """A figure of the run, and of the run before."""
+
+    what: str
+    now: int
+    before: int
+
+
+def figures_beside(audit: Audit) -> list[Beside]:
+    """Return the figures of the run beside those of the run before; nothing without one."""
     if audit.previous is None:
-        return pd.DataFrame(columns=["what", "now", "before"])
+        return []
     now = _figures(audit.record, audit.totals)
     before = _figures(audit.previous.record, audit.previous.totals)
-    names = dict.fromkeys((*now, *before))
-    rows = [(name, now.get(name, 0), before.get(name, 0)) for name in names]
-    return pd.DataFrame(rows, columns=["what", "now", "before"])
+    return _beside(dict.fromkeys((*now, *before)), now, before)
 
 
 def _figures(record: RunRecord, totals: pd.DataFrame) -> Mapping[str, int]:
@@ -143,41 +151,129 @@ def _figures(record: RunRecord, totals: pd.DataFrame) -> Mapping[str, int]:
     return {"events received": record.received, "calls made": calls, **changes}
 
 
-def sizes_beside(audit: Audit) -> pd.DataFrame:
-    """Return how many subscribers have each audience on their list: audience_key, ``now``, ``before``."""
+def sizes_beside(audit: Audit) -> list[Beside]:
+    """Return how many subscribers have each audience on their list; nothing without a run before."""
     if audit.previous is None:
-        return pd.DataFrame(columns=["audience_key", "now", "before"])
-    both = {"now": _sizes(audit.totals), "before": _sizes(audit.previous.totals)}
-    table = pd.DataFrame(both).fillna(0).astype("int64")
+        return []
+    now, before = _sizes(audit.totals), _sizes(audit.previous.totals)
     # Of an audience that one of the two runs did not look at, the sizes cannot be compared.
     frames = pd.concat([audit.totals, audit.previous.totals])
-    unseen = frames.loc[frames["reason_code"] == "NOT_CHOSEN", "audience_key"].astype("str")
-    table = table[~table.index.isin(unseen)]
-    return table.rename_axis("audience_key").reset_index()
+    unseen = {*frames.loc[frames["reason_code"] == "NOT_CHOSEN", "audience_key"].astype("str")}
+    return _beside(sorted((now.keys() | before.keys()) - unseen), now, before)
 
 
-def _sizes(totals: pd.DataFrame) -> pd.Series:
+def _sizes(totals: pd.DataFrame) -> dict[str, int]:
     known = totals[(totals["kind"] == "change") & (totals["audience_key"] != "")]
     listed = known["reason_code"].isin(_LISTED) & known["status"].isin(_DONE)
-    return known["count"].where(listed, 0).groupby(known["audience_key"].astype("str")).sum()
+    sizes = known["count"].where(listed, 0).groupby(known["audience_key"].astype("str")).sum()
+    return {str(key): int(size) for key, size in sizes.items()}
 
 
-def rewritten_lists(audit: Audit, *, limit: int) -> list[dict[str, Any]]:
-    """Return the first lists that the run wrote: subscriber_id, person (masked), ``before`` and ``after``.
+def _beside(names: Iterable[str], now: Mapping[str, int], before: Mapping[str, int]) -> list[Beside]:
+    return [Beside(name, now.get(name, 0), before.get(name, 0)) for name in names]
 
-    From the journal's before-images. ``person`` is empty for a run that was killed: only its calls are known.
-    """
-    is_written = (audit.calls["route"] == api.WRITE_ROUTE) & (audit.calls["outcome"] == "ok")
-    writes = audit.calls[is_written].drop_duplicates("subscriber_id").head(limit)
-    known = audit.changes[audit.changes["subscriber_id"].isin(writes["subscriber_id"])]
-    people = dict(zip(known["subscriber_id"], known["person"], strict=True))
-    return [
-        {
-            "subscriber_id": clipped(row.subscriber_id),
-            "person": clipped(people.get(row.subscriber_id, "")),
-            "before": [*map(clipped, audience_list(row.before) or ())],
-            "after": [*map(clipped, after)],
-        }
-        for row in writes.itertuples()
-        if (after := audience_list(row.after)) is not None  # else only traits were written
+
+# --- what to do next
+
+
+FILES = {
+    "4_audit_report/report.html": "this document; it needs nothing else",
+    "4_audit_report/changes.csv": "the changes worth reading, for a spreadsheet: masked, no formulas",
+    "4_audit_report/changes.parquet": "the same rows, with their types",
+    "4_audit_report/summary.json": "the figures, for a scheduler",
+    "3_sync_audiences/events.parquet": "of the latest sync: one row an event and mapping, with its status",
+    "3_sync_audiences/changes.parquet": "of the latest sync: one row a membership or trait of a person, "
+    "the unchanged and the waiting too",
+    "ledger.db": "all runs, what was asked for, and each call; not masked, so keep it private. It may be "
+    "elsewhere: ledger_url says where",
+}
+"""File → what it holds."""
+
+_OF_CHANGES = {
+    "would_": (
+        "Changes that would be sent",
+        "This was a dry run. To send them, run 3_sync_audiences with dry_run = False.",
+    ),
+    "failed": (
+        "Could not be written",
+        "Postscript could not be reached, or kept failing. Run the sync again.",
+    ),
+    "pending": ("Not reached", "The run ended before. Fix what ended it, then run the sync again."),
+    "rejected": (
+        "Refused by Postscript",
+        "Read the message in the row table, fix the cause, then run the sync again.",
+    ),
+    "conflict": (
+        "Left alone",
+        "The write would overwrite what is not ours, or pass a limit: see the reasons under Rejections.",
+    ),
+    "ambiguous": ("Several subscribers match", get_reason("AMBIGUOUS_MATCH").fix),
+    "no_usable_contact": ("No phone or email that can be used", get_reason("NO_CONTACT").fix),
+    "waiting": ("Not subscribed yet", "Nothing to do: each is delivered on the first run after they opt in."),
+}
+"""Status, or how several begin → what it is, and what to do."""
+_OF_EVENTS = {
+    "malformed": (
+        "Events that cannot be read",
+        "See the reasons under Rejections, and fetch the files again.",
+    ),
+    "invalid_payload": ("Invalid events", get_reason("PAYLOAD_VALIDATION_FAILED").fix),
+    "no_membership_value": ("Events that do not say in or out", "See the reasons under Rejections."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Something to do, or to know that nothing is to be done."""
+
+    what: str
+    count: int | None = None
+    """Of how many; None for the run as a whole."""
+    text: str
+
+
+def next_steps(audit: Audit) -> list[Step]:
+    """Return what to do after this run, the most urgent first; never nothing."""
+    changes = audit.statuses("change")
+    held_back = int(audit.totals.loc[audit.totals["reason_code"] == "REMOVAL_LIMIT", "count"].sum())
+    if held_back:
+        changes["pending"] -= held_back
+    steps = [
+        *_of_run(audit.record, held_back),
+        *_of_statuses(changes, _OF_CHANGES),
+        *_of_postscript(audit),
+        *_of_statuses(audit.statuses("event"), _OF_EVENTS),
     ]
+    return steps or [Step(what="Nothing to do", text="Everything arrived.")]
+
+
+def _of_run(record: RunRecord, held_back: int) -> Iterator[Step]:
+    if record.status == "running":
+        yield Step(what="The run has not ended, or its process died", text="If it died, run the sync again.")
+    elif held_back:
+        what = "Held back by the limit on removals"
+        yield Step(what=what, count=held_back, text=get_reason("REMOVAL_LIMIT").fix)
+    elif record.status in ("failed", "canceled"):
+        text = "Fix what ended it, then run the sync again."
+        yield Step(what=f"The run ended as {record.status}", text=text)
+    if ahead := int(record.facts.get("dated_ahead", 0)):
+        text = f"{get_reason('DECIDED_AHEAD').fix} The reasons under Rows show which people they are."
+        yield Step(what="Decided by an event dated in the future", count=ahead, text=text)
+
+
+def _of_statuses(counts: Mapping[str, int], texts: Mapping[str, tuple[str, str]]) -> Iterator[Step]:
+    for status, (what, text) in texts.items():
+        if count := sum(number for name, number in counts.items() if name.startswith(status)):
+            yield Step(what=what, count=count, text=text)
+
+
+def _of_postscript(audit: Audit) -> Iterator[Step]:
+    if count := audit.unconfirmed:
+        text = (
+            "Look the subscribers up in Postscript; toolkit.sync(…, repeat_unknown=True) posts them again, "
+            "and people who got one already may get a second text."
+        )
+        yield Step(what="Custom events of the shop that were not confirmed", count=count, text=text)
+    if audit.drift is not None and len(audit.drift):
+        what = "Differences between Postscript and what was asked for"
+        yield Step(what=what, count=len(audit.drift), text="toolkit.plan_repair() plans how to repair them.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC
 from typing import Any
 
@@ -15,6 +14,8 @@ from toolkit.postscript import api
 from toolkit.statuses import get_meaning
 from toolkit.sync.plan import properties_of
 from toolkit.sync.runs import LOOK_AT, Audit
+
+from .display import cut, whole_text
 
 ROW_HEADINGS = {
     "person": "Person",
@@ -44,11 +45,8 @@ _ABOUT = ["person", "audience_key", "trait_key"]
 def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
     """Return the first *limit* changes, those to look at first, as texts with the columns of ROW_HEADINGS."""
     rows = to_look_at_first(audit.changes).head(limit).reset_index(drop=True)
-    is_tried = rows["operation"].notna()
-    writes = first_writes(audit.calls, rows["subscriber_id"])
-    written = rows[["subscriber_id"]].merge(writes, how="left", on="subscriber_id")
-    is_tried &= written["route"].notna()
-    written = written.where(is_tried, None)
+    written = rows[["subscriber_id"]].merge(_first_writes(audit.calls), how="left", on="subscriber_id")
+    written = written.where(rows["operation"].notna() & written["route"].notna(), None)
     is_kept = written["outcome"] == "ok"
     text = pd.DataFrame(
         {
@@ -63,9 +61,8 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
             **{name: _times(written[name]) for name in ("started_at", "finished_at")},
         }
     )
-    text = rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]]
-    text = mask_table(text)
-    return text.astype("object").where(text.notna(), "").map(_cut)
+    text = mask_table(rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]])
+    return text.astype("object").where(text.notna(), "").map(lambda cell: cut(str(cell), LONGEST))
 
 
 def _reasons(audit: Audit, rows: pd.DataFrame) -> pd.Series:
@@ -91,10 +88,30 @@ def newly_to_look_at(audit: Audit) -> pd.DataFrame:
     return now[~pd.MultiIndex.from_frame(now[_ABOUT].fillna("")).isin(known)]
 
 
-def first_writes(calls: pd.DataFrame, subscribers: pd.Series) -> pd.DataFrame:
-    """Return the first write to each of these subscribers: a later one only puts back what was lost by it."""
-    writes = calls[(calls["route"] == api.WRITE_ROUTE) & calls["subscriber_id"].isin(subscribers.dropna())]
+def _first_writes(calls: pd.DataFrame) -> pd.DataFrame:
+    """Return the first write to each subscriber: a later one only puts back what was lost by it."""
+    writes = calls[(calls["route"] == api.WRITE_ROUTE) & calls["subscriber_id"].notna()]
     return writes.drop_duplicates("subscriber_id").astype("object")
+
+
+def rewritten_lists(audit: Audit, *, limit: int) -> list[dict[str, Any]]:
+    """Return the first lists that the run wrote: subscriber_id, person (masked), ``before`` and ``after``.
+
+    From the journal's before-images. ``person`` is empty for a run that was killed: only its calls are known.
+    """
+    writes = _first_writes(audit.calls[audit.calls["outcome"] == "ok"]).head(limit)
+    known = audit.changes[audit.changes["subscriber_id"].isin(writes["subscriber_id"])]
+    people = dict(zip(known["subscriber_id"], known["person"], strict=True))
+    return [
+        {
+            "subscriber_id": clipped(row.subscriber_id),
+            "person": clipped(people.get(row.subscriber_id, "")),
+            "before": [*map(clipped, audience_list(row.before) or ())],
+            "after": [*map(clipped, after)],
+        }
+        for row in writes.itertuples()
+        if (after := audience_list(row.after)) is not None  # else only traits were written
+    ]
 
 
 def about(row: Any) -> str:
@@ -110,7 +127,7 @@ def about(row: Any) -> str:
 def audience_list(properties: str | None) -> list[str] | None:
     """Return the audiences in a before-image; None where there is no list."""
     held = properties_of(properties).get(api.AUDIENCES_PROPERTY) if properties else None
-    return [_whole_text(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
+    return [whole_text(key) for key in dict.fromkeys(map(str, held))] if isinstance(held, list) else None
 
 
 def sent_or_not(outcome: object) -> str:
@@ -122,25 +139,21 @@ def sent_or_not(outcome: object) -> str:
 
 def clipped(value: object) -> str:
     """Return a cell as text of bounded length, contacts masked."""
-    return _cut(mask_text(str(value)))
-
-
-def _cut(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return cut(mask_text(str(value)), LONGEST)
 
 
 def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
     """Return the list, or the trait's value, that each row's write found or left."""
     # Many lists are alike: each text is read once.
-    lists = {text: _joined(audience_list(text)) for text in properties[traits.isna()].dropna().unique()}
+    lists = {text: _list(text) for text in properties[traits.isna()].dropna().unique()}
     return [
         lists.get(text) if pd.isna(trait) else _trait_value(text, trait)
         for text, trait in zip(properties, traits, strict=True)
     ]
 
 
-def _joined(keys: Iterable[str] | None) -> str:
+def _list(properties: str) -> str:
+    keys = audience_list(properties)
     return "no list" if keys is None else ", ".join(keys) or "empty"
 
 
@@ -148,12 +161,7 @@ def _trait_value(properties: str | None, trait: str) -> str | None:
     if not properties:
         return None
     value = properties_of(properties).get(trait)
-    return "no value" if value is None else _whole_text(value)
-
-
-def _whole_text(value: object) -> str:
-    """Return what Postscript held as text; no frame can hold a lone surrogate."""
-    return SURROGATE.sub("\ufffd", str(value))
+    return "no value" if value is None else whole_text(value)
 
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:

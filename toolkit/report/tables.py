@@ -16,7 +16,8 @@ from toolkit.sync.plan import Plan
 from .charts import in_words
 
 _CAPTION = "text-align: left; padding: 0.4em 0; font-weight: bold"
-_SHARES = {"share", "match_rate", "reach", "with_phone", "with_email", "with_both", "without_contact"}
+_CONTACTS = ("with_phone", "with_email", "with_both", "without_contact")
+_SHARES = {"share", "match_rate", "reach", *_CONTACTS}
 _STEPS = {
     "Members": (),
     "With a phone or email": ("NO_CONTACT",),
@@ -39,19 +40,15 @@ def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
     >>> reason_table(frame)[["status", "count", "share"]].values.tolist()
     [['waiting', 1, 1.0]]
     """
-    counted = frame.assign(count=1) if "count" not in frame else frame
-    table = (
-        counted.fillna({"reason_code": ""})
-        .groupby(["status", "reason_code"], as_index=False)["count"]
-        .sum()
-        .sort_values(["count", "status", "reason_code"], ascending=[False, True, True], ignore_index=True)
-    )
-    reasons = [get_reason(code) if code else None for code in table["reason_code"]]
+    counted = (frame if "count" in frame else frame.assign(count=1)).fillna({"reason_code": ""})
+    table = counted.groupby(["status", "reason_code"], as_index=False)["count"].sum()
+    table = _largest_first(table, "count", "status", "reason_code")
+    codes = table["reason_code"]
     return table.assign(
         share=(table["count"] / max(int(table["count"].sum()), 1)).round(4),
-        meaning=[get_meaning(r.code, kind) if r else "" for r in reasons],
-        what_to_do=[r.fix if r else "" for r in reasons],
-    ).astype({"meaning": "str", "what_to_do": "str"})
+        meaning=pd.Series([get_meaning(code, kind) if code else "" for code in codes], dtype="str"),
+        what_to_do=pd.Series([get_reason(code).fix if code else "" for code in codes], dtype="str"),
+    )
 
 
 def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
@@ -62,14 +59,12 @@ def audience_table(audiences: pd.DataFrame) -> pd.DataFrame:
     can be used; null where there is no member.
     """
     members = audiences["members"]
-    shares = {
-        name: (audiences[name] / members.where(members > 0)).round(4)
-        for name in ("with_phone", "with_email", "with_both", "without_contact")
-    }
     table = audiences[["audience_key", "audience_id", "members"]].assign(
-        left=audiences["stated"] - members, flapping=audiences["flapping"], **shares
+        left=audiences["stated"] - members,
+        flapping=audiences["flapping"],
+        **{name: _share(audiences[name], members) for name in _CONTACTS},
     )
-    return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
+    return _largest_first(table, "members", "audience_key")
 
 
 def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
@@ -85,9 +80,9 @@ def overlap_table(overlap: pd.DataFrame) -> pd.DataFrame:
         if overlap.loc[one, other]
     ]
     table = pd.DataFrame(rows, columns=["audience_key", "other_audience", "in_both", "smaller"])
-    table["share"] = (table["in_both"] / table["smaller"]).astype("float64").round(4)
-    order = table.sort_values(["share", "in_both"], ascending=False, kind="stable", ignore_index=True)
-    return order.drop(columns="smaller")
+    table["share"] = _share(table["in_both"], table["smaller"])
+    table = table.sort_values(["share", "in_both"], ascending=False, kind="stable", ignore_index=True)
+    return table.drop(columns="smaller")
 
 
 def member_table(sample: pd.DataFrame) -> pd.DataFrame:
@@ -108,13 +103,13 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     up are left out of both shares. Where that is every member who could be, all but ``members`` is null.
     """
     rows = changes[changes["audience_key"].notna() & (changes["reason_code"] != "NOT_CHOSEN")]
-    member = rows["member"].astype("bool")
+    member, reason = rows["member"].astype("bool"), rows["reason_code"]
     counted = pd.DataFrame(
         {
             "audience_key": rows["audience_key"],
             "members": member,
-            "not_asked": member & (rows["reason_code"] == "NOT_LOOKED_UP"),
-            "asked": member & ~rows["reason_code"].isin(["NOT_LOOKED_UP", "NO_CONTACT", "CONTACT_INVALID"]),
+            "not_asked": member & (reason == "NOT_LOOKED_UP"),
+            "asked": member & ~reason.isin(["NOT_LOOKED_UP", "NO_CONTACT", "CONTACT_INVALID"]),
             "subscribers": member & rows["subscriber_id"].notna(),
             "can_be_texted": member & rows["can_send"].fillna(False).astype("bool"),
             "would_add": rows["operation"] == "add",
@@ -123,15 +118,23 @@ def reach_table(changes: pd.DataFrame) -> pd.DataFrame:
     )
     table = counted.groupby("audience_key", as_index=False).sum()
     is_known = (table["asked"] > 0) | (table["not_asked"] == 0)
-    for name in ("subscribers", "can_be_texted", "would_add", "would_remove"):
-        table[name] = table[name].astype("Int64").where(is_known)
-    asked = (table["members"] - table["not_asked"]).where(is_known)
-    asked = asked.where(asked > 0)
-    table["match_rate"] = (table["subscribers"].astype("Float64") / asked).round(4).astype("float64")
-    table["reach"] = (table["can_be_texted"].astype("Float64") / asked).round(4).astype("float64")
+    known = ["subscribers", "can_be_texted", "would_add", "would_remove"]
+    table[known] = table[known].astype("Int64").where(is_known)
+    asked = table["members"] - table["not_asked"]
+    table["match_rate"] = _share(table["subscribers"], asked)
+    table["reach"] = _share(table["can_be_texted"], asked)
     shown = ["audience_key", "members", "subscribers", "match_rate", "can_be_texted", "reach"]
-    table = table[[*shown, "would_add", "would_remove"]]
-    return table.sort_values(["members", "audience_key"], ascending=[False, True], ignore_index=True)
+    return _largest_first(table[[*shown, "would_add", "would_remove"]], "members", "audience_key")
+
+
+def _largest_first(table: pd.DataFrame, count: str, *names: str) -> pd.DataFrame:
+    ascending = [False, *(True for _ in names)]
+    return table.sort_values([count, *names], ascending=ascending, ignore_index=True)
+
+
+def _share(part: pd.Series, whole: pd.Series) -> pd.Series:
+    """Return part of whole, 0 to 1; null where there is no whole or the part is not known."""
+    return (part.astype("Float64") / whole.where(whole > 0)).astype("float64").round(4)
 
 
 def funnel_table(changes: pd.DataFrame) -> pd.DataFrame:
@@ -143,31 +146,18 @@ def funnel_table(changes: pd.DataFrame) -> pd.DataFrame:
     is_member = changes["member"].fillna(False).astype("bool")
     members = changes[is_member & (changes["reason_code"] != "NOT_CHOSEN")]
     reasons = members["reason_code"].value_counts()
+    steps = {step: {c.lower(): int(reasons.get(c, 0)) for c in codes} for step, codes in _STEPS.items()}
+    sends = members.loc[members["subscriber_id"].notna(), "can_send"]
+    opted_out, not_known = (sends == False).sum(), sends.isna().sum()  # noqa: E712 - null is neither
+    steps[_LAST_STEP] = {"opted_out": int(opted_out), "not_known": int(not_known)}
     left, rows = len(members), []
-    for step, codes in _STEPS.items():
-        lost = {code.lower(): int(reasons[code]) for code in codes if code in reasons}
+    for step, lost in steps.items():
         left -= sum(lost.values())
-        rows.append((step, left, lost))
-        if not left and "not_looked_up" in lost:
+        why = ", ".join(f"{count:,} {in_words(reason)}" for reason, count in lost.items() if count)
+        rows.append((step, left, left / max(len(members), 1), sum(lost.values()), why))
+        if not left and lost.get("not_looked_up"):
             break  # beyond it nothing is known
-    else:
-        sends = members.loc[members["subscriber_id"].notna(), "can_send"]
-        lost = {
-            "opted_out": int((~sends.dropna().astype("bool")).sum()),
-            "not_known": int(sends.isna().sum()),
-        }
-        rows.append((_LAST_STEP, left - sum(lost.values()), lost))
-    table = [
-        (
-            step,
-            count,
-            count / max(len(members), 1),
-            sum(lost.values()),
-            ", ".join(f"{n:,} {in_words(why)}" for why, n in lost.items() if n),
-        )
-        for step, count, lost in rows
-    ]
-    return pd.DataFrame(table, columns=["step", "members", "share", "lost", "why"])
+    return pd.DataFrame(rows, columns=["step", "members", "share", "lost", "why"])
 
 
 def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
@@ -190,7 +180,7 @@ def plan_table(plan: Plan, cost: CostEstimate) -> pd.DataFrame:
     Columns: ``what``, ``value`` (text). Segment's action is left out where its calls are not known.
     """
     traits = int(plan.changes["trait_key"].notna().sum())
-    calls, official = cost.calls, cost.official
+    calls, official, removals = cost.calls, cost.official, plan.removals
     rows = [
         ("Memberships", f"{len(plan.changes) - traits:,}"),
         ("Expected adds", f"{plan.adds:,}"),
@@ -204,8 +194,10 @@ def plan_table(plan: Plan, cost: CostEstimate) -> pd.DataFrame:
         ("Calls still to make", f"{sum(calls.values()) - calls['reads']:,}"),
         ("Time for all calls at this pace", f"{cost.minutes:.1f} minutes"),
         ("Share of memberships removed", f"{plan.removal_share:.1%} (limit {plan.max_removal_share:.0%})"),
-        *([("Highest share of one audience", _highest_share(plan))] if plan.removals.audience_key else []),
     ]
+    if removals.audience_key:
+        highest = f"{removals.audience_share:.1%} of {mask_text(removals.audience_key)} (the same limit)"
+        rows.append(("Highest share of one audience", highest))
     if official is not None and cost.official_minutes is not None:
         rows += [
             ("Segment's action, same events: calls", f"{sum(official.values()):,}"),
@@ -213,11 +205,6 @@ def plan_table(plan: Plan, cost: CostEstimate) -> pd.DataFrame:
             ("Segment's action, same events: time", f"{cost.official_minutes:.1f} minutes"),
         ]
     return pd.DataFrame(rows, columns=["what", "value"])
-
-
-def _highest_share(plan: Plan) -> str:
-    found = plan.removals
-    return f"{found.audience_share:.1%} of {mask_text(found.audience_key)} (the same limit)"
 
 
 def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataFrame:
