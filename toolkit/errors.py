@@ -18,7 +18,7 @@ ToolkitError
     ├── RejectedError               any other refusal that will not change by trying again
     ├── RateLimitError              429 until the tries ran out
     ├── ServerError                 5xx, or an answer that is not what it should be
-    │   └── IgnoredFilterError      subscribers came back who were not asked for: nothing is safe
+    │   └── IgnoredFilterError      other subscribers came back than were looked up: nothing is safe
     ├── UnreachableError            no connection, or no answer, until the tries ran out
     └── LostAnswerError             sent, but what became of it is unknown
 """
@@ -33,8 +33,7 @@ from typing import ClassVar
 class ToolkitError(Exception):
     """Base of every error raised on purpose.
 
-    A notebook shows its sentence and its notes alone: they say what to do next, and where in the code it was
-    raised does not help. ``%debug`` still opens the place.
+    A notebook shows its sentence and notes alone, which state what to do next; ``%debug`` opens the place.
     """
 
     mask: ClassVar[Callable[[str], str]] = str
@@ -66,9 +65,6 @@ class ParameterError(InputError, ValueError):
 
 class InputPathError(InputError, FileNotFoundError):
     """There is nothing to read at the path."""
-
-    def __str__(self) -> str:
-        return type(self).mask(str(self.args[0])) if self.args else ""
 
 
 class FileFormatError(InputError, ValueError):
@@ -156,7 +152,7 @@ class ServerError(PostscriptError):
 
 
 class IgnoredFilterError(ServerError):
-    """A lookup brought subscribers who were not asked for; no match is certain then."""
+    """A lookup brought other subscribers than were looked up; no match is certain then."""
 
 
 class UnreachableError(PostscriptError):

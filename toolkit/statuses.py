@@ -1,13 +1,13 @@
-"""The words for what became of an event and of a person × audience or trait, and the totals over them.
+"""The statuses of events, memberships, traits and runs, the reasons for them, and the check of their totals.
 
-Every surface (frames, ledger, notebooks, report) quotes these words and sentences; none makes its own.
+Every surface (frames, ledger, notebooks, report) quotes these names and sentences; none makes its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 from toolkit.errors import ReconciliationError
 
@@ -28,7 +28,7 @@ class EventStatus(StrEnum):
 
 
 class ChangeStatus(StrEnum):
-    """The final word of one run on one person × audience, or person × trait."""
+    """How one run ended for one membership or trait of a person."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -66,249 +66,188 @@ NEEDS_ATTENTION = frozenset(
 """Statuses that make a finished run ``completed_with_errors``."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a status was given."""
 
-    code: str
     meaning: str
     """One sentence for people."""
-    fix: str
+    fix: str = ""
     """What to do about it; empty when there is nothing to do."""
 
 
-def _reasons(rows: Iterable[tuple[str, str, str]]) -> Mapping[str, Reason]:
-    return {code: Reason(code=code, meaning=meaning, fix=fix) for code, meaning, fix in rows}
-
-
-REASONS: Mapping[str, Reason] = _reasons(
-    [
-        # Events
-        (
-            "NOT_JSON",
-            "The line is torn or is not a JSON object.",
-            "Fetch the file again; if the line is torn in the bucket too, nothing can be done.",
-        ),
-        (
-            "FILE_DAMAGED",
-            "The file is damaged from this line on; the lines before it were read.",
-            "Fetch the file again and repeat the run: what follows the damage is missing.",
-        ),
-        (
-            "ROW_TORN",
-            "The row has too many or too few cells, an open quote, or letters that are no text.",
-            "Export the list again; until then it removes no one.",
-        ),
-        ("PROFILE_MERGED", "The profile was merged into another, whose own word counts.", ""),
-        ("DUPLICATE_MESSAGE_ID", "The same message was already read; a messageId counts once.", ""),
-        (
-            "FILTERED_BY_INTEGRATIONS_OBJECT",
-            "The event's integrations object does not let it through to Postscript.",
-            "Connect the audience to the Postscript destination in Segment if it should have been.",
-        ),
-        (
-            "FILTERED_BY_END_USER_CONSENT",
-            "The person has not consented to a category this destination is mapped to.",
-            "",
-        ),
-        (
-            "NO_MATCHING_MAPPING",
-            "No enabled mapping's trigger matches the event.",
-            "Widen a trigger if such events should count.",
-        ),
-        (
-            "NOT_AN_AUDIENCE_EVENT",
-            "The event was not computed by an Engage audience or journey step.",
-            "Nothing, for ordinary events; computed traits have an action of their own, syncTraits.",
-        ),
-        (
-            "NOT_A_COMPUTED_TRAIT",
-            "The event was not computed by an Engage computed trait, and the mapping takes no other.",
-            "Nothing, for ordinary events and audiences.",
-        ),
-        (
-            "PAYLOAD_VALIDATION_FAILED",
-            "A field of the payload is missing or has the wrong type.",
-            "Compare the mapping's fields with the event.",
-        ),
-        (
-            "MEMBERSHIP_MISSING",
-            "The event does not say whether the person is in or out.",
-            "Nothing, for journey steps: Segment sends no true or false with them.",
-        ),
-        (
-            "MEMBERSHIP_NOT_BOOLEAN",
-            'The membership value is not true or false: text such as "true" changes nothing.',
-            "Send a JSON true or false in the audience's key.",
-        ),
-        (
-            "TRAIT_VALUE_MISSING",
-            "The event carries no value of the trait, or null; nothing is written then.",
-            "Nothing: Postscript documents no way to delete a property.",
-        ),
-        (
-            "TRAIT_VALUE_UNSUPPORTED",
-            "The trait's value is not a text, a whole number, true or false, or a list of texts.",
-            "Round the number, or make it a text, with the mapping's directives.",
-        ),
-        (
-            "NO_PERSON",
-            "The event has no user id, no anonymous id and no contact.",
-            "Send a user id with the event.",
-        ),
-        ("NEWER_EVENT", "A newer event decides this person and audience, or trait.", ""),
-        ("DECIDED", "The newest event on this person and audience, or trait.", ""),
-        (
-            "DECIDED_AHEAD",
-            "The newest event on this person and audience, or trait; it is dated in the future.",
-            "Correct the date at its source: until then no newer event outdoes it.",
-        ),
-        # Person × audience or trait
-        ("ENTERED", "In the audience, and was not on the subscriber's list.", ""),
-        ("EXITED", "Out of the audience, and was still on the subscriber's list.", ""),
-        (
-            "CONTACT_MOVED",
-            "The person is another subscriber by now, and no other person with this audience is this one.",
-            "",
-        ),
-        ("ALREADY_IN", "In the audience, and already on the subscriber's list.", ""),
-        ("ALREADY_OUT", "Out of the audience, and not on the subscriber's list.", ""),
-        ("TRAIT_NEW_VALUE", "The subscriber's property had another value than the trait has, or none.", ""),
-        ("TRAIT_SAME_VALUE", "The subscriber's property already has the trait's value.", ""),
-        (
-            "TRAIT_NAME_RESERVED",
-            'The trait is named like the property that holds the audiences, "Segment Audiences".',
-            "Give the trait another name in Segment.",
-        ),
-        (
-            "SAME_SUBSCRIBER",
-            "Another person with the same contact has a newer event for this audience or trait.",
-            "Merge the two profiles in Segment if they are one person.",
-        ),
-        (
-            "SUBSCRIBER_NOT_FOUND",
-            "No one with this phone or email subscribes to the shop yet.",
-            "Nothing: it is kept, and delivered on the first run after they opt in.",
-        ),
-        (
-            "NOT_LOOKED_UP",
-            "It is not known whether this person subscribes: Postscript was not asked yet.",
-            "Nothing: the next sync asks. Or set look_up in 1_preview_audiences.",
-        ),
-        (
-            "AMBIGUOUS_MATCH",
-            "Several subscribers share this email, and the phone does not decide.",
-            "Send the phone with the audience, or remove the duplicate subscriber in Postscript.",
-        ),
-        (
-            "NO_CONTACT",
-            "No event of this person carried a phone or an email.",
-            "Add phone and email to the connection's Customized setup in Engage.",
-        ),
-        (
-            "CONTACT_INVALID",
-            "The person's phone and email can not be used.",
-            "See the verdicts of 2_validate_contacts.",
-        ),
-        (
-            "PROPERTY_NOT_A_LIST",
-            'The subscriber\'s "Segment Audiences" is not a list of texts; it was left alone.',
-            "Clear the property in Postscript.",
-        ),
-        (
-            "PROPERTY_LIMIT",
-            "The subscriber would have more than 50 properties, Postscript's limit.",
-            "Delete an unused property of this subscriber.",
-        ),
-        (
-            "REJECTED_BY_POSTSCRIPT",
-            "Postscript refused the write.",
-            "Read the status code and message in the journal of calls.",
-        ),
-        (
-            "SUBSCRIBER_GONE",
-            "The subscriber vanished between reading and writing.",
-            "Nothing: the next run looks the person up again.",
-        ),
-        ("TRANSPORT_FAILED", "Postscript could not be reached, or kept failing.", "Run the sync again."),
-        (
-            "PROPERTIES_LOST",
-            "Postscript's answer to the write lacks other properties the subscriber had.",
-            "Stop, compare the subscriber in Postscript, and write to Postscript's support.",
-        ),
-        (
-            "WRITE_NOT_KEPT",
-            "Postscript confirmed the write, and the subscriber's list is not what was written.",
-            "Look the subscriber up in Postscript: it may have more than 50 properties.",
-        ),
-        (
-            "NOT_REACHED",
-            "The run ended before this write.",
-            "Fix what ended the run, then run the sync again.",
-        ),
-        (
-            "EVENT_NOT_SENT",
-            "The subscriber's list was written; the run ended before the custom event was sent.",
-            "Run the sync again: it sends the custom event, and plans no other change for it.",
-        ),
-        (
-            "EVENT_ALREADY_SENT",
-            "The subscriber's list was changed; the custom event was closed before and is not sent again.",
-            "",
-        ),
-        (
-            "EVENT_NOT_DUE",
-            "The subscriber's list was changed; no custom event was due, as the one before was never sent.",
-            "",
-        ),
-        (
-            "REMOVAL_LIMIT",
-            "The plan removes a larger share of memberships, over all or of one audience, than "
-            "max_removal_share allows.",
-            "Check that the archive is complete; if the removals are meant, run again with the same events "
-            "and a larger max_removal_share.",
-        ),
-        (
-            "ANSWER_LOST",
-            "The custom event was sent and its answer was lost; it is not repeated.",
-            "Look the subscriber up in Postscript before you decide to repeat it.",
-        ),
-        (
-            "NOT_CHOSEN",
-            "The audience is not among audience_keys; traits are left out when there are any.",
-            "",
-        ),
-        (
-            "NOT_IN_SYNC_MODE",
-            "The run's sync mode leaves this out: add_only removes nothing, remove_only only removes.",
-            'Run with sync_mode "mirror" to have it sent.',
-        ),
-        ("OPTED_OUT", "The subscriber has opted out and the run was asked to skip those.", ""),
-        (
-            "PLAN_STALE",
-            "What the plan saw has changed since: the subscriber, or a newer event of the person.",
-            "Make a new plan.",
-        ),
-        ("UNDO_ADDED", "The undone run removed the subscriber from the audience; this puts it back.", ""),
-        ("UNDO_REMOVED", "The undone run added the subscriber to the audience; this takes it out again.", ""),
-        ("UNDO_SET", "The undone run wrote another value; this writes the earlier one again.", ""),
-        (
-            "CHANGED_SINCE",
-            "It is no longer as the run left it, or a later run wrote it anew; it was left alone.",
-            "",
-        ),
-        (
-            "TRAIT_CANNOT_BE_DELETED",
-            "The property had no value before the run, and Postscript documents no way to delete a property.",
-            "Clear the property in Postscript.",
-        ),
-        (
-            "KEY_LISTED_TWICE",
-            "The audience stands on the subscriber's list more than once.",
-            "Nothing: it is listed once as soon as the list is written.",
-        ),
-    ]
-)
+REASONS: Mapping[str, Reason] = {
+    # Events
+    "NOT_JSON": Reason(
+        "The line is torn or is not a JSON object.",
+        "Fetch the file again; if the line is torn in the bucket too, nothing can be done.",
+    ),
+    "FILE_DAMAGED": Reason(
+        "The file is damaged from this line on; the lines before it were read.",
+        "Fetch the file again and repeat the run: what follows the damage is missing.",
+    ),
+    "ROW_TORN": Reason(
+        "The row has too many or too few cells, an open quote, or letters that are no text.",
+        "Export the list again; until then it removes no one.",
+    ),
+    "PROFILE_MERGED": Reason("The profile was merged into another, whose own events count."),
+    "DUPLICATE_MESSAGE_ID": Reason("The same message was already read; a messageId counts once."),
+    "FILTERED_BY_INTEGRATIONS_OBJECT": Reason(
+        "The event's integrations object does not let it through to Postscript.",
+        "Connect the audience to the Postscript destination in Segment if it should have been.",
+    ),
+    "FILTERED_BY_END_USER_CONSENT": Reason(
+        "The person has not consented to a category this destination is mapped to."
+    ),
+    "NO_MATCHING_MAPPING": Reason(
+        "No enabled mapping's trigger matches the event.", "Widen a trigger if such events should count."
+    ),
+    "NOT_AN_AUDIENCE_EVENT": Reason(
+        "The event was not computed by an Engage audience or journey step.",
+        "Nothing, for ordinary events; computed traits have an action of their own, syncTraits.",
+    ),
+    "NOT_A_COMPUTED_TRAIT": Reason(
+        "The event was not computed by an Engage computed trait, and the mapping takes no other.",
+        "Nothing, for ordinary events and audiences.",
+    ),
+    "PAYLOAD_VALIDATION_FAILED": Reason(
+        "A field of the payload is missing or has the wrong type.",
+        "Compare the mapping's fields with the event.",
+    ),
+    "MEMBERSHIP_MISSING": Reason(
+        "The event does not say whether the person is in or out.",
+        "Nothing, for journey steps: Segment sends no true or false with them.",
+    ),
+    "MEMBERSHIP_NOT_BOOLEAN": Reason(
+        'The membership value is not true or false: text such as "true" changes nothing.',
+        "Send a JSON true or false in the audience's key.",
+    ),
+    "TRAIT_VALUE_MISSING": Reason(
+        "The event carries no value of the trait, or null; nothing is written then.",
+        "Nothing: Postscript documents no way to delete a property.",
+    ),
+    "TRAIT_VALUE_UNSUPPORTED": Reason(
+        "The trait's value is not a text, a whole number, true or false, or a list of texts.",
+        "Round the number, or make it a text, with the mapping's directives.",
+    ),
+    "NO_PERSON": Reason(
+        "The event has no user id, no anonymous id and no contact.", "Send a user id with the event."
+    ),
+    "NEWER_EVENT": Reason("A newer event decides this person and audience, or trait."),
+    "DECIDED": Reason("The newest event on this person and audience, or trait."),
+    "DECIDED_AHEAD": Reason(
+        "The newest event on this person and audience, or trait; it is dated in the future.",
+        "Correct the date at its source: until then no newer event outdoes it.",
+    ),
+    # Memberships and traits
+    "ENTERED": Reason("In the audience, and was not on the subscriber's list."),
+    "EXITED": Reason("Out of the audience, and was still on the subscriber's list."),
+    "CONTACT_MOVED": Reason(
+        "The person is another subscriber by now, and no other person with this audience is this one."
+    ),
+    "ALREADY_IN": Reason("In the audience, and already on the subscriber's list."),
+    "ALREADY_OUT": Reason("Out of the audience, and not on the subscriber's list."),
+    "TRAIT_NEW_VALUE": Reason("The subscriber's property had another value than the trait has, or none."),
+    "TRAIT_SAME_VALUE": Reason("The subscriber's property already has the trait's value."),
+    "TRAIT_NAME_RESERVED": Reason(
+        'The trait is named like the property that holds the audiences, "Segment Audiences".',
+        "Give the trait another name in Segment.",
+    ),
+    "SAME_SUBSCRIBER": Reason(
+        "Another person with the same contact has a newer event for this audience or trait.",
+        "Merge the two profiles in Segment if they are one person.",
+    ),
+    "SUBSCRIBER_NOT_FOUND": Reason(
+        "No one with this phone or email subscribes to the shop yet.",
+        "Nothing: it is kept, and delivered on the first run after they opt in.",
+    ),
+    "NOT_LOOKED_UP": Reason(
+        "It is not known whether this person subscribes: Postscript was not asked yet.",
+        "Nothing: the next sync asks. Or set look_up in 1_preview_audiences.",
+    ),
+    "AMBIGUOUS_MATCH": Reason(
+        "Several subscribers share this email, and the phone does not decide.",
+        "Send the phone with the audience, or remove the duplicate subscriber in Postscript.",
+    ),
+    "NO_CONTACT": Reason(
+        "No event of this person carried a phone or an email.",
+        "Add phone and email to the connection's Customized setup in Engage.",
+    ),
+    "CONTACT_INVALID": Reason(
+        "The person's phone and email can not be used.", "See the verdicts of 2_validate_contacts."
+    ),
+    "PROPERTY_NOT_A_LIST": Reason(
+        'The subscriber\'s "Segment Audiences" is not a list of texts; it was left alone.',
+        "Clear the property in Postscript.",
+    ),
+    "PROPERTY_LIMIT": Reason(
+        "The subscriber would have more than 50 properties, Postscript's limit.",
+        "Delete an unused property of this subscriber.",
+    ),
+    "REJECTED_BY_POSTSCRIPT": Reason(
+        "Postscript refused the write.", "Read the status code and message in the journal of calls."
+    ),
+    "SUBSCRIBER_GONE": Reason(
+        "The subscriber vanished between reading and writing.",
+        "Nothing: the next run looks the person up again.",
+    ),
+    "TRANSPORT_FAILED": Reason("Postscript could not be reached, or kept failing.", "Run the sync again."),
+    "PROPERTIES_LOST": Reason(
+        "Postscript's answer to the write lacks other properties the subscriber had.",
+        "Stop, compare the subscriber in Postscript, and write to Postscript's support.",
+    ),
+    "WRITE_NOT_KEPT": Reason(
+        "Postscript confirmed the write, and the subscriber's list is not what was written.",
+        "Look the subscriber up in Postscript: it may have more than 50 properties.",
+    ),
+    "NOT_REACHED": Reason(
+        "The run ended before this write.", "Fix what ended the run, then run the sync again."
+    ),
+    "EVENT_NOT_SENT": Reason(
+        "The subscriber's list was written; the run ended before the custom event was sent.",
+        "Run the sync again: it sends the custom event, and plans no other change for it.",
+    ),
+    "EVENT_ALREADY_SENT": Reason(
+        "The subscriber's list was changed; the custom event was closed before and is not sent again."
+    ),
+    "EVENT_NOT_DUE": Reason(
+        "The subscriber's list was changed; no custom event was due, as the one before was never sent."
+    ),
+    "REMOVAL_LIMIT": Reason(
+        "The plan removes a larger share of memberships, over all or of one audience, than "
+        "max_removal_share allows.",
+        "Check that the archive is complete; if the removals are meant, run again with the same events "
+        "and a larger max_removal_share.",
+    ),
+    "ANSWER_LOST": Reason(
+        "The custom event was sent and its answer was lost; it is not repeated.",
+        "Look the subscriber up in Postscript before you decide to repeat it.",
+    ),
+    "NOT_CHOSEN": Reason("The audience is not among audience_keys; traits are left out when there are any."),
+    "NOT_IN_SYNC_MODE": Reason(
+        "The run's sync mode leaves this out: add_only removes nothing, remove_only only removes.",
+        'Run with sync_mode "mirror" to have it sent.',
+    ),
+    "OPTED_OUT": Reason("The subscriber has opted out and the run was asked to skip those."),
+    "PLAN_STALE": Reason(
+        "What the plan saw has changed since: the subscriber, or a newer event of the person.",
+        "Make a new plan.",
+    ),
+    "UNDO_ADDED": Reason("The undone run removed the subscriber from the audience; this puts it back."),
+    "UNDO_REMOVED": Reason("The undone run added the subscriber to the audience; this takes it out again."),
+    "UNDO_SET": Reason("The undone run wrote another value; this writes the earlier one again."),
+    "CHANGED_SINCE": Reason(
+        "It is no longer as the run left it, or a later run wrote it anew; it was left alone."
+    ),
+    "TRAIT_CANNOT_BE_DELETED": Reason(
+        "The property had no value before the run, and Postscript documents no way to delete a property.",
+        "Clear the property in Postscript.",
+    ),
+    "KEY_LISTED_TWICE": Reason(
+        "The audience stands on the subscriber's list more than once.",
+        "Nothing: it is listed once as soon as the list is written.",
+    ),
+}
+"""Reason code → what it means, and what to do."""
 
 
 def get_reason(code: str) -> Reason:
