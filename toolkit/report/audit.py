@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -30,14 +30,10 @@ RUNS_SHOWN = 20
 def audit(
     ledger: LedgerStore, *, run_id: str = "", postscript: Postscript | None = None, default_region: str = ""
 ) -> Audit:
-    """Gather everything about one run.
+    """Gather everything about one run of the ledger; an empty *run_id* takes the latest.
 
     Parameters
     ----------
-    ledger
-        Where the run was recorded.
-    run_id
-        Which run; empty takes the latest.
     postscript
         Given, every subscriber of the shop is read again and differences are reported as drift. Those who
         are gone leave the ledger's cache, so that the next sync looks their people up again.
@@ -69,25 +65,16 @@ def audit(
 
 
 def _history(ledger: LedgerStore, runs: Sequence[RunRecord]) -> pd.DataFrame:
+    # By the journal: a change of which only the custom event is outstanding is not "added" yet.
     effects = ledger.count_side_effects([run.run_id for run in runs])
-    rows = [
-        _figures(run, sum_statuses(ledger.load_totals(run.run_id), "change"), effects[run.run_id])
-        for run in runs
-    ]
+    rows = []
+    for run in runs:
+        changes = Counter(sum_statuses(ledger.load_totals(run.run_id), "change"))
+        would = {"adds": changes["would_add"], "removes": changes["would_remove"]}
+        calls = sum(run.facts.get("calls", {}).values())
+        figures = effects[run.run_id] + Counter(**would, waiting=changes["waiting"], calls=calls)
+        rows.append([getattr(run, name, figures[name]) for name in HISTORY_COLUMNS])
     return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
-
-
-def _figures(run: RunRecord, changes: Mapping[str, int], effects: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        **{name: getattr(run, name) for name in HISTORY_COLUMNS if hasattr(run, name)},
-        # By the journal: a change of which only the custom event is outstanding is not "added" yet.
-        "adds": effects["adds"] + changes.get("would_add", 0),
-        "removes": effects["removes"] + changes.get("would_remove", 0),
-        "waiting": changes.get("waiting", 0),
-        "custom_events": effects["custom_events"],
-        "left_over": effects["left_over"],
-        "calls": sum(run.facts.get("calls", {}).values()),
-    }
 
 
 def _previous(ledger: LedgerStore, record: RunRecord | None) -> Previous | None:

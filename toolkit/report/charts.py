@@ -15,6 +15,8 @@ from toolkit.contacts.masks import mask_text
 from toolkit.statuses import EventStatus
 from toolkit.sync.runs import LOOK_AT
 
+from .display import cut
+
 LINES = 8
 """Audiences drawn in a chart of growth: the largest."""
 TICKS = 8
@@ -120,9 +122,8 @@ def growth_chart(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         if len(members.columns):
-            axes.legend(
-                [_short(key) for key in members], loc="upper left", bbox_to_anchor=(1, 1), frameon=False
-            )
+            names = [cut(mask_text(key), 28) for key in members]
+            axes.legend(names, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         days = members.index[:: -(-len(members) // TICKS) or 1]
         axes.set_xticks(days, labels=[f"{day:%b} {day.day}" for day in days])
     return Chart(png=picture.getvalue(), alternative=f"{title}: {_last_day(members)}.")
@@ -142,12 +143,5 @@ def _members_by_day(movements: pd.DataFrame) -> pd.DataFrame:
 def _last_day(members: pd.DataFrame) -> str:
     if members.empty:
         return "no person entered or left"
-    last = members.iloc[-1]
-    return f"on {members.index[-1]:%Y-%m-%d}, " + ", ".join(
-        f"{mask_text(key)} {int(last[key]):,}" for key in members
-    )
-
-
-def _short(key: str) -> str:
-    key = mask_text(key)
-    return key if len(key) <= 28 else f"{key[:27]}…"
+    sizes = ", ".join(f"{mask_text(key)} {int(size):,}" for key, size in members.iloc[-1].items())
+    return f"on {members.index[-1]:%Y-%m-%d}, {sizes}"

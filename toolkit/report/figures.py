@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from toolkit.postscript import api
-from toolkit.statuses import ChangeStatus, EventStatus, get_reason
+from toolkit.statuses import get_reason
 from toolkit.sync.runs import Audit, RunRecord, sum_statuses
 
 from .charts import in_words
@@ -23,30 +23,22 @@ from .rows import sent_or_not
 
 EVENT_STEPS = {
     "Filtered": (
-        EventStatus.DUPLICATE,
-        EventStatus.FILTERED_INTEGRATIONS,
-        EventStatus.FILTERED_CONSENT,
-        EventStatus.NO_MATCHING_MAPPING,
-        EventStatus.NOT_AN_AUDIENCE_EVENT,
+        *("duplicate", "filtered_integrations", "filtered_consent", "no_matching_mapping"),
+        "not_an_audience_event",
     ),
-    "Invalid": (EventStatus.MALFORMED, EventStatus.INVALID_PAYLOAD, EventStatus.NO_MEMBERSHIP_VALUE),
-    "Superseded": (EventStatus.SUPERSEDED,),
-    "Counted": (EventStatus.COUNTED,),
+    "Invalid": ("malformed", "invalid_payload", "no_membership_value"),
+    "Superseded": ("superseded",),
+    "Counted": ("counted",),
 }
 CHANGE_STEPS = {
-    "Unmatched": (
-        ChangeStatus.WAITING,
-        ChangeStatus.AMBIGUOUS,
-        ChangeStatus.NO_USABLE_CONTACT,
-        ChangeStatus.NOT_LOOKED_UP,
-    ),
-    "Unchanged": (ChangeStatus.UNCHANGED,),
-    "Skipped": (ChangeStatus.SKIPPED,),
-    "Delivered": (ChangeStatus.ADDED, ChangeStatus.REMOVED, ChangeStatus.UPDATED),
-    "To deliver": (ChangeStatus.WOULD_ADD, ChangeStatus.WOULD_REMOVE, ChangeStatus.WOULD_UPDATE),
-    "Rejected": (ChangeStatus.REJECTED, ChangeStatus.CONFLICT),
-    "Pending retry": (ChangeStatus.FAILED, ChangeStatus.PENDING),
-    "Unconfirmed": (ChangeStatus.UNKNOWN,),
+    "Unmatched": ("waiting", "ambiguous", "no_usable_contact", "not_looked_up"),
+    "Unchanged": ("unchanged",),
+    "Skipped": ("skipped",),
+    "Delivered": ("added", "removed", "updated"),
+    "To deliver": ("would_add", "would_remove", "would_update"),
+    "Rejected": ("rejected", "conflict"),
+    "Pending retry": ("failed", "pending"),
+    "Unconfirmed": ("unknown",),
 }
 """Step → the statuses that end there. Each status is in one step."""
 _SHOWN_ONLY_WITH_ROWS = ("Skipped", "Unconfirmed")
@@ -83,21 +75,19 @@ def delivery_funnel(audit: Audit) -> pd.DataFrame:
 
 def calls_by_kind(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row a kind of call, and all: what was planned, made, and what Segment's action would make."""
-    planned, official = facts.get("planned_calls_by_kind") or {}, facts.get("official_calls_by_kind")
+    official = facts.get("official_calls_by_kind")
+    planned = Counter[str](facts.get("planned_calls_by_kind"))
+    planned["reads"] += planned.pop("reads_again", 0)
     made: Counter[str] = Counter()
     for route, count in facts.get("calls", {}).items():
         made[_KIND_OF_METHOD[route.partition(" ")[0]]] += count
+    counted = {"planned": planned, "made": made, "official": Counter[str](official)}
     rows = [
-        {
-            "kind": kind,
-            "planned": planned.get(kind, 0) + (planned.get("reads_again", 0) if kind == "reads" else 0),
-            "made": made[kind],
-            "official": official[kind] if official else None,
-        }
+        {"kind": kind, **{name: counts[kind] for name, counts in counted.items()}}
         for kind in _KIND_OF_METHOD.values()
     ]
-    sums = {name: sum(row[name] for row in rows) for name in ("planned", "made")}
-    return [*rows, {"kind": "all", **sums, "official": sum(official.values()) if official else None}]
+    rows.append({"kind": "all", **{name: counts.total() for name, counts in counted.items()}})
+    return rows if official else [{**row, "official": None} for row in rows]
 
 
 def calls_a_second(audit: Audit) -> float | None:
