@@ -33,14 +33,12 @@ from .display import show_person, show_text, show_value
 
 Made: TypeAlias = Payload | TraitPayload | Discard
 """What a mapping made of an event."""
-ListChange = Literal["add", "remove", "none"]
 
 LONG: Final = 300
 """Characters shown of what was written by hand: triggers, conditions, sentences on fields."""
 SUBSCRIBERS: Final = "/api/v2/subscribers"
 EVENTS: Final = "/api/v2/events"
 _PARAMETERS: Final = {"phone": "phone_number__eq", "email": "email__eq"}
-_LISTS: Final = {"add": "adds the audience", "remove": "removes the audience", "none": "leaves the list"}
 
 
 # --- what the action receives
@@ -109,7 +107,7 @@ def _rule(rule: Any, event: Mapping[str, Any]) -> str:
 # --- what Segment's action does
 
 
-def official_list_change(value: Any) -> ListChange:
+def official_list_change(value: Any) -> Literal["add", "remove", "none"]:
     """Return what a membership value does to the subscriber's list: ``value == true``, ``value == false``.
 
     JavaScript makes a number of either side: lists are joined to a text first, a blank text is 0; objects are
@@ -222,12 +220,9 @@ def _contact_steps(made: Payload | TraitPayload, region: str) -> list[str]:
             steps.append(f"{kind.capitalize()}: {verdict.code}. {CONTACT_VERDICTS[verdict.code][0]}")
         if verdict.value is not None:
             usable.append(f"{kind} {show_value(verdict.value, kind)}")
-    if not usable:
-        return [*steps, "This event has no contact to look up; the person's other events may have one."]
-    return [
-        *steps,
-        f"Looks for the one subscriber with {', else with '.join(usable)}; waits for one if none.",
-    ]
+    last = f"Looks for the one subscriber with {', else with '.join(usable)}; waits for one if none."
+    lacking = "This event has no contact to look up; the person's other events may have one."
+    return [*steps, last if usable else lacking]
 
 
 # --- where the two differ
@@ -249,7 +244,8 @@ def _membership_difference(made: Payload) -> str:
     event_type = official_event(value)
     if made.membership is not None:
         return f"Segment posts {event_type} each time; here it is posted once, when the list changes."
-    change = _LISTS[official_list_change(value)]
+    lists = {"add": "adds the audience", "remove": "removes the audience", "none": "leaves the list"}
+    change = lists[official_list_change(value)]
     return (
         f"The value ({show_value(value)}) is not true or false: Segment {change} and posts {event_type}, "
         "here nothing changes."

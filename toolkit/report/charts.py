@@ -62,7 +62,7 @@ class Chart:
 
 
 @contextmanager
-def drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
+def _drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
     """Yield axes to draw on; what was drawn is then written to *picture* as PNG. *height* is in inches."""
     # Imported here: it takes as long as the rest of the toolkit, and most processes draw nothing.
     import matplotlib as mpl
@@ -88,7 +88,7 @@ def bar_chart(counts: Mapping[str, int], *, title: str) -> Chart:
     values = [*counts.values()]
     colours = [_COLOURS[tone(name)] for name in counts]
     picture = io.BytesIO()
-    with drawing(picture, title, height=0.9 + 0.38 * max(len(labels), 1)) as axes:
+    with _drawing(picture, title, height=0.9 + 0.38 * max(len(labels), 1)) as axes:
         # The number stands behind its bar, so that nothing hangs on the colour.
         bars = axes.barh(range(len(values)), values, color=colours, height=0.66)
         axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=4)
@@ -115,7 +115,7 @@ def growth_chart(
         first, last = (day and pd.Timestamp(day, tz="UTC") for day in (since, until))
         members = members[first:last]
     picture = io.BytesIO()
-    with drawing(picture, title, height=3.4) as axes:
+    with _drawing(picture, title, height=3.4) as axes:
         for place, key in enumerate(members):
             axes.plot(members.index, members[key], _STYLES[place % len(_STYLES)], marker="o", markersize=3)
         axes.set_ylim(0, 1.08 * max(members.to_numpy().max(initial=0), 1))

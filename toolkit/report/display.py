@@ -37,7 +37,8 @@ def show_value(value: Any, kind: str = "") -> str:
         if len(value) > _MAX_READ:
             return show_text(value)
         is_contact = kind in ("email", "phone")
-        return show_text(mask_contact(kind, value)) if is_contact else _quoted(value)
+        quoted = cut(json.dumps(_hidden(value), ensure_ascii=False))
+        return show_text(mask_contact(kind, value)) if is_contact else quoted
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -67,10 +68,6 @@ def whole_text(value: object) -> str:
 def cut(text: str, limit: int = MAX_SHOWN) -> str:
     """Return the beginning of a text that is longer than *limit* characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _quoted(text: str) -> str:
-    return cut(json.dumps(_hidden(text), ensure_ascii=False))
 
 
 def _hidden(text: str) -> str:

@@ -98,20 +98,15 @@ def _values(audit: Audit) -> dict[str, Any]:
     totals = {kind: audit.totals[audit.totals["kind"] == kind] for kind in ("event", "change")}
     undecided = totals["event"][totals["event"]["status"] != EventStatus.COUNTED]
     undelivered = totals["change"][~totals["change"]["status"].isin(_DELIVERED)]
-    changes, newly = audit.statuses("change"), newly_to_look_at(audit)
+    newly = newly_to_look_at(audit)
     return {
-        "record": record,
+        "audit": audit,
         "kind": in_words(record.kind).capitalize(),
         "does": _RUN_KINDS.get(record.kind, ""),
-        "live": record.mode == "live",
-        "facts": record.facts,
         "style": _source("report.css"),
         "script": script,
-        "script_hash": _script_hash(script),
-        "added": max(audit.deeds["adds"], changes.get("added", 0)),
-        "removed": max(audit.deeds["removes"], changes.get("removed", 0)),
-        "events": audit.statuses("event"),
-        "changes": changes,
+        # The source by which a Content-Security-Policy knows an inline script.
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "audiences": change_table(audit.totals).to_dict("split"),
         "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
         "funnel": [*delivery_funnel(audit).itertuples()],
@@ -124,15 +119,10 @@ def _values(audit: Audit) -> dict[str, Any]:
         "drift_kinds": DRIFT_KINDS,
         "posted": posted_events(audit.calls),
         "would_post": _would_post(audit),
-        "left_over": audit.deeds["left_over"],
         "unknown": [*audit.unknown.head(SAMPLE).itertuples()],
-        "unknown_count": len(audit.unknown),
-        "obsolete_count": len(audit.unknown) - audit.unconfirmed,
         "calls": calls_by_kind(record.facts),
-        "made": sum(record.facts.get("calls", {}).values()),
         "calls_a_second": calls_a_second(audit),
         "answer_times": answer_times(audit.calls),
-        "previous": audit.previous.record if audit.previous else None,
         "figures": figures_beside(audit),
         "sizes": sizes_beside(audit),
         "newly": [*newly.head(SAMPLE).itertuples()],
@@ -192,8 +182,3 @@ def _packed_rows(rows: pd.DataFrame, headings: Mapping[str, str]) -> Markup:
     packed = {"count": len(rows), "columns": columns}
     text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.translate(_NO_MARKUP))  # noqa: S704 - that is what makes it safe
-
-
-def _script_hash(script: str) -> str:
-    """Return the source by which a Content-Security-Policy knows an inline script."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
@@ -36,8 +36,7 @@ _YES: Final = {True: "yes", False: "no"}
 _Row = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What becomes of the event, in the words of a run."""
 
     status: EventStatus | None
@@ -58,15 +57,12 @@ class Explanation:
     """The rows of table()."""
 
     def table(self) -> pd.DataFrame:
-        """Lay the explanation out, one row a decision, condition, field or step.
+        """Lay the explanation out, one row a decision, condition, field or step, in the order decided.
 
-        Returns
-        -------
-        DataFrame
-            Columns, all text: ``step``, ``what``, ``value``, ``meaning``; in the order in which things are
-            decided. ``step`` is event, integrations, consent, outcome, and for each mapping: mapping,
-            trigger, condition, lint, field, outcome, Segment would, we would, difference. Fields and outcome
-            that would be, were the mapping in effect, say so.
+        Columns, all text: ``step``, ``what``, ``value``, ``meaning``. ``step`` is event, integrations,
+        consent, outcome, and for each mapping: mapping, trigger, condition, lint, field, outcome, Segment
+        would, we would, difference. Fields and outcome of a mapping that is not in effect are those that
+        would be.
         """
         return pd.DataFrame([*self.steps], columns=[*STEP_COLUMNS]).astype("str")
 
@@ -74,16 +70,10 @@ class Explanation:
 def explain(event: Any, destination: Destination, *, default_region: str = "US") -> Explanation:
     r"""Follow one event through a destination, and state at each step what was decided and why.
 
-    Contacts are masked wherever they are recognised, and so is any other number of seven digits or more.
-
-    Parameters
-    ----------
-    event
-        One Segment call, as ``json.loads`` gives it. Not changed. What is no JSON object is malformed.
-    destination
-        Its mappings; those that are disabled or do not fire are explained too, as what would be.
-    default_region
-        Country in which a phone without a country code is read, two letters.
+    *event* is one Segment call, as ``json.loads`` gives it; it is not changed. Mappings that are disabled or
+    do not fire are explained too, as what would be. A phone without a country code is read in the
+    *default_region*, two letters. Contacts are masked wherever they are recognised, and so is any other
+    number of seven digits or more.
 
     Raises
     ------
@@ -183,8 +173,7 @@ def _outcome_of(event: Mapping[str, Any], made: Made) -> Outcome:
     cells = row_of(event, made)
     status, code = cells[2], cells[3]
     if code is None:
-        sentence = "It counts, unless a newer event of the person differs."
-        return Outcome(status=None, reason_code=None, sentence=sentence, fix="")
+        return Outcome(None, None, "It counts, unless a newer event of the person differs.", "")
     # A row with a code and no status is a payload without a membership: fold() gives it this one.
     detail = _refusal(made) if made.mapping else ""
     return _outcome(status or EventStatus.NO_MEMBERSHIP_VALUE, code, detail)
@@ -192,8 +181,7 @@ def _outcome_of(event: Mapping[str, Any], made: Made) -> Outcome:
 
 def _outcome(status: str, code: str, detail: str = "") -> Outcome:
     reason = get_reason(code)
-    sentence = f"{reason.meaning} {detail}".rstrip()
-    return Outcome(status=EventStatus(status), reason_code=code, sentence=sentence, fix=reason.fix)
+    return Outcome(EventStatus(status), code, f"{reason.meaning} {detail}".rstrip(), reason.fix)
 
 
 def _outcome_row(outcome: Outcome, would: str = "") -> _Row:

@@ -130,8 +130,8 @@ def figures_beside(audit: Audit) -> list[Beside]:
     """Return the figures of the run beside those of the run before; nothing without one."""
     if audit.previous is None:
         return []
-    now = _figures(audit.record, audit.totals)
-    before = _figures(audit.previous.record, audit.previous.totals)
+    runs = (audit.record, audit.totals), (audit.previous.record, audit.previous.totals)
+    now, before = (_figures(record, totals) for record, totals in runs)
     return _beside(dict.fromkeys((*now, *before)), now, before)
 
 
@@ -212,14 +212,14 @@ _OF_EVENTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Step:
     """Something to do, or to know that nothing is to be done."""
 
     what: str
+    text: str
     count: int | None = None
     """Of how many; None for the run as a whole."""
-    text: str
 
 
 def next_steps(audit: Audit) -> list[Step]:
@@ -234,27 +234,25 @@ def next_steps(audit: Audit) -> list[Step]:
         *_of_postscript(audit),
         *_of_statuses(audit.statuses("event"), _OF_EVENTS),
     ]
-    return steps or [Step(what="Nothing to do", text="Everything arrived.")]
+    return steps or [Step("Nothing to do", "Everything arrived.")]
 
 
 def _of_run(record: RunRecord, held_back: int) -> Iterator[Step]:
     if record.status == "running":
-        yield Step(what="The run has not ended, or its process died", text="If it died, run the sync again.")
+        yield Step("The run has not ended, or its process died", "If it died, run the sync again.")
     elif held_back:
-        what = "Held back by the limit on removals"
-        yield Step(what=what, count=held_back, text=get_reason("REMOVAL_LIMIT").fix)
+        yield Step("Held back by the limit on removals", get_reason("REMOVAL_LIMIT").fix, held_back)
     elif record.status in ("failed", "canceled"):
-        text = "Fix what ended it, then run the sync again."
-        yield Step(what=f"The run ended as {record.status}", text=text)
+        yield Step(f"The run ended as {record.status}", "Fix what ended it, then run the sync again.")
     if ahead := int(record.facts.get("dated_ahead", 0)):
         text = f"{get_reason('DECIDED_AHEAD').fix} The reasons under Rows show which people they are."
-        yield Step(what="Decided by an event dated in the future", count=ahead, text=text)
+        yield Step("Decided by an event dated in the future", text, ahead)
 
 
 def _of_statuses(counts: Mapping[str, int], texts: Mapping[str, tuple[str, str]]) -> Iterator[Step]:
     for status, (what, text) in texts.items():
         if count := sum(number for name, number in counts.items() if name.startswith(status)):
-            yield Step(what=what, count=count, text=text)
+            yield Step(what, text, count)
 
 
 def _of_postscript(audit: Audit) -> Iterator[Step]:
@@ -263,7 +261,7 @@ def _of_postscript(audit: Audit) -> Iterator[Step]:
             "Look the subscribers up in Postscript; toolkit.sync(…, repeat_unknown=True) posts them again, "
             "and people who got one already may get a second text."
         )
-        yield Step(what="Custom events of the shop that were not confirmed", count=count, text=text)
+        yield Step("Custom events of the shop that were not confirmed", text, count)
     if audit.drift is not None and len(audit.drift):
         what = "Differences between Postscript and what was asked for"
-        yield Step(what=what, count=len(audit.drift), text="toolkit.plan_repair() plans how to repair them.")
+        yield Step(what, "toolkit.plan_repair() plans how to repair them.", len(audit.drift))

@@ -44,7 +44,8 @@ _ABOUT = ["person", "audience_key", "trait_key"]
 
 def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
     """Return the first *limit* changes, those to look at first, as texts with the columns of ROW_HEADINGS."""
-    rows = to_look_at_first(audit.changes).head(limit).reset_index(drop=True)
+    is_other = ~audit.changes["status"].isin([*LOOK_AT])
+    rows = audit.changes.loc[is_other.sort_values(kind="stable").index].head(limit).reset_index(drop=True)
     written = rows[["subscriber_id"]].merge(_first_writes(audit.calls), how="left", on="subscriber_id")
     written = written.where(rows["operation"].notna() & written["route"].notna(), None)
     is_kept = written["outcome"] == "ok"
@@ -58,7 +59,10 @@ def row_log(audit: Audit, *, limit: int) -> pd.DataFrame:
             "after": _shown_values(written["after"].where(is_kept, None), rows["trait_key"]),
             "event": _events(audit, rows),
             "attempts": _whole(written["tries"]),
-            **{name: _times(written[name]) for name in ("started_at", "finished_at")},
+            **{
+                name: pd.to_datetime(written[name]).dt.strftime("%Y-%m-%d %H:%M:%S")
+                for name in ("started_at", "finished_at")
+            },
         }
     )
     text = mask_table(rows.drop(columns=[*text], errors="ignore").join(text)[[*ROW_HEADINGS]])
@@ -71,12 +75,6 @@ def _reasons(audit: Audit, rows: pd.DataFrame) -> pd.Series:
     ahead = is_ahead(rows["timestamp"], audit.record.started_at.replace(tzinfo=UTC))
     note = " Decided by an event dated in the future: " + rows["timestamp"].dt.strftime("%Y-%m-%d") + "."
     return reasons.mask(ahead, reasons.fillna("") + note)
-
-
-def to_look_at_first(changes: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with those to look at first; else their order stays."""
-    rank = ~changes["status"].isin([*LOOK_AT])
-    return changes.loc[rank.sort_values(kind="stable").index]
 
 
 def newly_to_look_at(audit: Audit) -> pd.DataFrame:
@@ -147,7 +145,7 @@ def _shown_values(properties: pd.Series, traits: pd.Series) -> list[str | None]:
     # Many lists are alike: each text is read once.
     lists = {text: _list(text) for text in properties[traits.isna()].dropna().unique()}
     return [
-        lists.get(text) if pd.isna(trait) else _trait_value(text, trait)
+        lists.get(text) if pd.isna(trait) else _value(text, trait)
         for text, trait in zip(properties, traits, strict=True)
     ]
 
@@ -157,11 +155,9 @@ def _list(properties: str) -> str:
     return "no list" if keys is None else ", ".join(keys) or "empty"
 
 
-def _trait_value(properties: str | None, trait: str) -> str | None:
-    if not properties:
-        return None
-    value = properties_of(properties).get(trait)
-    return "no value" if value is None else whole_text(value)
+def _value(properties: str | None, trait: str) -> str | None:
+    value = properties_of(properties).get(trait) if properties else None
+    return None if not properties else "no value" if value is None else whole_text(value)
 
 
 def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
@@ -181,7 +177,3 @@ def _events(audit: Audit, rows: pd.DataFrame) -> pd.Series:
 def _whole(numbers: pd.Series) -> pd.Series:
     """Return whole numbers; beside a null, pandas makes floats of them."""
     return pd.to_numeric(numbers).astype("Int64")
-
-
-def _times(times: pd.Series) -> pd.Series:
-    return pd.to_datetime(times).dt.strftime("%Y-%m-%d %H:%M:%S")

@@ -26,7 +26,6 @@ _STEPS = {
     "One subscriber": ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH"),
 }
 """Step → the reasons for which members drop out at it."""
-_LAST_STEP = "Can be texted"
 
 
 def reason_table(frame: pd.DataFrame, *, kind: str = "sync") -> pd.DataFrame:
@@ -149,7 +148,7 @@ def funnel_table(changes: pd.DataFrame) -> pd.DataFrame:
     steps = {step: {c.lower(): int(reasons.get(c, 0)) for c in codes} for step, codes in _STEPS.items()}
     sends = members.loc[members["subscriber_id"].notna(), "can_send"]
     opted_out, not_known = (sends == False).sum(), sends.isna().sum()  # noqa: E712 - null is neither
-    steps[_LAST_STEP] = {"opted_out": int(opted_out), "not_known": int(not_known)}
+    steps["Can be texted"] = {"opted_out": int(opted_out), "not_known": int(not_known)}
     left, rows = len(members), []
     for step, lost in steps.items():
         left -= sum(lost.values())

@@ -25,6 +25,7 @@ from toolkit.statuses import get_meaning
 from toolkit.sync.forecast import Forecast
 from toolkit.sync.runs import LedgerStore
 
+from .charts import in_words
 from .display import show_person, show_text, show_value, whole_text
 
 TIMELINE_COLUMNS = {
@@ -83,23 +84,19 @@ def explain_person(
     ledger: LedgerStore | None = None,
     default_region: str = "US",
 ) -> Timeline:
-    """Follow one person from the events to Postscript's answers. Nothing is sent.
+    """Follow one person from the events of *archive* over the runs of *ledger* to Postscript's answers.
 
     Shown is every person who has or had this contact or id, and those with the same subscriber: a hundred at
-    most. When none is found, the tables have no rows and the sentence states it.
+    most. When none is found, the tables have no rows and the sentence states it. Nothing is sent.
 
     Parameters
     ----------
     who
         A phone, email, user id, anonymous id or subscriber id; empty takes the first person there is.
-    archive
-        What read_events() returns.
     forecast
         What the next sync would do, which knows who is which subscriber.
     destination
         Whose mappings decide; the default destination when left out.
-    ledger
-        What earlier runs left; None when there was none.
     default_region
         Country in which phones without a country code are read.
 
@@ -115,11 +112,11 @@ def explain_person(
     while True:
         events = _events_of(search, found, archive, destination, default_region)
         steps = [_event_step(row) for row in rows_of(events)]
-        more = found.add(events).widen(forecast)
+        more = found.join(events, forecast)
         if ledger is not None and forecast.shop_id:
             ids = more.subscriber_ids | {search.text}
             outcomes = ledger.load_outcomes_of(forecast.shop_id, more.persons | search.names, ids)
-            more = more.add(outcomes).widen(forecast)
+            more = more.join(outcomes, forecast)
             calls = ledger.load_calls_of(forecast.shop_id, more.subscriber_ids)
             steps += map(outcome_step, rows_of(outcomes))
             steps += map(_call_step, rows_of(calls))
@@ -148,18 +145,15 @@ class _People:
     persons: frozenset[str] = frozenset()
     subscriber_ids: frozenset[str] = frozenset()
 
-    def add(self, rows: pd.DataFrame) -> _People:
-        """Return these and the persons of *rows*, and their subscribers where they are named."""
-        ids = frozenset(rows["subscriber_id"].dropna()) if "subscriber_id" in rows else frozenset()
-        return _People(
-            persons=_first(self.persons | frozenset(rows["person"].dropna())),
-            subscriber_ids=_first(self.subscriber_ids | ids),
-        )
-
-    def widen(self, forecast: Forecast) -> _People:
-        """Return these, the subscribers they are, and who else leads to the same ones."""
-        mine = self.add(forecast.changes[forecast.changes["person"].isin(self.persons)])
-        return mine.add(forecast.changes[forecast.changes["subscriber_id"].isin(mine.subscriber_ids)])
+    def join(self, rows: pd.DataFrame, forecast: Forecast) -> _People:
+        """Return these and those of *rows*, the subscribers they are, and who else leads to the same ones."""
+        changes = forecast.changes
+        persons = _first(self.persons.union(rows["person"].dropna()))
+        ids = self.subscriber_ids.union(rows["subscriber_id"].dropna() if "subscriber_id" in rows else ())
+        mine = changes.loc[changes["person"].isin(persons), "subscriber_id"]
+        ids = _first(ids.union(mine.dropna()))
+        others = changes.loc[changes["subscriber_id"].isin(ids), "person"]
+        return _People(persons=_first(persons.union(others.dropna())), subscriber_ids=ids)
 
 
 def _first(names: frozenset[str]) -> frozenset[str]:
@@ -203,7 +197,7 @@ class _Search:
         theirs = (held["phone_digits"] == digits) | (held["email_folded"] == self.email)
         ids = held.loc[theirs | (held["subscriber_id"] == self.text), "subscriber_id"]
         named = contacts[contacts["person"].isin(self.names) | self.matches(contacts)]
-        return _People(subscriber_ids=_first(frozenset(ids))).add(named[["person"]]).widen(forecast)
+        return _People(subscriber_ids=_first(frozenset(ids))).join(named[["person"]], forecast)
 
 
 def _events_of(
@@ -282,7 +276,7 @@ def outcome_step(row: Any) -> _Step:
 
 
 def _run(row: Any) -> str:
-    name = str(row.kind).replace("_", " ").capitalize()
+    name = in_words(row.kind).capitalize()
     if row.mode == "live":
         return name
     return "Dry run" if row.kind == "sync" else f"{name}, dry run,"
