@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -57,8 +58,11 @@ def audit(
         unknown=_unknown(ledger, record),
         drift=None if postscript is None else _drift(ledger, record.shop_id, postscript, region),
         history=_history(ledger, ledger.load_runs(record, limit=RUNS_SHOWN)),
-        previous=_previous(ledger, ledger.find_previous(record)),
     )
+    if (before := ledger.find_previous(record)) is not None:
+        totals = ledger.load_totals(before.run_id)
+        to_look_at = ledger.load_changes(before.run_id, statuses=LOOK_AT)
+        found = replace(found, previous=Previous(record=before, totals=totals, to_look_at=to_look_at))
     if record.finished_at is not None:
         check_totals(record.received, found.statuses("event"), of="events")
     return found
@@ -75,16 +79,6 @@ def _history(ledger: LedgerStore, runs: Sequence[RunRecord]) -> pd.DataFrame:
         figures = effects[run.run_id] + Counter(**would, waiting=changes["waiting"], calls=calls)
         rows.append([getattr(run, name, figures[name]) for name in HISTORY_COLUMNS])
     return pd.DataFrame(rows, columns=[*HISTORY_COLUMNS]).astype(HISTORY_COLUMNS)
-
-
-def _previous(ledger: LedgerStore, record: RunRecord | None) -> Previous | None:
-    if record is None:
-        return None
-    return Previous(
-        record=record,
-        totals=ledger.load_totals(record.run_id),
-        to_look_at=ledger.load_changes(record.run_id, statuses=LOOK_AT),
-    )
 
 
 def _drift(ledger: LedgerStore, shop_id: str, postscript: Postscript, default_region: str) -> pd.DataFrame:

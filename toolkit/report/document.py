@@ -136,11 +136,9 @@ def _values(audit: Audit) -> dict[str, Any]:
 
 def _would_post(audit: Audit) -> int:
     """Return how many custom events a live run would post: none where a person became another subscriber."""
-    if audit.record.facts.get("custom_events") == "none":
-        return 0
     would = audit.totals[audit.totals["status"].isin(["would_add", "would_remove"])]
-    is_moved = (would["reason_code"] == "CONTACT_MOVED") & (would["status"] == "would_remove")
-    return int(would.loc[~is_moved, "count"].sum())
+    counted = would.loc[would["reason_code"] != "CONTACT_MOVED", "count"]
+    return 0 if audit.record.facts.get("custom_events") == "none" else int(counted.sum())
 
 
 def _row_values(audit: Audit) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def explain(event: Any, destination: Destination, *, default_region: str = "US")
     """
     region = check_region(default_region)
     if not events.is_event(event):
-        outcome = _outcome(EventStatus.MALFORMED, "NOT_JSON")
+        outcome = Outcome(EventStatus.MALFORMED, "NOT_JSON", *get_reason("NOT_JSON"))
         return Explanation(outcomes=(outcome,), steps=(_outcome_row(outcome),))
     categories = destination.consent_categories
     is_delivered = is_for_postscript(event) and has_consent(event, categories)
@@ -175,13 +175,9 @@ def _outcome_of(event: Mapping[str, Any], made: Made) -> Outcome:
     if code is None:
         return Outcome(None, None, "It counts, unless a newer event of the person differs.", "")
     # A row with a code and no status is a payload without a membership: fold() gives it this one.
-    detail = _refusal(made) if made.mapping else ""
-    return _outcome(status or EventStatus.NO_MEMBERSHIP_VALUE, code, detail)
-
-
-def _outcome(status: str, code: str, detail: str = "") -> Outcome:
-    reason = get_reason(code)
-    return Outcome(EventStatus(status), code, f"{reason.meaning} {detail}".rstrip(), reason.fix)
+    status, reason = status or EventStatus.NO_MEMBERSHIP_VALUE, get_reason(code)
+    sentence = f"{reason.meaning} {_refusal(made) if made.mapping else ''}".rstrip()
+    return Outcome(EventStatus(status), code, sentence, reason.fix)
 
 
 def _outcome_row(outcome: Outcome, would: str = "") -> _Row:
@@ -219,11 +215,10 @@ def _mapping_rows(
         yield f"field{would}", label, value, meaning
     yield _outcome_row(outcome, would)
     there = _nothing(stopped, official, fires=fires_there) or _official(mapping, made)
-    for number, sentence in enumerate(there, start=1):
-        yield "Segment would", str(number), "", sentence
     here = _nothing(stopped, mapping.trigger, fires=fires) or _ours(event, made, outcome, region)
-    for number, sentence in enumerate(here, start=1):
-        yield "we would", str(number), "", sentence
+    for step, sentences in (("Segment would", there), ("we would", here)):
+        for number, sentence in enumerate(sentences, start=1):
+            yield step, str(number), "", sentence
     if not stopped and fires is not fires_there:
         does = ("fires here and does not" if fires else "does not fire here and does") + " at Segment"
         yield "difference", "", "", f"The trigger {does}, which reads it otherwise: see the lints."

@@ -1,8 +1,7 @@
 """What a report states of a run: the funnel, the calls, the run before, what to do next.
 
-The funnel shows where the events of a run went, in the words of Segment's Delivery Overview. Up to
-"Superseded" events are counted, from "Unmatched" on memberships and traits: what earlier runs asked for is
-among them, so the second number is not what is left of the first.
+The funnel shows where the events of a run went, in the words of Segment's Delivery Overview: first events,
+then memberships and traits. Those of earlier runs are among these: they are not what is left of the events.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def delivery_funnel(audit: Audit) -> pd.DataFrame:
     rows = []
     for of, first, whole, found, steps in (
         ("events", "Received", audit.record.received, events, EVENT_STEPS),
-        ("changes", "Asked for", sum(changes.values()), changes, CHANGE_STEPS),
+        ("changes", "To sync", sum(changes.values()), changes, CHANGE_STEPS),
     ):
         rows.append((of, first, whole, 1.0, ""))
         for step, statuses in steps.items():
@@ -174,8 +173,8 @@ FILES = {
     "3_sync_audiences/events.parquet": "of the latest sync: one row an event and mapping, with its status",
     "3_sync_audiences/changes.parquet": "of the latest sync: one row a membership or trait of a person, "
     "the unchanged and the waiting too",
-    "ledger.db": "all runs, what was asked for, and each call; not masked, so keep it private. It may be "
-    "elsewhere: ledger_url says where",
+    "ledger.db": "all runs, the desired memberships, and each call; not masked, so keep it private. "
+    "ledger_url may name another place",
 }
 """File → what it holds."""
 
@@ -195,7 +194,7 @@ _OF_CHANGES = {
     ),
     "conflict": (
         "Left alone",
-        "The write would overwrite what is not ours, or pass a limit: see the reasons under Rejections.",
+        "The write would overwrite what is not ours, or pass a limit: see the reasons above.",
     ),
     "ambiguous": ("Several subscribers match", get_reason("AMBIGUOUS_MATCH").fix),
     "no_usable_contact": ("No phone or email that can be used", get_reason("NO_CONTACT").fix),
@@ -205,10 +204,10 @@ _OF_CHANGES = {
 _OF_EVENTS = {
     "malformed": (
         "Events that cannot be read",
-        "See the reasons under Rejections, and fetch the files again.",
+        "See the reasons above, and fetch the files again.",
     ),
     "invalid_payload": ("Invalid events", get_reason("PAYLOAD_VALIDATION_FAILED").fix),
-    "no_membership_value": ("Events that do not say in or out", "See the reasons under Rejections."),
+    "no_membership_value": ("Events that do not say in or out", "See the reasons above."),
 }
 
 

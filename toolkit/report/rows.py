@@ -129,10 +129,11 @@ def audience_list(properties: str | None) -> list[str] | None:
 
 
 def sent_or_not(outcome: object) -> str:
-    """Return what became of a custom event: sent, or the class of the error."""
+    """Return what became of a custom event: sent, or what went wrong."""
     if not isinstance(outcome, str):
         return "no answer recorded"
-    return "sent" if outcome == "ok" else outcome.partition(":")[0]
+    error = outcome.partition(":")[0]
+    return {"ok": "sent", "LostAnswerError": "answer lost", "RejectedError": "refused"}.get(error, error)
 
 
 def clipped(value: object) -> str:

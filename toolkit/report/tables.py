@@ -165,11 +165,11 @@ def verdict_table(contacts: pd.DataFrame) -> pd.DataFrame:
     Columns: ``contact`` (phone, email), ``code`` (a key of CONTACT_VERDICTS), ``people``, ``share`` (0 to 1),
     ``meaning``, ``what_to_do``.
     """
-    rows = []
-    for contact in ("phone", "email"):
-        for code, people in contacts[f"{contact}_code"].value_counts().items():
-            meaning, fix = CONTACT_VERDICTS[str(code)]
-            rows.append((contact, code, int(people), round(people / len(contacts), 4), meaning, fix))
+    rows = [
+        (contact, code, int(people), round(people / len(contacts), 4), *CONTACT_VERDICTS[str(code)])
+        for contact in ("phone", "email")
+        for code, people in contacts[f"{contact}_code"].value_counts().items()
+    ]
     return pd.DataFrame(rows, columns=["contact", "code", "people", "share", "meaning", "what_to_do"])
 
 

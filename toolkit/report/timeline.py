@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -69,9 +69,8 @@ class Timeline:
         shown = self.steps.assign(at=self.steps["at"].dt.strftime("%Y-%m-%d %H:%M:%S UTC").fillna("no time"))
         if (left_out := len(shown) - most) <= 0:
             return shown
-        between = pd.DataFrame([dict.fromkeys(TIMELINE_COLUMNS, "")]).assign(
-            what=f"… {left_out:,} more steps …"
-        )
+        gap = {**dict.fromkeys(TIMELINE_COLUMNS, ""), "what": f"… {left_out:,} more steps …"}
+        between = pd.DataFrame([gap])
         return pd.concat([shown.head(most // 2), between, shown.tail(most - most // 2)], ignore_index=True)
 
 
@@ -138,12 +137,11 @@ def explain_person(
 # --- which people, and which events are theirs
 
 
-@dataclass(frozen=True, kw_only=True)
-class _People:
+class _People(NamedTuple):
     """Who was found."""
 
-    persons: frozenset[str] = frozenset()
-    subscriber_ids: frozenset[str] = frozenset()
+    persons: frozenset[str]
+    subscriber_ids: frozenset[str]
 
     def join(self, rows: pd.DataFrame, forecast: Forecast) -> _People:
         """Return these and those of *rows*, the subscribers they are, and who else leads to the same ones."""
@@ -153,7 +151,7 @@ class _People:
         mine = changes.loc[changes["person"].isin(persons), "subscriber_id"]
         ids = _first(ids.union(mine.dropna()))
         others = changes.loc[changes["subscriber_id"].isin(ids), "person"]
-        return _People(persons=_first(persons.union(others.dropna())), subscriber_ids=ids)
+        return _People(_first(persons.union(others.dropna())), ids)
 
 
 def _first(names: frozenset[str]) -> frozenset[str]:
@@ -197,7 +195,7 @@ class _Search:
         theirs = (held["phone_digits"] == digits) | (held["email_folded"] == self.email)
         ids = held.loc[theirs | (held["subscriber_id"] == self.text), "subscriber_id"]
         named = contacts[contacts["person"].isin(self.names) | self.matches(contacts)]
-        return _People(subscriber_ids=_first(frozenset(ids))).join(named[["person"]], forecast)
+        return _People(frozenset(), _first(frozenset(ids))).join(named[["person"]], forecast)
 
 
 def _events_of(

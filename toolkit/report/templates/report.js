@@ -35,6 +35,7 @@
       : "No row found.";
     earlier.disabled = first === 0;
     later.disabled = first + page >= rows.length;
+    find("row-pages").hidden = rows.length <= page;
   };
 
   const choose = () => {
@@ -59,6 +60,6 @@
   status.addEventListener("change", choose);
   earlier.addEventListener("click", turn(-page));
   later.addEventListener("click", turn(page));
-  find("row-controls").hidden = find("row-pages").hidden = false;
+  find("row-controls").hidden = false;
   show();
 })();
