@@ -66,11 +66,7 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Looking back, and repairing what differs.",
         ("report.audit", "sync.runs", "sync.drift", "report.timeline"),
     ),
-    "report.md": (
-        "Report",
-        "Tables, charts and the document.",
-        ("report.tables", "report.charts", "report.document"),
-    ),
+    "report.md": ("Report", "Tables, charts and the document.", ("report",)),
     "notebooks.md": ("Notebooks", "What a notebook starts and ends with.", ("notebook.run",)),
     "errors.md": ("Errors", "What is raised on purpose.", ("errors",)),
 }

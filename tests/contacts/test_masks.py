@@ -31,9 +31,8 @@ from toolkit.contacts.masks import (
 )
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import as_it_was, csv_text, without_formula
-from toolkit.notebook.run import show_masked
-from toolkit.report.charts import bar_chart
-from toolkit.report.tables import styled_table
+from toolkit.notebook.session import show_masked
+from toolkit.report import bar_chart, styled_table
 
 EMAIL, DIGITS = "dana.lee+vip@mail.test", "4155550123"
 EMAILS = [

@@ -21,7 +21,7 @@ from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.report.charts import bar_chart
 from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE, render_report
-from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, delivery_funnel, next_steps, sizes_beside
+from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, next_steps, run_funnel_table, sizes_beside
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
 from toolkit.report.tables import (
     audience_table,
@@ -453,7 +453,7 @@ def test_chart_leaves_no_figure():
 
 def test_funnel():
     """Events up to superseded, then changes; the counts of each part add up to its first line."""
-    table = delivery_funnel(FULL)
+    table = run_funnel_table(FULL)
     assert table[["of", "step", "count"]].to_numpy().tolist() == [
         ["events", "Received", 1300],
         ["events", "Filtered", 60],
@@ -484,7 +484,7 @@ def test_each_status_is_in_one_step(statuses, steps):
 
 def test_funnel_of_a_dry_run():
     """What would be delivered is shown instead of what was."""
-    steps = [*delivery_funnel(AUDITS["dry_run"])["step"]]
+    steps = [*run_funnel_table(AUDITS["dry_run"])["step"]]
     assert "To deliver" in steps
     assert "Delivered" not in steps
 

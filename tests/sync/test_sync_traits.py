@@ -17,7 +17,7 @@ from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.lookup import connect_shop, find_subscribers
 from toolkit.report.audit import audit
 from toolkit.report.document import render_report
-from toolkit.report.figures import delivery_funnel
+from toolkit.report.figures import run_funnel_table
 from toolkit.report.tables import change_table, plan_table
 from toolkit.sandbox import Sandbox
 from toolkit.segment.archive import read_events
@@ -221,7 +221,7 @@ def test_the_figures_add_up(deliver, ledger):
     assert prices["Traits"] == "5"
     assert prices["Expected trait updates"] == "3"
     found = audit(ledger)
-    assert delivery_funnel(found).set_index("step").loc["Counted", "count"] == 6
+    assert run_funnel_table(found).set_index("step").loc["Counted", "count"] == 6
     html = render_report(found)
     assert "By trait" in html
     assert "Traits updated</dt><dd>3" in html

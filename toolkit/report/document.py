@@ -29,10 +29,10 @@ from .figures import (
     answer_times,
     calls_a_second,
     calls_by_kind,
-    delivery_funnel,
     figures_beside,
     next_steps,
     posted_events,
+    run_funnel_table,
     sizes_beside,
 )
 from .rows import ROW_HEADINGS, about, clipped, newly_to_look_at, rewritten_lists, row_log
@@ -109,7 +109,7 @@ def _values(audit: Audit) -> dict[str, Any]:
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "audiences": change_table(audit.totals).to_dict("split"),
         "traits": change_table(audit.totals, key="trait_key").to_dict("split"),
-        "funnel": [*delivery_funnel(audit).itertuples()],
+        "funnel": [*run_funnel_table(audit).itertuples()],
         "event_reasons": [*reason_table(undecided).itertuples()],
         "change_reasons": [*reason_table(undelivered, kind=record.kind).itertuples()],
         **_row_values(audit),

@@ -47,7 +47,7 @@ _DONE = ("added", "would_add", "unchanged")
 _KIND_OF_METHOD = {"GET": "reads", "PATCH": "writes", "POST": "custom_events"}
 
 
-def delivery_funnel(audit: Audit) -> pd.DataFrame:
+def run_funnel_table(audit: Audit) -> pd.DataFrame:
     """Lay the funnel out, one row a step.
 
     Columns: ``of`` (events, changes), ``step``, ``count``, ``share`` (0 to 1, of all of its kind),
