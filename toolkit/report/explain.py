@@ -204,10 +204,8 @@ def _mapping_rows(
     would, state = ("", "in effect") if fires and not stopped else (" (would be)", "not in effect")
     made = mapping.payload(event)
     outcome = _outcome_of(event, made)
-    yield (
-        *("mapping", show_text(mapping.name), "enabled" if mapping.enabled else "disabled"),
-        f"{mapping.action.name}, {state}",
-    )
+    enabled = "enabled" if mapping.enabled else "disabled"
+    yield "mapping", show_text(mapping.name), enabled, f"{mapping.action.name}, {state}"
     fired = f"fires: {_YES[fires]}; at Segment: {_YES[fires_there]}"
     yield "trigger", mapping.trigger.dialect, show_text(mapping.trigger.text, limit=LONG), fired
     yield from _trigger_rows(mapping.trigger, event)

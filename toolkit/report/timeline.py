@@ -311,7 +311,7 @@ def _meaning(reason_code: str | None, kind: str = "sync") -> str:
 
 
 def _standing(row: Any) -> _Step:
-    """Return where a person stands, from CHANGE_COLUMNS as planned."""
+    """Return STANDING_COLUMNS of one row of CHANGE_COLUMNS as planned."""
     about = show_text(row.trait_key if row.audience_key is None else row.audience_key)
     state = {True: "in", False: "out"}.get(row.member, "a value")
     return (
