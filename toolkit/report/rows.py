@@ -9,7 +9,6 @@ import pandas as pd
 
 from toolkit.audiences.memberships import is_ahead
 from toolkit.contacts.masks import mask_table, mask_text
-from toolkit.frames import SURROGATE
 from toolkit.postscript import api
 from toolkit.statuses import get_meaning
 from toolkit.sync.plan import properties_of
