@@ -6,22 +6,10 @@ from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping
-from toolkit.segment.mapping.tree import (
-    NOTHING,
-    ArrayPath,
-    ComputedPath,
-    If,
-    JsonDecode,
-    JsonEncode,
-    ListOf,
-    Merge,
-    ObjectOf,
-    Path,
-    Raw,
-    Replace,
-    Template,
-    children,
-)
+from toolkit.segment.mapping.directives import ArrayPath, If, Merge
+from toolkit.segment.mapping.paths import ComputedPath, Path, Template
+from toolkit.segment.mapping.texts import Json, Replace
+from toolkit.segment.mapping.tree import NOTHING, ListOf, ObjectOf, Raw
 
 _SHAPE = {"id": {"@path": "$.i"}}
 _GONE = {"@path": "$.gone"}
@@ -263,10 +251,14 @@ def test_no_missing_value_stays():
                 pointer="",
             ),
         ),
-        ({"@arrayPath": ["$.a", []]}, ArrayPath(value=Path(steps=("a",)), shape=None, pointer="")),
+        ({"@arrayPath": ["$.a", []]}, Path(steps=("a",))),
+        (
+            {"@arrayPath": ["$.a", {"b": 1}]},
+            ArrayPath(value=Path(steps=("a",)), shape=ObjectOf(members=(("b", Raw(value=1)),)), size=2),
+        ),
         (_merge("left", {}), Merge(objects=(ObjectOf(members=()),), direction="left", pointer="")),
-        (_json("encode", 1), JsonEncode(value=Raw(value=1), pointer="")),
-        (_json("decode", "1"), JsonDecode(value=Raw(value="1"), pointer="")),
+        (_json("encode", 1), Json(mode="encode", value=Raw(value=1))),
+        (_json("decode", "1"), Json(mode="decode", value=Raw(value="1"))),
     ],
 )
 def test_tree(mapping, tree):
@@ -278,7 +270,7 @@ def test_tree(mapping, tree):
 def test_places_in_the_tree():
     """A node that can fail knows its place."""
     tree = Mapping({"a/b": [{"@path": {"@path": "p"}}]}).tree
-    (node,) = children(children(tree)[0])
+    (node,) = dict(tree.members)["a/b"].items
     assert node.pointer == "/a~1b/0/@path"
 
 

@@ -11,8 +11,8 @@ from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping
-from toolkit.segment.mapping.budget import MAX_OUTPUT
 from toolkit.segment.mapping.parse import MAX_NODES
+from toolkit.segment.mapping.tree import MAX_OUTPUT
 
 
 def nested(part, levels, wrap):

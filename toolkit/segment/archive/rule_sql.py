@@ -11,8 +11,11 @@ import math
 import re
 
 from toolkit.segment.javascript import MISSING, number_text
-from toolkit.segment.mapping.tree import Case, If, Path, Raw, Replace, Template
+from toolkit.segment.mapping.directives import If
+from toolkit.segment.mapping.paths import Path, Template
+from toolkit.segment.mapping.texts import Case, Replace
 from toolkit.segment.mapping.tree import Node as Directive
+from toolkit.segment.mapping.tree import Raw
 from toolkit.segment.triggers.tree import And, Comparison, Failing, Function, Never, Node, Not, Or
 
 from .json_columns import (

@@ -13,10 +13,9 @@ from typing import Any, Final
 from toolkit.errors import MappingError
 from toolkit.segment.javascript import MISSING, kind_of
 
-from .budget import OutputBudget
-from .compile import compile_tree
-from .directives import parse_mapping
-from .tree import Node
+from . import directives, paths, texts  # noqa: F401 - they register what they can parse
+from .parse import parse_mapping
+from .tree import Node, OutputBudget
 
 __all__ = ["MISSING", "Mapping", "check_mapping", "kind_of"]
 
@@ -54,7 +53,7 @@ class Mapping:
             raise first
         self.tree: Final[Node] = parsed
         """What the mapping says; see `toolkit.segment.mapping.tree`."""
-        self._resolve: Final = compile_tree(parsed)
+        self._resolve: Final = parsed.compile(keep=False)
 
     def resolve(self, event: Any) -> Any:
         """Return what the mapping makes of *event*: a value, None or `MISSING`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from toolkit.errors import MappingError
@@ -24,29 +24,17 @@ class Parser:
     Every method takes the place of its value in the mapping, as a JSON pointer, and how deep it is nested.
     """
 
-    def __init__(self, directives: Mapping[str, DirectiveParser]) -> None:
+    def __init__(self) -> None:
         self.problems: list[MappingError] = []
         self.nodes = 0
-        self._directives = directives
+        """Values read so far."""
         self._is_full = False
 
     def root(self, value: Any, pointer: str, depth: int) -> Node:
         """Parse a value that may have a root directive: a whole mapping, or what ``@transform`` applies."""
-        if isinstance(value, dict) and ROOT_DIRECTIVE in value:
-            return self._root_directive(value, join(pointer, ROOT_DIRECTIVE), depth)
-        return self.node(value, pointer, depth)
-
-    def applied(self, value: Any, pointer: str, depth: int) -> Node:
-        """Parse what ``@transform`` applies: Segment checks it as any value, then reads it as a root."""
-        known = len(self.problems)
-        node = self.node(value, pointer, depth)
-        has_root_directive = isinstance(value, dict) and ROOT_DIRECTIVE in value
-        if has_root_directive and len(self.problems) == known:
-            return self.root(value, pointer, depth)
-        return node
-
-    def _root_directive(self, value: dict[Any, Any], pointer: str, depth: int) -> Node:
-        directive = value[ROOT_DIRECTIVE]
+        if not isinstance(value, dict) or ROOT_DIRECTIVE not in value:
+            return self.node(value, pointer, depth)
+        directive, pointer = value[ROOT_DIRECTIVE], join(pointer, ROOT_DIRECTIVE)
         if not isinstance(directive, dict) or len(directive) != 1:
             return self.refuse("should be an object with a single directive", pointer)
         ((name, argument),) = directive.items()
@@ -73,37 +61,27 @@ class Parser:
         return self.refuse(f"{type(value).__name__} is not a JSON value", pointer)
 
     def _object(self, value: dict[Any, Any], pointer: str, depth: int) -> Node:
-        if not self._has_text_keys(value, pointer):
+        if not self.has_text_keys(value, pointer):
             return NOTHING
-        if is_directive(value):
-            return self._directive(value, pointer, depth)
-        members = [(key, self.node(part, join(pointer, key), depth + 1)) for key, part in value.items()]
-        return ObjectOf(members=tuple(members))
-
-    def _has_text_keys(self, value: dict[Any, Any], pointer: str) -> bool:
-        odd = [key for key in value if not isinstance(key, str)]
-        if odd:
-            self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes", pointer)
-        return not odd
-
-    def _directive(self, value: dict[str, Any], pointer: str, depth: int) -> Node:
+        if not is_directive(value):
+            members = [(key, self.node(part, join(pointer, key), depth + 1)) for key, part in value.items()]
+            return ObjectOf(members=tuple(members))
         named = [key for key in value if key != "_metadata"]
         if len(named) > 1:
             return self.refuse(f"a directive stands alone, this object has {len(named)} keys", pointer)
         (name,) = named
         here = join(pointer, name)
-        if name not in self._directives:
-            return self.refuse(f"{name} is not a directive; there are {', '.join(self._directives)}", here)
-        return self._directives[name](self, value[name], here, depth + 1)
+        if name not in _DIRECTIVES:
+            known = ", ".join(sorted(_DIRECTIVES))
+            return self.refuse(f"{name} is not a directive; there are {known}", here)
+        return _DIRECTIVES[name](self, value[name], here, depth + 1)
 
-    def fields(self, argument: Any, pointer: str, depth: int, root: str) -> Fields | None:
-        """Parse an argument that has to be an object, its member *root* as `applied`; None if it is none."""
-        if not isinstance(argument, dict) or is_directive(argument):
-            self.refuse(f"should be an object, not {kind_or_directive(argument)}", pointer)
-            return None
-        return (
-            Fields(self, argument, pointer, depth, root) if self._has_text_keys(argument, pointer) else None
-        )
+    def has_text_keys(self, value: dict[Any, Any], pointer: str) -> bool:
+        """Return whether every key of an object is a text; refuse it otherwise."""
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes", pointer)
+        return not odd
 
     def refuse(self, message: str, pointer: str) -> Node:
         """Note a mistake; the node returned only holds its place."""
@@ -117,23 +95,46 @@ class Parser:
         return self.refuse(f"the mapping holds more than {MAX_NODES:,} values", pointer)
 
 
-DirectiveParser: TypeAlias = Callable[[Parser, Any, str, int], Node]
+def parse_mapping(value: Any) -> tuple[Node, list[MappingError]]:
+    """Return the tree of a mapping and every mistake in it; with mistakes the tree is of no use."""
+    parser = Parser()
+    return parser.root(value, "", 0), parser.problems
+
+
+# --- what a directive takes as its argument
+
+_DirectiveParser: TypeAlias = Callable[[Parser, Any, str, int], Node]
 """Takes the parser, the argument of a directive, its place and its depth."""
+_DIRECTIVES: Final[dict[str, _DirectiveParser]] = {"@literal": Parser.node}  # directives in it count
+"""Every directive, by its key."""
+
+
+def directive(key: str) -> Callable[[_DirectiveParser], _DirectiveParser]:
+    """Decorate the function that parses a directive's argument, to be found by the directive's key."""
+
+    def decorate(parse: _DirectiveParser) -> _DirectiveParser:
+        return _DIRECTIVES.setdefault(key, parse)
+
+    return decorate
 
 
 class Fields:
     """The members of a directive's argument; what is wrong with them goes to the parser."""
 
-    def __init__(self, parser: Parser, argument: dict[str, Any], pointer: str, depth: int, root: str) -> None:
-        self.given = argument
+    def __init__(self, parser: Parser, given: dict[str, Any], pointer: str, depth: int, *, root: str) -> None:
+        self.given = given
         """As written."""
         self.pointer = pointer
         self._parser = parser
         # Members that no directive knows are checked all the same.
-        self._nodes = {
-            key: (parser.applied if key == root else parser.node)(part, join(pointer, key), depth)
-            for key, part in argument.items()
-        }
+        self._nodes: dict[str, Node] = {}
+        for key, part in given.items():
+            place, known = join(pointer, key), len(parser.problems)
+            self._nodes[key] = parser.node(part, place, depth)
+            # Segment checks it as any value, then reads it as a root.
+            has_root_directive = key == root and isinstance(part, dict) and ROOT_DIRECTIVE in part
+            if has_root_directive and len(parser.problems) == known:
+                self._nodes[key] = parser.root(part, place, depth)
 
     def node(self, key: str) -> Node:
         """Return what the member parses to; something missing where there is none."""
@@ -159,6 +160,23 @@ class Fields:
         if not isinstance(value, kind) or is_directive(value):
             wanted = f"{wanted} or a directive" if directive else wanted
             self.refuse(f"should be {wanted}, not {kind_or_directive(value)}", key)
+
+
+def directive_of_fields(key: str, root: str = "") -> Callable[[Callable[[Fields], Node]], _DirectiveParser]:
+    """Decorate the same for an argument that has to be an object; its member *root* may be a root."""
+
+    def decorate(make: Callable[[Fields], Node]) -> _DirectiveParser:
+        @directive(key)
+        def parse(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
+            if not isinstance(argument, dict) or is_directive(argument):
+                return parser.refuse(f"should be an object, not {kind_or_directive(argument)}", pointer)
+            if not parser.has_text_keys(argument, pointer):
+                return NOTHING
+            return make(Fields(parser, argument, pointer, depth, root=root))
+
+        return parse
+
+    return decorate
 
 
 def is_directive(value: Any) -> bool:

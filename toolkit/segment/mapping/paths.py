@@ -1,21 +1,130 @@
-"""Paths and templates: cutting them up, and filling them from a scope."""
+"""``@path`` and ``@template``: cutting paths and templates up, and filling them from a scope."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, text_of, unit_at, whole
+from toolkit.errors import MappingError
+from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, kind_of, text_of, unit_at, whole
 
-from .budget import ITEM_COST, OutputBudget, Resolver
-from .tree import Path
+from .parse import Parser, directive, is_directive
+from .tree import ITEM_COST, Node, OutputBudget, Resolver
 
 _SEPARATOR = re.compile(r"\.|\[(?=['\"0-9])|(?<=['\"0-9])\]+")
 _QUOTES = re.compile("['\"]")
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 _CACHED_LENGTH = 200  # a longer path is hardly written by hand: let events not fill the cache
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Path(Node):
+    """``@path`` with a path as written: the value at the end of the steps.
+
+    The walk ends early, with that value, at null, false, 0, NaN or a blank text. A step into a list is an
+    index; into a text it gives a character (a UTF-16 unit); into a number or true nothing.
+    """
+
+    steps: tuple[str, ...]
+    """Keys and indexes; none gives the whole scope."""
+
+    def _resolver(self, *, keep: bool) -> Resolver:  # noqa: ARG002
+        steps = self.steps
+        match steps:
+            case (only,):
+                return lambda of, _: of.get(only, MISSING) if type(of) is dict else _walk(of, steps)
+            case (first, second):
+                return _two_steps(first, second)
+            case (first, second, third):
+                return _three_steps(first, second, third)
+        return lambda scope, _: _walk(scope, steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputedPath(Node):
+    """``@path`` whose path comes from the event; anything but a text is an error."""
+
+    path: Node
+
+    def _resolver(self, *, keep: bool) -> Resolver:
+        path, pointer = self.path.compile(keep=keep), self.pointer
+        return lambda scope, budget: _walk(scope, parse_path(_text(path(scope, budget), pointer)).steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template(Node):
+    """``@template`` with a template as written: the text forms of its parts, joined."""
+
+    parts: tuple[str | Path, ...]
+    """Texts, and a path for each placeholder; missing and null show as nothing."""
+    rescan: bool
+    """True when the paths are triple placeholders: double ones in the joined text are filled in next."""
+
+    def _resolver(self, *, keep: bool) -> Resolver:
+        parts = [part if isinstance(part, str) else part.compile(keep=keep) for part in self.parts]
+        pointer, rescan = self.pointer, self.rescan
+
+        def resolve(scope: Any, budget: OutputBudget) -> str:
+            scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
+            texts = [part if isinstance(part, str) else text_of(part(scope, budget)) for part in parts]
+            text = _joined(texts, budget, pointer)
+            return _fill(text, 2, scope, budget, pointer) if rescan else text
+
+        return resolve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputedTemplate(Node):
+    """``@template`` whose template comes from the event; anything but a text is an error."""
+
+    template: Node
+
+    def _resolver(self, *, keep: bool) -> Resolver:
+        template, pointer = self.template.compile(keep=keep), self.pointer
+
+        def resolve(scope: Any, budget: OutputBudget) -> str:
+            text = _text(template(scope, budget), pointer)
+            scope = {} if scope is MISSING else scope
+            for braces in (3, 2):
+                text = _fill(text, braces, scope, budget, pointer)
+            return text
+
+        return resolve
+
+
+def _text_or_directive(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
+    if isinstance(argument, str) or is_directive(argument):
+        return parser.node(argument, pointer, depth)
+    return parser.refuse(f"should be a text or a directive, not {kind_of(argument)}", pointer)
+
+
+@directive("@path")
+def _path(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
+    if isinstance(argument, str):
+        return parse_path(argument)
+    return ComputedPath(path=_text_or_directive(parser, argument, pointer, depth), pointer=pointer)
+
+
+@directive("@template")
+def _template(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
+    if not isinstance(argument, str):
+        template = _text_or_directive(parser, argument, pointer, depth)
+        return ComputedTemplate(template=template, pointer=pointer)
+    triple = _parts(argument, 3)
+    rescan = any(not isinstance(part, str) for part in triple)
+    return Template(parts=triple if rescan else _parts(argument, 2), rescan=rescan, pointer=pointer)
+
+
+def _text(value: Any, pointer: str) -> str:
+    if not isinstance(value, str):
+        raise MappingError(f"should give a text here, not {kind_of(value)}", pointer)
+    return value
+
+
+# --- paths
 
 
 def parse_path(path: str) -> Path:
@@ -39,7 +148,7 @@ def _steps(path: str) -> tuple[str, ...]:
 _cached_steps = lru_cache(maxsize=4096)(_steps)
 
 
-def walk(scope: Any, steps: tuple[str, ...]) -> Any:
+def _walk(scope: Any, steps: tuple[str, ...]) -> Any:
     """Return the value at the end of *steps*; a falsy value on the way ends it, and is the answer."""
     value = scope
     for step in steps:
@@ -61,18 +170,6 @@ def _item(value: list[Any] | str, step: str) -> Any:
     return value[index] if index < len(value) else MISSING
 
 
-def getter(steps: tuple[str, ...]) -> Resolver:
-    """Return the function that gives what `walk` does; made fast for one to three steps."""
-    match steps:
-        case (only,):
-            return lambda scope, _: scope.get(only, MISSING) if type(scope) is dict else walk(scope, steps)
-        case (first, second):
-            return _two_steps(first, second)
-        case (first, second, third):
-            return _three_steps(first, second, third)
-    return lambda scope, _: walk(scope, steps)
-
-
 def _two_steps(first: str, second: str) -> Resolver:
     def resolve(scope: Any, _: OutputBudget) -> Any:
         if type(scope) is dict:
@@ -81,7 +178,7 @@ def _two_steps(first: str, second: str) -> Resolver:
                 return part.get(second, MISSING)
             if part is MISSING or part is None:
                 return part
-        return walk(scope, (first, second))
+        return _walk(scope, (first, second))
 
     return resolve
 
@@ -93,17 +190,16 @@ def _three_steps(first: str, second: str, third: str) -> Resolver:
         part = get(scope, budget)
         if type(part) is dict:
             return part.get(third, MISSING)
-        return part if part is MISSING or part is None else walk(part, then)
+        return part if part is MISSING or part is None else _walk(part, then)
 
     return resolve
 
 
-def placeholder_parts(template: str, braces: int) -> tuple[str | Path, ...]:
-    """Cut a template up at its placeholders of two or three braces: texts, and paths to fill in.
+# --- templates
 
-    >>> placeholder_parts("+1{{phone}}", 2)
-    ('+1', Path(steps=('phone',)))
-    """
+
+def _parts(template: str, braces: int) -> tuple[str | Path, ...]:
+    """Cut a template up at its placeholders of two or three braces: texts, and paths to fill in."""
     # Not a regular expression: on a text of nothing but braces its time would grow as the square.
     parts: list[str | Path] = []
     opening, closing = "{" * braces, "}" * braces
@@ -121,15 +217,13 @@ def placeholder_parts(template: str, braces: int) -> tuple[str | Path, ...]:
     return tuple(part for part in parts if part != "")
 
 
-def fill(template: str, braces: int, scope: Any, budget: OutputBudget, pointer: str) -> str:
+def _fill(template: str, braces: int, scope: Any, budget: OutputBudget, pointer: str) -> str:
     """Return a template with its placeholders of two or three braces filled in from *scope*."""
-    scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
-    parts = placeholder_parts(template, braces)
-    texts = [part if isinstance(part, str) else text_of(walk(scope, part.steps)) for part in parts]
-    return join_texts(texts, budget, pointer)
+    parts = _parts(template, braces)
+    texts = [part if isinstance(part, str) else text_of(_walk(scope, part.steps)) for part in parts]
+    return _joined(texts, budget, pointer)
 
 
-def join_texts(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
-    """Return the texts in one, unless it is longer than allowed."""
+def _joined(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
     budget.spend(sum(map(len, texts)) + ITEM_COST * len(texts), pointer)
     return whole("".join(texts))

@@ -1,26 +1,98 @@
-"""A mapping as a tree: what its directives say, parsed and checked, before anything is computed.
+"""A mapping as a tree: each node says what it is, and makes the function that resolves it.
 
-`parse_mapping` makes the tree, `compile_tree` makes Python functions of it; other compilers may read it
-too. The classes here are all there are (`Node`). A node is resolved against a *scope*: the event, or,
-inside `ArrayPath.shape` and `Transform.mapping`, what these put in its place. Where a node can fail,
-``pointer`` is its place in the mapping; it does not count when nodes are compared.
+Lists, objects and raw values are here; each directive's node is with the rest of the directive. A node is
+resolved against a *scope*: the event or, inside ``@arrayPath`` and ``@transform``, what these put in its
+place. The functions are made once a mapping and run once an event, so what can be settled before is. Nothing
+here is recursive over an event: it may be nested deeper than Python calls.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
+from toolkit.errors import MappingError
 from toolkit.segment.javascript import MISSING, Missing
 
-Scalar: TypeAlias = bool | int | float | str | None
+MAX_OUTPUT: Final = 20_000_000
+"""Characters that the directives of one mapping may build, in all, from one event."""
+ITEM_COST: Final = 40
+"""Characters that a list item or object member counts as; it takes about as long."""
+
+
+class OutputBudget:
+    """What is left to build in one `Mapping.resolve`: a hostile event ends in an error, not a full memory."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: float = MAX_OUTPUT
+
+    def spend(self, characters: float, pointer: str) -> None:
+        """Take *characters* away; raise `MappingError` when fewer are left."""
+        self._left -= characters
+        if self._left < 0:
+            raise MappingError(f"this event makes the mapping build over {MAX_OUTPUT:,} characters", pointer)
+
+    def spend_items(self, count: float, pointer: str) -> None:
+        """Take *count* list items or object members away."""
+        self.spend(count * ITEM_COST, pointer)
+
+
+Resolver: TypeAlias = Callable[[Any, OutputBudget], Any]
+"""Gives a value from the scope, and spends what it builds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Raw:
+class Node(ABC):
+    """A part of a mapping, parsed and checked."""
+
+    keeps_missing: ClassVar[bool] = False
+    """Whether a missing value differs to it from an absent key: ``@merge`` lets it take another one's place.
+
+    Within such a directive lists and objects keep missing values; from what it gives they are removed."""
+
+    pointer: str = field(default="", compare=False, repr=False)
+    """The place in the mapping, of directives that can fail."""
+
+    @abstractmethod
+    def _resolver(self, *, keep: bool) -> Resolver:
+        """Return the function that resolves it, for `compile`."""
+
+    def compile(self, *, keep: bool) -> Resolver:
+        """Return the function that resolves it; with *keep* there may be missing values in the result."""
+        resolve, pointer = self._resolver(keep=keep or self.keeps_missing), self.pointer
+        if keep or not self.keeps_missing:
+            return resolve
+        return lambda scope, budget: without_missing(resolve(scope, budget), budget, pointer)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfValue(Node):
+    """A directive that does something to one value."""
+
+    value: Node
+
+    @abstractmethod
+    def _apply(self, value: Any, budget: OutputBudget) -> Any:
+        """Return what it makes of the value."""
+
+    def _resolver(self, *, keep: bool) -> Resolver:
+        value, apply = self.value.compile(keep=keep), self._apply
+        return lambda scope, budget: apply(value(scope, budget), budget)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raw(Node):
     """A value that is the same whatever the event; as Segment reads a mapping, it may be missing."""
 
-    value: Scalar | Missing
+    value: bool | float | str | Missing | None
+
+    def _resolver(self, *, keep: bool) -> Resolver:  # noqa: ARG002
+        value = self.value
+        return lambda scope, budget: value  # noqa: ARG005
 
 
 NOTHING: Final = Raw(value=MISSING)
@@ -28,215 +100,63 @@ NOTHING: Final = Raw(value=MISSING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListOf:
+class ListOf(Node):
     """A list; an item that is missing becomes null."""
 
     items: tuple[Node, ...]
 
+    def _resolver(self, *, keep: bool) -> Resolver:
+        items = tuple(item.compile(keep=keep) for item in self.items)
+
+        def resolve(scope: Any, budget: OutputBudget) -> Any:
+            values = [item(scope, budget) for item in items]
+            return values if keep else [None if value is MISSING else value for value in values]
+
+        return resolve
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ObjectOf:
+class ObjectOf(Node):
     """An object; a member that is missing is left out."""
 
     members: tuple[tuple[str, Node], ...]
 
+    def _resolver(self, *, keep: bool) -> Resolver:
+        members = tuple((key, part.compile(keep=keep)) for key, part in self.members)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Path:
-    """``@path`` with a path as written: the value at the end of the steps.
+        def resolve(scope: Any, budget: OutputBudget) -> Any:
+            result = {}
+            for key, member in members:
+                value = member(scope, budget)
+                if value is not MISSING or keep:
+                    result[key] = value
+            return result
 
-    The walk ends early, with that value, at null, false, 0, NaN or a blank text. A step into a list is an
-    index; into a text it gives a character (a UTF-16 unit); into a number or true nothing.
-    """
-
-    steps: tuple[str, ...]
-    """Keys and indexes; none gives the whole scope."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ComputedPath:
-    """``@path`` whose path comes from the event."""
-
-    path: Node
-    """Anything but a text is an error; see `parse_path`."""
-    pointer: str = field(compare=False)
+        return resolve
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Template:
-    """``@template`` with a template as written: the text forms of its parts, joined."""
+def without_missing(value: Any, budget: OutputBudget, pointer: str, *, in_lists: bool = True) -> Any:
+    """Return a copy of *value* without missing members; missing items are null, or stay unless *in_lists*."""
 
-    parts: tuple[str | Path, ...]
-    """Texts, and a path for each placeholder; missing and null show as nothing."""
-    rescan: bool
-    """True when the paths are triple placeholders: double ones in the joined text are filled in next."""
-    pointer: str = field(compare=False)
+    def renew(part: dict[str, Any] | list[Any]) -> Any:
+        if isinstance(part, dict):
+            return {key: member for key, member in part.items() if member is not MISSING}
+        return [None if item is MISSING and in_lists else item for item in part]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ComputedTemplate:
-    """``@template`` whose template comes from the event."""
-
-    template: Node
-    """Anything but a text is an error; see `fill`."""
-    pointer: str = field(compare=False)
+    return renew_parts(value, renew, dict | list, budget, pointer)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class If:
-    """``@if``: one of two branches."""
-
-    test: Literal["exists", "blank"]
-    """``exists`` takes `then` unless the subject is missing or null. ``blank``, read the wrong way round
-    as Segment does, also wants it to differ from ``""``, to which 0, false and lists of nothing are equal."""
-    subject: Node
-    then: Node
-    otherwise: Node
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """``@case``: a text in lower or upper case; any other value as it is."""
-
-    operator: Literal["lower", "upper"]
-    value: Node
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Replace:
-    """``@replace``: a text (or the text of a number or boolean) with texts replaced in it; else ``""``."""
-
-    value: Node
-    pairs: tuple[tuple[str, str], ...]
-    """One or two of (pattern, replacement), applied in turn. The pattern is literal; ``$&``, ``$$``,
-    ``` $` ``` and ``$'`` in the replacement stand for parts of the text."""
-    ignorecase: bool
-    everywhere: bool
-    """False replaces the first occurrence only."""
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArrayPath:
-    """``@arrayPath``: a value; with a shape, a list or object is reshaped item by item."""
-
-    value: Node
-    shape: Node | None
-    """Resolved with each item as scope; an object counts as a list of one. None leaves the value as it is."""
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Merge:
-    """``@merge``: the members of several objects in one; texts and lists give theirs by position.
-
-    A member that is missing still takes the place of an earlier one, and is left out at the end.
-    """
-
-    objects: tuple[Node, ...]
-    direction: Literal["left", "right"]
-    """Which end wins: ``right`` the later, ``left`` the earlier object."""
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Transform:
-    """``@transform``: `mapping` resolved against what `apply` gives."""
-
-    apply: Node
-    mapping: Node
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Flatten:
-    """``@flatten``: nested keys joined into one level."""
-
-    value: Node
-    separator: str
-    omit_arrays: bool
-    """Leave lists as they are."""
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JsonEncode:
-    """``@json`` encode: the JSON text of a value, as JavaScript writes it."""
-
-    value: Node
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JsonDecode:
-    """``@json`` decode: what a JSON text says; any other value as it is."""
-
-    value: Node
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Liquid:
-    """``@liquid``: a Liquid template rendered with the scope's members as variables."""
-
-    template: str
-    pointer: str = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExcludeWhenNull:
-    """``@excludeWhenNull``: null becomes missing, also in objects within objects, not inside lists."""
-
-    value: Node
-    pointer: str = field(compare=False)
-
-
-Node: TypeAlias = (
-    Raw
-    | ListOf
-    | ObjectOf
-    | Path
-    | ComputedPath
-    | Template
-    | ComputedTemplate
-    | If
-    | Case
-    | Replace
-    | ArrayPath
-    | Merge
-    | Transform
-    | Flatten
-    | JsonEncode
-    | JsonDecode
-    | Liquid
-    | ExcludeWhenNull
-)
-"""Every kind of node."""
-
-
-def children(node: Node) -> tuple[Node, ...]:  # noqa: PLR0911 - one for each shape of node
-    """Return the nodes that *node* is made of, in their order; not theirs in turn.
-
-    >>> children(If(test="exists", subject=Path(steps=("a",)), then=Raw(value=1), otherwise=NOTHING))
-    (Path(steps=('a',)), Raw(value=1), Raw(value=MISSING))
-    """
-    match node:
-        case ListOf(items=nodes) | Merge(objects=nodes):
-            return nodes
-        case ObjectOf(members=members):
-            return tuple(part for _, part in members)
-        case Template(parts=parts):
-            return tuple(part for part in parts if not isinstance(part, str))
-        case If(subject=subject, then=then, otherwise=otherwise):
-            return subject, then, otherwise
-        case ArrayPath(value=value, shape=shape):
-            return (value,) if shape is None else (value, shape)
-        case Transform(apply=apply, mapping=mapping):
-            return apply, mapping
-        case ComputedPath(path=value) | ComputedTemplate(template=value):
-            return (value,)
-        case Raw() | Path() | Liquid():
-            return ()
-        case _:
-            return (node.value,)
+def renew_parts(
+    value: Any, renew: Callable[[Any], Any], kinds: Any, budget: OutputBudget, pointer: str
+) -> Any:
+    """Return *value* with each part of one of the *kinds* renewed, and the parts within the new one."""
+    top = [value]
+    waiting: list[Any] = [top]
+    while waiting:
+        holder = waiting.pop()
+        for key, part in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(part, kinds):
+                budget.spend_items(len(part), pointer)
+                holder[key] = new = renew(part)
+                waiting.append(new)
+    return top[0]

@@ -16,7 +16,7 @@ from toolkit.segment.javascript import (
     unit_at,
     unit_count,
 )
-from toolkit.segment.mapping.operations import to_json
+from toolkit.segment.mapping.texts import to_json
 
 from .dates import date
 from .texts import TEXT_FILTERS

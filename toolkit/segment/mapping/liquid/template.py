@@ -28,7 +28,7 @@ from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
 from toolkit.segment.javascript import is_truthy, number_text, whole
-from toolkit.segment.mapping.budget import OutputBudget
+from toolkit.segment.mapping.tree import OutputBudget
 
 from .expressions import Value, condition_of, unsupported, value_of
 from .values import Rendering

@@ -18,7 +18,7 @@ from toolkit.segment.javascript import (
     unit_count,
     units,
 )
-from toolkit.segment.mapping.budget import OutputBudget
+from toolkit.segment.mapping.tree import OutputBudget
 
 
 class Rendering:
