@@ -1,14 +1,16 @@
-"""The filters by name: those for numbers, lists and any value, and what is turned off or not supported."""
+"""The filters by name: for texts, numbers, lists and any value; and what is off or not supported."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, Final
+from inspect import signature
+from typing import Any, Final, TypeAlias
 
 from toolkit.segment.javascript import (
     MISSING,
+    WHITESPACE,
     is_truthy,
     number_of,
     number_text,
@@ -18,9 +20,8 @@ from toolkit.segment.javascript import (
 )
 from toolkit.segment.mapping.texts import to_json
 
-from .dates import date
-from .texts import TEXT_FILTERS
-from .values import Filter, Rendering, is_nil, is_true, on_values, property_of, whole_number
+from .texts import SPACES, TEXT_FILTERS, date
+from .values import Rendering, is_nil, is_true, property_of, whole_number
 
 DISABLED_FILTERS: Final = frozenset(
     (
@@ -39,17 +40,12 @@ UNSUPPORTED_FILTERS: Final = frozenset(
 )
 """Filters that Segment takes. Any name that is in no list leaves the value as it is."""
 
+Filter: TypeAlias = Callable[..., Any]
+"""Called with the rendering, the value and the arguments as they are given."""
+
 _LARGEST_SAFE: Final = 2**53 - 1
 
-
-def _on_numbers(function: Callable[..., float], arity: int = 0) -> Filter:
-    """Return a filter that calculates with doubles; what is no number is 0, an absent argument NaN."""
-
-    def call(_: Rendering, value: Any, *arguments: Any) -> float:
-        given = [_number(part) for part in (value, *arguments[:arity])]
-        return function(*given, *[math.nan] * (arity + 1 - len(given)))
-
-    return call
+# --- numbers: functions of doubles; what is no number is 0, an absent argument NaN
 
 
 def _number(value: Any) -> float:
@@ -57,35 +53,39 @@ def _number(value: Any) -> float:
     return 0.0 if math.isnan(number) else number
 
 
-# --- numbers
-
-
-def _quotient(left: float, right: float) -> float:
-    if right:
-        return left / right
-    return math.copysign(math.inf, left) * math.copysign(1, right) if left else math.nan
-
-
 def _divided_by(left: float, right: float, rounds: float) -> float:
-    quotient = _quotient(left, right)
+    if right:
+        quotient = left / right
+    else:
+        quotient = math.copysign(math.inf, left) * math.copysign(1, right) if left else math.nan
     return _rounded_down(quotient) if is_truthy(rounds) else quotient
-
-
-def _remainder(left: float, right: float) -> float:
-    return math.fmod(left, right) if right and math.isfinite(left) else math.nan
 
 
 def _modulo(left: float, right: float) -> float:
     return _remainder(_remainder(left, right) + right, right)
 
 
+def _remainder(left: float, right: float) -> float:
+    return math.fmod(left, right) if right and math.isfinite(left) else math.nan
+
+
 def _rounded_down(number: float) -> float:
     return float(math.floor(number)) if math.isfinite(number) else number
 
 
-def _bound(choose: Callable[[list[float]], float]) -> Filter:
-    """Return a filter that chooses among the value and every argument."""
-    return lambda _, value, *arguments: choose([_number(part) for part in (value, *arguments)])
+_NUMBERS: Final[dict[str, Callable[..., float]]] = {
+    "abs": abs,
+    "ceil": lambda number: -_rounded_down(-number),
+    "divided_by": _divided_by,
+    "floor": _rounded_down,
+    "minus": lambda left, right: left - right,
+    "modulo": _modulo,
+    "plus": lambda left, right: left + right,
+    "times": lambda left, right: left * right,
+}
+
+
+# --- any values: functions of the rendering, the value and the arguments, absent ones missing
 
 
 def _round(_: Rendering, value: Any, digits: Any) -> float:
@@ -104,7 +104,28 @@ def _shifted(number: float, places: float) -> float:
     return number_of(f"{mantissa}e{number_text(float(power or 0) + places)}")
 
 
-# --- lists and choices
+def _truncate(rendering: Rendering, value: Any, length: Any, ending: Any) -> Any:
+    text = rendering.text(value)
+    ending = "..." if ending is MISSING else rendering.text(ending)
+    wanted = 50.0 if length is MISSING else number_of(length)
+    if unit_count(text) <= wanted or whole_number(wanted, len(text)) >= len(text):
+        return value
+    return text[: whole_number(wanted - len(ending), len(text))] + ending
+
+
+def _truncate_words(rendering: Rendering, value: Any, count: Any, ending: Any) -> str:
+    ending = "..." if ending is MISSING else rendering.text(ending)
+    words = SPACES.split(rendering.text(value).lstrip(WHITESPACE))
+    wanted = 15.0 if count is MISSING else number_of(count)
+    wanted = 1.0 if wanted <= 0 else wanted
+    shown = " ".join(words[: int(min(wanted, len(words))) if wanted > 0 else 0])
+    return shown + ending if len(words) >= wanted else shown
+
+
+def _stripper(strip: Callable[[str, str], str]) -> Callable[..., str]:
+    return lambda rendering, value, characters: strip(
+        rendering.text(value), rendering.text(characters) if is_truthy(characters) else WHITESPACE
+    )
 
 
 def _items(rendering: Rendering, value: Any) -> list[Any]:
@@ -121,18 +142,13 @@ def _join(rendering: Rendering, value: Any, separator: Any) -> str:
     return rendering.join(separator, [text_of(item) for item in _items(rendering, value)])
 
 
-def _first(_: Rendering, value: Any) -> Any:
-    return property_of(value, 0) if isinstance(value, list | str) and value else _nothing(value)
+def _end(place: int) -> Callable[..., Any]:
+    def end(_: Rendering, value: Any) -> Any:
+        if isinstance(value, list):
+            return value[place] if value else MISSING
+        return unit_at(value, place % unit_count(value)) if isinstance(value, str) and value else ""
 
-
-def _last(_: Rendering, value: Any) -> Any:
-    if isinstance(value, str) and value:
-        return unit_at(value, unit_count(value) - 1)
-    return value[-1] if isinstance(value, list) and value else _nothing(value)
-
-
-def _nothing(value: Any) -> Any:
-    return MISSING if isinstance(value, list) else ""
+    return end
 
 
 def _size(_: Rendering, value: Any) -> int:
@@ -161,52 +177,90 @@ def _slice(rendering: Rendering, value: Any, start: Any, length: Any) -> Any:
     if isinstance(value, str):
         first = whole_number(start, len(value))
         return value[first : first + whole_number(length, len(value))]
-    first, stop = _index(start, len(value)), _index(start + length, len(value))
+    first, stop = (int(min(place, len(value))) if place > 0 else 0 for place in (start, start + length))
     rendering.spend_items(max(stop - first, 0))
     return value[first:stop]
 
 
-def _index(number: float, largest: int) -> int:
-    return int(min(number, largest)) if number > 0 else 0
+_VALUES: Final[dict[str, Callable[..., Any]]] = {
+    "compact": lambda rendering, value: [item for item in _items(rendering, value) if not is_nil(item)],
+    "date": date,
+    "first": _end(0),
+    "join": _join,
+    "json": lambda rendering, value: value if value is MISSING else to_json(value, rendering.spend),
+    "last": _end(-1),
+    "lstrip": _stripper(str.lstrip),
+    "round": _round,
+    "rstrip": _stripper(str.rstrip),
+    "size": _size,
+    "slice": _slice,
+    "strip": _stripper(str.strip),
+    "sum": _sum,
+    "truncate": _truncate,
+    "truncatewords": _truncate_words,
+}
 
 
-def _default(_: Rendering, value: Any, *arguments: Any) -> Any:
-    otherwise = arguments[0] if arguments else MISSING
+# --- with as many arguments as there are
+
+
+def _default(_: Rendering, value: Any, otherwise: Any = MISSING, *arguments: Any) -> Any:
     if isinstance(value, list | str):
         return value if value else otherwise
     # A named argument is a pair of its name and value.
-    pairs = [part for part in arguments[1:] if isinstance(part, list) and len(part) == 2]
+    pairs = [part for part in arguments if isinstance(part, list) and len(part) == 2]
     if value is False and any(name == "allow_false" and is_truthy(given) for name, given in pairs):
         return False
     return value if is_true(value) else otherwise
 
 
-def _json(rendering: Rendering, value: Any) -> Any:
-    return MISSING if value is MISSING else to_json(value, rendering.spend)
+def _joined(place: int) -> Filter:
+    def call(rendering: Rendering, value: Any, *arguments: Any) -> str:
+        if len(arguments) != 1:
+            raise rendering.refuse("append and prepend take one argument")
+        texts = [rendering.text(value)]
+        texts.insert(place, rendering.text(arguments[0]))
+        return "".join(texts)
+
+    return call
+
+
+def _bound(choose: Callable[[list[float]], float]) -> Filter:
+    return lambda _, value, *arguments: choose([_number(part) for part in (value, *arguments)])
+
+
+def _of_numbers(function: Callable[..., float]) -> Filter:
+    arity = len(signature(function).parameters)
+
+    def call(_: Rendering, *given: Any) -> float:
+        return function(*map(_number, given[:arity]), *[math.nan] * (arity - len(given)))
+
+    return call
+
+
+def _of_values(function: Callable[..., Any]) -> Filter:
+    arity = len(signature(function).parameters) - 1
+    return lambda rendering, *given: function(rendering, *given[:arity], *[MISSING] * (arity - len(given)))
+
+
+def _of_texts(function: Callable[..., Any]) -> Filter:
+    arity = len(signature(function).parameters) - 1
+
+    def call(rendering: Rendering, *given: Any) -> Any:
+        texts = map(rendering.text, given[:arity])
+        return function(rendering, *texts, *[""] * (arity - len(given)))
+
+    return call
 
 
 FILTERS: Final[dict[str, Filter]] = {
-    **TEXT_FILTERS,
-    "abs": _on_numbers(abs),
+    **{name: _of_texts(function) for name, function in TEXT_FILTERS.items()},
+    **{name: _of_numbers(function) for name, function in _NUMBERS.items()},
+    **{name: _of_values(function) for name, function in _VALUES.items()},
+    "append": _joined(1),
     "at_least": _bound(max),
     "at_most": _bound(min),
-    "ceil": _on_numbers(lambda number: -_rounded_down(-number)),
-    "compact": on_values(lambda rendering, value: [v for v in _items(rendering, value) if not is_nil(v)]),
-    "date": on_values(date, 2),
     "default": _default,
-    "divided_by": _on_numbers(_divided_by, 2),
-    "first": on_values(_first),
-    "floor": _on_numbers(_rounded_down),
-    "join": on_values(_join, 1),
-    "json": on_values(_json),
-    "last": on_values(_last),
-    "minus": _on_numbers(lambda left, right: left - right, 1),
-    "modulo": _on_numbers(_modulo, 1),
-    "plus": _on_numbers(lambda left, right: left + right, 1),
-    "round": on_values(_round, 1),
-    "size": on_values(_size),
-    "slice": on_values(_slice, 2),
-    "sum": on_values(_sum, 1),
-    "times": _on_numbers(lambda left, right: left * right, 1),
+    "prepend": _joined(0),
 }
-"""Filters that work."""
+"""Filters that work; more arguments than one takes do not count."""

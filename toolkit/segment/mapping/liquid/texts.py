@@ -1,4 +1,9 @@
-"""Filters for texts."""
+"""Filters for texts and dates.
+
+Segment's engine takes what Node takes for a date. Here a text is ISO 8601, with a blank for its ``T`` if need
+be, in UTC unless it names an offset; any other text with a digit, which Node might read, is an error. A text
+without digits is no date to either, and stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +12,23 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
+from zoneinfo import ZoneInfo
 
 from toolkit.frames import SURROGATE
-from toolkit.segment.javascript import (
-    MISSING,
-    WHITESPACE,
-    is_truthy,
-    number_of,
-    unit_count,
-    units,
-    whole,
-)
+from toolkit.segment.javascript import WHITESPACE, number_of, number_text, text_of, units, whole
 
-from .values import Filter, Rendering, on_texts, on_values, whole_number
+from .values import Rendering, is_nil
 
-_SPACES = re.compile(f"[{WHITESPACE}]+")
+SPACES: Final = re.compile(f"[{WHITESPACE}]+")
 _NEWLINE = re.compile(r"\r?\n")
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
 _UNESCAPES: Final = {escape: sign for sign, escape in _ESCAPES.items()}
 _UNESCAPED = re.compile("|".join(_UNESCAPES))
 _HTML_BLOCKS: Final = (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->"), ("<", ">"))
 _NOT_ENCODED = re.compile("%(?![0-9A-Fa-f]{2})")
-_UNRESERVED: Final = "!~*'()"
 
 
 def _capitalize(_: Rendering, text: str) -> str:
@@ -41,10 +39,6 @@ def _capitalize(_: Rendering, text: str) -> str:
 
 def _escape(_: Rendering, text: str) -> str:
     return text.translate({ord(sign): escape for sign, escape in _ESCAPES.items()})
-
-
-def _escape_once(rendering: Rendering, text: str) -> str:
-    return _escape(rendering, _UNESCAPED.sub(lambda found: _UNESCAPES[found[0]], text))
 
 
 def _strip_html(_: Rendering, text: str) -> str:
@@ -66,29 +60,23 @@ def _strip_html(_: Rendering, text: str) -> str:
     return "".join([*kept, text[done:]])
 
 
-def _replace(rendering: Rendering, text: str, part: Any, other: Any) -> str:
-    part, other = rendering.text(part), rendering.text(other)
+def _replace(rendering: Rendering, text: str, part: str, other: str) -> str:
     if not part:
         return rendering.join(other, list(units(text)))
     rendering.spend(text.count(part) * len(other))
     return text.replace(part, other)
 
 
-def _remove(rendering: Rendering, text: str, part: Any) -> str:
-    return text.replace(part, "") if (part := rendering.text(part)) else text
+def _replace_first(_: Rendering, text: str, part: str, other: str) -> str:
+    return text.replace(part, other, 1)
 
 
-def _replace_first(rendering: Rendering, text: str, part: Any, other: Any) -> str:
-    return text.replace(rendering.text(part), rendering.text(other), 1)
+def _replace_last(_: Rendering, text: str, part: str, other: str) -> str:
+    start = text.rfind(part)
+    return text if start < 0 else text[:start] + other + text[start + len(part) :]
 
 
-def _replace_last(rendering: Rendering, text: str, part: Any, other: Any) -> str:
-    start = text.rfind(part := rendering.text(part))
-    return text if start < 0 else text[:start] + rendering.text(other) + text[start + len(part) :]
-
-
-def _split(rendering: Rendering, text: str, separator: Any) -> list[str]:
-    separator = rendering.text(separator)
+def _split(rendering: Rendering, text: str, separator: str) -> list[str]:
     rendering.spend_items(text.count(separator))
     parts = text.split(separator) if separator else list(units(text))
     while parts and parts[-1] == "":
@@ -96,37 +84,17 @@ def _split(rendering: Rendering, text: str, separator: Any) -> list[str]:
     return parts
 
 
-def _truncate(rendering: Rendering, value: Any, length: Any, ending: Any) -> Any:
-    text = rendering.text(value)
-    ending = "..." if ending is MISSING else rendering.text(ending)
-    wanted = 50.0 if length is MISSING else number_of(length)
-    if unit_count(text) <= wanted or whole_number(wanted, len(text)) >= len(text):
-        return value
-    return rendering.join("", [text[: whole_number(wanted - len(ending), len(text))], ending])
-
-
-def _truncate_words(rendering: Rendering, text: str, count: Any, ending: Any) -> str:
-    ending = "..." if ending is MISSING else rendering.text(ending)
-    words = _SPACES.split(text.lstrip(WHITESPACE))
-    wanted = 15.0 if count is MISSING else number_of(count)
-    wanted = 1.0 if wanted <= 0 else wanted
-    shown = " ".join(words[: int(min(wanted, len(words))) if wanted > 0 else 0])
-    return shown + ending if len(words) >= wanted else shown
-
-
 def _url_encode(rendering: Rendering, text: str) -> str:
     text = whole(text)
     if SURROGATE.search(text):
         raise rendering.refuse("a lone surrogate cannot be written in a URL")
-    return quote(text, safe=_UNRESERVED).replace("%20", "+")
+    return quote(text, safe="!~*'()").replace("%20", "+")
 
 
 def _url_decode(rendering: Rendering, text: str) -> str:
     text = text.replace("+", " ")
     if _NOT_ENCODED.search(text):
         raise rendering.refuse("a % is not followed by two digits")
-    if "%" not in text:
-        return text
     try:
         # Cut at the encoded parts: what is between them may hold lone surrogates.
         return re.sub("(?:%[0-9A-Fa-f]{2})+", lambda found: unquote_to_bytes(found[0]).decode("utf-8"), text)
@@ -138,54 +106,160 @@ def _bytes(text: str) -> bytes:
     return SURROGATE.sub("\ufffd", whole(text)).encode("utf-8")
 
 
-def _hmac(rendering: Rendering, text: str, key: Any) -> str:
-    return hmac.new(_bytes(rendering.text(key)), _bytes(text), hashlib.sha256).hexdigest()
+TEXT_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "base64_encode": lambda _, text: base64.b64encode(_bytes(text)).decode("ascii"),
+    "capitalize": _capitalize,
+    "downcase": lambda _, text: text.lower(),
+    "escape": _escape,
+    "escape_once": lambda _, text: _escape(_, _UNESCAPED.sub(lambda found: _UNESCAPES[found[0]], text)),
+    "hmac_sha256": lambda _, text, key: hmac.new(_bytes(key), _bytes(text), hashlib.sha256).hexdigest(),
+    "normalize_whitespace": lambda _, text: SPACES.sub(" ", text),
+    "remove": lambda _, text, part: text.replace(part, "") if part else text,
+    "remove_first": lambda _, text, part: _replace_first(_, text, part, ""),
+    "remove_last": lambda _, text, part: _replace_last(_, text, part, ""),
+    "replace": _replace,
+    "replace_first": _replace_first,
+    "replace_last": _replace_last,
+    "sha256": lambda _, text: hashlib.sha256(_bytes(text)).hexdigest(),
+    "split": _split,
+    "squish": lambda _, text: SPACES.sub(" ", text).strip(WHITESPACE),
+    "strip_html": _strip_html,
+    "strip_newlines": lambda _, text: _NEWLINE.sub("", text),
+    "upcase": lambda _, text: text.upper(),
+    "url_decode": _url_decode,
+    "url_encode": _url_encode,
+    "xml_escape": _escape,
+}
+"""Name → function of the rendering, the text of the value and those of the arguments."""
 
 
-def _one_argument(join: Callable[[str, str], tuple[str, str]]) -> Filter:
-    def call(rendering: Rendering, value: Any, *arguments: Any) -> str:
-        if len(arguments) != 1:
-            raise rendering.refuse("append and prepend take one argument")
-        return rendering.join("", join(rendering.text(value), rendering.text(arguments[0])))
+# --- dates
 
-    return call
+_DEFAULT_FORMAT: Final = "%A, %B %-e, %Y at %-l:%M %P %z"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST_MS: Final = 8.64e15
+"""The last millisecond JavaScript has a date for."""
+_ISO = re.compile(
+    r"(?!00)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])?)?"
+)
+_CODE = re.compile("%([-_0^#:]+)?([0-9]+)?([EO])?([^\n\r\u2028\u2029])")
+# English, whatever the locale.
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_WIDTHS: Final = {**dict.fromkeys("CdeHIklmMSUWy", 2), **dict.fromkeys("jL", 3), "Y": 4}
+_PADDED_WITH_BLANKS: Final = frozenset("aAbBceklpP")
 
 
-def _stripper(strip: Callable[[str, str], str]) -> Filter:
-    def function(rendering: Rendering, text: str, characters: Any) -> str:
-        return strip(text, rendering.text(characters) if is_truthy(characters) else WHITESPACE)
+def date(rendering: Rendering, value: Any, pattern: Any, zone: Any) -> Any:
+    """Return a date as text, in UTC unless a zone is given; what is no date as it is."""
+    try:
+        moment = _moment(rendering, value)
+        shown = moment and moment.astimezone(_zone(rendering, zone))
+    except OverflowError as error:
+        raise rendering.refuse("a date is in the years 1 to 9999") from error
+    if shown is None:
+        return value
+    pattern = _DEFAULT_FORMAT if is_nil(pattern) else rendering.text(pattern)
+    return _CODE.sub(lambda found: _shown(rendering, shown, found), pattern)
 
-    return on_texts(function, 1)
+
+def _moment(rendering: Rendering, value: Any) -> datetime | None:
+    if is_nil(value):
+        return None
+    if value in ("now", "today"):
+        raise rendering.refuse("a mapping knows no clock; use the timestamp of the event")
+    if isinstance(value, bool):
+        raise rendering.refuse("true and false are no dates")
+    text = text_of(value)
+    if isinstance(value, int | float) or (text.isascii() and text.isdigit()):
+        milliseconds = number_of(value) * 1000
+        is_date = abs(milliseconds) <= _LARGEST_MS
+        return _EPOCH + timedelta(milliseconds=int(milliseconds)) if is_date else None
+    if not _ISO.fullmatch(text):
+        if re.search("[0-9]", text):
+            raise rendering.refuse("a date is written as 2026-03-04 or 2026-03-04T05:06:07Z (ISO 8601)")
+        return None
+    # As in Node, 30 February is a day of March.
+    first = datetime.fromisoformat(f"{text[:8]}01{text[10:]}")
+    return (first if first.tzinfo else first.replace(tzinfo=UTC)) + timedelta(days=int(text[8:10]) - 1)
 
 
-TEXT_FILTERS: Final[dict[str, Filter]] = {
-    "append": _one_argument(lambda text, other: (text, other)),
-    "base64_encode": on_texts(lambda _, text: base64.b64encode(_bytes(text)).decode("ascii")),
-    "capitalize": on_texts(_capitalize),
-    "downcase": on_texts(lambda _, text: text.lower()),
-    "escape": on_texts(_escape),
-    "escape_once": on_texts(_escape_once),
-    "hmac_sha256": on_texts(_hmac, 1),
-    "lstrip": _stripper(str.lstrip),
-    "normalize_whitespace": on_texts(lambda _, text: _SPACES.sub(" ", text)),
-    "prepend": _one_argument(lambda text, other: (other, text)),
-    "remove": on_texts(_remove, 1),
-    "remove_first": on_texts(lambda rendering, text, part: _replace_first(rendering, text, part, ""), 1),
-    "remove_last": on_texts(lambda rendering, text, part: _replace_last(rendering, text, part, ""), 1),
-    "replace": on_texts(_replace, 2),
-    "replace_first": on_texts(_replace_first, 2),
-    "replace_last": on_texts(_replace_last, 2),
-    "rstrip": _stripper(str.rstrip),
-    "sha256": on_texts(lambda _, text: hashlib.sha256(_bytes(text)).hexdigest()),
-    "split": on_texts(_split, 1),
-    "squish": on_texts(lambda _, text: _SPACES.sub(" ", text).strip(WHITESPACE)),
-    "strip": _stripper(str.strip),
-    "strip_html": on_texts(_strip_html),
-    "strip_newlines": on_texts(lambda _, text: _NEWLINE.sub("", text)),
-    "truncate": on_values(_truncate, 2),
-    "truncatewords": on_texts(_truncate_words, 2),
-    "upcase": on_texts(lambda _, text: text.upper()),
-    "url_decode": on_texts(_url_decode),
-    "url_encode": on_texts(_url_encode),
-    "xml_escape": on_texts(_escape),
+def _zone(rendering: Rendering, zone: Any) -> tzinfo:
+    """Return the zone with a name, or so many minutes behind UTC, the way JavaScript counts."""
+    if is_nil(zone):
+        return UTC
+    try:
+        if isinstance(zone, str):
+            return ZoneInfo(zone)
+        return timezone(-timedelta(minutes=int(number_of(zone))), "")  # an offset has no name
+    except (ValueError, OSError, KeyError, OverflowError) as error:
+        raise rendering.refuse(f"there is no time zone {text_of(zone)[:40]!r}") from error
+
+
+def _shown(rendering: Rendering, date: datetime, found: re.Match[str]) -> str:
+    flags, digits, _, code = found.groups(default="")
+    width = int(digits or 0)
+    rendering.spend(width)
+    if code == "N":
+        text = f"{date.microsecond // 1000:03}"[: width or 9].ljust(width or 9, "0")
+    elif code == "z":
+        text = _offset(date, ":" if ":" in flags else "")
+    elif code in _CODES:
+        text = str(_CODES[code](date))
+    else:
+        return found[0]
+    if "^" in flags:
+        text = text.upper()
+    elif "#" in flags:
+        text = text.upper() if re.search("[a-z]", text) else text.lower()
+    width = 0 if "-" in flags else width or _WIDTHS.get(code, 0)
+    filler = " " if "_" in flags or (code in _PADDED_WITH_BLANKS and "0" not in flags) else "0"
+    sign = "-" if filler == "0" and text.startswith("-") else ""
+    return sign + text.removeprefix(sign).rjust(width - len(sign), filler)
+
+
+def _offset(date: datetime, colon: str = "") -> str:
+    ahead = (date.utcoffset() or timedelta()) / timedelta(minutes=1)
+    hours, minutes = (number_text(part).rjust(2, "0") for part in divmod(abs(ahead), 60))
+    return f"{'-' if ahead < 0 else '+'}{hours}{colon}{minutes}"
+
+
+def _zone_name(date: datetime) -> str:
+    return str(date.tzinfo) if isinstance(date.tzinfo, ZoneInfo) else date.tzname() or _offset(date)
+
+
+def _ordinal(date: datetime) -> str:
+    return "th" if date.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+
+
+def _number(code: str) -> Callable[[datetime], int]:
+    return lambda date: int(date.strftime(f"%{code}"))
+
+
+_CODES: Final[dict[str, Callable[[datetime], object]]] = {
+    **{code: _number(code) for code in "dHIjmMSuUwWy"},
+    **{blank: _number(code) for blank, code in (("e", "d"), ("k", "H"), ("l", "I"))},
+    "a": lambda date: _WEEKDAYS[date.weekday()][:3],
+    "A": lambda date: _WEEKDAYS[date.weekday()],
+    "b": lambda date: _MONTHS[date.month - 1][:3],
+    "B": lambda date: _MONTHS[date.month - 1],
+    "c": lambda date: f"{_CODES['x'](date)}, {_CODES['X'](date)}",
+    "C": lambda date: date.year // 100,
+    "h": lambda date: _MONTHS[date.month - 1][:3],
+    "L": lambda date: date.microsecond // 1000,
+    "n": lambda _: "\n",
+    "p": lambda date: "AM" if date.hour < 12 else "PM",
+    "P": lambda date: "am" if date.hour < 12 else "pm",
+    "q": _ordinal,
+    "s": lambda date: (date - _EPOCH) // timedelta(seconds=1),
+    "t": lambda _: "\t",
+    "x": lambda date: f"{date.month}/{date.day}/{date.year}",
+    "X": lambda date: f"{date.hour % 12 or 12}:{date:%M:%S} {_CODES['p'](date)}",
+    "Y": lambda date: date.year,
+    "Z": _zone_name,
+    "%": lambda _: "%",
 }

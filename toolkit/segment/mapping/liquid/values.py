@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from toolkit.errors import MappingError
 from toolkit.segment.javascript import (
@@ -39,14 +39,13 @@ class Rendering:
         for known in (self.assigned, self.counters):
             if name in known:
                 return known[name]
-        return property_of(self._scope if self._has(name) else {}, key)
-
-    def _has(self, name: str) -> bool:
-        if isinstance(self._scope, dict):
-            return name in self._scope
-        if is_nil(self._scope) or name in ("size", "first", "last"):
-            return False
-        return property_of(self._scope, name) is not MISSING
+        scope = self._scope
+        if isinstance(scope, dict):
+            has = name in scope
+        else:  # an item of a list or text, but not its size
+            is_item = name not in ("size", "first", "last") and not is_nil(scope)
+            has = is_item and property_of(scope, name) is not MISSING
+        return property_of(scope if has else {}, key)
 
     def count(self, name: str, step: int) -> tuple[float, float]:
         """Move a counter; return what it was and what it is. The event itself is left as it is."""
@@ -71,11 +70,9 @@ class Rendering:
 
     def text(self, value: Any) -> str:
         """Return how a value prints: lists without separators, null and missing as nothing."""
-        if isinstance(value, str):
-            return value
-        return self.join(
-            "", [text_of(item) for item in (innermost(value) if isinstance(value, list) else [value])]
-        )
+        text = value if isinstance(value, str) else "".join(map(text_of, innermost([value])))
+        self.spend(len(text))
+        return text
 
     def join(self, separator: str, texts: Sequence[str]) -> str:
         """Return the texts in one, unless it is longer than allowed."""
@@ -104,9 +101,7 @@ def is_empty(value: Any) -> bool:
 
 def is_blank(value: Any) -> bool:
     """Return whether ``value == blank``."""
-    if value is False or is_nil(value):
-        return True
-    return is_empty(value.strip(WHITESPACE) if isinstance(value, str) else value)
+    return not is_true(value) or is_empty(value.strip(WHITESPACE) if isinstance(value, str) else value)
 
 
 def key_text(value: Any) -> str:
@@ -118,7 +113,6 @@ def key_text(value: Any) -> str:
 
 def are_equal(left: Any, right: Any) -> bool:
     """Return whether ``==`` holds: lists by their items, objects only with themselves."""
-    # Not recursive: an event may be nested deeper than Python calls.
     waiting = [(left, right)]
     while waiting:
         left, right = waiting.pop()
@@ -185,28 +179,3 @@ def _item(value: list[Any] | str, index: float) -> Any:
 def whole_number(number: float, largest: int) -> int:
     """Return how often a loop runs that counts from 0 while below *number*, *largest* at most."""
     return math.ceil(min(number, largest)) if number > 0 else 0
-
-
-Filter: TypeAlias = Callable[..., Any]
-"""Called with the rendering, the value and the arguments as they are given."""
-
-
-def on_values(function: Callable[..., Any], arity: int = 0) -> Filter:
-    """Return a filter from a function of *arity* arguments: more do not count, absent ones are missing."""
-
-    def call(rendering: Rendering, value: Any, *arguments: Any) -> Any:
-        given = arguments[:arity]
-        return function(rendering, value, *given, *[MISSING] * (arity - len(given)))
-
-    return call
-
-
-def on_texts(function: Callable[..., Any], arity: int = 0) -> Filter:
-    """Return the same from a function of the text of the value."""
-
-    def call(rendering: Rendering, value: Any, *arguments: Any) -> Any:
-        text = rendering.text(value)
-        rendering.spend(len(text))
-        return function(rendering, text, *arguments)
-
-    return on_values(call, arity)
