@@ -6,7 +6,8 @@ import json
 import random
 from typing import Any
 
-from toolkit.segment.destination import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping, Destination
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping
 from toolkit.segment.mapping import Mapping
 from toolkit.segment.triggers import Trigger
 

@@ -16,7 +16,8 @@ from .report.audit import audit
 from .report.explain import Explanation, explain
 from .report.timeline import Timeline, explain_person
 from .segment.archive import Archive, read_events
-from .segment.destination import Destination, Discard, Payload
+from .segment.destination import Destination
+from .segment.destination.actions import Discard, Payload
 from .segment.mapping import MISSING, Mapping
 from .segment.member_lists import MemberList, read_member_list
 from .segment.triggers import Trigger, lint_trigger

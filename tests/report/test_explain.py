@@ -23,14 +23,8 @@ from toolkit.report.actions import (
 from toolkit.report.display import MAX_SHOWN, show_person, show_text, show_value
 from toolkit.report.explain import STEP_COLUMNS, explain
 from toolkit.segment.archive import read_events
-from toolkit.segment.destination import (
-    SYNC_AUDIENCES,
-    SYNC_TRAITS,
-    ActionMapping,
-    Destination,
-    Discard,
-    Payload,
-)
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import SYNC_AUDIENCES, SYNC_TRAITS, ActionMapping, Discard, Payload
 from toolkit.segment.events import has_consent, is_for_postscript
 from toolkit.segment.mapping import MISSING, Mapping
 from toolkit.segment.payload_rows import row_of

@@ -11,20 +11,19 @@ from tables import every
 from toolkit.errors import SettingsError, TriggerError
 from toolkit.frames import json_text
 from toolkit.notebook.settings import load_settings
-from toolkit.segment.destination import (
-    DEFAULT_TRIGGER,
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import (
+    CLASS_FIELD,
     SYNC_AUDIENCES,
     SYNC_TRAITS,
     ActionMapping,
-    Destination,
     Discard,
     Payload,
     TraitPayload,
+    property_value,
 )
-from toolkit.segment.destination.actions import CLASS_FIELD
-from toolkit.segment.destination.payloads import property_value
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping
-from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 
 DEFAULT = Destination.default()
 LABELS = {known.key: known.label for known in SYNC_AUDIENCES.fields}

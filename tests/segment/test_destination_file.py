@@ -6,7 +6,8 @@ import pytest
 from conftest import PROJECT
 
 from toolkit.errors import FileFormatError, InputPathError
-from toolkit.segment.destination import SYNC_TRAITS, Destination, Payload
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import SYNC_TRAITS, Payload
 from toolkit.segment.destination.document import MAX_BYTES
 from toolkit.segment.triggers import Trigger
 
@@ -282,7 +283,7 @@ def test_all_faults_at_once(tmp_path):
         "mappings[2].fields: should be an object, not a list",
         "mappings[3]: should be an object, not a text",
         "mappings[5].action: 'syncPeople' is not known; there are syncAudiences, syncTraits",
-        "mappings[5].dialect: should be strict or official",
+        "mappings[5].dialect: 'fql' is not known; there are strict, official",
         "mappings[6].trigger: ",
         "mappings[2].name: 'A' is taken",
         "consent_categories: should be a list, not a text",

@@ -7,8 +7,8 @@ from tables import every
 
 from toolkit.errors import MappingError
 from toolkit.segment.mapping import Mapping, check_mapping
-from toolkit.segment.mapping.liquid.filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
 from toolkit.segment.mapping.liquid import DISABLED_TAGS, UNSUPPORTED_TAGS
+from toolkit.segment.mapping.liquid.filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
 
 EVENT = {
     "userId": "u-77",

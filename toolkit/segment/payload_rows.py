@@ -14,7 +14,8 @@ from toolkit.frames import encode, typed
 from toolkit.statuses import EventStatus
 
 from . import events
-from .destination import Destination, Discard, Payload, TraitPayload
+from .destination import Destination
+from .destination.actions import Discard, Payload, TraitPayload
 from .inputs import without_surrogates
 
 PAYLOAD_COLUMNS = {

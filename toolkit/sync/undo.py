@@ -15,7 +15,7 @@ from toolkit.frames import json_text
 from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
-from toolkit.segment.destination.payloads import property_value
+from toolkit.segment.destination.actions import property_value
 from toolkit.segment.mapping import MISSING
 from toolkit.statuses import ChangeStatus
 

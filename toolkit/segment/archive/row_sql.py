@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from toolkit.segment.destination import REASON_CODES, ActionMapping, Destination
-from toolkit.segment.destination.actions import CLASS_FIELD, SYNC_TRAITS
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import CLASS_FIELD, REASON_CODES, SYNC_TRAITS, ActionMapping
 from toolkit.segment.events import INTEGRATION_NAME
 from toolkit.segment.javascript import MISSING
 from toolkit.segment.mapping.tree import ObjectOf, Raw

@@ -16,25 +16,8 @@ from toolkit.segment.mapping import Mapping
 from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 from toolkit.statuses import EventStatus
 
-from .actions import ACTIONS, SYNC_AUDIENCES, SYNC_TRAITS, Action, Field
-from .payloads import REASON_CODES, ActionMapping, Discard, Payload, TraitPayload
-from .settings_file import MAX_MAPPINGS, read_destination
-
-__all__ = [
-    "ACTIONS",
-    "DEFAULT_TRIGGER",
-    "MAX_MAPPINGS",
-    "REASON_CODES",
-    "SYNC_AUDIENCES",
-    "SYNC_TRAITS",
-    "Action",
-    "ActionMapping",
-    "Destination",
-    "Discard",
-    "Field",
-    "Payload",
-    "TraitPayload",
-]
+from .actions import SYNC_AUDIENCES, ActionMapping, Discard, Payload, TraitPayload
+from .settings_file import read_destination
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -45,17 +45,6 @@ class UnreadableError(ValueError):
     """The text is not in its language; the message never quotes it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """What a file holds, and what is wrong with it beyond its form."""
-
-    content: Any
-    problems: tuple[str, ...]
-    """Each with its place."""
-    secrets: tuple[str, ...]
-    """Texts that must not be repeated in a message."""
-
-
 class _Object(dict[str, Any]):
     """An object in which keys are given twice."""
 
@@ -69,8 +58,8 @@ class _Text(str):
     problem: str
 
 
-def read_document(path: Path) -> Document:
-    """Return what the file holds.
+def read_document(path: Path) -> tuple[Any, list[str]]:
+    """Return what the file holds, and what is wrong with it beyond its form, each with its place.
 
     Raises
     ------
@@ -85,22 +74,18 @@ def read_document(path: Path) -> Document:
         if path.stat().st_size > MAX_BYTES:
             raise FileFormatError(f"{path.name} is larger than 256 KB; a destination file is not.")
         text = path.read_text(encoding="utf-8-sig")
-        return parse_json(text) if path.suffix.lower() == ".json" else _parse_either(text)
+        if path.suffix.lower() == ".json":
+            return parse_json(text)
+        if text.lstrip().startswith(("{", "[")):
+            with suppress(UnreadableError):
+                return parse_json(text)  # JSON by another name: its tabs and escapes are not YAML's
+        return _parse_yaml(text)
     except OSError as error:
         raise InputPathError(f"{path.name} cannot be read: {error.strerror}.") from None
     except UnreadableError as error:
         raise FileFormatError(without_secrets(f"{path.name} {error}")) from None
     except UnicodeDecodeError:
         raise FileFormatError(f"{path.name} {_NEITHER} it is not UTF-8 text.") from None
-
-
-def _parse_either(text: str) -> Document:
-    if text.lstrip().startswith(("{", "[")):
-        try:
-            return parse_json(text)  # JSON by another name: its tabs and escapes are not YAML's
-        except UnreadableError:
-            pass
-    return _checked(_parse_yaml(text))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -114,8 +99,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- JSON
 
 
-def parse_json(text: str, place: str = "") -> Document:
-    """Return what a JSON text holds that stands at *place*; UnreadableError when it is none."""
+def parse_json(text: str, place: str = "") -> tuple[Any, list[str]]:
+    """Return the same of a JSON text that stands at *place*; UnreadableError when it is none."""
     try:
         content = json.loads(
             text, object_pairs_hook=_object, parse_constant=_refuse_number, parse_float=_finite
@@ -127,7 +112,7 @@ def parse_json(text: str, place: str = "") -> Document:
         raise UnreadableError("is nested too deeply.") from None
     except ValueError:  # a whole number of thousands of digits, too
         raise UnreadableError(f"{_NEITHER} it has a number that JSON has not.") from None
-    return _checked(content, place)
+    return content, _problems(content, place)
 
 
 def _finite(digits: str) -> float:
@@ -183,7 +168,7 @@ _Loader.yaml_constructors = {
 }
 
 
-def _parse_yaml(text: str) -> Any:
+def _parse_yaml(text: str) -> tuple[Any, list[str]]:
     depth = 0
     try:
         events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
@@ -195,11 +180,12 @@ def _parse_yaml(text: str) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:  # the loader would follow
                 raise UnreadableError(f"is nested too deeply {line}.")
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:
         raise UnreadableError(f"{_NEITHER} {_sentence(error, text)}") from None
     except yaml.YAMLError:
         raise UnreadableError(f"{_NEITHER} it holds characters that no text has.") from None
+    return content, _problems(content, "")
 
 
 def _sentence(error: yaml.MarkedYAMLError, text: str) -> str:
@@ -217,46 +203,39 @@ def _sentence(error: yaml.MarkedYAMLError, text: str) -> str:
 # --- what may be in it, and where
 
 
-def _checked(content: Any, root: str = "") -> Document:
-    """Give what is odd its place, and look for secrets."""
+def _problems(content: Any, root: str) -> list[str]:
+    """Return what is odd in the values, and where there are secrets."""
     problems: list[str] = []
-    secrets: list[str] = []
 
-    def visit(value: Any, place: str, name: str = "", depth: int = 0) -> None:
+    def visit(value: Any, place: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise UnreadableError("is nested too deeply.")
         if isinstance(value, dict):
             problems.extend(f"{at(place, key)}: is given twice" for key in getattr(value, "twice", ()))
-            problems.extend(f"{at(place, key)}: {NO_SECRETS}" for key in value if _SECRET.search(key))
-            for key, inner in value.items():
-                visit(inner, at(place, key), key, depth + 1)
-        elif isinstance(value, list):
-            for i, item in enumerate(value):
-                visit(item, at(place, i), depth=depth + 1)
-        elif isinstance(value, str):
-            if problem := getattr(value, "problem", NO_SECRETS if _SECRET.search(value) else ""):
-                problems.append(f"{place or 'the file'}: {problem}")
-            if is_secret_name(name) and len(value.strip()) > 3:
-                secrets.append(value.strip())
+            problems.extend(f"{at(place, key)}: {NO_SECRETS}" for key in value if _is_secret(key, value[key]))
+        elif isinstance(value, _Text) or (isinstance(value, str) and _SECRET.search(value)):
+            problems.append(f"{place or 'the file'}: {getattr(value, 'problem', NO_SECRETS)}")
+        for key, inner in _parts(value):
+            visit(inner, at(place, key), depth + 1)
 
-    visit(content, root)
-    return Document(content=content, problems=tuple(problems), secrets=tuple(secrets))
+    visit(content, root, 0)
+    return [*dict.fromkeys(problems)]
 
 
-def without_secrets(message: str, secrets: Iterable[str] = ()) -> str:
-    """Return the message with these texts, and all that may be a private key, made unreadable."""
-    for secret in secrets:
-        message = message.replace(secret, "•••")
+def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    is_named = _SECRET_NAME.search(key.lower().replace("-", "_")) and not isinstance(value, dict | list)
+    return bool(is_named or _SECRET.search(key))
+
+
+def without_secrets(message: str) -> str:
+    """Return the message with all that may be a private key made unreadable."""
     return _PERHAPS_SECRET.sub("•••", message)
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether a setting of that name holds a secret.
-
-    >>> is_secret_name("secretKey"), is_secret_name("segment_audience_key")
-    (True, False)
-    """
-    return bool(_SECRET_NAME.search(name.lower().replace("-", "_")))
 
 
 def at(place: str, key: str | int) -> str:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from toolkit.errors import FileFormatError, TriggerError
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping, kind_of
+from toolkit.segment.mapping.parse import ROOT_DIRECTIVE
 from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 
-from .actions import ACTIONS, SYNC_AUDIENCES, Action
-from .document import (
-    NO_SECRETS,
-    Document,
-    UnreadableError,
-    at,
-    is_secret_name,
-    parse_json,
-    read_document,
-    shortened,
-    without_secrets,
-)
-from .payloads import ActionMapping
+from .actions import ACTIONS, SYNC_AUDIENCES, Action, ActionMapping
+from .document import NO_SECRETS, UnreadableError, at, parse_json, read_document, shortened, without_secrets
 
 MAX_MAPPINGS: Final = 50
 """Segment's limit for one destination."""
@@ -44,7 +34,8 @@ _IGNORED: Final = ("id", "actionId", "destinationId", "modelId", "type", "revers
 """What Segment stores beside it and is not needed here."""
 _FRAMEWORK_FIELDS: Final = ("enable_batching", "batch_size", "batch_keys", "_metadata")
 """Fields that Segment adds to every action; they do not concern what is sent."""
-_ROOT: Final = "__segment_internal_directive"
+_DIALECTS: Final = {dialect: dialect for dialect in ("strict", "official")}
+Choice = TypeVar("Choice")
 
 
 def read_destination(path: Path) -> tuple[tuple[ActionMapping, ...], tuple[str, ...]]:
@@ -57,24 +48,23 @@ def read_destination(path: Path) -> tuple[tuple[ActionMapping, ...], tuple[str, 
     FileFormatError
         It cannot be used; the message lists every problem with its place.
     """
-    document = read_document(path)
-    reader = _Reader(document)
-    built = reader.destination(document.content)
-    if reader.problems:
-        shown = reader.problems[:MAX_PROBLEMS]
-        if more := len(reader.problems) - len(shown):
-            shown.append(f"… and {more} more")
-        message = "\n".join([f"{path.name} cannot be used as a destination:", *(f"- {p}" for p in shown)])
-        raise FileFormatError(without_secrets(message, reader.secrets))
+    content, problems = read_document(path)
+    built = _Reader(problems).destination(content)
+    if problems:
+        # Of a file with a secret nothing else is repeated.
+        listed = [problem for problem in problems if problem.endswith(NO_SECRETS)] or problems
+        more = len(listed) - MAX_PROBLEMS
+        shown = [*listed[:MAX_PROBLEMS], *([f"… and {more} more"] if more > 0 else [])]
+        message = "\n- ".join([f"{path.name} cannot be used as a destination:", *shown])
+        raise FileFormatError(without_secrets(message))
     return built
 
 
 class _Reader:
     """Builds mappings from parsed JSON, collecting problems; what it builds then is of no use."""
 
-    def __init__(self, document: Document) -> None:
-        self.problems = [*document.problems]
-        self.secrets = [*document.secrets]
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
 
     def wrong(self, place: str, sentence: str) -> None:
         self.problems.append(f"{place}: {sentence}")
@@ -141,11 +131,13 @@ class _Reader:
             content, name = self.typed(dict, content, place, "an object"), place
         self.keys(content, place, (*(s for names in _SPELLINGS.values() for s in names), *_IGNORED))
         given = {known: self.one_of(content, place, spelled) for known, spelled in _SPELLINGS.items()}
-        action = self.action(*given["action"])
+        action = self.choice(*given["action"], choices=ACTIONS, default=SYNC_AUDIENCES)
+        dialect = self.choice(*given["dialect"], choices=_DIALECTS, default="strict")
+        place_of_enabled, enabled = given["enabled"]
         return ActionMapping(
             name=self.name(*given["name"], name=name),
-            enabled=self.enabled(*given["enabled"]),
-            trigger=self.trigger(*given["trigger"], dialect=self.dialect(*given["dialect"])),
+            enabled=enabled is MISSING or self.typed(bool, enabled, place_of_enabled, "true or false"),
+            trigger=self.trigger(*given["trigger"], dialect=dialect),
             fields=self.fields(given, action),
             action=action,
         )
@@ -164,26 +156,13 @@ class _Reader:
             self.wrong(place, "should be a text")
         return name or place
 
-    def enabled(self, place: str, value: Any) -> bool:
-        if value is not MISSING and not isinstance(value, bool):
-            self.wrong(place, f"should be true or false, not {kind_of(value)}")
-        return value is not False
-
-    def action(self, place: str, value: Any) -> Action:
-        if value is MISSING:
-            return SYNC_AUDIENCES
-        if isinstance(value, str) and value in ACTIONS:
-            return ACTIONS[value]
-        what = repr(shortened(value)) if isinstance(value, str) else kind_of(value)
-        self.wrong(place, f"{what} is not known; there are {', '.join(ACTIONS)}")
-        return SYNC_AUDIENCES
-
-    def dialect(self, place: str, value: Any) -> str:
-        if value in ("strict", "official"):
-            return str(value)
+    def choice(self, place: str, value: Any, *, choices: dict[str, Choice], default: Choice) -> Choice:
+        if isinstance(value, str) and value in choices:
+            return choices[value]
         if value is not MISSING:
-            self.wrong(place, "should be strict or official")
-        return "strict"
+            what = repr(shortened(value)) if isinstance(value, str) else kind_of(value)
+            self.wrong(place, f"{what} is not known; there are {', '.join(choices)}")
+        return default
 
     def trigger(self, place: str, value: Any, *, dialect: str) -> Trigger:
         trigger = Trigger(DEFAULT_TRIGGER)
@@ -216,23 +195,20 @@ class _Reader:
         """Read an object of fields, which Segment may have stored as a JSON text."""
         if isinstance(value, str):
             try:
-                inner = parse_json(value, place)
+                value, problems = parse_json(value, place)
             except UnreadableError as error:
                 self.wrong(place, str(error))
                 return {}
-            self.problems += inner.problems
-            self.secrets += inner.secrets
-            value = inner.content
+            self.problems += problems
         value = self.typed(dict, value, place, "an object")
-        directives = tuple(key for key in value if key.startswith("@") or key == _ROOT)
+        directives = tuple(key for key in value if key.startswith("@") or key == ROOT_DIRECTIVE)
         self.keys(value, place, (*action.default_fields, *_FRAMEWORK_FIELDS, *directives))
         return {key: inner for key, inner in value.items() if key not in _FRAMEWORK_FIELDS}
 
     def keys(self, content: dict[str, Any], place: str, known: tuple[str, ...]) -> None:
-        """Report every key that is not known, a secret in particular."""
         there = f"; there are {', '.join(known)}" if known else ""
         for key in [key for key in content if key not in known]:
-            self.wrong(at(place, key), NO_SECRETS if is_secret_name(key) else f"not known{there}")
+            self.wrong(at(place, key), f"not known{there}")
 
 
 def _single(content: dict[str, Any]) -> dict[str, Any] | None:
@@ -246,4 +222,4 @@ def _single(content: dict[str, Any]) -> dict[str, Any] | None:
     if content.keys() & (spelled - {"settings"}) or {"name", "settings"} <= content.keys():
         return content
     fields = {key for action in ACTIONS.values() for key in action.default_fields}
-    return {"mapping": content} if content.keys() & {*fields, _ROOT} else None
+    return {"mapping": content} if content.keys() & {*fields, ROOT_DIRECTIVE} else None
