@@ -18,9 +18,7 @@ from .destination import Destination
 from .destination.actions import Discard, Payload, TraitPayload
 from .inputs import without_surrogates
 
-PAYLOAD_COLUMNS = {
-    "file": "category",
-    "line": "Int64",
+ROW_COLUMNS: Final = {
     "message_id": "str",
     "mapping": "str",
     "status": "str",
@@ -38,32 +36,15 @@ PAYLOAD_COLUMNS = {
     "timestamp": "datetime64[us, UTC]",
     "received_at": "datetime64[us, UTC]",
 }
+"""The columns of PAYLOAD_COLUMNS that do not depend on the file; times in microseconds since 1970 UTC."""
+
+PAYLOAD_COLUMNS = {"file": "category", "line": "Int64", **ROW_COLUMNS}
 """Columns and dtypes of a payload frame: one row an event × mapping.
 
 ``status`` is null while the event may still decide something; fold() gives its final status. A row of Sync
 Audiences has audience_key, audience_id and membership; one of Sync Traits trait_key and trait_value, the
 value as JSON text.
 """
-
-ROW_COLUMNS: Final = (
-    "message_id",
-    "mapping",
-    "status",
-    "reason_code",
-    "person",
-    "audience_key",
-    "audience_id",
-    "membership",
-    "trait_key",
-    "trait_value",
-    "email",
-    "phone",
-    "event_type",
-    "event_name",
-    "timestamp",
-    "received_at",
-)
-"""The columns of PAYLOAD_COLUMNS that do not depend on the file; times in microseconds since 1970 UTC."""
 
 _TYPES: Final = {
     "membership": pa.bool_(),
@@ -100,12 +81,12 @@ def row_of(event: Mapping[str, Any], outcome: Payload | TraitPayload | Discard) 
         outcome.mapping or None,
         status,
         reason_code,
+        event.get("type"),
+        event.get("event"),
         person,
         *cells,
         outcome.email,
         outcome.phone,
-        event.get("type"),
-        event.get("event"),
         events.event_time(event),
         events.received_time(event),
     )

@@ -49,13 +49,8 @@ class Destination:
         (``syncAudiences``), ``trigger`` (the default), ``dialect`` of the trigger (``strict``) and ``fields``
         (merged over the default ones), and optionally ``consent_categories``. What Segment stores is read
         too: ``subscriptions`` with ``partnerAction``, ``subscribe`` and ``mapping``, which is taken whole.
-
-        Raises
-        ------
-        InputPathError
-            There is no such file.
-        FileFormatError
-            The file cannot be used; the message lists every problem with its place.
+        Raises InputPathError when there is no such file, and FileFormatError, whose message lists every
+        problem with its place, when it cannot be used.
         """
         if path == "":
             return cls.default()

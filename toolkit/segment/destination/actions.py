@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from toolkit.errors import MappingError
 from toolkit.frames import json_text
-from toolkit.segment.javascript import number_text
+from toolkit.segment.javascript import text_of
 from toolkit.segment.mapping import MISSING, Mapping, kind_of
 from toolkit.segment.triggers import Trigger
 from toolkit.statuses import EventStatus
@@ -160,11 +160,7 @@ def _text(value: Any) -> Any:
         (value,) = value
         if value is None or is_not_finite(value):
             return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return number_text(value) if isinstance(value, int | float) else MISSING
+    return text_of(value) if isinstance(value, str | int | float) else MISSING
 
 
 # --- what one mapping makes of an event
@@ -299,7 +295,7 @@ class ActionMapping:
         )
 
     def _accepted(self, checked: dict[str, Any]) -> Payload | TraitPayload:
-        made = TraitPayload if self.action == SYNC_TRAITS else Payload
+        made = TraitPayload if self.action.slug == SYNC_TRAITS.slug else Payload
         absent = {known.key: None for known in self.action.fields}
         contacts = {kind: checked.get(kind, "").strip() or None for kind in ("email", "phone")}
         return made(**(absent | checked | contacts), mapping=self.name, official=checked)

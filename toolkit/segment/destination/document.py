@@ -61,12 +61,8 @@ class _Text(str):
 def read_document(path: Path) -> tuple[Any, list[str]]:
     """Return what the file holds, and what is wrong with it beyond its form, each with its place.
 
-    Raises
-    ------
-    InputPathError
-        There is no such file.
-    FileFormatError
-        It is neither YAML nor JSON, too large, or nested too deeply.
+    Raises InputPathError when there is no such file, FileFormatError when it is neither YAML nor JSON, too
+    large, or nested too deeply.
     """
     if not path.is_file():
         raise InputPathError(f"There is no destination file {path}; leave the path empty for the default.")

@@ -39,15 +39,7 @@ Choice = TypeVar("Choice")
 
 
 def read_destination(path: Path) -> tuple[tuple[ActionMapping, ...], tuple[str, ...]]:
-    """Return the mappings and the consent categories in the file.
-
-    Raises
-    ------
-    InputPathError
-        There is no such file.
-    FileFormatError
-        It cannot be used; the message lists every problem with its place.
-    """
+    """Return the mappings and the consent categories in the file; see `Destination.from_file`."""
     content, problems = read_document(path)
     built = _Reader(problems).destination(content)
     if problems:
@@ -78,24 +70,32 @@ class _Reader:
 
     def destination(self, content: Any) -> tuple[tuple[ActionMapping, ...], tuple[str, ...]]:
         """Read the whole file, whichever of its shapes it has."""
+        categories: Any = []
         if isinstance(content, list):
-            return self.mappings(content, ""), ()
-        if not isinstance(content, dict):
+            built, place = self.mappings(content, ""), "the list"
+        elif not isinstance(content, dict):
             self.typed(dict, content, "the file", "an object with mappings")
             return (), ()
-        if (single := _single(content)) is not None:
-            mapping = self.mapping(single, "", name=SYNC_AUDIENCES.name)
-            return self.with_one_enabled((mapping,), "the file"), ()
-        self.keys(content, "", ("mappings", "subscriptions", "consent_categories", "settings"))
-        if "mappings" in content and "subscriptions" in content:
-            self.wrong("subscriptions", "is another word for mappings; keep one of them")
-        # Segment has one setting, and it is the secret.
-        self.keys(self.typed(dict, content.get("settings", {}), "settings", "an object"), "settings", ())
-        listed = "subscriptions" if "subscriptions" in content else "mappings"
-        items = self.typed(list, content.get(listed), listed, "a list")
-        # In Segment's exports a subscription may have no name.
-        built = self.mappings(items, listed, name=SYNC_AUDIENCES.name if listed == "subscriptions" else "")
-        return built, self.categories(content.get("consent_categories", []))
+        elif (single := _single(content)) is not None:
+            built, place = (self.mapping(single, "", name=SYNC_AUDIENCES.name),), "the file"
+        else:
+            self.keys(content, "", ("mappings", "subscriptions", "consent_categories", "settings"))
+            if "mappings" in content and "subscriptions" in content:
+                self.wrong("subscriptions", "is another word for mappings; keep one of them")
+            # Segment has one setting, and it is the secret.
+            self.keys(self.typed(dict, content.get("settings", {}), "settings", "an object"), "settings", ())
+            # In Segment's exports a subscription may have no name.
+            place, name = (
+                ("subscriptions", SYNC_AUDIENCES.name) if "subscriptions" in content else ("mappings", "")
+            )
+            built = self.mappings(self.typed(list, content.get(place), place, "a list"), place, name=name)
+            categories = content.get("consent_categories", [])
+        if not any(mapping.enabled for mapping in built):
+            self.wrong(place, "at least one mapping has to be enabled")
+        listed = self.typed(list, categories, "consent_categories", "a list")
+        if not all(isinstance(category, str) and category.strip() for category in listed):
+            self.wrong("consent_categories", "each should be a text")
+        return built, tuple(listed)
 
     def mappings(self, items: list[Any], place: str, *, name: str = "") -> tuple[ActionMapping, ...]:
         """Read the mappings, some more than Segment takes; *name* and a number name those without one."""
@@ -110,20 +110,8 @@ class _Reader:
                 self.wrong(at(at(place, i), "name"), taken)
             seen.add(mapping.name)
         if len(items) > MAX_MAPPINGS:
-            allowed = f"Segment allows {MAX_MAPPINGS}, these are {len(items)}"
-            self.wrong(at(place, MAX_MAPPINGS), allowed)
-        return self.with_one_enabled(built, place or "the list")
-
-    def with_one_enabled(self, built: tuple[ActionMapping, ...], place: str) -> tuple[ActionMapping, ...]:
-        if not any(mapping.enabled for mapping in built):
-            self.wrong(place, "at least one mapping has to be enabled")
+            self.wrong(at(place, MAX_MAPPINGS), f"Segment allows {MAX_MAPPINGS}, these are {len(items)}")
         return built
-
-    def categories(self, content: Any) -> tuple[str, ...]:
-        listed = self.typed(list, content, "consent_categories", "a list")
-        if not all(isinstance(category, str) and category.strip() for category in listed):
-            self.wrong("consent_categories", "each should be a text")
-        return tuple(listed)
 
     def mapping(self, content: Any, place: str, *, name: str = "") -> ActionMapping:
         """Read one mapping; *name* stands in for one that is not given."""

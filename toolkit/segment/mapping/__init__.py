@@ -23,18 +23,9 @@ __all__ = ["MISSING", "Mapping", "check_mapping", "kind_of"]
 class Mapping:
     """A mapping, checked once and applied to many events.
 
-    Parameters
-    ----------
-    value
-        The mapping as Segment keeps it: raw JSON values, lists and objects, with directives anywhere in it.
+    *value* is as Segment keeps it: raw JSON values, lists and objects, with directives anywhere in it. Raises
+    MappingError for a mistake; ``pointer`` says where, and further ones are attached as notes.
 
-    Raises
-    ------
-    MappingError
-        The mapping has a mistake; ``pointer`` says where. Further ones are attached as notes.
-
-    Examples
-    --------
     >>> mapping = Mapping({"email": {"@path": "$.traits.email"}, "id": {"@path": "$.nope"}})
     >>> mapping.resolve({"traits": {"email": "dana@example.test"}})
     {'email': 'dana@example.test'}
@@ -59,12 +50,8 @@ class Mapping:
         """Return what the mapping makes of *event*: a value, None or `MISSING`.
 
         Objects lack the keys that are missing; missing list items are None. Parts of the event are
-        returned as they are, not copied.
-
-        Raises
-        ------
-        MappingError
-            The event is not an object, or gives a directive something it cannot work with.
+        returned as they are, not copied. Raises MappingError when the event is not an object, or gives a
+        directive something it cannot work with.
         """
         if not isinstance(event, dict):
             raise MappingError(f"an event is an object, not {kind_of(event)}")

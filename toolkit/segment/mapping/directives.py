@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal
 
 from toolkit.errors import MappingError
-from toolkit.segment.javascript import (
-    MISSING,
-    is_truthy,
-    kind_of,
-    ordered_items,
-    text_of,
-    unit_count,
-    units,
-)
+from toolkit.segment.javascript import MISSING, is_truthy, kind_of, ordered_items, text_of, unit_count, units
 
 from .parse import Fields, Parser, directive, directive_of_fields, is_directive, kind_or_directive
 from .paths import parse_path
@@ -223,12 +215,12 @@ class Transform(Node):
 @directive_of_fields("@flatten")
 def _flatten(fields: Fields) -> Node:
     fields.need("value")
-    separator = fields.given.get("separator")
+    separator: Any = fields.given.get("separator")
     if not isinstance(separator, str) or not separator:
         fields.refuse("should be a text that is not blank", "separator")
     return Flatten(
         value=fields.node("value"),
-        separator=cast("str", separator),
+        separator=separator,
         omit_arrays=is_truthy(fields.given.get("omitArrays", False)),
         pointer=fields.pointer,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from toolkit.errors import MappingError
@@ -32,15 +32,7 @@ class Path(Node):
     """Keys and indexes; none gives the whole scope."""
 
     def _resolver(self, *, keep: bool) -> Resolver:  # noqa: ARG002
-        steps = self.steps
-        match steps:
-            case (only,):
-                return lambda of, _: of.get(only, MISSING) if type(of) is dict else _walk(of, steps)
-            case (first, second):
-                return _two_steps(first, second)
-            case (first, second, third):
-                return _three_steps(first, second, third)
-        return lambda scope, _: _walk(scope, steps)
+        return partial(_walk, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +43,7 @@ class ComputedPath(Node):
 
     def _resolver(self, *, keep: bool) -> Resolver:
         path, pointer = self.path.compile(keep=keep), self.pointer
-        return lambda scope, budget: _walk(scope, parse_path(_text(path(scope, budget), pointer)).steps)
+        return lambda scope, budget: _walk(parse_path(_text(path(scope, budget), pointer)).steps, scope)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,17 +55,13 @@ class Template(Node):
     rescan: bool
     """True when the paths are triple placeholders: double ones in the joined text are filled in next."""
 
-    def _resolver(self, *, keep: bool) -> Resolver:
-        parts = [part if isinstance(part, str) else part.compile(keep=keep) for part in self.parts]
-        pointer, rescan = self.pointer, self.rescan
-
-        def resolve(scope: Any, budget: OutputBudget) -> str:
-            scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
-            texts = [part if isinstance(part, str) else text_of(part(scope, budget)) for part in parts]
-            text = _joined(texts, budget, pointer)
-            return _fill(text, 2, scope, budget, pointer) if rescan else text
-
-        return resolve
+    def _resolver(self, *, keep: bool) -> Resolver:  # noqa: ARG002
+        parts, pointer = self.parts, self.pointer
+        if not self.rescan:
+            return lambda scope, budget: _fill(parts, scope, budget, pointer)
+        return lambda scope, budget: _fill(
+            _parts(_fill(parts, scope, budget, pointer), 2), scope, budget, pointer
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,9 +75,8 @@ class ComputedTemplate(Node):
 
         def resolve(scope: Any, budget: OutputBudget) -> str:
             text = _text(template(scope, budget), pointer)
-            scope = {} if scope is MISSING else scope
             for braces in (3, 2):
-                text = _fill(text, braces, scope, budget, pointer)
+                text = _fill(_parts(text, braces), scope, budget, pointer)
             return text
 
         return resolve
@@ -148,12 +135,14 @@ def _steps(path: str) -> tuple[str, ...]:
 _cached_steps = lru_cache(maxsize=4096)(_steps)
 
 
-def _walk(scope: Any, steps: tuple[str, ...]) -> Any:
+def _walk(steps: tuple[str, ...], scope: Any, _: OutputBudget | None = None) -> Any:
     """Return the value at the end of *steps*; a falsy value on the way ends it, and is the answer."""
     value = scope
     for step in steps:
         if isinstance(value, dict):
             value = value.get(step, MISSING)
+        elif value is MISSING or value is None:
+            return value
         elif isinstance(value, list | str) and value != "":
             value = _item(value, step)
         else:
@@ -168,31 +157,6 @@ def _item(value: list[Any] | str, step: str) -> Any:
     if isinstance(value, str):
         return unit_at(value, index) or MISSING
     return value[index] if index < len(value) else MISSING
-
-
-def _two_steps(first: str, second: str) -> Resolver:
-    def resolve(scope: Any, _: OutputBudget) -> Any:
-        if type(scope) is dict:
-            part = scope.get(first, MISSING)
-            if type(part) is dict:
-                return part.get(second, MISSING)
-            if part is MISSING or part is None:
-                return part
-        return _walk(scope, (first, second))
-
-    return resolve
-
-
-def _three_steps(first: str, second: str, third: str) -> Resolver:
-    get, then = _two_steps(first, second), (third,)
-
-    def resolve(scope: Any, budget: OutputBudget) -> Any:
-        part = get(scope, budget)
-        if type(part) is dict:
-            return part.get(third, MISSING)
-        return part if part is MISSING or part is None else _walk(part, then)
-
-    return resolve
 
 
 # --- templates
@@ -217,13 +181,9 @@ def _parts(template: str, braces: int) -> tuple[str | Path, ...]:
     return tuple(part for part in parts if part != "")
 
 
-def _fill(template: str, braces: int, scope: Any, budget: OutputBudget, pointer: str) -> str:
-    """Return a template with its placeholders of two or three braces filled in from *scope*."""
-    parts = _parts(template, braces)
-    texts = [part if isinstance(part, str) else text_of(_walk(scope, part.steps)) for part in parts]
-    return _joined(texts, budget, pointer)
-
-
-def _joined(texts: Sequence[str], budget: OutputBudget, pointer: str) -> str:
+def _fill(parts: Sequence[str | Path], scope: Any, budget: OutputBudget, pointer: str) -> str:
+    """Return the parts of a template in one text, the placeholders filled in from *scope*."""
+    scope = {} if scope is MISSING else scope  # shows when a placeholder names the whole scope
+    texts = [part if isinstance(part, str) else text_of(_walk(part.steps, scope)) for part in parts]
     budget.spend(sum(map(len, texts)) + ITEM_COST * len(texts), pointer)
     return whole("".join(texts))

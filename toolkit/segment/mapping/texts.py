@@ -7,19 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from json.encoder import encode_basestring
-from typing import Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, Literal, NoReturn
 
 from toolkit.errors import MappingError
 from toolkit.frames import SURROGATE
-from toolkit.segment.javascript import (
-    MISSING,
-    is_truthy,
-    ordered_items,
-    text_of,
-    unit_count,
-    units,
-    whole,
-)
+from toolkit.segment.javascript import MISSING, is_truthy, ordered_items, text_of, unit_count, units, whole
 
 from .parse import Fields, directive_of_fields
 from .tree import ITEM_COST, NOTHING, Node, OfValue, OutputBudget
@@ -37,13 +29,12 @@ _MAX_DIGITS: Final = 400  # a double has none so large
 
 @directive_of_fields("@case")
 def _case(fields: Fields) -> Node:
-    operator = fields.given.get("operator")
+    operator: Any = fields.given.get("operator")
     if operator not in ("lower", "upper"):
         fields.refuse('should be "lower" or "upper"', "operator")
     fields.expect("value", str, "a text", directive=True)
     if fields.given.get("value") == "":
         return NOTHING  # to Segment a blank text, as written, is no value
-    operator = cast("Literal['lower', 'upper']", operator)
     return Case(operator=operator, value=fields.node("value"), pointer=fields.pointer)
 
 
@@ -172,11 +163,10 @@ def _folded_unit(unit: str) -> str:
 def _json(fields: Fields) -> Node:
     if not is_truthy(fields.given.get("value", MISSING)):
         fields.refuse("needs a value, and not null, false, 0 or a blank text as written", "value")
-    mode = fields.given.get("mode")
+    mode: Any = fields.given.get("mode")
     if mode not in ("encode", "decode"):
         # Segment takes ENCODE too, and then gives nothing.
         fields.refuse('should be "encode" or "decode", in lower case', "mode")
-    mode = cast("Literal['encode', 'decode']", mode)
     return Json(mode=mode, value=fields.node("value"), pointer=fields.pointer)
 
 
