@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 from liquid import Environment, Mode, Node, Token
 from liquid.builtin.content import ContentNode
 from liquid.builtin.content import Literal as Content
-from liquid.builtin.expressions import FilteredExpression, Nil
+from liquid.builtin.expressions import Filter, FilteredExpression, Literal, Nil, Path, logical
+from liquid.builtin.expressions.primitive import Blank, Empty
 from liquid.builtin.illegal import Illegal
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.assign_tag import AssignNode, AssignTag
@@ -30,16 +31,19 @@ from liquid.builtin.tags.inline_comment_tag import InlineCommentTag
 from liquid.builtin.tags.liquid_tag import LiquidNode, LiquidTag
 from liquid.builtin.tags.unless_tag import UnlessNode, UnlessTag
 from liquid.exceptions import LiquidError, LiquidSyntaxError
+from liquid.expression import Expression
 from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
 from toolkit.segment.javascript import is_truthy, whole
 from toolkit.segment.mapping.tree import OutputBudget
 
-from .expressions import Value, condition_of, unsupported, value_of
-from .values import Rendering
+from .filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
+from .values import Rendering, are_equal, contains, is_blank, is_empty, is_less, is_nil, is_true, property_of
 
 Step: TypeAlias = Callable[[Rendering], str]
 """Does what a part of the template says, and returns what it prints."""
+Value: TypeAlias = Callable[[Rendering], Any]
+"""Gives the value of an expression."""
 
 DISABLED_TAGS: Final = ("case", "for", "include", "layout", "render", "tablerow")
 """Tags that Segment has turned off."""
@@ -51,17 +55,20 @@ _QUOTED = re.compile("""'[^']*'|"[^"]*\"""")
 _READ_DIFFERENTLY = re.compile(r"<>|(?:\A|:)\s*,|(?![0-9])\d|(?<=[\w\]?])\s+[.\[]")
 _NAME = re.compile(r"[A-Za-z_][-\w]*\Z", re.ASCII)
 
+_WORDS: Final[dict[type, Callable[[Any], bool]]] = {Nil: is_nil, Empty: is_empty, Blank: is_blank}
+_COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
+    logical.EqExpression: are_equal,
+    logical.NeExpression: lambda left, right: not are_equal(left, right),
+    logical.GtExpression: lambda left, right: is_less(right, left),
+    logical.LtExpression: is_less,
+    logical.GeExpression: lambda left, right: is_less(right, left, or_equal=True),
+    logical.LeExpression: lambda left, right: is_less(left, right, or_equal=True),
+    logical.ContainsExpression: contains,
+}
+
 
 class TemplateError(Exception):
     """A template cannot be read; the message says why."""
-
-
-class _StrictIfTag(IfTag):
-    mode = Mode.STRICT  # an else with a condition, and a second else, are mistakes
-
-
-class _StrictUnlessTag(UnlessTag):
-    mode = Mode.STRICT
 
 
 class _Environment(Environment):
@@ -76,9 +83,11 @@ class _Environment(Environment):
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002
         for tag in (
             *(AssignTag, CaptureTag, CommentTag, Content, CycleTag, DecrementTag, EchoTag, Illegal),
-            *(IncrementTag, InlineCommentTag, LiquidTag, Output, _StrictIfTag, _StrictUnlessTag),
+            *(IncrementTag, InlineCommentTag, LiquidTag, Output),
         ):
             self.add_tag(tag)
+        for strict in (IfTag, UnlessTag):  # an else with a condition, and a second else, are mistakes
+            self.add_tag(type(strict.__name__, (strict,), {"mode": Mode.STRICT}))
 
 
 def _checked(tokens: Iterator[Token]) -> Iterator[Token]:
@@ -88,9 +97,9 @@ def _checked(tokens: Iterator[Token]) -> Iterator[Token]:
             raise LiquidSyntaxError("{{ is not closed", token=token)
         if token.kind == TOKEN_EXPRESSION:
             if "\\" in token.value:
-                raise unsupported("a backslash within a tag or output")
+                raise _unsupported("a backslash within a tag or output")
             if found := _READ_DIFFERENTLY.search(_QUOTED.sub("''", token.value)):
-                raise unsupported(f"{found[0]!r} within a tag or output")
+                raise _unsupported(f"{found[0]!r} within a tag or output")
         yield token
 
 
@@ -144,33 +153,34 @@ class _TemplateCompiler:
             case OutputNode(expression=FilteredExpression(left=Nil(), filters=[])):
                 return self.block(())
             case OutputNode(expression=expression):  # echo as well
-                value = value_of(expression)
+                value = _value(expression)
                 return lambda rendering: rendering.text(value(rendering))
             case AssignNode(name=name, expression=expression):
-                return _assign(name, value_of(expression))
+                return _assign(name, _value(expression))
             case CaptureNode(name=name, block=block):
                 return _assign(name, self.block(block.nodes))
             case IfNode() | UnlessNode():
                 return self.branches(node)
             case CycleNode(args=values):
-                return self.cycle(value_of(values[0]))
+                return self.cycle(_value(values[0]))
             case IncrementNode(name=name) | DecrementNode(name=name):
                 return _count(name, 1 if isinstance(node, IncrementNode) else -1)
             case LiquidNode(block=block):
                 return self.block(block.nodes)
-        raise unsupported(str(node))
+        raise _unsupported(str(node))
 
     def branches(self, node: IfNode | UnlessNode) -> Step:
         # Only the first condition of unless is turned round.
-        first = (condition_of(node.condition), isinstance(node, IfNode), self.block(node.consequence.nodes))
-        others = [
-            (condition_of(other.expression), True, self.block(other.block.nodes))
-            for other in node.alternatives
+        parts = [(node.condition, isinstance(node, IfNode), node.consequence)]
+        parts += [(other.expression, True, other.block) for other in node.alternatives]
+        branches = [
+            (_condition(*condition.children()), wanted, self.block(block.nodes))
+            for condition, wanted, block in parts
         ]
         default = self.block(node.default.nodes if node.default else ())
 
         def run(rendering: Rendering) -> str:
-            for condition, wanted, block in (first, *others):
+            for condition, wanted, block in branches:
                 if condition(rendering) is wanted:
                     return block(rendering)
             return default(rendering)
@@ -180,7 +190,7 @@ class _TemplateCompiler:
     def cycle(self, first: Value) -> Step:
         """Print the first value of a cycle: without loops no other one has its turn."""
         if self._has_cycle:
-            raise unsupported("a second cycle in a template")
+            raise _unsupported("a second cycle in a template")
         self._has_cycle = True
 
         def run(rendering: Rendering) -> str:
@@ -213,5 +223,118 @@ def _count(name: str, step: int) -> Step:
 
 def _checked_name(name: str) -> str:
     if not _NAME.match(name):
-        raise unsupported(f"the variable name {name!r}")
+        raise _unsupported(f"the variable name {name!r}")
     return str(name)
+
+
+# --- expressions
+
+
+def _unsupported(what: str) -> LiquidSyntaxError:
+    return LiquidSyntaxError(f"{what} is not supported here", token=None)
+
+
+def _value(expression: Expression) -> Value:
+    """Return the function that gives the value of an expression, filtered or not."""
+    match expression:
+        case FilteredExpression(left=left, filters=filters):
+            value = _value(left)
+            for call in filters or ():
+                value = _filtered(value, call)
+            return value
+        case Path(path=segments):
+            return _path([_key(segment) for segment in segments])
+        case Literal(value=constant):
+            return lambda _: constant
+        case Nil() | Empty() | Blank():
+            raise _unsupported("nil, empty or blank as a value")
+    raise _unsupported(str(expression)[:60])
+
+
+def _path(keys: list[Value]) -> Value:
+    first, *others = keys
+
+    def value(rendering: Rendering) -> Any:
+        found = rendering.variable(first(rendering))
+        for key in others:
+            found = property_of(found, key(rendering))
+        return found
+
+    return value
+
+
+def _key(segment: str | int | Path) -> Value:
+    if not isinstance(segment, Path):
+        if isinstance(segment, str) and ('"' in segment or "'" in segment):
+            raise _unsupported("a quote within a key in brackets")
+        return lambda _: segment
+    if any(isinstance(part, Path) for part in segment.path):
+        raise _unsupported("a bracket within brackets")
+    value = _value(segment)
+
+    def key(rendering: Rendering) -> Any:
+        found = value(rendering)
+        rendering.weigh(found)
+        return found
+
+    return key
+
+
+def _filtered(value: Value, call: Filter) -> Value:
+    """Return the value after a filter; a filter that Segment does not know leaves it as it is."""
+    if call.name in DISABLED_FILTERS:
+        raise LiquidSyntaxError(f"Segment has turned the filter {call.name} off", token=call.token)
+    if call.name in UNSUPPORTED_FILTERS:
+        raise _unsupported(f"the filter {call.name}")
+    if call.name == "json" and call.args:
+        raise _unsupported("an argument of the filter json")
+    function = FILTERS.get(call.name)
+    arguments = [_argument(argument) for argument in call.args]
+    if function is None:
+        return value
+
+    def filtered(rendering: Rendering) -> Any:
+        given = [value(rendering), *[argument(rendering) for argument in arguments]]
+        for part in given:
+            rendering.weigh(part)
+        return function(rendering, *given)
+
+    return filtered
+
+
+def _argument(argument: Any) -> Value:
+    """Return the value of a filter's argument; of a named one, the name and the value."""
+    value, name = _value(argument.value), getattr(argument, "name", None)
+    return value if name is None else lambda rendering: [name, value(rendering)]
+
+
+def _condition(part: Any) -> Callable[[Rendering], bool]:
+    """Return the function that says whether a condition is met; ``and`` and ``or`` bind from the right."""
+    if not isinstance(part, logical.LogicalAndExpression | logical.LogicalOrExpression):
+        value = _comparison(part)
+        return lambda rendering: is_true(value(rendering))
+    term, rest = _comparison(part.left), _condition(part.right)
+    combine = all if isinstance(part, logical.LogicalAndExpression) else any
+    # Both are looked at, the last one first.
+    return lambda rendering: combine([rest(rendering), is_true(term(rendering))])
+
+
+def _comparison(expression: Any) -> Value:
+    compare = _COMPARISONS.get(type(expression))
+    if compare is None:
+        return _value(expression)
+    is_equality = isinstance(expression, logical.EqExpression)
+    if is_equality or isinstance(expression, logical.NeExpression):
+        for word, other in ((expression.right, expression.left), (expression.left, expression.right)):
+            if type(word) in _WORDS:
+                test, value = _WORDS[type(word)], _value(other)
+                return lambda rendering: test(value(rendering)) is is_equality
+    left, right = _value(expression.left), _value(expression.right)
+
+    def holds(rendering: Rendering) -> bool:
+        operands = left(rendering), right(rendering)
+        for operand in operands:
+            rendering.weigh(operand)
+        return compare(*operands)
+
+    return holds

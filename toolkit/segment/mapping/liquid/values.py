@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from toolkit.errors import MappingError
@@ -24,14 +25,16 @@ from toolkit.segment.mapping.tree import OutputBudget
 class Rendering:
     """The variables of one rendering of a template, and what it may still build."""
 
-    __slots__ = ("_budget", "_pointer", "_scope", "assigned", "counters")
-
     def __init__(self, scope: Any, budget: OutputBudget, pointer: str) -> None:
         self.assigned: dict[str, Any] = {}
         self.counters: dict[str, float] = {}
+        self.spend = partial(budget.spend, pointer=pointer)
+        """Account for text that will be built."""
+        self.spend_items = partial(budget.spend_items, pointer=pointer)
+        """Account for list items that will be made or looked at."""
+        self.refuse = partial(MappingError, pointer=pointer)
+        """Return the error to raise for a message."""
         self._scope = scope
-        self._budget = budget
-        self._pointer = pointer
 
     def variable(self, key: Any) -> Any:
         """Return a variable: one assigned here, a counter, or a member of the scope."""
@@ -55,14 +58,6 @@ class Rendering:
         after = self.counters[name] = before + step
         return before, after
 
-    def spend(self, characters: float) -> None:
-        """Account for text that will be built."""
-        self._budget.spend(characters, self._pointer)
-
-    def spend_items(self, count: float) -> None:
-        """Account for list items that will be made or looked at."""
-        self._budget.spend_items(count, self._pointer)
-
     def weigh(self, value: Any) -> None:
         """Account for looking at the whole of a list."""
         if isinstance(value, list):
@@ -78,10 +73,6 @@ class Rendering:
         """Return the texts in one, unless it is longer than allowed."""
         self.spend(sum(map(len, texts)) + len(separator) * len(texts))
         return separator.join(texts)
-
-    def refuse(self, message: str) -> MappingError:
-        """Return the error to raise for *message*."""
-        return MappingError(message, self._pointer)
 
 
 def is_nil(value: Any) -> bool:
