@@ -45,7 +45,7 @@ Filter: TypeAlias = Callable[..., Any]
 
 _LARGEST_SAFE: Final = 2**53 - 1
 
-# --- numbers: functions of doubles; what is no number is 0, an absent argument NaN
+# --- numbers: functions of the rendering and doubles; what is no number is 0, an absent argument NaN
 
 
 def _number(value: Any) -> float:
@@ -53,7 +53,7 @@ def _number(value: Any) -> float:
     return 0.0 if math.isnan(number) else number
 
 
-def _divided_by(left: float, right: float, rounds: float) -> float:
+def _divided_by(_: Rendering, left: float, right: float, rounds: float) -> float:
     if right:
         quotient = left / right
     else:
@@ -61,7 +61,7 @@ def _divided_by(left: float, right: float, rounds: float) -> float:
     return _rounded_down(quotient) if is_truthy(rounds) else quotient
 
 
-def _modulo(left: float, right: float) -> float:
+def _modulo(_: Rendering, left: float, right: float) -> float:
     return _remainder(_remainder(left, right) + right, right)
 
 
@@ -74,14 +74,14 @@ def _rounded_down(number: float) -> float:
 
 
 _NUMBERS: Final[dict[str, Callable[..., float]]] = {
-    "abs": abs,
-    "ceil": lambda number: -_rounded_down(-number),
+    "abs": lambda _, number: abs(number),
+    "ceil": lambda _, number: -_rounded_down(-number),
     "divided_by": _divided_by,
-    "floor": _rounded_down,
-    "minus": lambda left, right: left - right,
+    "floor": lambda _, number: _rounded_down(number),
+    "minus": lambda _, left, right: left - right,
     "modulo": _modulo,
-    "plus": lambda left, right: left + right,
-    "times": lambda left, right: left * right,
+    "plus": lambda _, left, right: left + right,
+    "times": lambda _, left, right: left * right,
 }
 
 
@@ -229,34 +229,27 @@ def _bound(choose: Callable[[list[float]], float]) -> Filter:
     return lambda _, value, *arguments: choose([_number(part) for part in (value, *arguments)])
 
 
-def _of_numbers(function: Callable[..., float]) -> Filter:
-    arity = len(signature(function).parameters)
+def _with_arity(
+    functions: dict[str, Callable[..., Any]], convert: Callable[[Rendering, Any], Any], absent: Any
+) -> dict[str, Filter]:
+    """Return the filters that convert what is given, as much as the function takes; the rest is *absent*."""
 
-    def call(_: Rendering, *given: Any) -> float:
-        return function(*map(_number, given[:arity]), *[math.nan] * (arity - len(given)))
+    def made(function: Callable[..., Any]) -> Filter:
+        arity = len(signature(function).parameters) - 1
 
-    return call
+        def call(rendering: Rendering, *given: Any) -> Any:
+            values = [convert(rendering, value) for value in given[:arity]]
+            return function(rendering, *values, *[absent] * (arity - len(values)))
 
+        return call
 
-def _of_values(function: Callable[..., Any]) -> Filter:
-    arity = len(signature(function).parameters) - 1
-    return lambda rendering, *given: function(rendering, *given[:arity], *[MISSING] * (arity - len(given)))
-
-
-def _of_texts(function: Callable[..., Any]) -> Filter:
-    arity = len(signature(function).parameters) - 1
-
-    def call(rendering: Rendering, *given: Any) -> Any:
-        texts = map(rendering.text, given[:arity])
-        return function(rendering, *texts, *[""] * (arity - len(given)))
-
-    return call
+    return {name: made(function) for name, function in functions.items()}
 
 
 FILTERS: Final[dict[str, Filter]] = {
-    **{name: _of_texts(function) for name, function in TEXT_FILTERS.items()},
-    **{name: _of_numbers(function) for name, function in _NUMBERS.items()},
-    **{name: _of_values(function) for name, function in _VALUES.items()},
+    **_with_arity(TEXT_FILTERS, Rendering.text, absent=""),
+    **_with_arity(_NUMBERS, lambda _, value: _number(value), absent=math.nan),
+    **_with_arity(_VALUES, lambda _, value: value, absent=MISSING),
     "append": _joined(1),
     "at_least": _bound(max),
     "at_most": _bound(min),
