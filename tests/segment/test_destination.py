@@ -454,7 +454,7 @@ def random_json(chance, depth=0):
     )
 
 
-@every("seed", range(200), quick=60)
+@every("seed", range(200), quick=30)
 def test_whatever_comes(seed):
     """Any JSON has an answer, made of texts and JSON that can be written down."""
     chance = random.Random(seed)

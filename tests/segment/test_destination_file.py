@@ -8,7 +8,6 @@ from conftest import PROJECT
 from toolkit.errors import FileFormatError, InputPathError
 from toolkit.segment.destination import Destination
 from toolkit.segment.destination.actions import SYNC_TRAITS, Payload
-from toolkit.segment.destination.document import MAX_BYTES
 from toolkit.segment.triggers import Trigger
 
 DEFAULT = Destination.default()
@@ -373,10 +372,11 @@ def test_bad_json_files(text, message, tmp_path):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [MAX_BYTES - 20, 40 * MAX_BYTES], ids=["just below", "ten megabytes"])
+@pytest.mark.parametrize("size", [32_000, 10 << 20], ids=["just below", "ten megabytes"])
 @pytest.mark.parametrize("kind", ["text", "list", "keys"])
-def test_large_files(kind, size, tmp_path):
+def test_large_files(kind, size, tmp_path, monkeypatch):
     """A file that is far too large is refused, whatever fills it."""
+    monkeypatch.setattr("toolkit.segment.destination.document.MAX_BYTES", 32 << 10)
     filling = {"text": "x", "list": "- {name: x}\n", "keys": "kkkkk: 1\n"}[kind]
     start = {"text": "mappings: ", "list": "", "keys": ""}[kind]
     title, _ = problems_of(write(tmp_path, start + filling * (size // len(filling))))
