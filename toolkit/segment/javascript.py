@@ -38,10 +38,8 @@ WHITESPACE: Final = (
 
 _UTF_16: Final = f"utf-16-{sys.byteorder[0]}e"
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-"""Half of a pair of UTF-16 units; alone it is no character."""
 _ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,9})\Z")
 _LAST_ARRAY_INDEX: Final = 2**32 - 2
-_BASES: Final = {"x": 16, "o": 8, "b": 2}
 _NUMBER = re.compile(
     r"(?P<whole>0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)"
     r"|(?P<decimal>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
@@ -103,7 +101,7 @@ def number_of(value: Any) -> float:
     if match is None:
         return math.nan
     if digits := match["whole"]:
-        return as_double(int(digits[2:], _BASES[digits[1].lower()]))
+        return as_double(int(digits, 0))
     return float(match["decimal"] or match["infinity"] or 0)
 
 

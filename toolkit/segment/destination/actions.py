@@ -127,7 +127,7 @@ def check_fields(
     refused: dict[str, str] = {}
     for known in fields:
         value = values.get(known.key)
-        if value is None or value == "" or is_not_finite(value):
+        if value is None or value == "" or (isinstance(value, float) and is_not_finite(value)):
             if known.required:
                 missing[known.key] = f"{known.label} is missing."
             continue
@@ -156,6 +156,8 @@ def is_not_finite(value: Any) -> bool:
 
 def _text(value: Any) -> Any:
     """Return the text Segment makes of a scalar or a list of one, `MISSING` for anything else."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, list) and len(value) == 1:
         (value,) = value
         if value is None or is_not_finite(value):
