@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 from toolkit.contacts.checks import CONTACT_VERDICTS, Verdict, check_email, check_phone, phone_digits
 from toolkit.errors import MappingError
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EXITED
-from toolkit.segment.destination import (
+from toolkit.segment.destination.actions import (
     SYNC_AUDIENCES,
     Action,
     ActionMapping,
@@ -21,8 +21,9 @@ from toolkit.segment.destination import (
     Field,
     Payload,
     TraitPayload,
+    check_fields,
+    is_not_finite,
 )
-from toolkit.segment.destination.actions import check_fields, is_not_finite
 from toolkit.segment.javascript import WHITESPACE, is_truthy, kind_of, number_of, text_of
 from toolkit.segment.mapping import MISSING
 from toolkit.segment.mapping import Mapping as Fields

@@ -15,7 +15,8 @@ import pandas as pd
 
 from toolkit.contacts.checks import check_region
 from toolkit.segment import events
-from toolkit.segment.destination import SYNC_AUDIENCES, ActionMapping, Destination, Discard, Payload
+from toolkit.segment.destination import Destination
+from toolkit.segment.destination.actions import SYNC_AUDIENCES, ActionMapping, Discard, Payload
 from toolkit.segment.events import INTEGRATION_NAME, has_consent, is_for_postscript
 from toolkit.segment.javascript import kind_of
 from toolkit.segment.payload_rows import row_of
