@@ -294,7 +294,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a contact that moved leaves the earlier subscriber as it is",
-        file="sync/plan/moving.py",
+        file="sync/plan/matching.py",
         old="    if reached is None or reached.empty:\n",
         new="    if True:\n",
     ),

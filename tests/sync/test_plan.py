@@ -18,9 +18,16 @@ from toolkit.errors import ParameterError
 from toolkit.frames import json_text
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
-from toolkit.sync.plan import CHANGE_COLUMNS, WRITE_COLUMNS, match_people, new_list, plan, properties_of
-from toolkit.sync.plan.removals import count_removals
-from toolkit.sync.refresh import recheck
+from toolkit.sync.desired import recheck
+from toolkit.sync.plan import (
+    CHANGE_COLUMNS,
+    WRITE_COLUMNS,
+    count_removals,
+    match_people,
+    new_list,
+    plan,
+    properties_of,
+)
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
 EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"

@@ -23,8 +23,7 @@ from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, by_time, find
-from .plan.lists import is_listed, names_of
+from .plan.columns import NONE, by_time, find, is_listed, names_of
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)

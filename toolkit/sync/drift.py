@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -11,11 +10,13 @@ import pandas as pd
 from toolkit.audiences.memberships import State, key_list
 from toolkit.contacts.masks import mask_emails, mask_phones
 from toolkit.errors import ParameterError
-from toolkit.frames import SURROGATE, empty_table, text_array, typed
+from toolkit.frames import is_in, text_array, typed
 from toolkit.statuses import ChangeStatus
 
 from .desired import WISH_COLUMNS, plan_wishes
 from .plan import Plan, plan
+from .plan.columns import have_like, listed_keys
+from .plan.matching import are_reached
 
 DRIFT_COLUMNS = dict.fromkeys(
     ("person", "audience_key", "trait_key", "subscriber_id", "email_masked", "phone_masked", "drift"), "str"
@@ -39,8 +40,7 @@ REPAIRED = ("missing", "extra", "malformed value", "other value")
 """What a repair changes by default: what the ledger does not know stays."""
 
 _KIND_OF_REASON = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "other value"}
-"""What a new plan would do, in words of what is wrong now."""
-_PAIR = ["subscriber_id", "audience_key"]
+"""Reason of a new plan → what is wrong now."""
 
 
 def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +62,26 @@ def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) 
         A person who is ambiguous, or cannot be reached, is not drift: their list is not known. Nor is
         any key extra or a ghost while the state knows no audience at all.
     """
-    return _drift(_Comparison(state, contacts, subscribers))
+    changes = plan(state, contacts, subscribers).changes
+    wrong = changes[changes["operation"].notna()]
+    wrong = wrong.assign(drift=wrong["reason_code"].map(_KIND_OF_REASON))
+    listed = listed_keys(subscribers)
+    twice = listed[listed.duplicated()].drop_duplicates()
+    no_list = subscribers.loc[subscribers["audiences"].isna(), ["subscriber_id"]]
+    rest = pd.concat([twice, no_list]).assign(drift="malformed value")
+    if len(state.memberships):
+        rest = pd.concat([_not_ours(listed.drop_duplicates(), changes, contacts, subscribers), rest])
+    reached = changes.dropna(subset="subscriber_id").drop_duplicates("subscriber_id")
+    held = subscribers[is_in(subscribers["subscriber_id"], rest["subscriber_id"])]
+    masks = {
+        "email_masked": mask_emails(text_array(held["email_folded"])).to_pylist(),
+        "phone_masked": mask_phones(text_array(held["phone_digits"])).to_pylist(),
+    }
+    shown = held[["subscriber_id"]].assign(**masks).drop_duplicates("subscriber_id")
+    for more in (reached[["subscriber_id", "person"]], shown):
+        rest = rest.merge(more, how="left", on="subscriber_id")
+    rest = rest.sort_values(["subscriber_id", "drift", "audience_key"], kind="stable")
+    return pd.concat([typed(part, DRIFT_COLUMNS) for part in (wrong, rest)], ignore_index=True)
 
 
 def plan_repair(
@@ -108,93 +127,32 @@ def plan_repair(
         raise ParameterError(
             f"There is no drift of kind {', '.join(unknown)}. Use: {', '.join(DRIFT_KINDS)}."
         )
-    compared = _Comparison(state, contacts, subscribers)
-    drift = _drift(compared)
+    drift = find_drift(state, contacts, subscribers)
     named = (drift["drift"] == "ghost key") & drift["audience_key"].isin(key_list(ghost_keys))
     wishes = _wishes(drift[drift["drift"].isin(kinds) | named], state)
     repair = plan_wishes(
         wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
     removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
-    beside = compared.listed["audience_key"].value_counts().sub(removed, fill_value=0)
+    beside = (
+        listed_keys(subscribers).drop_duplicates()["audience_key"].value_counts().sub(removed, fill_value=0)
+    )
     looked_at = {str(key): int(count) for key, count in beside.items()}
     return replace(repair, kind="repair", looked_at_beside=looked_at)
 
 
-class _Comparison:
-    """What a plan that is never carried out says of the state, and what stands on all lists."""
-
-    def __init__(self, state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> None:
-        self.known = {*state.memberships["audience_key"]}
-        self.subscribers = subscribers
-        self.changes = plan(state, contacts, subscribers).changes
-        self.listed = _listed(subscribers)
-        """Subscriber × key, and how often it is listed."""
-        ambiguous = self.changes.loc[self.changes["reason_code"] == "AMBIGUOUS_MATCH", "person"]
-        unclear = contacts[contacts["person"].isin(ambiguous)]
-        is_unclear = subscribers["email_folded"].isin(unclear["email_clean"].dropna()) | subscribers[
-            "phone_digits"
-        ].isin(unclear["phone_e164"].dropna().str.removeprefix("+"))
-        self.unclear = subscribers.loc[is_unclear, "subscriber_id"]
-        """Those who may be one of several people."""
-
-
-def _drift(compared: _Comparison) -> pd.DataFrame:
-    changes = compared.changes
-    wrong = changes[changes["operation"].notna()]
-    wrong = wrong.assign(drift=wrong["reason_code"].map(_KIND_OF_REASON))
-    rest = pd.concat([_not_ours(compared), _malformed(compared)])
-    reached = changes.dropna(subset="subscriber_id").drop_duplicates("subscriber_id")
-    rest = rest.merge(reached[["subscriber_id", "person"]], how="left", on="subscriber_id")
-    rest = rest.merge(_shown(compared.subscribers, rest["subscriber_id"]), how="left", on="subscriber_id")
-    rest = rest.sort_values(["subscriber_id", "drift", "audience_key"], kind="stable")
-    parts = [typed(part, DRIFT_COLUMNS) for part in (wrong, rest)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _not_ours(compared: _Comparison) -> pd.DataFrame:
-    """Return what is listed and nothing says so: extra where the audience is known, else a ghost key."""
-    if not compared.known:
-        return empty_table({**dict.fromkeys(_PAIR, "str"), "drift": "str"})
-    known = compared.changes[compared.changes["reason_code"].isin(["ALREADY_IN", "EXITED"])]
-    pairs = compared.listed.merge(known[_PAIR].drop_duplicates(), how="left", on=_PAIR, indicator="whose")
-    pairs = pairs.loc[pairs["whose"] == "left_only", _PAIR]
-    is_known = pairs["audience_key"].isin([*compared.known])
-    is_unclear = pairs["subscriber_id"].isin([*compared.unclear])
-    kinds = is_known.map({True: "extra", False: "ghost key"})
-    return pairs.assign(drift=kinds)[~(is_known & is_unclear)]
-
-
-def _malformed(compared: _Comparison) -> pd.DataFrame:
-    twice = compared.listed.loc[compared.listed["times"] > 1, _PAIR]
-    no_list = compared.subscribers.loc[compared.subscribers["audiences"].isna(), ["subscriber_id"]]
-    return pd.concat([twice, no_list]).assign(drift="malformed value")
-
-
-def _listed(subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Return subscriber_id, audience_key and times: one row for each key on each list."""
-    # Most lists are alike: each text is read once.
-    lists = {text: _keys(text) for text in subscribers["audiences"].dropna().unique()}
-    keys = subscribers["audiences"].map(lists).astype("object")
-    listed = subscribers[["subscriber_id"]].assign(audience_key=keys).explode("audience_key").dropna()
-    counted = listed.astype("str").groupby(_PAIR, sort=False).size()
-    return counted.rename("times").reset_index().astype({**dict.fromkeys(_PAIR, "str"), "times": "int64"})
-
-
-def _keys(text: str) -> list[str]:
-    # Half a character is no text: a frame cannot hold it.
-    return [SURROGATE.sub("\uffff", key) for key in json.loads(text)]
-
-
-def _shown(subscribers: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
-    rows = subscribers.merge(ids.drop_duplicates(), on="subscriber_id").drop_duplicates("subscriber_id")
-    return pd.DataFrame(
-        {
-            "subscriber_id": rows["subscriber_id"].to_numpy(),
-            "email_masked": mask_emails(text_array(rows["email_folded"])).to_pylist(),
-            "phone_masked": mask_phones(text_array(rows["phone_digits"])).to_pylist(),
-        }
-    ).astype("str")
+def _not_ours(
+    listed: pd.DataFrame, changes: pd.DataFrame, contacts: pd.DataFrame, subscribers: pd.DataFrame
+) -> pd.DataFrame:
+    """Return what is listed without a membership: extra where the audience is known, else a ghost key."""
+    known = changes[changes["reason_code"].isin(["ALREADY_IN", "EXITED"])]
+    pairs = listed[~have_like(listed, known, ["subscriber_id", "audience_key"])]
+    ambiguous = changes.loc[changes["reason_code"] == "AMBIGUOUS_MATCH", "person"]
+    # Subscribers who may be one of several people: what is extra on their lists is not known.
+    is_unclear = are_reached(subscribers, contacts[contacts["person"].isin(ambiguous)])
+    is_known = pairs["audience_key"].isin(changes["audience_key"].dropna())
+    is_left = is_known & pairs["subscriber_id"].isin(subscribers.loc[is_unclear, "subscriber_id"])
+    return pairs.assign(drift=is_known.map({True: "extra", False: "ghost key"}))[~is_left]
 
 
 def _wishes(drift: pd.DataFrame, state: State) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A plan as a file: saved, reviewed, and carried out later only as far as the world has not moved.
+"""A plan as a file: saved, reviewed, and carried out later only as far as nothing has changed since.
 
 The file is a zip: ``plan.json`` with what was decided and a SHA-256 of every other member, Parquet files, and
 ``changes.csv`` for people, contacts masked. The SHA-256 of ``plan.json`` is the zip's comment.
@@ -28,13 +28,15 @@ from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
+from .desired import recheck
 from .plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan, match_people
-from .refresh import newest, recheck, says_otherwise
+from .plan.columns import have_like
 
 FORMAT = 1
 """Version of the file's layout."""
 
 _ABOUT = "plan.json"
+_ABOUT_WHAT = {"memberships": ["person", "audience_key"], "traits": ["person", "trait_key"]}
 _PLAN_FRAMES = {"changes": CHANGE_COLUMNS, "writes": WRITE_COLUMNS, "subscribers": SUBSCRIBER_COLUMNS}
 _FOLDED_FRAMES = {
     "events": PAYLOAD_COLUMNS,
@@ -80,14 +82,16 @@ class SavedPlan:
         shop
             The shop it is to be carried out on.
         remembered
-            What the ledger remembers now, `Ledger.load_state`. A newer word than the plan's stands, and
-            where it says otherwise the plan is stale.
+            What the ledger remembers now, `Ledger.load_state`. A newer state than the plan's stands, and
+            where it differs the plan is stale.
 
         Returns
         -------
         SavedPlan
-            As recheck() leaves it, with the contacts that are known by now; also stale is whoever is another
-            subscriber by them.
+            Writes whose subscriber's list and traits are those that the plan saw stay. The changes of the
+            others are ``pending``, ``PLAN_STALE``; ``unchanged`` where the subscriber holds all that the plan
+            wanted; or ``waiting``, ``SUBSCRIBER_GONE``. Also stale is who is another subscriber by
+            the contacts that are known now.
 
         Raises
         ------
@@ -96,71 +100,84 @@ class SavedPlan:
         """
         self.check_shop(shop)
         known, folded, contacts = remembered or State.empty(), self.folded, self.contacts
+        changes = self.plan.changes
         if folded is None:
-            overruled = says_otherwise(self.plan.changes, _words_of(self.plan), known)
+            memberships = changes[changes["audience_key"].notna()].reindex(columns=[*MEMBERSHIP_COLUMNS])
+            is_stale = _differ(changes, replace(State.empty(), memberships=memberships), known)
         else:
-            state = newest(folded.state, known)
-            overruled = says_otherwise(self.plan.changes, folded.state, state)
-            overruled |= self._is_reached_again(subscribers, state.after(known))
+            state = folded.state.after(_of_same(folded.state, known))
+            is_stale = _differ(changes, folded.state, state)
+            is_stale |= self._are_reached_again(subscribers, state.after(known))
             folded = replace(folded, state=state)
             contacts = check_contacts(state.choose().people, default_region=self.default_region)
-        overruled |= self._is_somebody_else(subscribers, contacts)
-        checked = recheck(self.plan, subscribers, overruled=overruled)
+        is_stale |= self._are_others(subscribers, contacts)
+        checked = recheck(self.plan, subscribers, overruled=is_stale)
         return replace(self, plan=replace(checked, kind="saved_plan"), folded=folded, contacts=contacts)
 
-    def _is_somebody_else(self, subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
+    def _are_others(self, subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
         """Tell of each change whether its person, looked up by contact, is another subscriber by now."""
         changes = self.plan.changes
         found = match_people(contacts, subscribers).drop_duplicates("person")
         now = changes[["person"]].merge(found, how="left", on="person")
-        moved = now["subscriber_id"].to_numpy() != changes["subscriber_id"].to_numpy()
+        is_moved = now["subscriber_id"].to_numpy() != changes["subscriber_id"].to_numpy()
         # A person who matches no subscriber any more is gone, which recheck() finds. For a new contact no
         # subscriber was read.
         named = ["person", "phone_e164", "email_clean"]
         same = self.contacts[named].merge(contacts[named], on=named)["person"]
-        is_there = (now["reason_code"] != "SUBSCRIBER_NOT_FOUND").to_numpy()
-        is_there = is_there | ~changes["person"].isin(same).to_numpy()
-        is_sent = (changes["operation"].notna() & changes["match_method"].notna()).to_numpy()
-        return np.asarray(is_sent & is_there & moved)
+        is_gone = (now["reason_code"] == "SUBSCRIBER_NOT_FOUND").to_numpy() & changes["person"].isin(same)
+        is_sent = changes["operation"].notna() & changes["match_method"].notna()
+        return np.asarray(is_sent & ~is_gone & is_moved)
 
-    def _is_reached_again(self, subscribers: pd.DataFrame, state: State) -> np.ndarray:
-        """Tell which rows would take an audience from a subscriber that another person is by now."""
+    def _are_reached_again(self, subscribers: pd.DataFrame, state: State) -> np.ndarray:
+        """Tell which changes would take an audience from a subscriber that another person is by now."""
         changes = self.plan.changes
-        moved = (changes["reason_code"] == "CONTACT_MOVED").to_numpy()
-        if not moved.any():
-            return np.asarray(moved)
-        asked = state.choose(changes.loc[moved, "audience_key"].unique())
+        is_moved = (changes["reason_code"] == "CONTACT_MOVED").to_numpy()
+        if not is_moved.any():
+            return np.zeros(len(changes), np.bool_)
+        asked = state.choose(changes.loc[is_moved, "audience_key"].unique())
         contacts = check_contacts(asked.people, default_region=self.default_region)
-        words = asked.memberships.merge(match_people(contacts, subscribers), on="person")
-        pair = ["subscriber_id", "audience_key"]
-        is_reached = pd.MultiIndex.from_frame(changes[pair]).isin(pd.MultiIndex.from_frame(words[pair]))
-        return np.asarray(moved & is_reached)
+        memberships = asked.memberships.merge(match_people(contacts, subscribers), on="person")
+        return np.asarray(is_moved & have_like(changes, memberships, ["subscriber_id", "audience_key"]))
+
+
+def _of_same(state: State, known: State) -> State:
+    """Return the part of *known* on the memberships, traits and people of *state*."""
+    keys = {
+        "memberships": ["person", "audience_key"],
+        "traits": ["person", "trait_key"],
+        "people": ["person"],
+    }
+    return State(
+        **{name: getattr(known, name).merge(getattr(state, name)[key], on=key) for name, key in keys.items()}
+    )
+
+
+def _differ(changes: pd.DataFrame, before: State, after: State) -> np.ndarray:
+    """Tell of each of *changes* whether its value in *after* differs from that in *before*."""
+    found = np.zeros(len(changes), np.bool_)
+    for name, about in _ABOUT_WHAT.items():
+        value = "member" if name == "memberships" else "value"
+        both = getattr(before, name).merge(getattr(after, name), on=about, suffixes=("", "_after"))
+        found |= have_like(changes, both[both[value] != both[f"{value}_after"]], about)
+    return found
 
 
 def save_plan(
     path: Path | str, plan: Plan, folded: Folded | None, *, shop: api.Shop, default_region: str
 ) -> Path:
-    """Write a plan to a file, whole or not at all.
+    """Write a plan to a file, whole or not at all, and return its path; a file that is there is replaced.
 
     The file holds the phones and emails of the plan's people as they are, because those who subscribe later
-    are to be found by them: only its owner can read it; keep it where customer data belongs. It never holds
-    a key.
+    are found by them: only its owner can read it; keep it where customer data belongs. It never holds a key.
 
     Parameters
     ----------
-    path
-        Where to; a file that is there is replaced.
     plan, folded
         As for sync().
     shop
         The shop it was made for, and the only one on which it can be carried out.
     default_region
         The country in which phones without a country code are read.
-
-    Returns
-    -------
-    Path
-        Of the file.
     """
     path = Path(path)
     members = {
@@ -192,17 +209,7 @@ def save_plan(
 
 
 def load_plan(path: Path | str) -> SavedPlan:
-    """Read a plan from a file; `SavedPlan.refresh` makes it ready to be carried out.
-
-    Parameters
-    ----------
-    path
-        What save_plan() wrote.
-
-    Returns
-    -------
-    SavedPlan
-        The plan as it was made. What it saw may have changed since.
+    """Read a plan that save_plan() wrote, as it was made; `SavedPlan.refresh` makes it ready for sync().
 
     Raises
     ------
@@ -235,12 +242,6 @@ def load_plan(path: Path | str) -> SavedPlan:
         saved_at=datetime.fromisoformat(about["saved_at"]),
         default_region=about["default_region"],
     )
-
-
-def _words_of(plan: Plan) -> State:
-    """Return what a plan that comes from no events says."""
-    words = plan.changes[plan.changes["audience_key"].notna()]
-    return replace(State.empty(), memberships=words.reindex(columns=[*MEMBERSHIP_COLUMNS]))
 
 
 # --- the zip ----------------------------------------------------------------------------------------------

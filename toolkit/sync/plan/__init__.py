@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,24 +19,37 @@ from toolkit.audiences.memberships import State, check_occur, key_list
 from toolkit.contacts.bulk import CONTACT_COLUMNS
 from toolkit.contacts.masks import mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns, empty_table, text_array
-from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
+from toolkit.frames import check_columns, empty_table, text_array, to_frame
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 
-from .columns import TEXT, frame, spell, take
-from .deciding import LEFT_OUT, OPERATION_NAMES, REASONS, STATUS_OF_REASON, decide, operations
-from .lists import new_list
-from .matching import METHODS, match_people
-from .moving import REACHED_COLUMNS, newly_reached, settled
-from .reaching import PlanRows, reach
-from .removals import Removals, count_removals
-from .traits import read_values
+from .columns import NONE, TEXT, frame, new_list, places, spell, take
+from .deciding import (
+    LEFT_OUT,
+    OPERATION_NAMES,
+    REASONS,
+    STATUS_OF_REASON,
+    Rows,
+    decide,
+    lay_beside,
+    operations,
+)
+from .matching import (
+    LACKING,
+    METHODS,
+    REACHED_COLUMNS,
+    find_left,
+    match,
+    match_people,
+    moved_rows,
+    newly_reached,
+    settled,
+)
 from .writing import WRITE_COLUMNS, properties_of, writes_table
 
 __all__ = [
     "CHANGE_COLUMNS",
     "CUSTOM_EVENTS",
     "REACHED_COLUMNS",
-    "SUBSCRIBER_COLUMNS",
     "WRITE_COLUMNS",
     "Plan",
     "match_people",
@@ -45,7 +59,6 @@ __all__ = [
     "plan_rows",
     "properties_of",
     "settled",
-    "subscribers_table",
 ]
 
 CHANGE_COLUMNS = {
@@ -76,6 +89,43 @@ A row that no person reaches names the subscriber as ``subscriber <id>`` and has
 """
 
 CUSTOM_EVENTS = ("transitions", "none", "transitions_and_moves")
+MIN_MEMBERSHIPS = 10
+"""Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
+_STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removals:
+    """Shares of removals, 0 to 1: removals ÷ memberships looked at, which are held now or wanted."""
+
+    share: float
+    """Over all audiences."""
+    audience_key: str = ""
+    """The audience with the highest share; empty when none has MIN_MEMBERSHIPS."""
+    audience_share: float = 0.0
+    """Its share."""
+    audience_removes: int = 0
+    """Its removals."""
+
+
+def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
+    """Measure the removals among *changes*; *beside* holds audience → memberships looked at beside those."""
+    is_removal = changes["operation"] == "remove"
+    stays = changes["reason_code"].isin([*_STAYS]) & ~is_removal
+    removed = changes.loc[is_removal, "audience_key"].value_counts()
+    looked_at = changes.loc[is_removal | stays, "audience_key"].value_counts()
+    looked_at = looked_at.add(pd.Series(beside, dtype="int64"), fill_value=0)
+    share = float(removed.sum() / looked_at.sum()) if len(removed) else 0.0
+    shares = (removed / looked_at)[looked_at >= MIN_MEMBERSHIPS].dropna()
+    if shares.empty:
+        return Removals(share=share)
+    most = shares.idxmax()
+    return Removals(
+        share=share,
+        audience_key=most,
+        audience_share=float(shares[most]),
+        audience_removes=int(removed[most]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,61 +266,65 @@ def plan(
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     chosen = frozenset(key_list(audience_keys))
-    rows = reach(state, contacts, subscribers, reached)
-    check_occur(chosen, rows.keys.to_pylist())
-    masks = {
+    check_occur(chosen, state.memberships["audience_key"].unique().tolist())
+    asked, matches = _lay_out(state), match(contacts, subscribers)
+    contact = places(asked["person"], contacts["person"])
+    place = np.append(matches.subscriber, NONE)[contact]
+    lacking = np.append(matches.lacking, LACKING.index("NO_CONTACT"))[contact]
+    left = find_left(reached, contacts, matches, subscribers)
+    if len(left):
+        more, theirs = moved_rows(asked, place, left, subscribers)
+        asked, place = pd.concat([asked, more], ignore_index=True), np.append(place, theirs)
+        contact, lacking = (np.append(each, np.full(len(more), NONE)) for each in (contact, lacking))
+    is_moved = (contact == NONE) & (place != NONE)
+    shown = {
+        "match_method": spell(matches.method, METHODS),
         "email_masked": mask_emails(text_array(contacts["email"])),
         "phone_masked": mask_phones(text_array(contacts["phone"])),
     }
-    found = plan_rows(rows, masks, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode)
-    return Plan(**found, custom_events=custom_events, max_removal_share=max_removal_share, reached=reached)
-
-
-def plan_rows(
-    rows: PlanRows,
-    masks: Mapping[str, pa.Array],
-    *,
-    audience_keys: frozenset[str] = frozenset(),
-    skip_opted_out: bool = False,
-    sync_mode: str = "mirror",
-) -> dict[str, pd.DataFrame]:
-    """Return the frames of a plan; *masks* are the contacts of each row's contact, masked."""
-    values = read_values(rows)
-    reason = decide(
-        rows, values, audience_keys=audience_keys, skip_opted_out=skip_opted_out, sync_mode=sync_mode
+    decided = plan_rows(
+        lay_beside(asked, subscribers, place, lacking, is_moved=is_moved),
+        {name: take(column, contact) for name, column in shown.items()},
+        audience_keys=chosen,
+        skip_opted_out=skip_opted_out,
+        sync_mode=sync_mode,
     )
+    return Plan(
+        **decided,
+        left=left,
+        custom_events=custom_events,
+        max_removal_share=max_removal_share,
+        reached=reached,
+    )
+
+
+def _lay_out(state: State) -> pd.DataFrame:
+    """Lay memberships and traits under each other: one row each is what a person's subscriber should hold."""
+    asked = state.memberships.astype({"member": "boolean"}).reset_index(drop=True)
+    if len(state.traits):
+        return pd.concat([asked, state.traits], ignore_index=True)
+    nothing = pa.nulls(len(asked), TEXT)
+    return asked.assign(**to_frame(pa.table({"trait_key": nothing, "value": nothing})))
+
+
+def plan_rows(rows: Rows, shown: Mapping[str, Any], **options: Any) -> dict[str, pd.DataFrame]:
+    """Return the frames of a plan; *shown* are more columns of changes, *options* those of decide()."""
+    reason = decide(rows, **options)
     operation = operations(reason)
-    return {
-        "changes": _changes_table(rows, masks, reason, operation),
-        "writes": writes_table(rows, values, operation),
-        "subscribers": rows.held.frame,
-        "left": rows.left,
-    }
-
-
-def _masked_values(values: pd.Series) -> pd.Series:
-    return values.map(mask_text, na_action="ignore") if values.notna().any() else values
-
-
-def _changes_table(
-    rows: PlanRows, masks: Mapping[str, pa.Array], reason: np.ndarray, operation: np.ndarray
-) -> pd.DataFrame:
-    def of_contact(column: pa.Array) -> pa.Array:
-        return take(column, rows.contact)
-
-    nothing = pa.nulls(len(reason), TEXT)
-    can_send = rows.held.frame["can_send"].array
+    values, nothing = rows.asked["value"], pa.nulls(len(reason), TEXT)
     columns = {
         **{name: rows.asked[name] for name in CHANGE_COLUMNS if name in rows.asked},
-        "trait_value": _masked_values(rows.asked["value"]),
+        "trait_value": values.map(mask_text, na_action="ignore") if values.notna().any() else values,
         "operation": spell(operation, OPERATION_NAMES),
-        "status": spell(reason, tuple(status.value for status in STATUS_OF_REASON.values())),
+        "status": spell(reason, [status.value for status in STATUS_OF_REASON.values()]),
         "reason_code": spell(reason, REASONS),
-        "status_message": nothing,
-        "subscriber_id": take(rows.held.ids, rows.subscriber),
-        "match_method": of_contact(spell(rows.matches.method, METHODS)),
-        "can_send": can_send.take(rows.subscriber, allow_fill=True),
-        **{name: of_contact(masked) for name, masked in masks.items()},
-        "external_id": nothing,
+        "subscriber_id": take(text_array(rows.held["subscriber_id"]), rows.subscriber),
+        "can_send": rows.held["can_send"].array.take(rows.subscriber, allow_fill=True),
+        **shown,
+        **dict.fromkeys(("status_message", "external_id"), nothing),
     }
-    return frame(columns, CHANGE_COLUMNS)
+    return {
+        "changes": frame(columns, CHANGE_COLUMNS),
+        "writes": writes_table(rows, operation),
+        "subscribers": rows.held,
+    }

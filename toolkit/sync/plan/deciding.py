@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from toolkit.errors import ParameterError
+from toolkit.frames import encode, numbers, text_array
 from toolkit.postscript import api
 from toolkit.statuses import ChangeStatus
 
-from . import matching
-from .columns import NONE, by_time
-from .lists import is_listed, names_of
-from .reaching import PlanRows
-from .traits import TraitValues, check_were_read, is_beyond_limit, is_reserved
+from .columns import NONE, TEXT, by_time, is_listed, names_of, take
+from .matching import LACKING
 
 STATUS_OF_REASON = {
     "SUBSCRIBER_NOT_FOUND": ChangeStatus.WAITING,
-    "SUBSCRIBER_GONE": ChangeStatus.WAITING,
     "AMBIGUOUS_MATCH": ChangeStatus.AMBIGUOUS,
     "CONTACT_INVALID": ChangeStatus.NO_USABLE_CONTACT,
     "NO_CONTACT": ChangeStatus.NO_USABLE_CONTACT,
+    "SUBSCRIBER_GONE": ChangeStatus.WAITING,
     "SAME_SUBSCRIBER": ChangeStatus.UNCHANGED,
     "PROPERTY_NOT_A_LIST": ChangeStatus.CONFLICT,
     "PROPERTY_LIMIT": ChangeStatus.CONFLICT,
@@ -39,7 +42,7 @@ STATUS_OF_REASON = {
 }
 OPERATIONS = {"ENTERED": "add", "EXITED": "remove", "CONTACT_MOVED": "remove", "TRAIT_NEW_VALUE": "set"}
 """What is sent, where something is."""
-OPERATION_NAMES = (None, "add", "remove", "set")
+OPERATION_NAMES = ("add", "remove", "set")
 REMOVE, SET = OPERATION_NAMES.index("remove"), OPERATION_NAMES.index("set")
 LEFT_OUT = {
     "mirror": (),
@@ -51,82 +54,187 @@ LEFT_OUT = {
 REASONS = tuple(STATUS_OF_REASON)
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 """Reason → its place in REASONS, by which rows hold it."""
+_RESERVED = api.AUDIENCES_PROPERTY.casefold()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """What is asked, one row a person × audience or trait, beside the subscriber it would change.
+
+    Places are -1 for none.
+    """
+
+    asked: pd.DataFrame
+    """MEMBERSHIP_COLUMNS, trait_key and value."""
+    held: pd.DataFrame
+    """SUBSCRIBER_COLUMNS: those that some row reaches."""
+    subscriber: np.ndarray
+    """Place of each row's subscriber in ``held``."""
+    lacking: np.ndarray
+    """Place in LACKING where a row reaches no subscriber."""
+    is_moved: np.ndarray
+    """Rows about a subscriber whose person is another by now."""
+    key: np.ndarray
+    keys: pa.Array
+    trait: np.ndarray
+    traits: pa.Array
+    lists: np.ndarray
+    """The list of each row's subscriber as its place in ``list_texts``, -1 when it is not a list of texts."""
+    list_texts: pa.Array
+    values: pa.Array
+    """What is held of each row's trait, as JSON text."""
+    was_read: np.ndarray
+    """False where that is not known."""
+
+    def of_held(self, name: str, *, none: bool | int) -> np.ndarray:
+        """Return a column of each row's subscriber, *none* where it is null or there is no subscriber."""
+        column = self.held[name].fillna(none).to_numpy(type(none))
+        return np.asarray(np.append(column, none)[self.subscriber])
+
+
+def lay_beside(
+    asked: pd.DataFrame,
+    subscribers: pd.DataFrame,
+    place: np.ndarray,
+    lacking: np.ndarray,
+    *,
+    is_moved: np.ndarray | None = None,
+) -> Rows:
+    """Lay each row of *asked* beside the subscriber at its *place*; *lacking* says why there is none."""
+    is_reached = np.zeros(len(subscribers) + 1, np.bool_)
+    is_reached[place] = True
+    held = subscribers if is_reached[:-1].all() else subscribers[is_reached[:-1]]
+    subscriber = np.where(place == NONE, NONE, (np.cumsum(is_reached) - 1)[place])
+    key, keys = encode(text_array(asked["audience_key"]))
+    trait, traits = encode(text_array(asked["trait_key"]))
+    lists, list_texts = encode(text_array(held["audiences"]))
+    values, was_read = _held_values(text_array(held["properties"]), subscriber, trait, traits)
+    return Rows(
+        asked=asked,
+        held=held.reset_index(drop=True),
+        subscriber=subscriber,
+        lacking=lacking,
+        is_moved=np.zeros(len(asked), np.bool_) if is_moved is None else is_moved,
+        key=key,
+        keys=keys,
+        trait=trait,
+        traits=traits,
+        lists=np.append(lists, NONE)[subscriber],
+        list_texts=list_texts,
+        values=values,
+        was_read=was_read,
+    )
+
+
+def _held_values(
+    properties: pa.Array, subscriber: np.ndarray, trait: np.ndarray, traits: pa.Array
+) -> tuple[pa.Array, np.ndarray]:
+    """Return what the subscriber holds of each row's trait, and where that was read."""
+    rows = np.flatnonzero((trait != NONE) & (subscriber != NONE))
+    rows = rows[np.argsort(subscriber[rows], kind="stable")]  # the text of each is read once
+    names, place = traits.to_pylist(), np.full(len(trait), NONE)
+    found: list[str | None] = []
+    was_read, held, last = np.zeros(len(trait), np.bool_), {}, NONE
+    for row, who, name in zip(rows.tolist(), subscriber[rows].tolist(), trait[rows].tolist(), strict=True):
+        if who != last:
+            held, last = json.loads(properties[who].as_py() or "{}"), who
+        place[row], was_read[row] = len(found), names[name] in held
+        found.append(held.get(names[name]))
+    return take(pa.array(found, TEXT), place), was_read
 
 
 def decide(
-    rows: PlanRows,
-    values: TraitValues,
+    rows: Rows,
     *,
-    audience_keys: frozenset[str],
-    skip_opted_out: bool,
-    sync_mode: str,
+    audience_keys: frozenset[str] = frozenset(),
+    skip_opted_out: bool = False,
+    sync_mode: str = "mirror",
 ) -> np.ndarray:
     """Give each row its reason; the last that applies stands, from least to most particular."""
-    held, subscriber = rows.held, rows.subscriber
-    reason = _wish(rows, values)
+    reason = _difference(rows)
     reason[rows.is_moved] = CODE["CONTACT_MOVED"]
     reason[_is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
-    full = (held.property_count >= api.MAX_PROPERTIES) & ~held.has_property
-    reason[full[subscriber] & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
-    is_membership = rows.trait == NONE
-    reason[is_membership & (held.lists == NONE)[subscriber]] = CODE["PROPERTY_NOT_A_LIST"]
+    has_room = rows.of_held("has_property", none=True)
+    has_room |= rows.of_held("property_count", none=0) < api.MAX_PROPERTIES
+    reason[~has_room & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
+    reason[(rows.trait == NONE) & (rows.lists == NONE)] = CODE["PROPERTY_NOT_A_LIST"]
     if skip_opted_out:
-        reason[held.opted_out[subscriber] & _is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
+        is_out = ~rows.of_held("can_send", none=True)
+        reason[is_out & _is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
     reason[_overruled(rows)] = CODE["SAME_SUBSCRIBER"]
-    _set_unreached(reason, rows)
+    codes = np.array([CODE[name] for name in LACKING])
+    reason = np.where(rows.lacking == NONE, reason, codes[rows.lacking])
     if audience_keys:
-        chosen = np.append(np.array([key in audience_keys for key in rows.keys.to_pylist()], np.bool_), False)
+        chosen = np.array([key in audience_keys for key in rows.keys.to_pylist()] + [False], np.bool_)
         reason[~chosen[rows.key]] = CODE["NOT_CHOSEN"]
-    if len(values.rows):
-        check_were_read(values, _is_any(reason, ("TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE")))
-        is_entry, is_set = reason == CODE["ENTERED"], reason == CODE["TRAIT_NEW_VALUE"]
-        reason[is_beyond_limit(rows, values, is_entry=is_entry, is_set=is_set)] = CODE["PROPERTY_LIMIT"]
+    if len(rows.traits):
+        _check_were_read(rows, _is_any(reason, ("TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE")))
+        reason[_beyond_limit(rows, reason)] = CODE["PROPERTY_LIMIT"]
     return reason
 
 
 def operations(reason: np.ndarray) -> np.ndarray:
-    """Return the operation of each row, as its place in OPERATION_NAMES."""
-    table = [OPERATION_NAMES.index(OPERATIONS.get(name)) for name in REASONS]
-    return np.array(table, np.int8).take(reason)
+    """Return what is sent of each row, as its place in OPERATION_NAMES, -1 for nothing."""
+    sent = [OPERATION_NAMES.index(OPERATIONS[name]) if name in OPERATIONS else NONE for name in REASONS]
+    return np.asarray(np.array(sent, np.int8)[reason])
 
 
 def _is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
-    return np.array([name in among for name in REASONS], np.bool_).take(reason)
+    return np.asarray(np.isin(reason, [CODE[name] for name in among]))
 
 
-def _wish(rows: PlanRows, values: TraitValues) -> np.ndarray:
-    """Say of each row what its subscriber lacks, were there nothing in the way."""
-    listed = is_listed(
-        rows.held.lists[rows.subscriber], rows.held.list_texts, rows.key, names_of(rows.keys.to_pylist())
-    )
+def _difference(rows: Rows) -> np.ndarray:
+    """Return what each row's subscriber lacks, were there nothing in the way."""
+    listed = is_listed(rows.lists, rows.list_texts, rows.key, names_of(rows.keys.to_pylist()))
+    member = rows.asked["member"].fillna(value=False).to_numpy(np.bool_)
     table = np.array([[CODE["ALREADY_OUT"], CODE["EXITED"]], [CODE["ENTERED"], CODE["ALREADY_IN"]]], np.int8)
-    reason = table[rows.member.astype(np.int8), listed.astype(np.int8)]
-    reason[values.rows] = np.select(
-        [is_reserved(rows, values), values.is_same],
-        [CODE["TRAIT_NAME_RESERVED"], CODE["TRAIT_SAME_VALUE"]],
-        CODE["TRAIT_NEW_VALUE"],
-    )
-    return reason
+    reason = table[member.astype(np.int8), listed.astype(np.int8)]
+    if len(rows.traits):
+        # Stripped and folded: how Postscript compares the names of properties is not known.
+        reserved = [name.strip().casefold() == _RESERVED for name in rows.traits.to_pylist()]
+        codes = [CODE["TRAIT_NAME_RESERVED"], CODE["TRAIT_SAME_VALUE"]]
+        of_trait = np.select([np.array(reserved)[rows.trait], _is_same(rows)], codes, CODE["TRAIT_NEW_VALUE"])
+        reason = np.where(rows.trait == NONE, reason, of_trait)
+    return np.asarray(reason)
 
 
-def _set_unreached(reason: np.ndarray, rows: PlanRows) -> None:
-    """Give the rows that reach no subscriber the reason for that."""
-    names = [code if code is None else CODE[code] for code in matching.REASONS]
-    lacking = np.append(rows.matches.reason, matching.REASONS.index("NO_CONTACT"))[rows.contact]
-    is_lacking = (lacking > 0) & ~rows.is_moved
-    reason[is_lacking] = np.array([0, *names[1:]], np.int8)[lacking[is_lacking]]
+def _is_same(rows: Rows) -> np.ndarray:
+    """Tell where the subscriber holds the trait's value."""
+    wanted = text_array(rows.asked["value"])
+    same = numbers(pc.equal(rows.values, wanted), null=False)
+    # Whether Postscript keeps an empty list is not known; as with audiences, none and empty are the same.
+    none = numbers(pc.equal(rows.values, "null"), null=True)
+    return np.asarray(same | (none & numbers(pc.equal(wanted, "[]"), null=False)))
 
 
-def _overruled(rows: PlanRows) -> np.ndarray:
-    """Return the rows whose subscriber × audience or trait is decided by another person's newer word."""
+def _overruled(rows: Rows) -> np.ndarray:
+    """Return the rows whose subscriber × audience or trait is decided by another person's newer event."""
     reached = np.flatnonzero(rows.subscriber != NONE)
     several = np.bincount(rows.subscriber[reached]) > 1
     reached = reached[several[rows.subscriber[reached]]]  # mostly none, or few
-    width = len(rows.keys) + len(rows.traits)
     about = np.where(rows.key[reached] != NONE, rows.key[reached], rows.trait[reached] + len(rows.keys))
-    pair = rows.subscriber[reached] * width + about
+    pair = rows.subscriber[reached] * (len(rows.keys) + len(rows.traits)) + about
     again = pd.Series(pair).duplicated(keep=False).to_numpy()
     reached, pair = reached[again], pair[again]
     order = by_time(rows.asked.take(reached))
     overruled = pd.Series(pair[order]).duplicated(keep="last").to_numpy()
     return np.asarray(reached[order[overruled]])
+
+
+def _check_were_read(rows: Rows, is_decided: np.ndarray) -> None:
+    """Raise ParameterError unless the traits that are decided by what is held were read."""
+    if absent := {*rows.trait[is_decided & ~rows.was_read].tolist()}:
+        names = sorted(rows.traits[trait].as_py() for trait in absent)
+        raise ParameterError(
+            "The subscribers were read without the properties of the traits. "
+            f"Read them with trait_keys={names}."
+        )
+
+
+def _beyond_limit(rows: Rows, reason: np.ndarray) -> np.ndarray:
+    """Return the rows of new properties that a subscriber has no room for; the audiences go first."""
+    new = np.flatnonzero((reason == CODE["TRAIT_NEW_VALUE"]) & ~numbers(rows.values.is_valid()))
+    subscriber = rows.subscriber[new]
+    gets_list = rows.subscriber[(reason == CODE["ENTERED"]) & ~rows.of_held("has_property", none=True)]
+    room = api.MAX_PROPERTIES - rows.of_held("property_count", none=0)[new] - np.isin(subscriber, gets_list)
+    return np.asarray(new[pd.Series(subscriber).groupby(subscriber).cumcount().to_numpy() >= room])

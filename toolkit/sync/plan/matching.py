@@ -1,60 +1,74 @@
-"""Find the one subscriber of each person. Nothing is guessed: where there is none or several, a reason."""
+"""Find the one subscriber of each person, and the earlier ones of people who are another subscriber now.
+
+Nothing is guessed: where there is no subscriber or there are several, a reason.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import numbers, text_array
+from toolkit.frames import empty_table, is_in, text_array
 
-from .columns import NONE, SEVERAL, find, frame, spell, take
+from .columns import NONE, SEVERAL, find, frame, have_like, listed_keys, places, spell, take
 
-REASONS = (
-    None,
-    "SUBSCRIBER_NOT_FOUND",
-    "AMBIGUOUS_MATCH",
-    "CONTACT_INVALID",
-    "NO_CONTACT",
-    "SUBSCRIBER_GONE",
-)
-METHODS = (None, "phone", "email")
+LACKING = ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH", "CONTACT_INVALID", "NO_CONTACT", "SUBSCRIBER_GONE")
+METHODS = ("phone", "email")
+
+REACHED_COLUMNS = {"person": "str", "subscriber_id": "str"}
+"""A frame of subscribers that people reach: a row a person × subscriber that has audiences because of them.
+
+A person has several rows while an earlier subscriber of theirs still has audiences.
+"""
+
+_LEFT_COLUMNS = {**REACHED_COLUMNS, "place": "int64"}
+_HOLDS = ("ENTERED", "ALREADY_IN")
+_DONE = ("removed", "unchanged", "waiting")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Matches:
-    """Who of the subscribers each person is."""
+class Matches(NamedTuple):
+    """Which of the subscribers each person is."""
 
     subscriber: np.ndarray
-    """Their place in the frame, -1 when none or several."""
+    """Their place in the frame, -1 when there is none or several."""
     method: np.ndarray
-    """Place in METHODS."""
-    reason: np.ndarray
-    """Place in REASONS."""
+    """Place in METHODS, -1 without a subscriber."""
+    lacking: np.ndarray
+    """Place in LACKING, -1 with a subscriber."""
 
 
 def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
     """Find each person's one subscriber, by phone, else by email."""
-    phone, email = text_array(contacts["phone_e164"]), text_array(contacts["email_clean"])
-    found = find(_without_plus(phone), text_array(subscribers["phone_digits"]), single=True)
-    method = np.ones(len(found), np.int8)
+    phones, emails = phones_held(contacts), text_array(contacts["email_clean"])
+    found = find(phones, text_array(subscribers["phone_digits"]), single=True)
+    method = np.zeros(len(found), np.int8)
     rest = np.flatnonzero(found == NONE)
     if len(rest):
-        found[rest] = find(take(email, rest), text_array(subscribers["email_folded"]), single=True)
+        found[rest] = find(take(emails, rest), text_array(subscribers["email_folded"]), single=True)
         method[rest] = METHODS.index("email")
-    reason = np.select([found == NONE, found == SEVERAL], [1, 2], 0).astype(np.int8)
-    absent = rest[~numbers(pc.or_(take(phone, rest).is_valid(), take(email, rest).is_valid()))]
-    given = contacts["phone"].notna().to_numpy()[absent] | contacts["email"].notna().to_numpy()[absent]
-    reason[absent] = np.where(given, REASONS.index("CONTACT_INVALID"), REASONS.index("NO_CONTACT"))
-    method[reason > 0] = 0
-    return Matches(subscriber=np.where(reason > 0, NONE, found), method=method, reason=reason)
+    lacking = np.select([found == NONE, found == SEVERAL], [0, 1], NONE).astype(np.int8)
+    is_absent = (contacts["phone_e164"].isna() & contacts["email_clean"].isna()).to_numpy()
+    is_given = (contacts["phone"].notna() | contacts["email"].notna()).to_numpy()
+    lacking[is_absent] = np.where(is_given, LACKING.index("CONTACT_INVALID"), LACKING.index("NO_CONTACT"))[
+        is_absent
+    ]
+    is_one = lacking == NONE
+    return Matches(np.where(is_one, found, NONE), np.where(is_one, method, NONE), lacking)
 
 
-def _without_plus(phones: pa.Array) -> pa.Array:
-    return pc.utf8_ltrim(phones, characters="+")
+def phones_held(contacts: pd.DataFrame) -> pa.Array:
+    """Return the phones as subscriber frames have them: without their plus."""
+    return pc.utf8_ltrim(text_array(contacts["phone_e164"]), characters="+")
+
+
+def are_reached(subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
+    """Return which subscribers have the phone or the email of one of the contacts."""
+    by_phone = is_in(subscribers["phone_digits"], phones_held(contacts).to_pandas().dropna())
+    return np.asarray(by_phone | is_in(subscribers["email_folded"], contacts["email_clean"]))
 
 
 def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
@@ -78,6 +92,62 @@ def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFr
         "person": text_array(contacts["person"]),
         "subscriber_id": take(text_array(subscribers["subscriber_id"]), matches.subscriber),
         "match_method": spell(matches.method, METHODS),
-        "reason_code": spell(matches.reason, REASONS),
+        "reason_code": spell(matches.lacking, LACKING),
     }
     return frame(found, dict.fromkeys(found, "str")).set_axis(contacts.index)
+
+
+# --- people who are another subscriber now ----------------------------------------------------------------
+
+
+def find_left(
+    reached: pd.DataFrame | None, contacts: pd.DataFrame, matches: Matches, subscribers: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the rows of *reached* whose person is another subscriber now, with the subscriber's ``place``.
+
+    A person who matches no subscriber now has not moved. Left out are subscribers that are gone, or that
+    may be a person who matches several.
+    """
+    if reached is None or reached.empty:
+        return empty_table(_LEFT_COLUMNS)
+    now = np.append(matches.subscriber, NONE)[places(reached["person"], contacts["person"])]
+    place = places(reached["subscriber_id"], subscribers["subscriber_id"])
+    left = reached.assign(place=place)[(now != NONE) & (place != NONE) & (now != place)]
+    ambiguous = contacts[matches.lacking == LACKING.index("AMBIGUOUS_MATCH")]
+    is_unclear = are_reached(subscribers.take(left["place"]), ambiguous)
+    return left[~is_unclear].reset_index(drop=True)
+
+
+def moved_rows(
+    asked: pd.DataFrame, found: np.ndarray, left: pd.DataFrame, subscribers: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return rows like *asked*, one a subscriber × audience to be taken away, and the subscribers' places.
+
+    *found* is the place of each asked row's subscriber: what a row is asked about already is left to it.
+    """
+    memberships = asked.loc[asked["audience_key"].notna(), ["person", "audience_key", "audience_id"]]
+    rows = left.merge(memberships, on="person").drop_duplicates(["place", "audience_key"])
+    rows = rows.assign(person="subscriber " + rows["subscriber_id"], member=False)
+    pair = ["subscriber_id", "audience_key"]
+    theirs = asked.assign(subscriber_id=subscribers["subscriber_id"].array.take(found, allow_fill=True))
+    is_decided = have_like(rows, theirs, pair) | have_like(rows, theirs, ["person", "audience_key"])
+    rows = rows[~is_decided & have_like(rows, listed_keys(subscribers.take(left["place"])), pair)]
+    return rows.reindex(columns=asked.columns).astype(asked.dtypes), rows["place"].to_numpy()
+
+
+def newly_reached(changes: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
+    """Return REACHED_COLUMNS of *changes*: who has an audience because of which person, but not *reached*."""
+    is_held = changes["reason_code"].isin([*_HOLDS]) & changes["match_method"].notna()
+    pairs = changes.loc[is_held, [*REACHED_COLUMNS]].drop_duplicates(ignore_index=True)
+    return pairs[~is_in(_pairs(pairs), _pairs(reached))].reset_index(drop=True)
+
+
+def settled(left: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of *left* for whose subscriber nothing remains to be done after *changes*."""
+    is_open = changes["match_method"].isna() & ~changes["status"].isin([*_DONE])
+    rest = changes.loc[is_open, "subscriber_id"].dropna()
+    return left.loc[~left["subscriber_id"].isin(rest), [*REACHED_COLUMNS]]
+
+
+def _pairs(reached: pd.DataFrame) -> pd.Series:
+    return reached["person"] + "\x1f" + reached["subscriber_id"]
