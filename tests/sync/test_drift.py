@@ -140,7 +140,7 @@ def test_of_two_persons_the_newer_word_counts():
     assert found(state, Store({1: []})) == [("user:u2", "s_1", "vip", "missing")]
 
 
-def test_who_may_be_somebody_is_left_alone():
+def test_subscribers_of_an_ambiguous_person_are_left_alone():
     """Of subscribers who share an ambiguous person's email no one knows what is extra."""
     state = state_of([(1, "vip", IN), (2, "vip", IN)], by_email=[1])
     store = Store({2: ["vip"], 3: ["vip"], 4: ["vip", "ghost"], 5: ["vip"]})
@@ -149,7 +149,7 @@ def test_who_may_be_somebody_is_left_alone():
     assert repair_of(state, store).changes["subscriber_id"].tolist() == ["s_5"]
 
 
-def test_contacts_are_masked_also_where_nobody_is_reached():
+def test_contacts_are_masked_also_without_a_person():
     """The person's contact, else the subscriber's; neither in full."""
     drift = find_drift(VIP, check_contacts(VIP.people), Store({1: [], 3: ["vip"]}).table())
     assert drift["phone_masked"].tolist() == ["•••01", "•••03"]
@@ -308,7 +308,7 @@ WORDS = st.dictionaries(st.tuples(st.integers(1, 5), st.sampled_from("abc")), st
 
 
 @examples(8, 40, lists=LISTS, words=WORDS)
-def test_what_is_mended_has_not_drifted(lists, words):
+def test_what_is_repaired_has_not_drifted(lists, words):
     """For any lists and words: carried out, a repair of everything leaves exactly the members listed."""
     state = state_of([(n, k, m) for (n, k), m in words.items()])
     store = Store(lists)

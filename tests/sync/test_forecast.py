@@ -1,4 +1,4 @@
-"""Outlook: which members the next sync reaches and what it would change; nothing is written for it."""
+"""Forecast: which members the next sync reaches and what it would change; nothing is written for it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def reasons(found):
     return dict(zip(found.changes["person"].str[5:], found.changes["reason_code"], strict=True))
 
 
-def test_without_a_ledger_nobody_is_said_not_to_subscribe():
+def test_without_a_ledger_no_one_was_looked_up():
     """Everybody who can be looked up was not, and the shares are not reported."""
     found = forecast(state_of(EVENTS))
     assert (found.shop_id, found.sentence[:30]) == ("", "Who subscribes is not known: n")
@@ -107,7 +107,7 @@ def test_a_look_asks_postscript_and_writes_nothing(ledger):
     assert (before.read_at, ledger.load_cache(SHOP.shop_id).read_at) == (None, None)
 
 
-def test_who_came_after_the_last_lookups_is_not_taken_for_nobody(ledger):
+def test_who_came_after_the_last_lookups_is_not_taken_for_not_subscribing(ledger):
     """A mirror of lookups knows those who were asked for; others were not looked up."""
     store = Store({1: []})
     fetched = read_subscribers(check_contacts(state_of([EVENTS[0]]).people), store)
@@ -237,7 +237,7 @@ NO_WORD = {**word(4, "vip"), "traits": {"phone": phone(4)}, "messageId": "no wor
     ],
 )
 def test_the_outlook_is_what_the_sync_plans(ledger, events, keys):
-    """Row by row what the next sync's own cells come to, remembered words and contacts among them."""
+    """Row by row what the next sync's own cells plan, remembered memberships and contacts among them."""
     store = Store({1: [], 2: [], 4: []})
     deliver([word(1, "vip"), word(4, "vip", phone="12"), word(2, "vip")], store, ledger)
     note_mirror(store, ledger)

@@ -90,7 +90,7 @@ ANA = {"user_id": "ana", "phone": phone(1)}
     ],
     ids=["torn", "unreadable membership", "empty", "all out"],
 )
-def test_a_doubtful_list_removes_nobody_unless_accepted(listed, match):
+def test_a_doubtful_list_removes_no_one_unless_accepted(listed, match):
     """Incomplete or empty: refused with a sentence; accepted, it removes like any other."""
     stranger = subscriber("s_9", "vip", phone=phone(9))
     with pytest.raises(ParameterError, match=match) as raised:
@@ -141,7 +141,7 @@ def test_other_audiences_are_not_touched():
     }
 
 
-def test_a_word_on_another_audience_keeps_nobody_in_this_one():
+def test_a_membership_in_another_audience_keeps_no_one_in_this_one():
     """A subscriber reached by a person without a membership in the audience is a stranger to it."""
     before = remember(("ben", True, EARLIER), key="churn", ben=phone(2))
     people = [subscriber("s_1", phone=phone(1)), subscriber("s_2", "vip", "churn", phone=phone(2))]
@@ -149,7 +149,7 @@ def test_a_word_on_another_audience_keeps_nobody_in_this_one():
 
 
 @pytest.mark.parametrize("name", ["user:b", "anonymous:x", "email:ana@shop.test", f"phone:{phone(1)}"])
-def test_another_name_of_somebody_listed_does_not_leave(name):
+def test_another_name_of_a_listed_person_does_not_leave(name):
     """A profile's further ids and contacts are its names too: no word "out" for them."""
     ids = {"user_id": ["a", "b"], "anonymous_id": ["x"], "email": ["Ana@shop.test"], "phone": [phone(1)]}
     listed = read_member_list(

@@ -428,7 +428,7 @@ def test_traits_are_not_written_where_only_removals_are(mode):
     assert found.updates == len(found.writes) == (mode != "remove_only")
 
 
-def test_a_plan_holds_whom_it_reaches():
+def test_a_plan_holds_the_subscribers_it_reaches():
     """A large mirror is not dragged along: the plan keeps the subscribers that some row reaches."""
     state = asked(("user:1", "vip", True), people={"user:1": (None, PHONE), "user:2": (None, OTHER_PHONE)})
     subscribers = [subscriber(1), subscriber(2, phone=PHONE), subscriber(3, phone="+14155550109")]
@@ -469,7 +469,7 @@ def test_lists_however_they_are_written(listed, after):
         "other digits",
     ],
 )
-def test_odd_phones_are_nobody_elses(phone):
+def test_odd_phones_match_no_one_else(phone):
     """A subscriber whose phone is no number disturbs no one, and is found by no one's."""
     found = make_plan(ana(("vip", True)), [subscriber(1, phone=phone), subscriber(2, phone=PHONE)])
     assert found.changes["subscriber_id"].tolist() == ["s_2"]
@@ -550,7 +550,7 @@ def test_removal_share(words, share, limit, exceeds):
     assert found.exceeds_removal_limit is exceeds
 
 
-def test_an_audience_that_nobody_has():
+def test_an_audience_without_memberships():
     """A key without a membership is refused with the nearest; an empty archive has none to get wrong."""
     with pytest.raises(ParameterError, match=r"the audience vpi\. Did you mean vip\?"):
         make_plan(ana(("vip", True)), [], audience_keys=["vpi"])
@@ -663,7 +663,7 @@ def test_change_row():
     "subscribers", [[], [subscriber(phone=PHONE, held=("vip",))]], ids=["no one", "someone"]
 )
 def test_plan_keeps_its_types(state, subscribers):
-    """Whatever is asked of whomever, also nothing of no one, changes and writes have their dtypes."""
+    """Whatever is asked, also nothing, changes and writes have their dtypes."""
     found = make_plan(state, subscribers)
     assert {**found.changes.dtypes.astype("str")} == CHANGE_COLUMNS
     assert {**found.writes.dtypes.astype("str")} == WRITE_COLUMNS
@@ -882,7 +882,7 @@ def test_a_trait_against_what_is_held(text, held, reason):
         ((EMAIL, None), [subscriber(1, email=EMAIL, can_send=False)], ("skipped", "OPTED_OUT")),
     ],
 )
-def test_a_trait_that_reaches_nobody(contact, subscribers, decision):
+def test_a_trait_that_reaches_no_subscriber(contact, subscribers, decision):
     """A trait ends in the same words as a membership does."""
     state = valued(("user:1", "t", "5"), people={"user:1": contact})
     found = plan_traits(state, subscribers, skip_opted_out=True)

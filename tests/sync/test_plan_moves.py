@@ -218,7 +218,7 @@ def test_the_outlook_tells_of_it(begun, store):
     )
 
 
-def test_dry_runs_remember_nobody(ledger, store):
+def test_dry_runs_remember_no_one(ledger, store):
     """Only what a live run did is evidence; and a run without the table plans as before."""
     sync_again(VIP, store, ledger, dry_run=True)
     assert left(ledger) == []

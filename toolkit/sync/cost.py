@@ -12,25 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from toolkit.audiences.memberships import Folded
-from toolkit.contacts.checks import fold_email
-from toolkit.contacts.plans import digits_of
+from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import ParameterError
-from toolkit.frames import encode, numbers, text_array
+from toolkit.frames import encode, is_in, numbers, text_array
 from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, by_time, find, is_listed, names_of
+from .plan.columns import NONE, TEXT, by_time, find, is_listed, names_of, take
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)
 """Events that reach the action. A repeated one does not: Segment drops it."""
-
-_BATCH = 1 << 16
-"""Phones read at once, which bounds the memory for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +97,14 @@ def estimate_cost(
 ) -> CostEstimate:
     """Count the calls of a plan, and those of Segment's own action on the same events.
 
+    The official side counts the events of the plan's audiences that the action accepts, in the order of their
+    times, each with its own contacts; it is None without events. It knows the subscribers that the plan
+    reaches; for everybody else it finds none. A membership that is not a boolean is taken to write nothing.
+
     Parameters
     ----------
-    plan
-        What would be sent.
     folded
-        The events it comes from; without events the official side is None.
-    requests_per_second
-        The pace.
+        The events that the plan comes from.
     reads
         Calls that were made, or will be, to learn what the subscribers hold.
     canary, read_again
@@ -118,17 +113,10 @@ def estimate_cost(
         Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`. Counted are those
         that will be posted, and the reads that come before them; a number is taken as it is.
 
-    Returns
-    -------
-    Price
-        The official side counts the events of the plan's audiences that the action accepts, in the order of
-        their times, each with its own contacts. It knows the subscribers that the plan reaches; to everybody
-        else it finds no subscriber. A membership that is not a boolean is taken to write nothing.
-
     Raises
     ------
     ParameterError
-        The pace is not above 0.
+        *requests_per_second* is not above 0.
     """
     if not requests_per_second > 0:
         raise ParameterError(f"requests_per_second is {requests_per_second}; use a number above 0.")
@@ -146,12 +134,11 @@ def estimate_cost(
 
 def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     """Return the events that the official action accepts."""
-    left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"].dropna().unique()
-    keys = text_array(events["audience_key"])
-    is_left_out = numbers(pc.is_in(keys, value_set=pa.array(left_out, keys.type)))
-    arrives = events["status"].isin([*_ACCEPTED]).to_numpy() & numbers(keys.is_valid())
+    left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"]
+    keys = events["audience_key"]
+    is_accepted = events["status"].isin([*_ACCEPTED]) & keys.notna() & ~is_in(keys, left_out)
     columns = ["audience_key", "membership", "email", "phone", "timestamp", "received_at", "message_id"]
-    return events.loc[arrives & ~is_left_out, columns]
+    return events.loc[is_accepted.to_numpy(), columns]
 
 
 def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
@@ -173,30 +160,15 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
 
 def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.ndarray]:
     """Return the number of lookups, and the place of each event's subscriber, -1 for none."""
-    phone = _digits(text_array(events["phone"]))
-    email = _folded(text_array(events["email"]))
-    found = find(phone, text_array(subscribers["phone_digits"]), single=False)
-    asks = np.flatnonzero((found == NONE) & numbers(email.is_valid()))
-    found[asks] = find(email.take(pa.array(asks)), text_array(subscribers["email_folded"]), single=False)
-    return len(phone) - phone.null_count + len(asks), found
-
-
-def _digits(phones: pa.Array) -> pa.Array:
-    """Return the digits of each phone, null where there are none."""
-    given = phones.fill_null("")
-    starts = range(0, max(len(given), 1), _BATCH)
-    digits = pa.concat_arrays([digits_of(given.slice(start, _BATCH)) for start in starts])
-    return pc.if_else(pc.equal(digits, ""), None, digits)
-
-
-def _folded(emails: pa.Array) -> pa.Array:
-    """Return each email as `fold_email` does, null for one that is blank."""
-    folded = pc.ascii_lower(pc.ascii_trim_whitespace(emails))
-    odd = pc.or_(pc.invert(pc.string_is_ascii(folded)), pc.match_substring(folded, "xn--")).fill_null(False)
-    if pc.any(odd).as_py():
-        rest = [fold_email(text) for text in emails.filter(odd).to_pylist()]
-        folded = pc.replace_with_mask(folded, odd, pa.array(rest, folded.type))
-    return pc.if_else(pc.equal(folded, ""), None, folded)
+    phones, phone = encode(text_array(events["phone"]))
+    emails, email = encode(text_array(events["email"]))
+    digits = pa.array([phone_digits(text) or None for text in phone.to_pylist()], TEXT)
+    folded = pa.array([fold_email(text) or None for text in email.to_pylist()], TEXT)
+    digits, folded = take(digits, phones), take(folded, emails)
+    found = find(digits, text_array(subscribers["phone_digits"]), single=False)
+    asks = np.flatnonzero((found == NONE) & numbers(folded.is_valid()))
+    found[asks] = find(take(folded, asks), text_array(subscribers["email_folded"]), single=False)
+    return len(digits) - digits.null_count + len(asks), found
 
 
 def _count_turns(pair: np.ndarray, value: np.ndarray, at_first: np.ndarray) -> int:

@@ -44,23 +44,18 @@ _KIND_OF_REASON = {"ENTERED": "missing", "EXITED": "extra", "TRAIT_NEW_VALUE": "
 
 
 def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Return where Postscript differs from what should be.
+    """Return DRIFT_COLUMNS: where Postscript differs from what should be.
+
+    First what concerns the people of the state, in its order, then the rest by subscriber. A person who is
+    ambiguous, or cannot be reached, is not drift: their list is not known. Nor is any key extra or a ghost
+    while the state knows no audience at all.
 
     Parameters
     ----------
-    state
-        What should be, `Ledger.load_state`.
-    contacts
-        check_contacts() of its people.
+    state, contacts
+        What should be, `Ledger.load_state`, and check_contacts() of its people.
     subscribers
         What Postscript holds: SUBSCRIBER_COLUMNS, of everybody; read with `State.trait_keys`.
-
-    Returns
-    -------
-    DataFrame
-        DRIFT_COLUMNS: first what concerns the people of the state, in its order, then the rest by subscriber.
-        A person who is ambiguous, or cannot be reached, is not drift: their list is not known. Nor is
-        any key extra or a ghost while the state knows no audience at all.
     """
     changes = plan(state, contacts, subscribers).changes
     wrong = changes[changes["operation"].notna()]
@@ -96,10 +91,12 @@ def plan_repair(
 ) -> Plan:
     """Decide what would bring Postscript back to what should be; `sync(plan, None, …)` carries it out.
 
+    The plan has one row for each drift that is repaired. A list that is not one is a ``conflict`` and left
+    alone. A key listed twice is ``unchanged``: each write leaves it once. For a subscriber that no person
+    reaches the person is ``subscriber <id>``.
+
     Parameters
     ----------
-    state, contacts, subscribers
-        As for find_drift().
     kinds
         Which of DRIFT_KINDS to repair. With ``ghost key`` every one of them is removed.
     ghost_keys
@@ -109,13 +106,6 @@ def plan_repair(
     max_removal_share
         Share of the keys on all lists, and of those to add, that may be removed, 0 to 1: over all, and of
         each key that is there ten times or more. To remove a ghost key from everybody, raise it.
-
-    Returns
-    -------
-    Plan
-        One row for each drift that is repaired; nothing drifted gives no rows. A list that is not one is
-        a ``conflict`` and left alone. A key listed twice is ``unchanged``: each write leaves it once. For a
-        subscriber that no person reaches the person is ``subscriber <id>``.
 
     Raises
     ------

@@ -1,7 +1,6 @@
-"""What the next sync would do: which members it reaches, what it would change, and why others drop out.
+"""Forecast the next sync from the ledger, or from a look at Postscript; nothing is written.
 
-From what earlier runs left in the ledger, or from a look at Postscript that writes nothing. Who was never
-looked up is not taken for one who does not subscribe.
+Who was never looked up is not taken for one who does not subscribe.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .runs import LedgerStore
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What the next sync would come to, as far as it is known without writing anything."""
+    """What the next sync would do, as far as it is known without writing anything."""
 
     shop_id: str
     """Empty when no shop is known."""
@@ -48,28 +47,21 @@ def forecast(
     default_region: str = "US",
     corrections: pd.DataFrame | None = None,
 ) -> Forecast:
-    """Tell what the next sync would come to; nothing is written, neither to Postscript nor to the ledger.
+    """Plan the next sync; nothing is written, neither to Postscript nor to the ledger.
 
     Parameters
     ----------
     state
         What is asked for, `Preview.state`; what earlier runs remember is added as a sync does.
     ledger
-        What earlier runs left; None when there was none. Of several shops, that of the latest live run
-        counts.
+        What earlier runs left. Of several shops, that of the latest live run counts. Without *ledger* and
+        *postscript* no one was looked up.
     postscript
         Given, the subscribers are read now, or what changed since the ledger's cache was.
     audience_keys
         Only these audiences, and no traits; empty takes all of both.
-    default_region
-        Country in which phones without a country code are read.
     corrections
         What read_corrections() returns, for a sync that is given them.
-
-    Returns
-    -------
-    Outlook
-        Without *ledger* and *postscript* no one was looked up.
 
     Raises
     ------
@@ -102,14 +94,15 @@ def forecast(
     # Of a trait whose property was not read it is not known whether it would change.
     was_read = state.traits["trait_key"].isin(cache.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
+    sentence = _as_of(known, read_at, is_now=postscript is not None)
+    if not was_read.all():
+        sentence += " Traits whose properties were not read are left out."
     return Forecast(
         shop_id=shop_id,
         changes=_changes(asked, contacts, cache, reached),
         contacts=contacts,
         cache=cache,
-        sentence=" ".join(
-            filter(None, (_as_of(known, read_at, is_now=postscript is not None), _left_out(was_read)))
-        ),
+        sentence=sentence,
     )
 
 
@@ -147,7 +140,3 @@ def _as_of(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:
             "Set look_up to True to ask Postscript now."
         )
     return f"The subscribers of {shop_name}, as a sync read them on {read_at:%Y-%m-%d at %H:%M} UTC."
-
-
-def _left_out(was_read: pd.Series) -> str:
-    return "" if was_read.all() else "Traits whose properties were not read are left out."

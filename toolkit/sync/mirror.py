@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, Folded, State, fold
+from toolkit.audiences.memberships import Folded, State, fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.checks import OK
 from toolkit.errors import ParameterError
-from toolkit.frames import TEXT, check_columns, is_in
+from toolkit.frames import check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.member_lists import BEFORE_THOSE_IN, MemberList
 
@@ -38,24 +38,17 @@ def mirror_member_list(
     subscriber is taken. A subscriber who holds an audience of the list, and is reached by no person of
     that audience, becomes a person named ``subscriber <id>`` who is out.
 
+    Returned are the events with the state they lead to, and the frame of check_contacts() for everybody with
+    a membership in the list's audiences: what plan() needs, besides ``audience_keys=listed.audience_keys``.
+
     Parameters
     ----------
-    listed
-        From read_member_list().
     subscribers
         Every subscriber of the shop: SUBSCRIBER_COLUMNS.
     remembered
         What earlier runs asked for.
-    default_region
-        Country in which numbers without a country code are read, two letters.
     accept_incomplete
         True removes people even if rows of the list were unreadable, or it has no members.
-
-    Returns
-    -------
-    tuple
-        The events with the state they lead to, and the frame of check_contacts() for everybody with a
-        membership in the list's audiences: what plan() needs, besides ``audience_keys=listed.audience_keys``.
 
     Raises
     ------

@@ -75,28 +75,17 @@ class SavedPlan:
     ) -> SavedPlan:
         """Return the plan as far as it still holds, ready for ``sync(saved.plan, saved.folded, …)``.
 
+        Writes whose subscriber's list and traits are those that the plan saw stay. The changes of the others
+        are ``pending``, ``PLAN_STALE``; ``unchanged`` where the subscriber holds all that the plan wanted; or
+        ``waiting``, ``SUBSCRIBER_GONE``. ParameterError when the plan was made for another shop.
+
         Parameters
         ----------
         subscribers
             What Postscript holds now, from `read_subscribers`.
-        shop
-            The shop it is to be carried out on.
         remembered
-            What the ledger remembers now, `Ledger.load_state`. A newer state than the plan's stands, and
-            where it differs the plan is stale.
-
-        Returns
-        -------
-        SavedPlan
-            Writes whose subscriber's list and traits are those that the plan saw stay. The changes of the
-            others are ``pending``, ``PLAN_STALE``; ``unchanged`` where the subscriber holds all that the plan
-            wanted; or ``waiting``, ``SUBSCRIBER_GONE``. Also stale is who is another subscriber by
-            the contacts that are known now.
-
-        Raises
-        ------
-        ParameterError
-            The plan was made for another shop.
+            What the ledger remembers now, `Ledger.load_state`. A newer state than the plan's stands; where it
+            differs, or the person is another subscriber by the newer contacts, the plan is stale.
         """
         self.check_shop(shop)
         known, folded, contacts = remembered or State.empty(), self.folded, self.contacts

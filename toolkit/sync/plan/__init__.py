@@ -222,14 +222,13 @@ def plan(
 ) -> Plan:
     """Decide, for every person × audience and person × trait, what a sync would do.
 
+    Changes are in the order of the memberships, then of the traits, then of the contacts that moved; writes
+    have those with a removal first. Nothing asked gives no changes and no writes.
+
     Parameters
     ----------
-    state
-        What is asked for: memberships, traits and people.
-    contacts
-        check_contacts() of the people.
-    subscribers
-        What Postscript holds: SUBSCRIBER_COLUMNS.
+    contacts, subscribers
+        check_contacts() of the people, and what Postscript holds: SUBSCRIBER_COLUMNS.
     audience_keys
         Only these audiences, and no traits; empty takes all of both.
     custom_events
@@ -248,18 +247,11 @@ def plan(
         now leaves no audience behind: the earlier subscriber has a row ``CONTACT_MOVED`` for each one that no
         other person has a membership in.
 
-    Returns
-    -------
-    Plan
-        Changes in the order of the memberships, then of the traits, then of the contacts that moved; writes
-        with a removal first. Nothing asked gives no changes and no writes.
-
     Raises
     ------
     ParameterError
-        A value of *custom_events*, *max_removal_share* or *sync_mode* that means nothing, or *subscribers*
-        were read without the traits' properties; or one of *audience_keys* has no membership where others
-        have.
+        An option that means nothing, one of *audience_keys* that has no membership where others have, or
+        *subscribers* that were read without the traits' properties.
     """
     if sync_mode not in LEFT_OUT:
         raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')

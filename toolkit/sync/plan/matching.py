@@ -72,20 +72,10 @@ def are_reached(subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray
 
 
 def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Find each person's one subscriber.
+    """Find each person's one subscriber: one row per person of check_contacts(), in the same order.
 
-    Parameters
-    ----------
-    contacts
-        From check_contacts().
-    subscribers
-        SUBSCRIBER_COLUMNS; rows that match no person are ignored.
-
-    Returns
-    -------
-    DataFrame
-        One row per person, same order: ``person``, ``subscriber_id`` (null when none or several),
-        ``match_method`` (``phone``, ``email`` or null), ``reason_code`` (null when matched).
+    Columns: ``person``, ``subscriber_id`` (null when none or several), ``match_method`` (``phone``, ``email``
+    or null), ``reason_code`` (null when matched). *subscribers* are SUBSCRIBER_COLUMNS.
     """
     matches = match(contacts, subscribers)
     found = {
