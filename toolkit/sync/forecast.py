@@ -58,17 +58,8 @@ def forecast(
         *postscript* no one was looked up.
     postscript
         Given, the subscribers are read now, or what changed since the ledger's cache was.
-    audience_keys
-        Only these audiences, and no traits; empty takes all of both.
     corrections
         What read_corrections() returns, for a sync that is given them.
-
-    Raises
-    ------
-    PostscriptError
-        The subscribers could not be read.
-    ParameterError
-        One of *audience_keys* does not occur, or the region is unknown.
 
     Examples
     --------

@@ -259,6 +259,27 @@ def plan(
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     chosen = frozenset(key_list(audience_keys))
     check_occur(chosen, state.memberships["audience_key"].unique().tolist())
+    rows, shown, left = _lay_beside_subscribers(state, contacts, subscribers, reached)
+    decided = plan_rows(
+        rows,
+        shown,
+        audience_keys=chosen,
+        skip_opted_out=skip_opted_out,
+        sync_mode=sync_mode,
+    )
+    return Plan(
+        **decided,
+        left=left,
+        custom_events=custom_events,
+        max_removal_share=max_removal_share,
+        reached=reached,
+    )
+
+
+def _lay_beside_subscribers(
+    state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None
+) -> tuple[Rows, dict[str, pa.Array], pd.DataFrame]:
+    """Return the rows, more columns of the changes, and the rows of *reached* whose person has moved."""
     asked, matches = _lay_out(state), match(contacts, subscribers)
     contact = places(asked["person"], contacts["person"])
     place = np.append(matches.subscriber, NONE)[contact]
@@ -274,20 +295,8 @@ def plan(
         "email_masked": mask_emails(text_array(contacts["email"])),
         "phone_masked": mask_phones(text_array(contacts["phone"])),
     }
-    decided = plan_rows(
-        lay_beside(asked, subscribers, place, lacking, is_moved=is_moved),
-        {name: take(column, contact) for name, column in shown.items()},
-        audience_keys=chosen,
-        skip_opted_out=skip_opted_out,
-        sync_mode=sync_mode,
-    )
-    return Plan(
-        **decided,
-        left=left,
-        custom_events=custom_events,
-        max_removal_share=max_removal_share,
-        reached=reached,
-    )
+    rows = lay_beside(asked, subscribers, place, lacking, is_moved=is_moved)
+    return rows, {name: take(column, contact) for name, column in shown.items()}, left
 
 
 def _lay_out(state: State) -> pd.DataFrame:
