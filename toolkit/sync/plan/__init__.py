@@ -223,22 +223,17 @@ def plan(
     """Decide, for every person × audience and person × trait, what a sync would do.
 
     Changes are in the order of the memberships, then of the traits, then of the contacts that moved; writes
-    have those with a removal first. Nothing asked gives no changes and no writes.
+    have those with a removal first. *contacts* are check_contacts() of the people, *subscribers* what
+    Postscript holds, SUBSCRIBER_COLUMNS. *audience_keys* leave out other audiences and all traits.
 
     Parameters
     ----------
-    contacts, subscribers
-        check_contacts() of the people, and what Postscript holds: SUBSCRIBER_COLUMNS.
-    audience_keys
-        Only these audiences, and no traits; empty takes all of both.
     custom_events
         ``transitions`` posts one per real change, ``none`` posts none. ``transitions_and_moves`` also posts
         an exit about an earlier subscriber who loses an audience because the person's contact moved.
     max_removal_share
         Share of the memberships looked at that may be removed, 0 to 1: over all, and of each audience of
         which ten or more are looked at.
-    skip_opted_out
-        Leave subscribers alone who cannot be texted.
     sync_mode
         ``mirror`` adds and removes, ``add_only`` never removes, ``remove_only`` never adds and sets no
         trait; what the mode leaves out is ``skipped``.
