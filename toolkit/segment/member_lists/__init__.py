@@ -20,7 +20,7 @@ from toolkit.statuses import EventStatus
 
 from .formats import Format, Roles, find_format, find_roles
 from .profiles import CANDIDATE_COLUMNS, EMAIL, NAME_COLUMNS, PHONE
-from .rows import Rows, read_list, read_profiles, read_wide
+from .rows import MemberRows, read_list, read_profiles, read_wide
 from .tables import Table, is_damaged, load_tables, plain_name
 
 __all__ = ["MemberList", "read_member_list"]
@@ -160,7 +160,7 @@ def _read(
     audience_key: str,
     *,
     named: bool,
-) -> Rows:
+) -> MemberRows:
     kinds = {*forms}
     if kinds & _OF_PROFILES_SYNC:
         if kinds - _OF_PROFILES_SYNC or named:
@@ -200,7 +200,9 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
 _READ: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
 
 
-def _member_list(rows: Rows, tables: Sequence[Table], audience_key: str, moment: pd.Timestamp) -> MemberList:
+def _member_list(
+    rows: MemberRows, tables: Sequence[Table], audience_key: str, moment: pd.Timestamp
+) -> MemberList:
     name = " + ".join(dict.fromkeys(table.name for table in tables))
     rows.profiles.refuse_hashes(name)
     persons = rows.profiles.persons()
@@ -238,7 +240,7 @@ def _member_list(rows: Rows, tables: Sequence[Table], audience_key: str, moment:
     )
 
 
-def _payloads(rows: Rows, persons: pa.Array) -> pd.DataFrame:
+def _payloads(rows: MemberRows, persons: pa.Array) -> pd.DataFrame:
     """Give each row its membership or the reason why it has none."""
     texts = pc.utf8_lower(rows.memberships) if rows.of_warehouse else rows.memberships
     is_torn = is_damaged(rows.keys)

@@ -43,7 +43,7 @@ _ALL_QUOTES = str.maketrans(dict.fromkeys("“”„‟″‘’‚‛", '"'))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class MemberRows:
     """Rows as their tables state them: whether each can be used is not decided yet."""
 
     profiles: Profiles
@@ -70,7 +70,7 @@ class Rows:
 # --- tables of one row a member or a profile
 
 
-def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, audience_key: str) -> Rows:
+def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, audience_key: str) -> MemberRows:
     """Return the rows of plain lists or exports: who is listed is a member, unless a column has false."""
     parts: list[Part] = []
     notes: list[str] = []
@@ -90,7 +90,7 @@ def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, aud
         keys.append(_column_or(audience_key, table, columns.get(AUDIENCE)))
         memberships.append(_column_or("true", table, columns.get(MEMBERSHIP)))
     every = pa.concat_arrays(keys)
-    return Rows(
+    return MemberRows(
         profiles=Profiles(int(ends[-1]), parts),
         at=np.arange(len(every)),
         files=_files_of(tables, tables),
@@ -117,7 +117,7 @@ def _files_of(tables: Sequence[Table], every: Sequence[Table]) -> Positions:
     return np.repeat(places, [every[place].size for place in places])
 
 
-def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> Rows:
+def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> MemberRows:
     """Return the rows of a table of one row a profile and one column of true and false an audience."""
     table = _whole_table(tables)
     found = audience_columns(table, roles, audience_key)
@@ -136,7 +136,7 @@ def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> Rows:
     ]
     if place is not None:
         parts.append((PROFILE, np.arange(len(names)), names))
-    return Rows(
+    return MemberRows(
         profiles=Profiles(len(names), parts),
         at=np.tile(at, len(found)),
         files=np.tile(_files_of(tables, tables), len(found)),
@@ -218,7 +218,7 @@ def _object(text: str) -> dict[str, Any] | None:
 # --- tables of Profiles Sync
 
 
-def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key: str) -> Rows:
+def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key: str) -> MemberRows:
     """Return the rows of user_traits, with the contacts of user_identifiers."""
     traits, identifiers, merges = (
         [table for table, form in zip(tables, forms, strict=True) if form is wanted]
@@ -246,7 +246,7 @@ def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key
         *_parts(of_trait, names, values, (EMAIL, PHONE)),  # a contact that is no identifier
         (PROFILE, np.arange(len(ids)), ids),
     ]
-    return Rows(
+    return MemberRows(
         profiles=Profiles(len(ids), parts),
         at=of_trait[is_chosen],
         files=_files_of(traits, tables)[is_chosen],

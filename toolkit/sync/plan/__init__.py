@@ -28,7 +28,7 @@ from .deciding import (
     OPERATION_NAMES,
     REASONS,
     STATUS_OF_REASON,
-    Rows,
+    PlanRows,
     decide,
     lay_beside,
     operations,
@@ -273,7 +273,7 @@ def plan(
 
 def _lay_beside_subscribers(
     state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None
-) -> tuple[Rows, dict[str, pa.Array], pd.DataFrame]:
+) -> tuple[PlanRows, dict[str, pa.Array], pd.DataFrame]:
     """Return the rows, more columns of the changes, and the rows of *reached* whose person has moved."""
     asked, matches = _lay_out(state), match(contacts, subscribers)
     contact = places(asked["person"], contacts["person"])
@@ -303,7 +303,7 @@ def _lay_out(state: State) -> pd.DataFrame:
     return asked.assign(**to_frame(pa.table({"trait_key": nothing, "value": nothing})))
 
 
-def plan_rows(rows: Rows, shown: Mapping[str, Any], **options: Any) -> dict[str, pd.DataFrame]:
+def plan_rows(rows: PlanRows, shown: Mapping[str, Any], **options: Any) -> dict[str, pd.DataFrame]:
     """Return the frames of a plan; *shown* are more columns of changes, *options* those of decide()."""
     reason = decide(rows, **options)
     operation = operations(reason)

@@ -58,7 +58,7 @@ _RESERVED = api.AUDIENCES_PROPERTY.casefold()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class PlanRows:
     """What is asked, one row a person × audience or trait, beside the subscriber it would change.
 
     Places are -1 for none.
@@ -99,7 +99,7 @@ def lay_beside(
     lacking: np.ndarray,
     *,
     is_moved: np.ndarray | None = None,
-) -> Rows:
+) -> PlanRows:
     """Lay each row of *asked* beside the subscriber at its *place*; *lacking* says why there is none."""
     is_reached = np.zeros(len(subscribers) + 1, np.bool_)
     is_reached[place] = True
@@ -109,7 +109,7 @@ def lay_beside(
     trait, traits = encode(text_array(asked["trait_key"]))
     lists, list_texts = encode(text_array(held["audiences"]))
     values, was_read = _held_values(text_array(held["properties"]), subscriber, trait, traits)
-    return Rows(
+    return PlanRows(
         asked=asked,
         held=held.reset_index(drop=True),
         subscriber=subscriber,
@@ -144,7 +144,7 @@ def _held_values(
 
 
 def decide(
-    rows: Rows,
+    rows: PlanRows,
     *,
     audience_keys: frozenset[str] = frozenset(),
     skip_opted_out: bool = False,
@@ -183,7 +183,7 @@ def _is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
     return np.asarray(np.isin(reason, [CODE[name] for name in among]))
 
 
-def _difference(rows: Rows) -> np.ndarray:
+def _difference(rows: PlanRows) -> np.ndarray:
     """Return what each row's subscriber lacks, were there nothing in the way."""
     listed = is_listed(rows.lists, rows.list_texts, rows.key, names_of(rows.keys.to_pylist()))
     member = rows.asked["member"].fillna(value=False).to_numpy(np.bool_)
@@ -198,7 +198,7 @@ def _difference(rows: Rows) -> np.ndarray:
     return np.asarray(reason)
 
 
-def _is_same(rows: Rows) -> np.ndarray:
+def _is_same(rows: PlanRows) -> np.ndarray:
     """Tell where the subscriber holds the trait's value."""
     wanted = text_array(rows.asked["value"])
     same = numbers(pc.equal(rows.values, wanted), null=False)
@@ -207,7 +207,7 @@ def _is_same(rows: Rows) -> np.ndarray:
     return np.asarray(same | (none & numbers(pc.equal(wanted, "[]"), null=False)))
 
 
-def _overruled(rows: Rows) -> np.ndarray:
+def _overruled(rows: PlanRows) -> np.ndarray:
     """Return the rows whose subscriber × audience or trait is decided by another person's newer event."""
     reached = np.flatnonzero(rows.subscriber != NONE)
     several = np.bincount(rows.subscriber[reached]) > 1
@@ -221,7 +221,7 @@ def _overruled(rows: Rows) -> np.ndarray:
     return np.asarray(reached[order[overruled]])
 
 
-def _check_were_read(rows: Rows, is_decided: np.ndarray) -> None:
+def _check_were_read(rows: PlanRows, is_decided: np.ndarray) -> None:
     """Raise ParameterError unless the traits that are decided by what is held were read."""
     if absent := {*rows.trait[is_decided & ~rows.was_read].tolist()}:
         names = sorted(rows.traits[trait].as_py() for trait in absent)
@@ -231,7 +231,7 @@ def _check_were_read(rows: Rows, is_decided: np.ndarray) -> None:
         )
 
 
-def _beyond_limit(rows: Rows, reason: np.ndarray) -> np.ndarray:
+def _beyond_limit(rows: PlanRows, reason: np.ndarray) -> np.ndarray:
     """Return the rows of new properties that a subscriber has no room for; the audiences go first."""
     new = np.flatnonzero((reason == CODE["TRAIT_NEW_VALUE"]) & ~numbers(rows.values.is_valid()))
     subscriber = rows.subscriber[new]

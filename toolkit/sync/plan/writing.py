@@ -13,7 +13,7 @@ from toolkit.frames import json_text, numbers, text_array
 from toolkit.postscript import api
 
 from .columns import NONE, TEXT, frame, join_groups, joined, names_of, new_lists, take
-from .deciding import REMOVE, SET, Rows
+from .deciding import REMOVE, SET, PlanRows
 
 WRITE_COLUMNS = {
     "subscriber_id": "str",
@@ -41,7 +41,7 @@ def properties_of(text: str) -> dict[str, Any]:
     return found
 
 
-def writes_table(rows: Rows, operation: np.ndarray) -> pd.DataFrame:
+def writes_table(rows: PlanRows, operation: np.ndarray) -> pd.DataFrame:
     """Return WRITE_COLUMNS in the order of sending; *operation* holds each row's place in OPERATIONS."""
     wanted = np.flatnonzero(operation != NONE)
     is_removal, is_set = operation[wanted] == REMOVE, operation[wanted] == SET
@@ -81,7 +81,7 @@ def _objects(count: int, *members: tuple[np.ndarray, pa.Array]) -> pa.Array:
 
 
 def _list_members(
-    rows: Rows, wanted: np.ndarray, write: np.ndarray, is_removal: np.ndarray
+    rows: PlanRows, wanted: np.ndarray, write: np.ndarray, is_removal: np.ndarray
 ) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """Return the writes that change the list of audiences, and that property before and after."""
     owner, writes = pd.factorize(write)
@@ -95,7 +95,7 @@ def _list_members(
 
 
 def _trait_members(
-    rows: Rows, wanted: np.ndarray, write: np.ndarray
+    rows: PlanRows, wanted: np.ndarray, write: np.ndarray
 ) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """Return the writes of the traits that are set, and each property before, null for none, and after."""
     names = pa.array([json_text(name) for name in rows.traits.to_pylist()], TEXT)
