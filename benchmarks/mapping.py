@@ -21,7 +21,7 @@ from benchmarks import official
 from benchmarks.generate import write_events
 from toolkit import Destination, read_events
 from toolkit.segment.archive.reader import Reader, read_lines
-from toolkit.segment.payload_rows import ROW_COLUMNS
+from toolkit.segment.events import ROW_COLUMNS
 
 ROUNDS = 3
 PYTHON_SHARE = 10

@@ -18,7 +18,7 @@ from toolkit.audiences.preview import (
     sum_movements,
     sum_overlaps,
 )
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 
 
 def words(rows):

@@ -16,7 +16,7 @@ from toolkit.audiences.memberships import (
     fold,
 )
 from toolkit.errors import ParameterError, ReconciliationError, ToolkitError
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 
 NOT_OURS = (
     "malformed",

@@ -20,7 +20,7 @@ from toolkit.notebook.exit_codes import ExitCode, exit_code_of
 from toolkit.notebook.secret_scan import CONTACT, cells_with_contacts
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 
 COLUMNS = ["person", "contact", "code", "as_written", "shape", "suggestion", "why", "accept", "correction"]
 

@@ -44,7 +44,7 @@ from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
 from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.plan import CHANGE_COLUMNS
 from toolkit.sync.runs import CallResult, Held, RunRecord, Transition
 

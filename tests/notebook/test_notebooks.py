@@ -27,7 +27,7 @@ from toolkit.postscript.api import Shop
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.cost import estimate_cost
 from toolkit.sync.plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan
 

@@ -26,8 +26,8 @@ from toolkit.report.audit import RUNS_SHOWN, audit
 from toolkit.report.document import render_report
 from toolkit.report.tables import reason_table
 from toolkit.report.timeline import outcome_step, rows_of
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.segment.member_lists import read_member_list
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.drift import plan_repair
 from toolkit.sync.mirror import mirror_member_list

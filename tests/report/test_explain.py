@@ -302,7 +302,7 @@ def test_ids_are_shown(person):
 
 
 def test_contacts_are_masked_everywhere():
-    """Neither the table nor a repr holds a contact."""
+    """Neither the table nor a repr holds a contact, unless that is asked for."""
     event, destination = planted()
     explanation = explain(event, destination)
     shown = repr(explanation) + explanation.table().to_csv()
@@ -310,6 +310,11 @@ def test_contacts_are_masked_everywhere():
         assert secret not in shown
     assert "d•••@mail.test" in shown
     assert "•••23" in shown
+    openly = explain(event, destination, show_contacts=True).table().to_csv()
+    assert f"email__eq={EMAIL};" in openly
+    assert PHONE in openly
+    assert f"user:{EMAIL}" in openly
+    assert explain(event, destination).table().to_csv() == explanation.table().to_csv()
 
 
 @every(

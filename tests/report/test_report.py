@@ -31,7 +31,7 @@ from toolkit.report.tables import (
     styled_table,
     verdict_table,
 )
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import REASONS, ChangeStatus, EventStatus
 from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import CHANGE_COLUMNS, plan

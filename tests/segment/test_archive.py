@@ -27,8 +27,8 @@ from toolkit.audiences.memberships import fold
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.segment.archive import Archive, read_events
 from toolkit.segment.destination import Destination
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.segment.inputs import Unpacked
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 TORN = b'{"type": "identify", "userId"'
 

@@ -17,7 +17,7 @@ from toolkit.segment.archive.json_columns import JsonColumns, NotInSQLError, quo
 from toolkit.segment.archive.reader import read_lines
 from toolkit.segment.archive.row_sql import RowQuery
 from toolkit.segment.destination import Destination
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 
 
 def packed(path, events, *, torn=()):

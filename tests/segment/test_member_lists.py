@@ -21,10 +21,10 @@ from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.frames import TEXT
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.segment.member_lists import MemberList, read_member_list
 from toolkit.segment.member_lists.profiles import follow_merges
 from toolkit.segment.member_lists.tables import _read_rows
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
 
 DATA = PROJECT / "tests" / "data" / "snapshots"
 AT = "2025-03-04T10:15:00Z"

@@ -12,7 +12,7 @@ from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.cost import estimate_cost, planned_calls
 from toolkit.sync.plan import Plan, plan
 

@@ -34,7 +34,7 @@ from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.lookup import connect_shop
 from toolkit.postscript.reader import read_subscribers
 from toolkit.sandbox import Sandbox
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.sync import sync
 from toolkit.sync.undo import UNDO_NOTE, plan_undo, undo_run
 

@@ -31,7 +31,7 @@ from toolkit.frames import (
     to_arrow,
     to_frame,
 )
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus, check_totals
 
 MEMBERSHIP_COLUMNS = {

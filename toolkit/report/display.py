@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any, Final
 
@@ -23,6 +26,18 @@ _EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}++(?:@|%40){_WORD}++")
 # \d: other scripts' digits are a phone number too. Not inside a word: ids have digits.
 _PHONE = re.compile(r"(?<!\w)\+?\(?\d(?:[ ().-]{0,3}\d){6,}+")
 
+_SHOWS_CONTACTS = ContextVar("shows contacts", default=False)
+
+
+@contextmanager
+def contacts_shown(is_wanted: bool) -> Iterator[None]:
+    """Show contacts in clear text for as long as it lasts, if that is wanted."""
+    token = _SHOWS_CONTACTS.set(is_wanted)
+    try:
+        yield
+    finally:
+        _SHOWS_CONTACTS.reset(token)
+
 
 def show_value(value: Any, kind: str = "") -> str:
     """Return a JSON value in a few words: scalars as JSON, of objects the keys, of lists the length.
@@ -36,7 +51,7 @@ def show_value(value: Any, kind: str = "") -> str:
     if isinstance(value, str):
         if len(value) > _MAX_READ:
             return show_text(value)
-        is_contact = kind in ("email", "phone")
+        is_contact = kind in ("email", "phone") and not _SHOWS_CONTACTS.get()
         quoted = cut(json.dumps(_hidden(value), ensure_ascii=False))
         return show_text(mask_contact(kind, value)) if is_contact else quoted
     if isinstance(value, bool):
@@ -57,7 +72,7 @@ def show_text(text: str, *, limit: int = MAX_SHOWN) -> str:
 
 def show_person(person: str) -> str:
     """Return a person's name, such as ``user:c_1042``, or an id of the same form; plain digits stay."""
-    return cut(mask_text(whole_text(person)))
+    return cut(whole_text(person) if _SHOWS_CONTACTS.get() else mask_text(whole_text(person)))
 
 
 def whole_text(value: object) -> str:
@@ -71,6 +86,8 @@ def cut(text: str, limit: int = MAX_SHOWN) -> str:
 
 
 def _hidden(text: str) -> str:
+    if _SHOWS_CONTACTS.get():
+        return whole_text(text)
     text = _EMAIL.sub(lambda found: mask_email(found[0]), whole_text(text))
     return mask_text(_PHONE.sub(lambda found: mask_phone(found[0]), text))
 

@@ -24,7 +24,7 @@ from toolkit.segment.triggers import Trigger, lint_trigger
 from toolkit.statuses import EventStatus, get_reason
 
 from .actions import LONG, Made, differences, filled_fields, official_steps, our_steps
-from .display import show_person, show_text, show_value
+from .display import contacts_shown, show_person, show_text, show_value
 
 __all__ = ["Explanation", "Outcome", "explain"]
 
@@ -68,13 +68,15 @@ class Explanation:
         return pd.DataFrame([*self.steps], columns=[*STEP_COLUMNS]).astype("str")
 
 
-def explain(event: Any, destination: Destination, *, default_region: str = "US") -> Explanation:
+def explain(
+    event: Any, destination: Destination, *, default_region: str = "US", show_contacts: bool = False
+) -> Explanation:
     r"""Follow one event through a destination, and state at each step what was decided and why.
 
     *event* is one Segment call, as ``json.loads`` gives it; it is not changed. Mappings that are disabled or
     do not fire are explained too, as what would be. A phone without a country code is read in the
-    *default_region*, two letters. Contacts are masked wherever they are recognised, and so is any other
-    number of seven digits or more.
+    *default_region*, two letters. Unless *show_contacts* is given, contacts are masked wherever they are
+    recognised, and so is any other number of seven digits or more.
 
     Raises
     ------
@@ -102,18 +104,12 @@ def explain(event: Any, destination: Destination, *, default_region: str = "US")
     is_delivered = is_for_postscript(event) and has_consent(event, categories)
     made = destination.payloads(event)
     outcomes = tuple(_outcome_of(event, one) for one in made)
-    return Explanation(
-        outcomes=outcomes,
-        steps=(
-            *_event_rows(event, categories),
-            *(_outcome_row(outcome) for one, outcome in zip(made, outcomes, strict=True) if not one.mapping),
-            *(
-                row
-                for mapping in destination.mappings
-                for row in _mapping_rows(mapping, event, is_delivered=is_delivered, region=region)
-            ),
-        ),
-    )
+    with contacts_shown(show_contacts):
+        steps = [*_event_rows(event, categories)]
+        steps += [_outcome_row(o) for one, o in zip(made, outcomes, strict=True) if not one.mapping]
+        for mapping in destination.mappings:
+            steps += _mapping_rows(mapping, event, is_delivered=is_delivered, region=region)
+    return Explanation(outcomes=outcomes, steps=tuple(steps))
 
 
 # --- what is decided before any mapping

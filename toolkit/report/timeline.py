@@ -20,7 +20,7 @@ from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.frames import empty_table
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EVENT_ROUTE, EXITED
 from toolkit.segment.destination import Destination
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import get_meaning
 from toolkit.sync.forecast import Forecast
 from toolkit.sync.runs import LedgerStore

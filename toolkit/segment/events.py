@@ -11,7 +11,35 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
+
+ROW_COLUMNS: Final = {
+    "message_id": "str",
+    "mapping": "str",
+    "status": "str",
+    "reason_code": "str",
+    "event_type": "str",
+    "event_name": "str",
+    "person": "str",
+    "audience_key": "str",
+    "audience_id": "str",
+    "membership": "boolean",
+    "trait_key": "str",
+    "trait_value": "str",
+    "email": "str",
+    "phone": "str",
+    "timestamp": "datetime64[us, UTC]",
+    "received_at": "datetime64[us, UTC]",
+}
+"""The columns of PAYLOAD_COLUMNS that do not depend on the file; times in microseconds since 1970 UTC."""
+
+PAYLOAD_COLUMNS = {"file": "category", "line": "Int64", **ROW_COLUMNS}
+"""Columns and dtypes of a payload frame: one row an event × mapping.
+
+``status`` is null while the event may still decide something; fold() gives its final status. A row of Sync
+Audiences has audience_key, audience_id and membership; one of Sync Traits trait_key and trait_value, the
+value as JSON text.
+"""
 
 INTEGRATION_NAME = "Postscript"
 """Segment's name of the destination in an event's ``integrations``; case matters."""

@@ -26,7 +26,7 @@ from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import csv_text, make_folder, write_whole
 from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 
 from .desired import recheck
 from .plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan, match_people

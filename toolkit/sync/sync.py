@@ -19,7 +19,7 @@ from toolkit.errors import RunFailedError, ToolkitError
 from toolkit.frames import empty_table
 from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 from .cost import CostEstimate, planned_calls

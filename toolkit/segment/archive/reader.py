@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from toolkit.errors import FileFormatError, ReconciliationError
 from toolkit.segment.destination import Destination
+from toolkit.segment.events import ROW_COLUMNS
 from toolkit.segment.payload_rows import (
-    ROW_COLUMNS,
     ROW_SCHEMA,
     ROWS_AT_A_TIME,
     RowBuilder,

@@ -15,10 +15,9 @@ from typing import Final
 
 from toolkit.segment.destination import Destination
 from toolkit.segment.destination.actions import CLASS_FIELD, REASON_CODES, SYNC_TRAITS, ActionMapping
-from toolkit.segment.events import INTEGRATION_NAME
+from toolkit.segment.events import INTEGRATION_NAME, ROW_COLUMNS
 from toolkit.segment.javascript import MISSING
 from toolkit.segment.mapping.tree import ObjectOf, Raw
-from toolkit.segment.payload_rows import ROW_COLUMNS
 from toolkit.statuses import EventStatus
 
 from .json_columns import (

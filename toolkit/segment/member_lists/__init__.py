@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError, ParameterError
 from toolkit.frames import TEXT, numbers
-from toolkit.segment.payload_rows import PAYLOAD_COLUMNS
+from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus
 
 from .formats import Format, Roles, find_format, find_roles

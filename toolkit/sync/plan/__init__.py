@@ -255,13 +255,7 @@ def plan(
     chosen = frozenset(key_list(audience_keys))
     check_occur(chosen, state.memberships["audience_key"].unique().tolist())
     rows, shown, left = _lay_beside_subscribers(state, contacts, subscribers, reached)
-    decided = plan_rows(
-        rows,
-        shown,
-        audience_keys=chosen,
-        skip_opted_out=skip_opted_out,
-        sync_mode=sync_mode,
-    )
+    decided = plan_rows(rows, shown, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode)
     return Plan(
         **decided,
         left=left,
