@@ -311,7 +311,7 @@ def test_contacts_are_masked_everywhere():
     assert "d•••@mail.test" in shown
     assert "•••23" in shown
     openly = explain(event, destination, show_contacts=True).table().to_csv()
-    assert f"email__eq={EMAIL};" in openly
+    assert EMAIL in openly
     assert PHONE in openly
     assert f"user:{EMAIL}" in openly
     assert explain(event, destination).table().to_csv() == explanation.table().to_csv()

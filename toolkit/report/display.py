@@ -30,7 +30,7 @@ _SHOWS_CONTACTS = ContextVar("shows contacts", default=False)
 
 
 @contextmanager
-def contacts_shown(is_wanted: bool) -> Iterator[None]:
+def contacts_shown(*, is_wanted: bool) -> Iterator[None]:
     """Show contacts in clear text for as long as it lasts, if that is wanted."""
     token = _SHOWS_CONTACTS.set(is_wanted)
     try:

@@ -104,7 +104,7 @@ def explain(
     is_delivered = is_for_postscript(event) and has_consent(event, categories)
     made = destination.payloads(event)
     outcomes = tuple(_outcome_of(event, one) for one in made)
-    with contacts_shown(show_contacts):
+    with contacts_shown(is_wanted=show_contacts):
         steps = [*_event_rows(event, categories)]
         steps += [_outcome_row(o) for one, o in zip(made, outcomes, strict=True) if not one.mapping]
         for mapping in destination.mappings:
