@@ -121,6 +121,7 @@ def wait_for_run(page, folder: Path, status: str) -> dict:
     return summary_of(folder)
 
 
+@pytest.mark.slow
 def test_a_live_sync_is_asked_for_canceled_and_taken_up(lab, sandbox, tmp_path):
     """No writes nothing and remembers nothing; Cancel and ■ leave the rest pending; the next run does it."""
     with open_browser() as browser:
