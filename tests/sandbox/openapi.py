@@ -1,8 +1,13 @@
-"""The local Postscript under the default knobs as an OpenAPI 3.1 document, made from its routes and types."""
+"""The local Postscript under the default knobs as an OpenAPI 3.1 document, made from its routes and types.
+
+``python tests/sandbox/openapi.py`` writes the file that the sandbox serves.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -91,14 +96,14 @@ def openapi_document() -> Schema:
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "responses": _refusals(),
             "schemas": definitions["$defs"],
         },
     }
 
 
 def _described(path: str, method: str, operation: Operation, of_type: dict[Any, Any]) -> Schema:
-    responses = {status: _response("refused", schema) for status, schema in _REFUSALS.items()}
-    responses["401"]["content"]["text/plain"] = {"schema": {"const": "Missing Authorization header"}}
+    responses: Schema = {status: {"$ref": f"#/components/responses/{status}"} for status in _REFUSALS}
     described: Schema = {"parameters": [_ID] if path.endswith("{id}") else [], "responses": responses}
     if operation.answer is None:
         described["description"] = "Never carried out: it would create subscribers or send messages."
@@ -109,6 +114,12 @@ def _described(path: str, method: str, operation: Operation, of_type: dict[Any, 
     if method == "GET" and path.endswith("/subscribers"):
         described["parameters"] = _list_parameters()
     return described
+
+
+def _refusals() -> Schema:
+    refusals = {status: _response("refused", schema) for status, schema in _REFUSALS.items()}
+    refusals["401"]["content"]["text/plain"] = {"schema": {"const": "Missing Authorization header"}}
+    return refusals
 
 
 def _response(description: str, schema: Schema) -> Schema:
@@ -131,3 +142,10 @@ def _list_parameters() -> list[Schema]:
         many = {"type": "array", "items": one, "maxItems": Knobs().max_in}
         schemas |= {f"{name}__{each}": many if each == "in" else one for each in operators}
     return [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()]
+
+
+if __name__ == "__main__":
+    import toolkit.sandbox
+
+    target = Path(toolkit.sandbox.__file__).with_name("openapi.json")
+    target.write_text(json.dumps(openapi_document(), indent=1, sort_keys=True) + "\n", encoding="utf-8")

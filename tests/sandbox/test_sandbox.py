@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ import requests
 from asking import ANA, API, BEN, CAI, OLD, LocalShop, ask, listed, patch
 from tables import every
 
-from toolkit.sandbox import PROFILES, Knobs, Sandbox
+from toolkit.sandbox import PROFILES, Fault, Knobs, Sandbox
 from toolkit.sandbox.__main__ import main
 from toolkit.sandbox.door import key_fingerprint
 from toolkit.sandbox.people import generate_people
@@ -132,7 +133,7 @@ def test_the_journal_has_every_request_and_never_the_key(sandbox):
 
 def test_latency_delays_the_answer_and_not_the_count():
     """A request is journalled when it comes in, and acts when its time has passed."""
-    with Sandbox([ANA], latency_seconds=(0.2, 0.2)) as sandbox, ThreadPoolExecutor(1) as pool:
+    with Sandbox([ANA], latency_seconds={"GET /me": 0, "*": 0.2}) as sandbox, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(patch, sandbox, {"tags": ["NEW"]})
         while not sandbox.journal:
             time.sleep(0.005)
@@ -221,7 +222,97 @@ def test_no_subscriber_is_there_twice_from_the_start():
         Sandbox([ANA, BEN, ANA])
 
 
-@pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("PUT", "journal", 405)])
+def test_reset_goes_back_to_the_start(sandbox):
+    """Changes, late sign-ups, redactions, custom events and the journal are gone."""
+    start = sandbox.subscribers
+    patch(sandbox, {"tags": ["NEW"]})
+    sandbox.add_subscribers([{"id": "s_late"}])
+    sandbox.redact("s_ben")
+    ask(sandbox, "POST", f"{API}/events", json={"type": "A"})
+    assert control(sandbox, "POST", "reset").status_code == 200
+    assert (sandbox.subscribers, sandbox.custom_events, sandbox.journal) == (start, [], [])
+    assert listed(sandbox) == ["s_cai", "s_ana"]
+
+
+def test_a_snapshot_brings_the_shop_back_and_leaves_the_journal(sandbox):
+    """Subscribers, custom events and sign-ups' numbers are as they were then, again and again."""
+    start = sandbox.subscribers
+    sandbox.set_knobs(event_dedupe=True)
+    patch(sandbox, {"tags": ["NEW"]})
+    sandbox.restore()
+    assert sandbox.subscribers == start  # without a snapshot
+    patch(sandbox, {"tags": ["NEW"]})
+    sandbox.redact("s_cai")
+    first = ask(sandbox, "POST", f"{API}/events", json={"type": "A", "external_id": "x"}).json()
+    assert control(sandbox, "POST", "snapshot").status_code == 200
+    then = (sandbox.subscribers, sandbox.custom_events)
+    for late in ("s_late", "s_later"):
+        patch(sandbox, {"tags": ["NEWER"]})
+        ask(sandbox, "POST", f"{API}/events", json={"type": "B", "external_id": late})
+        sandbox.add_subscribers([{"id": late, "phone_number": "+12025550150"}])
+        assert sandbox.shop.number_of(late) == 4
+        assert control(sandbox, "POST", "restore").status_code == 200
+        assert (sandbox.subscribers, sandbox.custom_events) == then
+    assert listed(sandbox, "?sort=updated_at__desc")[0] == "s_ana"
+    assert listed(sandbox, "?phone_number__eq=12025550150") == []
+    again = ask(sandbox, "POST", f"{API}/events", json={"type": "A", "external_id": "x"}).json()
+    assert (again, len(sandbox.custom_events), len(sandbox.journal)) == (first, 1, 10)
+
+
+def test_the_journal_can_be_read_from_a_place_on(sandbox):
+    """``since`` leaves out as many records as it says."""
+    for _ in range(3):
+        ask(sandbox, "GET", f"{API}/me")
+    assert control(sandbox, "GET", "journal?since=2").json() == sandbox.journal[2:]
+    assert control(sandbox, "GET", "journal?since=9").json() == []
+    assert control(sandbox, "GET", "journal?since=-1").status_code == 400
+
+
+def test_a_violation_is_in_the_journal(sandbox):
+    """A message request is one; a read is none."""
+    ask(sandbox, "POST", f"{API}/message_requests", json={})
+    ask(sandbox, "GET", f"{API}/me")
+    assert [record["violation"] for record in sandbox.journal] == [True, False]
+
+
+def test_a_key_can_be_revoked_by_a_control_route(sandbox):
+    """It opens nothing from then on."""
+    assert control(sandbox, "POST", "revoke", json={"key": "sk_sandbox"}).ok
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 401
+
+
+def test_the_clock_puts_dates_and_the_limit_forward():
+    """A year later the window is empty, and what is written is dated a year later."""
+    with Sandbox([ANA], rate=1, window_seconds=3000) as sandbox:
+        assert [ask(sandbox, "GET", f"{API}/me").status_code for _ in range(2)] == [200, 429]
+        before = control(sandbox, "GET", "clock").json()["now"]
+        after = control(sandbox, "POST", "clock", json={"advance": 86_400 * 366}).json()["now"]
+        assert int(after[:4]) in {int(before[:4]) + 1, int(before[:4]) + 2}
+        assert patch(sandbox, {"tags": ["NEW"]}).json()["updated_at"] >= after
+        for back in (-1, None, True, "1", 1e12):
+            assert control(sandbox, "POST", "clock", json={"advance": back}).status_code == 400
+
+
+def test_faults_are_set_and_cleared_by_a_control_route(sandbox):
+    """What is put comes back complete, works, stays when the next are refused, and is gone after DELETE."""
+    given = {"kind": "status", "status": 500, "route": "GET /me"}
+    put = control(sandbox, "PUT", "faults", json=[given])
+    assert put.status_code == 200
+    (shown,) = put.json()
+    assert shown == {**asdict(Fault(kind="status")), **given, "nth": []}
+    assert control(sandbox, "PUT", "faults", json=[shown]).json() == [shown]
+    refused = control(sandbox, "PUT", "faults", json=[{"kind": "fire"}])
+    assert (refused.status_code, "0.kind" in refused.json()["error"]) == (400, True)
+    assert control(sandbox, "GET", "faults").json() == [shown]
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 500
+    assert control(sandbox, "DELETE", "faults").json() == []
+
+
+def control(sandbox, method, name, **options):
+    return requests.request(method, f"{sandbox.base_url}/control/{name}", timeout=10, **options)
+
+
+@pytest.mark.parametrize(("method", "name", "status"), [("GET", "none", 404), ("GET", "reset", 405)])
 def test_other_control_requests_are_refused(sandbox, method, name, status):
     """A control route that is not there, and a wrong method."""
     assert requests.request(method, f"{sandbox.base_url}/control/{name}", timeout=10).status_code == status
@@ -231,10 +322,53 @@ def test_other_control_requests_are_refused(sandbox, method, name, status):
 
 
 def test_knobs_are_set_for_the_next_request(sandbox):
-    """What is given changes, and the rest stays."""
+    """What is given changes, by code or by control route, and the rest stays."""
     sandbox.set_knobs(page_size=1)
     assert sandbox.knobs == Knobs(rate=10_000, page_size=1, max_in=3)
     assert listed(sandbox) == ["s_cai"]
+    assert control(sandbox, "GET", "knobs").json() == asdict(sandbox.knobs)
+    changed = control(sandbox, "PUT", "knobs", json={"page_size": 2, "latency_seconds": [0, 0.001]})
+    assert changed.json() == {
+        **asdict(Knobs(rate=10_000, max_in=3, page_size=2)),
+        "latency_seconds": [0, 0.001],
+    }
+    refused = control(sandbox, "PUT", "knobs", json={"page_size": 3, "speed": 1})
+    assert (refused.status_code, "no knob 'speed'" in refused.json()["error"]) == (400, True)
+    assert control(sandbox, "GET", "knobs").json() == changed.json()
+    assert listed(sandbox) == ["s_cai", "s_ana"]
+
+
+@every("name", PROFILES)
+def test_a_profile_can_be_written_down_and_read_back(name):
+    """As JSON, the way the control route shows knobs."""
+    assert Knobs(**json.loads(json.dumps(asdict(PROFILES[name])))) == PROFILES[name]
+
+
+@every(
+    "latency, least, most",
+    [
+        (0.2, 0.2, 0.2),
+        ([0.1, 0.3], 0.1, 0.3),
+        ("long_tail", 0.0, 5.0),
+        ("long_tail:0.001", 0.0, 0.1),
+        ({"GET /me": 1, "*": 0.5}, 1.0, 1.0),
+        ({"GET /events": 1}, 0.0, 0.0),
+    ],
+)
+def test_latencies_lie_where_they_should(latency, least, most):
+    """Two thousand draws keep within the bounds, and a spread is spread."""
+    chance, knobs = random.Random(1), Knobs(latency_seconds=latency)
+    drawn = [knobs.latency_on("GET /me", chance) for _ in range(2000)]
+    assert least <= min(drawn) <= max(drawn) <= most
+    assert (least == most) == (len(set(drawn)) == 1)
+
+
+def test_a_long_tail_has_its_median_and_its_tail():
+    """Half are quicker than the median; one in fifty takes more than seven times as long."""
+    chance, knobs = random.Random(1), Knobs(latency_seconds="long_tail:2")
+    drawn = sorted(knobs.latency_on("GET /me", chance) for _ in range(5000))
+    assert 1.9 < drawn[2500] < 2.1
+    assert 0.01 < sum(each > 14 for each in drawn) / 5000 < 0.04
 
 
 @every(
@@ -250,8 +384,11 @@ def test_knobs_are_set_for_the_next_request(sandbox):
         ({"window_seconds": 0}, "window_seconds: Input should be greater"),
         ({"rate": 10**40}, "rate: Input should be less than or equal to 1000000"),
         ({"read_lag_ms": 3_600_001}, "read_lag_ms: Input should be less than or equal to 3600000"),
-        ({"latency_seconds": "slow"}, "latency_seconds: Input should be a valid tuple"),
-        ({"latency_seconds": [0, -1]}, "latency_seconds.1: Input should be greater"),
+        ({"retry_after_seconds": -1}, "retry_after_seconds: Input should be greater"),
+        *(
+            ({"latency_seconds": each}, "latency_seconds: must be seconds")
+            for each in ("slow", [0, -1], [2, 1], -1, "long_tail:nan", {"*": {"*": 1}}, {"*": []})
+        ),
     ],
 )
 def test_a_knob_that_cannot_be_set_is_refused_in_a_sentence(changes, words):

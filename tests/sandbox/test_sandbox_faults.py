@@ -43,14 +43,24 @@ ANSWERS = [
     (Fault(kind="status", status=502, body="html"), 502, HTML, False, False),
     (Fault(kind="status", status=409, body="html", applied=True), 409, HTML, True, False),
     (Fault(kind="status", status=500, applied=True), 500, JSON, True, True),
+    (Fault(kind="status", status=302), 302, JSON, False, True),
+    (Fault(kind="status", status=422, body="empty"), 422, JSON, False, False),
+    (Fault(kind="status", status=200, body="html"), 200, HTML, False, False),
+    (Fault(kind="html"), 200, HTML, False, False),
+    (Fault(kind="html", status=504, applied=True), 504, HTML, True, False),
+    (Fault(kind="empty"), 200, JSON, True, False),
+    (Fault(kind="empty", applied=False), 200, JSON, False, False),
     (Fault(kind="content_type"), 200, HTML, True, True),
     (Fault(kind="truncated"), 200, JSON, True, False),
+    (Fault(kind="drip", seconds=0.05), 200, JSON, True, True),
     (Fault(kind="hang", seconds=0.05), 200, JSON, True, True),
+    (Fault(kind="hang", seconds=0.05, applied=False), 504, JSON, False, True),
 ]
 
 
 def test_another_answer_comes_and_the_journal_knows_the_truth(sandbox):
     """The client sees the fault; the journal names it and has whether the write was carried out."""
+    sandbox.set_knobs(retry_after_seconds=7)
     for fault, status, kind, applied, is_json in ANSWERS:
         patch(sandbox, {"properties": {AUDIENCE_PROPERTY: ["vip"]}})
         sandbox.set_faults([fault])
@@ -65,7 +75,46 @@ def test_another_answer_comes_and_the_journal_knows_the_truth(sandbox):
                 answer.json()
         if status == 429:
             assert answer.json()["error_code"] == 3002  # Postscript's own
+        assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
         sandbox.set_faults([])
+
+
+def test_a_body_drips_byte_by_byte(sandbox):
+    """The head comes at once, the body in its time."""
+    sandbox.set_faults([Fault(kind="drip", seconds=0.3)])
+    started = time.monotonic()
+    answer = ask(sandbox, "GET", f"{API}/me", stream=True)
+    assert time.monotonic() - started < 0.25
+    assert answer.json()["resource_type"] == "shop"
+    assert time.monotonic() - started >= 0.3
+
+
+def test_a_page_of_the_list_is_another(sandbox):
+    """Empty, its first half, or the one before, with the true number of pages; other routes are as ever."""
+    late = [{"id": name, "created_at": "2025-01-01T00:00:00Z"} for name in ("s_eve", "s_fay")]
+    sandbox.add_subscribers(late)
+    sandbox.set_knobs(page_size=2)
+    for kind, page in [("empty_page", []), ("short_page", ["s_ben"]), ("repeated_page", ["s_cai", "s_ana"])]:
+        sandbox.set_faults([Fault(kind=kind, nth=(2, 4))])
+        found = [listed(sandbox, f"?sort=created_at__asc&page={page}") for page in (1, 2, 3)]
+        assert found == [["s_cai", "s_ana"], page, ["s_fay"]]
+        assert ask(sandbox, "GET", f"{API}/me").json()["resource_type"] == "shop"
+
+
+def test_a_fault_hits_one_subscriber_only(sandbox):
+    """In the path or as the one a custom event is for; others' requests are not even counted."""
+    for ids, ana, ben in [("text", "s_ana", "s_ben"), ("numeric", 1, 2)]:
+        sandbox.set_knobs(ids=ids)
+        sandbox.set_faults([Fault(kind="status", status=500, subscriber="s_ana", first=3)])
+        statuses = []
+        for person in (ben, ana):
+            statuses.append(ask(sandbox, "GET", f"{API}/subscribers/{person}").status_code)
+            statuses.append(patch(sandbox, NEW_LIST, person).status_code)
+            body = {"type": "Segment_Audience_Entered", "subscriber_id": person}
+            statuses.append(ask(sandbox, "POST", f"{API}/events", json=body).status_code)
+        assert statuses == [200, 200, 202, 500, 500, 500]
+        assert ask(sandbox, "GET", f"{API}/subscribers/{ana}").status_code == 200
+        assert listed(sandbox)
 
 
 # In place of the connection
@@ -111,9 +160,11 @@ def test_a_hanging_answer_outlasts_the_clients_patience(sandbox):
 
 def test_a_second_writer_is_lost_when_the_list_was_read_before(sandbox):
     """Another writer appends just before the PATCH, which then overwrites it."""
-    sandbox.set_faults([Fault(kind="second_writer", route=PATCH)])
+    sandbox.set_faults([Fault(kind="second_writer", route=PATCH, key="birthday")])
+    sandbox.snapshot()
     patch(sandbox, {"tags": ["NEW"]})
-    assert outcome(sandbox) == (200, "second_writer", True, ["vip", "other_writer"])
+    assert outcome(sandbox) == (200, "second_writer", True, ["vip", "birthday"])
+    sandbox.restore()
     patch(sandbox, NEW_LIST)
     assert outcome(sandbox) == (200, "second_writer", True, ["vip", "churn"])
 
@@ -150,12 +201,24 @@ def test_a_shrinking_list_skips_a_subscriber(ids):
         assert sorted(sandbox.subscribers) == ["s_2", "s_3", "s_4", "s_5"]
 
 
+def test_a_key_is_revoked_in_the_middle_and_back_after_a_reset(sandbox):
+    """From the third request on the key opens nothing, that request included."""
+    sandbox.set_faults([Fault(kind="revoke", nth=(3,))])
+    assert [patch(sandbox, {"tags": [str(n)]}).status_code for n in range(4)] == [200, 200, 401, 401]
+    assert [record["fault"] for record in sandbox.journal] == [None, None, "revoke", None]
+    assert sandbox.subscribers["s_ana"]["tags"] == ["VIP", "0", "1"]
+    sandbox.set_faults([])
+    sandbox.reset()
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 200
+
+
 def test_a_change_in_the_shop_comes_together_with_another_fault(sandbox):
     """The side effect happens and the answer is lost as well; the journal names both."""
-    sandbox.set_faults([Fault(kind="reset_after"), Fault(kind="second_writer"), Fault(kind="status")])
+    faults = [Fault(kind="reset_after", name="lost"), Fault(kind="second_writer"), Fault(kind="status")]
+    sandbox.set_faults(faults)
     with pytest.raises(requests.ConnectionError):
         patch(sandbox, {"tags": ["NEW"]})
-    assert outcome(sandbox) == (None, "second_writer+reset_after", True, ["vip", "other_writer"])
+    assert outcome(sandbox) == (None, "second_writer+lost", True, ["vip", "other_writer"])
 
 
 # Which, and when
@@ -167,9 +230,20 @@ def test_the_order_is_key_limit_fault_route():
         keys = ("sk_wrong", "sk_sandbox", "sk_sandbox", "sk_sandbox")
         statuses = [ask(sandbox, "GET", "/nowhere", key=key).status_code for key in keys]
         assert statuses == [401, 404, 503, 429]
-        sandbox.set_faults([Fault(kind="status", nth=(1,))])  # counts anew
         sandbox.set_knobs(rate=100)
-        assert [ask(sandbox, "GET", f"{API}/me").status_code for _ in range(2)] == [503, 200]
+        for again in (lambda: sandbox.set_faults([Fault(kind="status", nth=(1,))]), sandbox.reset):
+            again()  # counts anew
+            assert [ask(sandbox, "GET", f"{API}/me").status_code for _ in range(2)] == [503, 200]
+
+
+def test_a_span_runs_on_the_sandboxs_clock(sandbox):
+    """Putting the clock forward brings a fault on, and over."""
+    sandbox.set_faults([Fault(kind="status", span_seconds=(100, 200))])
+    statuses = []
+    for _ in range(3):
+        statuses.append(ask(sandbox, "GET", f"{API}/me").status_code)
+        sandbox.advance(100)
+    assert statuses == [200, 503, 200]
 
 
 @every(
@@ -177,18 +251,21 @@ def test_the_order_is_key_limit_fault_route():
     [
         ({}, [1, 2, 3, 4, 5, 6]),
         ({"nth": (2, 5)}, [2, 5]),
+        ({"first": 2}, [1, 2]),
         ({"every": 3}, [3, 6]),
+        ({"first": 5, "every": 2}, [2, 4]),
+        ({"span_seconds": (2.0, 4.0)}, [3, 4]),
         ({"nth": (2, 3, 4), "every": 2}, [2, 4]),
         ({"probability": 0.0}, []),
     ],
 )
 def test_conditions_choose_among_six_requests(when, hits):
-    """All conditions must hold; other routes are not counted."""
+    """Requests come at seconds 0 to 5; all conditions must hold; other routes are not counted."""
     plan = FaultPlan([Fault(kind="status", route=PATCH, **when)], seed=1)
     found = []
     for number in range(1, 7):
-        assert plan.hitting(LIST) == ()
-        if plan.hitting(PATCH):
+        assert plan.hitting(LIST, 0.0) == ()
+        if plan.hitting(PATCH, float(number - 1)):
             found.append(number)
     assert found == hits
 
@@ -208,7 +285,7 @@ def test_conditions_choose_among_six_requests(when, hits):
 def test_a_route_is_named_or_patterned(pattern, route, hits):
     """A star stands for any text."""
     plan = FaultPlan([Fault(kind="status", route=pattern)], seed=1)
-    assert bool(plan.hitting(route)) is hits
+    assert bool(plan.hitting(route, 0.0)) is hits
 
 
 @every("seed", range(5))
@@ -218,11 +295,11 @@ def test_chance_is_the_seeds_and_each_faults_own(seed):
     plan, alone = FaultPlan(faults, seed=seed), FaultPlan(faults[:1], seed=seed)
     order = random.Random(seed)
     routes = [order.choice([PATCH, LIST]) for _ in range(400)]
-    hits = [faults[0] in plan.hitting(route) for route in routes]
-    assert hits == [faults[0] in alone.hitting(route) for route in routes]
+    hits = [faults[0] in plan.hitting(route, 0.0) for route in routes]
+    assert hits == [faults[0] in alone.hitting(route, 0.0) for route in routes]
     assert 30 < sum(hits) < 90
     other = FaultPlan(faults, seed=seed + 1)
-    assert hits != [faults[0] in other.hitting(route) for route in routes]
+    assert hits != [faults[0] in other.hitting(route, 0.0) for route in routes]
 
 
 @every(
@@ -240,7 +317,11 @@ def test_chance_is_the_seeds_and_each_faults_own(seed):
         ([{"kind": "status", "probability": 2}], "0.probability: "),
         ([{"kind": "status", "probability": "0.5"}], "0.probability: "),
         ([{"kind": "status", "probability": -1}], "0.probability: "),
-        ([{"kind": "status", "status": 201}], "0.status: "),
+        ([{"kind": "status", "first": True}], "0.first: "),
+        ([{"kind": "status", "span_seconds": [2, 1]}], "span_seconds"),
+        ([{"kind": "status", "span_seconds": [2]}], "span_seconds"),
+        ([{"kind": "status", "status": 201}], "status must be 200, or from 300"),
+        ([{"kind": "status", "status": 600}], "0.status: "),
         ([{"kind": "status", "body": "xml"}], "0.body: "),
         ([{"kind": "truncated", "applied": True}], "applied can be set only for"),
         ([{"kind": "hang", "seconds": 1e9}], "0.seconds: "),

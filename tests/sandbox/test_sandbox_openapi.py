@@ -32,11 +32,12 @@ def sandbox():
         yield running
 
 
-def test_the_document_has_exactly_the_routes():
-    """No route is undocumented and none is made up."""
-    paths = openapi_document()["paths"]
-    documented = [f"{method.upper()} {path}" for path, each in paths.items() for method in each]
+def test_the_document_has_exactly_the_routes(sandbox):
+    """No route is undocumented and none is made up; the control route serves the document."""
+    served = requests.get(sandbox.base_url + "/control/openapi.json", timeout=10).json()
+    documented = [f"{method.upper()} {path}" for path, each in served["paths"].items() for method in each]
     assert sorted(documented) == sorted(OPERATIONS)
+    assert served == openapi_document(), "tests/sandbox/openapi.py writes it anew"
 
 
 @cache
@@ -135,5 +136,19 @@ def test_huge_and_odd_bodies_are_answered_and_can_be_looked_at(sandbox):
         url, headers = sandbox.base_url + path, {**KEY, "Content-Type": kind.encode()}
         answer = requests.request(method, url, data=raw, headers=headers, timeout=10)
         assert answer.status_code in {200, 202, 400}, (raw[:40], kind)
-    for name in ("journal", "custom_events", "subscribers"):
+    for name in ("journal?since=0", "custom_events", "subscribers", "knobs", "faults"):
         assert requests.get(f"{sandbox.base_url}/control/{name}", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("route", ["PUT knobs", "PUT faults", "POST clock", "POST revoke"])
+def test_control_routes_refuse_nonsense(sandbox, route):
+    """400 with a sentence; nothing changes."""
+    nonsense = [b"", b"\xff", b"[" * 10_000, b'{"a": 1e999}', b"null", b"[[]]", b'[{"kind": {}}]']
+    nonsense += [b'{"advance": ' + b"9" * 400 + b"}", b'{"key": "\\ud800"}', b'{"key": 1}']
+    nonsense += [b'{"latency_seconds": {"*": []}}']
+    method, name = route.split()
+    before = sandbox.knobs
+    for raw in nonsense:
+        answer = requests.request(method, f"{sandbox.base_url}/control/{name}", data=raw, timeout=10)
+        assert (answer.status_code, list(answer.json())) == (400, ["error"]), raw[:40]
+    assert sandbox.knobs == before

@@ -5,14 +5,21 @@ answers on the same paths, keeps the same limit and remembers what it was sent. 
 to anything, so nothing that it receives can reach a phone.
 
 Where Postscript's pages leave a question open, a knob answers it (``Knobs``, and whole sets of them in
-``PROFILES``); what can go wrong on the way is a ``Fault``. Both can be set at any time. A sandbox in a
-process of its own is looked into by HTTP:
+``PROFILES``); what can go wrong on the way is a ``Fault``. Both can be set at any time, from Python or
+under ``/control/``:
 
-=====================================  =======================================
-``GET /control/journal``               every API request so far
-``GET`` and ``POST .../subscribers``   all subscribers as NDJSON; late sign-ups
-``GET .../custom_events``              the accepted custom events
-=====================================  =======================================
+=============================  ==============================================================
+``GET PUT knobs``              all knobs; a change of some
+``GET PUT DELETE faults``      a JSON list of faults, in place of all others
+``GET journal?since=N``        every API request but the first N
+``GET POST subscribers``       all subscribers as NDJSON; late sign-ups
+``GET custom_events``          the accepted custom events
+``POST reset``                 back to the start
+``POST snapshot``, restore     keep what the shop holds; hold it again
+``POST revoke``                ``{"key": ...}`` opens nothing any more
+``GET POST clock``             ``{"advance": seconds}`` puts the clock forward
+``GET openapi.json``           the API as an OpenAPI document
+=============================  ==============================================================
 """
 
 from .options import PROFILES, Fault, Knobs

@@ -71,7 +71,7 @@ def _subscribers(options: argparse.Namespace) -> Iterable[Mapping[str, Any]]:
 
 def _knobs(options: argparse.Namespace) -> Knobs:
     """Take the profile, then what is set besides; a ValueError names what cannot be set."""
-    changes: dict[str, Any] = {"latency_seconds": (options.latency_ms / 1000,) * 2}
+    changes: dict[str, Any] = {"latency_seconds": options.latency_ms / 1000}
     if options.rate is not None:
         changes["rate"] = options.rate
     for text in options.knob:

@@ -24,6 +24,8 @@ class Admission:
 
     at: float
     """Monotonic seconds."""
+    key: str = ""
+    """As it was presented."""
     refusal: Reply | None = None
     """None when the request is let in."""
     in_window: int | None = None
@@ -45,6 +47,8 @@ class Door:
         """Accept these keys of the shop; *clock* returns monotonic seconds."""
         # A public key is not valid for the API, whoever lists it.
         self._shop_keys = frozenset(key for key in shop_keys if key and not key.startswith(PUBLIC_PREFIX))
+        self.revoked: set[str] = set()
+        """Keys that are refused although they were accepted once."""
         self._clock = clock
         self._counted: dict[str, deque[float]] = defaultdict(deque)
         self._full_again: dict[str, float] = {}
@@ -57,16 +61,19 @@ class Door:
             # Shape E0, the one refusal in plain text.
             text = "Missing Authorization header"
             return Admission(at=now, refusal=Reply(status=401, text=text, media_type="text/plain"))
-        budget = self._budget(presented_key(authorization), headers.get("x-postscript-shop-token"))
+        key = presented_key(authorization)
+        budget = self._budget(key, headers.get("x-postscript-shop-token"))
         if budget is None:
-            return Admission(at=now, refusal=_key_refusal(knobs.wrong_key))
+            return Admission(at=now, refusal=key_refusal(knobs.wrong_key))
         count = self._by_bucket if knobs.algorithm == "bucket" else self._by_window
         accepted, in_window = count(budget, now, knobs)
-        refusal = None if accepted else too_many_requests()
-        return Admission(at=now, refusal=refusal, in_window=in_window, has_shop=budget != PARTNER)
+        refusal = None if accepted else too_many_requests(knobs.retry_after_seconds)
+        return Admission(at=now, key=key, refusal=refusal, in_window=in_window, has_shop=budget != PARTNER)
 
     def _budget(self, key: str, shop_token: str | None) -> str | None:
         """Return the budget that the caller uses, None for no caller. All keys of the shop share one."""
+        if {key, shop_token} & self.revoked:
+            return None
         if key in self._shop_keys:
             return SHOP
         if key == PARTNER_KEY and shop_token is None:
@@ -120,7 +127,7 @@ def key_fingerprint(authorization: str | None) -> str | None:
     return hashlib.sha256(key.encode()).hexdigest()[:12] if key else None
 
 
-def _key_refusal(status: int) -> Reply:
+def key_refusal(status: int) -> Reply:
     """Answer a key that opens nothing: 401 with a code, or 403 as for a route that is not allowed."""
     message = "Invalid API key"
     return access_denied(message) if status == 403 else coded_error(status, message)

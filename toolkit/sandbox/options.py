@@ -20,19 +20,41 @@ for ids; all else is as documented.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from .wire import first_problem
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not bounds[0] <= bounds[1]:
+        raise ValueError("must be two numbers, the smaller first")
+    return bounds
+
+
+Spread = (
+    Seconds
+    | Annotated[str, Field(pattern=r"^long_tail(:[0-9]{1,3}(\.[0-9]+)?)?$")]
+    | Annotated[tuple[Seconds, Seconds], Strict(False), AfterValidator(_ascending)]
+)
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -47,8 +69,11 @@ class Knobs:
     algorithm: Literal["sliding", "fixed", "bucket"] = "sliding"
     count_refused: bool = False
     """Whether a 429 uses up the limit as well."""
-    latency_seconds: Annotated[tuple[Seconds, Seconds], Strict(False)] = (0.0, 0.0)
-    """Least and most time that an answer takes."""
+    retry_after_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    """Sent with a 429; None sends no such header."""
+    latency_seconds: Spread | dict[str, Spread] = 0.0
+    """Time an answer takes: seconds; two bounds; ``"long_tail"`` or ``"long_tail:SECONDS"``, the median; or
+    one of these by route, with ``"*"`` for all others."""
 
     # The list
     page_size: Count = 50
@@ -84,12 +109,31 @@ class Knobs:
     event_keys: Literal["stored", "lowercase"] = "stored"
     event_dedupe: bool = False
     """Whether a repeated ``external_id`` is taken once."""
+    unknown_event_fields: Literal["refused", "ignored"] = "refused"
 
     # The answers
     patch_bodies: Literal["full", "empty"] = "full"
     event_bodies: Literal["full", "empty"] = "full"
     """``empty`` also answers 200 in place of 202."""
     wrong_key: Literal[401, 403] = 401
+
+    @field_validator("latency_seconds", mode="wrap")
+    @classmethod
+    def _is_latency(cls, value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            forms = "seconds, [least, most], 'long_tail', 'long_tail:SECONDS', or one of these by route"
+            raise ValueError(f"must be {forms}") from None
+
+    def latency_on(self, route: str, chance: random.Random) -> float:
+        """Draw the seconds that one answer takes."""
+        given = self.latency_seconds
+        one = given.get(route, given.get("*", 0.0)) if isinstance(given, dict) else given
+        if isinstance(one, str):  # one answer in 50 takes eight times the median, and none takes 100 times
+            median = float(one.partition(":")[2] or 0.05)
+            return median * min(chance.lognormvariate(0.0, 1.0), 100.0)
+        return chance.uniform(*one) if isinstance(one, tuple) else one
 
     def changed(self, changes: Mapping[str, Any]) -> Knobs:
         """Return these knobs with some set anew; a ValueError names a knob or value that does not exist."""
@@ -131,49 +175,72 @@ PROFILES: Mapping[str, Knobs] = MappingProxyType(
 
 # Faults
 
-Answer = Literal["status", "content_type", "truncated", "reset_before", "reset_after", "hang"]
-SideEffect = Literal["redact", "second_writer", "shrink"]
+Answer = Literal["status", "html", "empty", "content_type", "truncated"]
+Page = Literal["empty_page", "short_page", "repeated_page"]
+Connection = Literal["reset_before", "reset_after", "hang", "drip"]
+SideEffect = Literal["revoke", "redact", "second_writer", "shrink"]
 SIDE_EFFECTS = frozenset(get_args(SideEffect))
+_EITHER_WAY = frozenset({"status", "html", "empty", "hang"})
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Fault:
     """One thing that goes wrong. All conditions that are given must hold."""
 
-    kind: Answer | SideEffect
-    """``status``, ``content_type`` and ``truncated`` are another answer; ``reset_before``, ``reset_after``
-    and ``hang`` a connection that misbehaves; ``redact``, ``second_writer`` and ``shrink`` side effects of a
-    request that then goes on, also with one of the others."""
+    kind: Answer | Page | Connection | SideEffect
+    """``status``, ``html``, ``empty``, ``content_type`` and ``truncated`` are another answer;
+    ``empty_page``, ``short_page`` (its first half) and ``repeated_page`` (the page before) another page of
+    subscribers; ``reset_before``, ``reset_after``, ``hang`` and ``drip`` a connection that misbehaves;
+    ``revoke`` (of the key), ``redact``, ``second_writer`` and ``shrink`` side effects of a request that then
+    goes on, also with one of the others."""
     route: str = "*"
     """Such as ``"PATCH /subscribers/{id}"``; ``*`` stands for any text, alone for every request."""
+    name: str = ""
+    """What the journal calls it; empty for its kind."""
+    subscriber: str = ""
+    """Only requests about the subscriber with this id: in the path, or in a custom event."""
 
-    # When; requests on the route are counted from 1.
+    # When; requests on the route and for the subscriber are counted from 1.
     nth: tuple[Count, ...] = ()
     """Only these requests."""
+    first: Count | None = None
+    """Only so many requests from the start."""
     every: Count = 1
     """Only each request of such a number."""
+    span_seconds: Annotated[tuple[float, float], AfterValidator(_ascending)] | None = None
+    """Only from the one to the other time, since the faults were set or the latest reset."""
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     # What
-    status: Annotated[int, Field(ge=400, le=599)] = 503
-    """Status code of a ``status``."""
-    body: Literal["json", "html"] = "json"
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    """Status code of the answer, 200 or from 300; None for 503 (``status``) or 200 (``html``, ``empty``)."""
+    body: Literal["json", "html", "empty"] = "json"
     """Body of a ``status``."""
-    applied: bool = False
-    """Whether the request is carried out behind a ``status``."""
+    applied: bool | None = None
+    """Whether the request is carried out behind the answer: can be set for ``status`` and ``html`` (None:
+    no), ``empty`` and ``hang`` (None: yes). A ``hang`` without it ends in 504."""
     seconds: Seconds = 30.0
-    """Of ``hang``."""
+    """Of ``hang``, and those over which a ``drip`` sends its body byte by byte."""
+    key: str = "other_writer"
+    """What the ``second_writer`` appends to the list of audiences."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.applied and self.kind != "status":
-            raise ValueError("applied can be set only for the kind status")
+        if self.status and 200 < self.status < 300:
+            raise ValueError("status must be 200, or from 300 to 599")
+        if self.applied is not None and self.kind not in _EITHER_WAY:
+            raise ValueError("applied can be set only for: " + ", ".join(sorted(_EITHER_WAY)))
         return self
 
     @property
     def is_applied(self) -> bool:
         """Whether the request is carried out although the client does not get its answer."""
-        return self.applied if self.kind == "status" else self.kind != "reset_before"
+        return self.kind not in {"status", "html", "reset_before"} if self.applied is None else self.applied
+
+    @property
+    def status_code(self) -> int:
+        """Status code of an answer in place of the real one."""
+        return self.status or {"status": 503, "hang": 504}.get(self.kind, 200)
 
 
 class FaultPlan:
@@ -186,19 +253,30 @@ class FaultPlan:
         places = range(len(self.faults))
         self._chances = [random.Random(f"{seed} {place}") for place in places]  # noqa: S311
 
-    def hitting(self, route: str) -> tuple[Fault, ...]:
+    def hitting(self, route: str, since_start: float, subscriber: str | None = None) -> tuple[Fault, ...]:
         """Count a request and return its faults: all side effects, and the first of the others."""
-        hits = [each for place, each in enumerate(self.faults) if self._hits(place, each, route)]
+        hits = [
+            each
+            for place, each in enumerate(self.faults)
+            if each.subscriber in {"", subscriber}
+            and fnmatchcase(route, each.route)
+            and self._hits(place, each, since_start)
+        ]
         others = [each for each in hits if each.kind not in SIDE_EFFECTS]
         return (*(each for each in hits if each.kind in SIDE_EFFECTS), *others[:1])
 
-    def _hits(self, place: int, fault: Fault, route: str) -> bool:
-        if not fnmatchcase(route, fault.route):
-            return False
+    def _hits(self, place: int, fault: Fault, since_start: float) -> bool:
         self._seen[place] += 1
         number = self._seen[place]
+        low, high = fault.span_seconds or (0.0, float("inf"))
         drawn = fault.probability >= 1 or self._chances[place].random() < fault.probability
-        return drawn and (not fault.nth or number in fault.nth) and number % fault.every == 0
+        return (
+            drawn
+            and (not fault.nth or number in fault.nth)
+            and (fault.first is None or number <= fault.first)
+            and number % fault.every == 0
+            and low <= since_start < high
+        )
 
 
 _FAULTS = TypeAdapter(tuple[Fault, ...])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -141,7 +141,9 @@ def accepted_event(body: Record, knobs: Knobs) -> Record:
     """Return the custom event as it is stored."""
     given = body.get("subscriber_id")
     is_number = knobs.ids == "numeric" and type(given) is int
-    _check(_CUSTOM_EVENT, {**body, "subscriber_id": str(given)} if is_number else body, "forbid")
+    checked = {**body, "subscriber_id": str(given)} if is_number else body
+    _check(_CUSTOM_EVENT, checked, unknown=knobs.unknown_event_fields)
+    body = {name: value for name, value in body.items() if name in CustomEvent.__annotations__}
     if knobs.event_keys == "lowercase" and body.get("properties"):
         return {**body, "properties": {name.lower(): value for name, value in body["properties"].items()}}
     return body
@@ -153,7 +155,7 @@ def patched(subscriber: Record, body: Record, now: str, knobs: Knobs) -> Record:
     By default properties merge by key and a value is replaced whole; tags are only ever added; fields
     that are not known are ignored.
     """
-    _check(_SUBSCRIBER_CHANGE, body, "forbid" if knobs.unknown_patch_fields == "refused" else "ignore")
+    _check(_SUBSCRIBER_CHANGE, body, unknown=knobs.unknown_patch_fields)
     added = [tag for tag in dict.fromkeys(body.get("tags") or ()) if tag not in subscriber["tags"]]
     new = {
         **subscriber,
@@ -189,9 +191,9 @@ def _patched_properties(current: Record, given: Record | None, knobs: Knobs) -> 
     raise RefusedError(invalid_body(["properties"], f"a subscriber has at most {MAX_PROPERTIES} properties"))
 
 
-def _check(adapter: TypeAdapter[Any], body: Record, unknown: Literal["forbid", "ignore"]) -> None:
+def _check(adapter: TypeAdapter[Any], body: Record, *, unknown: str) -> None:
     try:
-        adapter.validate_python(body, extra=unknown)
+        adapter.validate_python(body, extra="forbid" if unknown == "refused" else "ignore")
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         # What follows the name of a property is a part of its type.

@@ -11,12 +11,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
+from importlib.resources import files
 from typing import Any, Self
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,14 +26,16 @@ from uvicorn.server import ServerState
 
 from toolkit.errors import FileFormatError
 
-from .records import read_records
+from .options import parse_faults
+from .records import Record, read_records
 from .routes import Call
 from .shop import DuplicateIdError
 from .state import SandboxState
-from .wire import Reply, dump_json, parse_body
+from .wire import RefusedError, Reply, dump_json, parse_body
 
 LOOPBACK = "127.0.0.1"
 PREFIX = "/control/"
+_OPENAPI = files(__package__) / "openapi.json"
 
 _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -133,46 +137,14 @@ class Sandbox(SandboxState):
                 knobs=self.knobs,
             )
             if call.path.startswith(PREFIX):
-                reply = self._control(call)
+                reply = _controlled(self, call)
             else:
                 reply = await self.answer(call, request.headers, partial(_gone, receive))
         if reply is None:
             self._cut(scope["client"])
             await _gone(receive)
         else:
-            response = Response(reply.body, reply.status, dict(reply.headers), reply.media_type or None)
-            await response(scope, receive, send)
-
-    def _control(self, call: Call) -> Reply:
-        """Carry out one request to a control route."""
-        name = call.path.removeprefix(PREFIX)
-        with self.lock:
-            match call.method, name:
-                case "GET", "journal":
-                    return Reply(status=200, content=self.records)
-                case "GET", "custom_events":
-                    return Reply(status=200, content=self.shop.custom_events)
-                case "GET", "subscribers":
-                    rows = "".join(f"{dump_json(subscriber)}\n" for subscriber in self.shop)
-                    return Reply(status=200, text=rows, media_type="application/x-ndjson")
-                case "POST", "subscribers":
-                    return self._late_sign_ups(call.body)
-        is_known = name in {"journal", "custom_events", "subscribers"}
-        message = "This control route has another method." if is_known else "There is no such control route."
-        return _problem(405 if is_known else 404, message)
-
-    def _late_sign_ups(self, body: bytes) -> Reply:
-        """Add the subscribers of a JSON list, or of NDJSON."""
-        try:
-            if body.lstrip().startswith(b"["):
-                records = parse_body(body)
-            else:
-                records = read_records(body.splitlines(), "the request body", self.shop.now())
-            return Reply(status=201, content={"added": self.shop.add(records)})
-        except DuplicateIdError as error:
-            return _problem(409, str(error))
-        except (ValueError, FileFormatError) as error:
-            return _problem(400, str(error))
+            await _as_response(reply)(scope, receive, send)
 
     def _cut(self, client: Any) -> None:
         """Reset the connection of the client with that address and port."""
@@ -212,12 +184,101 @@ def _refusal(request: Request) -> Reply | None:
     return None
 
 
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _as_response(reply: Reply) -> Response:
+    whole = Response(reply.body, reply.status, dict(reply.headers), reply.media_type or None)
+    if not reply.drip_seconds:
+        return whole
+    return StreamingResponse(_dripping(bytes(whole.body), reply.drip_seconds), reply.status, whole.headers)
+
+
+async def _dripping(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    for place in range(len(body)):
+        await asyncio.sleep(seconds / len(body))
+        yield body[place : place + 1]
+
+
+# Control routes
+
+
+def _controlled(state: SandboxState, call: Call) -> Reply:
+    """Carry out one request to a control route."""
+    methods = _CONTROLS.get(call.path.removeprefix(PREFIX))
+    if methods is None:
+        return _problem(404, "There is no such control route.")
+    if call.method not in methods:
+        return _problem(405, "This control route answers to " + " and ".join(methods) + ".")
+    try:
+        with state.lock:
+            content = methods[call.method](state, call)
+    except RefusedError:
+        return _problem(400, "The body must be a JSON object.")
+    except DuplicateIdError as error:
+        return _problem(409, str(error))
+    except (ValueError, FileFormatError) as error:
+        return _problem(400, str(error))
+    return content if isinstance(content, Reply) else Reply(status=200, content=content)
+
+
 def _problem(status: int, message: str) -> Reply:
     """Refuse a request that is not one to the API."""
     return Reply(status=status, content={"error": message})
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _journal(state: SandboxState, call: Call) -> list[Record]:
+    since = dict(call.query).get("since", "0")
+    if not re.fullmatch("[0-9]{1,15}", since):
+        raise ValueError("since must be a whole number: how many records to leave out.")
+    return state.records[int(since) :]
+
+
+def _export(state: SandboxState, _: Call) -> Reply:
+    rows = "".join(f"{dump_json(subscriber)}\n" for subscriber in state.shop)
+    return Reply(status=200, text=rows, media_type="application/x-ndjson")
+
+
+def _sign_up(state: SandboxState, call: Call) -> Reply:
+    """Add the subscribers of a JSON list, or of NDJSON."""
+    if call.body.lstrip().startswith(b"["):
+        records = parse_body(call.body)
+    else:
+        records = read_records(call.body.splitlines(), "the request body", state.shop.now())
+    return Reply(status=201, content={"added": state.shop.add(records)})
+
+
+def _knobs(state: SandboxState, call: Call) -> Record:
+    if call.method == "PUT":
+        state.set_knobs(**call.json_object())
+    return asdict(state.knobs)
+
+
+def _faults(state: SandboxState, call: Call) -> list[Record]:
+    if call.method != "GET":
+        state.set_faults(parse_faults(call.body) if call.method == "PUT" else ())
+    return [asdict(fault) for fault in state.plan.faults]
+
+
+def _clock(state: SandboxState, call: Call) -> Record:
+    if call.method == "POST":
+        state.advance(call.json_object().get("advance"))
+    return {"now": state.shop.now()}
+
+
+_CONTROLS: Mapping[str, Mapping[str, Callable[[SandboxState, Call], Any]]] = {
+    "journal": {"GET": _journal},
+    "subscribers": {"GET": _export, "POST": _sign_up},
+    "custom_events": {"GET": lambda state, _: state.shop.custom_events},
+    "openapi.json": {"GET": lambda *_: parse_body(_OPENAPI.read_bytes())},
+    "knobs": {"GET": _knobs, "PUT": _knobs},
+    "faults": {"GET": _faults, "PUT": _faults, "DELETE": _faults},
+    "clock": {"GET": _clock, "POST": _clock},
+    "revoke": {"POST": lambda state, call: state.revoke(call.json_object().get("key"))},
+    "reset": {"POST": lambda state, _: state.reset()},
+    "snapshot": {"POST": lambda state, _: state.snapshot()},
+    "restore": {"POST": lambda state, _: state.restore()},
+}

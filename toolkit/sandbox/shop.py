@@ -113,6 +113,10 @@ class ListQuery:
         return (len(held) if self.sort_field == "shopify_customer_id" else min(len(held), 1), held)
 
 
+Contents = tuple[tuple[Record, ...], Mapping[str, int], tuple[Record, ...], Mapping[str, str]]
+"""What a shop holds at one moment: subscribers, the number of each sign-up, custom events, their ids."""
+
+
 class Shop:
     """One shop's state, in memory."""
 
@@ -136,6 +140,7 @@ class Shop:
         """When which subscriber changed, and what they were before; None before a sign-up."""
         self.add(subscribers)
         self._changes.clear()
+        self._start = self.contents()
 
     def now(self) -> str:
         """Write the present time as subscribers carry it."""
@@ -228,6 +233,20 @@ class Shop:
     def redact(self, subscriber_id: str) -> None:
         """Forget one subscriber."""
         self.change(subscriber_id, None)
+
+    def contents(self) -> Contents:
+        """Return all that the shop holds, for `restore`."""
+        events, firsts = (*self.custom_events,), dict(self._first_events)
+        return (*self.subscribers.values(),), dict(self._numbers), events, firsts
+
+    def restore(self, contents: Contents | None) -> None:
+        """Hold these contents and nothing else; None stands for those of the start."""
+        subscribers, numbers, custom_events, first_events = contents or self._start
+        self.subscribers, self._order, self._holders = {}, [], {}
+        self._numbers, self._ids = dict(numbers), {number: each for each, number in numbers.items()}
+        self.custom_events, self._first_events = list(custom_events), dict(first_events)
+        self.add(subscribers)
+        self._changes.clear()
 
     def accept_custom_event(self, body: Record, knobs: Knobs) -> str:
         """Record a custom event and the subscriber it was matched to; return its id."""

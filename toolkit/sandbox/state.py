@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
-from .door import DEFAULT_SHOP_KEY, Admission, Door, key_fingerprint
+from .door import DEFAULT_SHOP_KEY, Admission, Door, key_fingerprint, key_refusal
 from .options import PROFILES, SIDE_EFFECTS, Fault, FaultPlan, Knobs
 from .people import AUDIENCE_PROPERTY
 from .records import Record
 from .routes import Call, answer, subscriber_named
-from .shop import Shop
+from .shop import Contents, Shop
 from .wire import Reply, coded_error, copied, html_page, too_many_requests
 
 Gone = Callable[[], Coroutine[Any, Any, None]]
@@ -59,11 +60,14 @@ class SandboxState:
         self.knobs = knobs.changed(changes)
         """The knobs as they are set now."""
         self.lock = threading.RLock()
-        self.shop = Shop(_own(subscribers), clock=lambda: datetime.now(UTC))
-        self._door = Door(keys, clock=time.monotonic)
+        self._ahead_seconds = 0.0
+        self.shop = Shop(
+            _own(subscribers), clock=lambda: datetime.now(UTC) + timedelta(seconds=self._ahead_seconds)
+        )
+        self._door = Door(keys, clock=self._monotonic)
         self.records: list[dict[str, Any]] = []
         self._seed = seed
-        self._chance = random.Random(f"{seed} latency and victims")  # noqa: S311
+        self._kept: Contents | None = None
         self.set_faults(faults)
 
     # Looking
@@ -114,7 +118,44 @@ class SandboxState:
     def set_faults(self, faults: Iterable[Fault]) -> None:
         """Put these faults in place of all others, and count requests from now on."""
         with self.lock:
-            self._plan = FaultPlan(faults, seed=self._seed)
+            self.plan = FaultPlan(faults, seed=self._seed)
+            self._started = self._monotonic()
+            self._chance = random.Random(f"{self._seed} latency and victims")  # noqa: S311
+
+    def revoke(self, key: Any) -> None:
+        """Refuse *key* from now on."""
+        if not isinstance(key, str):
+            raise ValueError("Revoking takes a key: the one to refuse from now on.")
+        with self.lock:
+            self._door.revoked.add(key)
+
+    def advance(self, seconds: Any) -> None:
+        """Put the clock forward: the calendar, the limit and the time of the faults."""
+        if type(seconds) not in (int, float) or not 0 <= seconds <= 10 * 365 * 86_400:
+            raise ValueError("The clock can be put forward by 0 seconds to 10 years.")
+        with self.lock:
+            self._ahead_seconds += seconds
+
+    def snapshot(self) -> None:
+        """Keep what the shop holds now, for restore()."""
+        with self.lock:
+            self._kept = self.shop.contents()
+
+    def restore(self) -> None:
+        """Let the shop hold again what it held at the latest snapshot, or at the start."""
+        with self.lock:
+            self.shop.restore(self._kept)
+
+    def reset(self) -> None:
+        """Go back to the first subscribers, all keys and an empty journal; knobs and clock stay."""
+        with self.lock:
+            self.shop.restore(None)
+            self._door.revoked.clear()
+            self.records.clear()
+            self.set_faults(self.plan.faults)
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self._ahead_seconds
 
     # Answering
 
@@ -122,15 +163,14 @@ class SandboxState:
         """Answer a request to the API after its delay; None when the connection is to be reset instead."""
         with self.lock:
             admission = self._door.admit(headers, call.knobs)
-            faults = () if admission.refusal else self._plan.hitting(call.route_name)
+            about, since_start = subscriber_named(self.shop, call), self._monotonic() - self._started
+            faults = () if admission.refusal else self.plan.hitting(call.route_name, since_start, about)
             record = _opened_record(call, headers, admission, faults)
             self.records.append(record)
-            latency = self._chance.uniform(*call.knobs.latency_seconds)
+            latency = call.knobs.latency_on(call.route_name, self._chance)
         await asyncio.sleep(latency)
         with self.lock:
-            reply = admission.refusal
-            if reply is None:
-                reply, record["applied"] = self._carry_out(call, faults, has_shop=admission.has_shop)
+            reply, record["applied"] = self._result(call, admission, faults)
             wait = next((fault.seconds for fault in faults if fault.kind == "hang"), 0.0)
             record["delay_ms"] = (latency + wait) * 1000
             record["violation"] = reply is not None and reply.violation
@@ -141,43 +181,77 @@ class SandboxState:
             record["status"] = reply and reply.status
         return reply
 
-    def _carry_out(self, call: Call, faults: Sequence[Fault], *, has_shop: bool) -> tuple[Reply | None, bool]:
+    def _result(self, call: Call, admission: Admission, faults: Sequence[Fault]) -> tuple[Reply | None, bool]:
         """Return the answer as the faults leave it, None for none, and whether a write was made."""
+        if admission.refusal:
+            return admission.refusal, False
         for each in faults:
-            self._make_side_effect(call, each.kind)
+            self._make_side_effect(call, each)
+        kinds = {each.kind for each in faults}
+        if "revoke" in kinds:
+            self.revoke(admission.key)
+            return key_refusal(call.knobs.wrong_key), False
         fault = next((each for each in faults if each.kind not in SIDE_EFFECTS), None)
         if fault and not fault.is_applied:
-            return _disguised(fault, Reply(status=0)), False
-        reply = answer(self.shop, call, has_shop=has_shop)
+            return _invented(fault, call.knobs), False
+        reply = answer(self.shop, call, has_shop=admission.has_shop)
         applied = call.method != "GET" and reply.status < 400
-        if any(each.kind == "shrink" for each in faults):
+        if "shrink" in kinds:
             self._shrink(reply, call.knobs)
-        return (_disguised(fault, reply) if fault else reply), applied
+        return (self._disguised(fault, call, reply) if fault else reply), applied
 
-    def _make_side_effect(self, call: Call, kind: str) -> None:
+    def _make_side_effect(self, call: Call, fault: Fault) -> None:
         """Change what a fault changes before the request itself."""
         shop, named = self.shop, subscriber_named(self.shop, call)
         subscriber = shop.subscribers.get(named or "")
-        if kind == "redact":
+        if fault.kind == "redact":
             everyone = [subscriber] if subscriber else [*shop]
             if everyone:
                 shop.redact(self._chance.choice(everyone)["id"])
-        elif kind == "second_writer" and subscriber and call.method == "PATCH":
+        elif fault.kind == "second_writer" and subscriber and call.method == "PATCH":
             # As another writer would; anything but a list is left alone.
             current = subscriber["properties"].get(AUDIENCE_PROPERTY) or []
-            if isinstance(current, list) and "other_writer" not in current:
-                properties = {**subscriber["properties"], AUDIENCE_PROPERTY: [*current, "other_writer"]}
-                shop.change(
-                    subscriber["id"], {**subscriber, "properties": properties, "updated_at": shop.now()}
-                )
+            if isinstance(current, list) and fault.key not in current:
+                properties = {**subscriber["properties"], AUDIENCE_PROPERTY: [*current, fault.key]}
+                changed = {**subscriber, "properties": properties, "updated_at": shop.now()}
+                shop.change(subscriber["id"], changed)
 
     def _shrink(self, reply: Reply, knobs: Knobs) -> None:
         """Remove the first of the people who were just listed, so that all later ones move up."""
-        rows = reply.content.get("subscribers") if isinstance(reply.content, dict) else None
-        for shown in (rows or [])[:1]:
+        for shown in (_rows(reply) or [])[:1]:
             subscriber_id = self.shop.id_of(str(shown["id"]), knobs)
             if subscriber_id in self.shop.subscribers:
                 self.shop.redact(subscriber_id)
+
+    def _disguised(self, fault: Fault, call: Call, reply: Reply) -> Reply | None:
+        """Return what the client sees of the answer; None for a reset connection."""
+        match fault.kind:
+            case "hang":
+                return reply
+            case "drip":
+                return replace(reply, drip_seconds=fault.seconds)
+            case "content_type":
+                return replace(reply, media_type="text/html")
+            case "truncated":
+                return replace(reply, text=reply.body[: len(reply.body) // 2], media_type="application/json")
+            case "empty_page" | "short_page" | "repeated_page":
+                return self._another_page(fault, call, reply)
+        return _invented(fault, call.knobs)
+
+    def _another_page(self, fault: Fault, call: Call, reply: Reply) -> Reply:
+        """Put the fault's rows in place of the subscribers on a page; other answers stay."""
+        rows = _rows(reply)
+        if rows is None:
+            return reply
+        shown = rows[: len(rows) // 2] if fault.kind == "short_page" else []
+        if fault.kind == "repeated_page":
+            before = max(1, int(dict(call.query).get("page", "1")) - 1)
+            pairs = [pair for pair in call.query if pair[0] != "page"]
+            # Other characters may be escaped in it now, so it can be longer than what was sent.
+            knobs = call.knobs.changed({"max_url_bytes": None})
+            earlier = replace(call, raw_query=urlencode([*pairs, ("page", before)]), knobs=knobs)
+            shown = _rows(answer(self.shop, earlier, has_shop=True)) or []
+        return replace(reply, content={**reply.content, "subscribers": shown})
 
 
 def _own(records: Iterable[Any]) -> Iterable[Any]:
@@ -200,23 +274,24 @@ def _opened_record(
         "delay_ms": None,
         "limiter": admission.in_window,
         "violation": False,
-        "fault": "+".join(fault.kind for fault in faults) or None,
+        "fault": "+".join(fault.name or fault.kind for fault in faults) or None,
         "applied": False,
     }
 
 
-def _disguised(fault: Fault, reply: Reply) -> Reply | None:
-    """Return what the client sees of the answer; None for a reset connection."""
-    match fault.kind:
-        case "reset_before" | "reset_after":
-            return None
-        case "content_type":
-            return replace(reply, media_type="text/html")
-        case "truncated":
-            return replace(reply, text=reply.body[: len(reply.body) // 2], media_type="application/json")
-        case "status" if fault.body == "html":
-            return html_page(fault.status)
-        case "status":
-            is_limit = fault.status == 429
-            return too_many_requests() if is_limit else coded_error(fault.status, "A fault of the sandbox")
-    return reply
+def _rows(reply: Reply) -> list[dict[str, Any]] | None:
+    return reply.content.get("subscribers") if isinstance(reply.content, dict) else None
+
+
+def _invented(fault: Fault, knobs: Knobs) -> Reply | None:
+    """Return the answer that stands in place of the real one; None for a reset connection."""
+    status = fault.status_code
+    if fault.kind in {"reset_before", "reset_after"}:
+        return None
+    if "empty" in {fault.kind, fault.body} or status == 304:
+        return Reply(status=status, text="")
+    if "html" in {fault.kind, fault.body}:
+        return html_page(status)
+    if status == 429:
+        return too_many_requests(knobs.retry_after_seconds)
+    return coded_error(status, "A fault of the sandbox")

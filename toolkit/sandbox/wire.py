@@ -86,6 +86,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     violation: bool = False
     """True when an audience sync must never make this request."""
+    drip_seconds: float = 0.0
+    """Time over which the body is sent byte by byte; 0 sends it at once."""
 
     @property
     def body(self) -> str:
@@ -107,9 +109,10 @@ def coded_error(status: int, message: str, *, code: int = 0, **headers: str) -> 
     return Reply(status=status, content=content, headers=headers)
 
 
-def too_many_requests() -> Reply:
+def too_many_requests(retry_after_seconds: int | None) -> Reply:
     """Answer what is over the limit, in Postscript's own words."""
-    return coded_error(429, "Rate limit exceeded", code=3002)
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    return coded_error(429, "Rate limit exceeded", code=3002, **headers)
 
 
 def listed_error(
