@@ -259,15 +259,6 @@ def test_a_snapshot_brings_the_shop_back_and_leaves_the_journal(sandbox):
     assert (again, len(sandbox.custom_events), len(sandbox.journal)) == (first, 1, 10)
 
 
-def test_the_journal_can_be_read_from_a_place_on(sandbox):
-    """``since`` leaves out as many records as it says."""
-    for _ in range(3):
-        ask(sandbox, "GET", f"{API}/me")
-    assert control(sandbox, "GET", "journal?since=2").json() == sandbox.journal[2:]
-    assert control(sandbox, "GET", "journal?since=9").json() == []
-    assert control(sandbox, "GET", "journal?since=-1").status_code == 400
-
-
 def test_a_violation_is_in_the_journal(sandbox):
     """A message request is one; a read is none."""
     ask(sandbox, "POST", f"{API}/message_requests", json={})

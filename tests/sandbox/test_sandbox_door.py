@@ -157,6 +157,27 @@ def test_the_sixteenth_request_in_a_second_is_429():
         assert [record["limiter"] for record in sandbox.journal] == [*range(1, 16), 15]
 
 
+def test_a_429_can_name_the_time_to_come_back():
+    """In whole seconds, by the header that HTTP has for it."""
+    with Sandbox(rate=1, window_seconds=60, retry_after_seconds=3) as sandbox:
+        answers = [ask(sandbox, "GET", f"{API}/me") for _ in range(2)]
+        assert [answer.headers.get("Retry-After") for answer in answers] == [None, "3"]
+
+
+def test_a_revoked_key_opens_nothing_alone_or_for_a_partner():
+    """Other keys go on; a reset accepts it again."""
+    partner = {"key": "sk_partner_sandbox", "headers": {"X-Postscript-Shop-Token": "sk_sandbox"}}
+    asked = [{"key": "sk_second"}, {"key": "sk_sandbox"}, partner]
+    with Sandbox(keys=["sk_sandbox", "sk_second"]) as running:
+        for change, statuses in [
+            (lambda: running.revoke("sk_sandbox"), [200, 401, 401]),
+            (running.reset, [200, 200, 200]),
+            (lambda: running.revoke("sk_partner_sandbox"), [200, 200, 401]),
+        ]:
+            change()
+            assert [ask(running, "GET", f"{API}/me", **each).status_code for each in asked] == statuses
+
+
 def test_all_keys_of_the_shop_share_one_budget_and_a_partner_pair_has_its_own():
     """A second key buys no second budget, and one caller's storm takes nothing from another."""
     door = Clocked(rate=2)

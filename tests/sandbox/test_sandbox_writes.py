@@ -303,6 +303,13 @@ def test_a_repeated_external_id_can_be_taken_once(knob, accepted):
     assert len(set(ids)) == len(shop.shop.custom_events) == accepted
 
 
+def test_unknown_fields_of_an_event_can_be_left_out():
+    """The event is accepted without them."""
+    shop = LocalShop(unknown_event_fields="ignored")
+    assert shop.post(type="A", surprise=1).status == 202
+    assert "surprise" not in shop.shop.custom_events[0]
+
+
 def test_the_keys_of_an_event_can_be_lowered():
     """The properties' names only, not their values."""
     shop = LocalShop(event_keys="lowercase")

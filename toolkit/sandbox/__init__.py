@@ -11,7 +11,7 @@ under ``/control/``:
 =============================  ==============================================================
 ``GET PUT knobs``              all knobs; a change of some
 ``GET PUT DELETE faults``      a JSON list of faults, in place of all others
-``GET journal?since=N``        every API request but the first N
+``GET journal``                every API request so far
 ``GET POST subscribers``       all subscribers as NDJSON; late sign-ups
 ``GET custom_events``          the accepted custom events
 ``POST reset``                 back to the start

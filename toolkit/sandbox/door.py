@@ -48,7 +48,6 @@ class Door:
         # A public key is not valid for the API, whoever lists it.
         self._shop_keys = frozenset(key for key in shop_keys if key and not key.startswith(PUBLIC_PREFIX))
         self.revoked: set[str] = set()
-        """Keys that are refused although they were accepted once."""
         self._clock = clock
         self._counted: dict[str, deque[float]] = defaultdict(deque)
         self._full_again: dict[str, float] = {}

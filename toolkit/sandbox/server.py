@@ -35,7 +35,6 @@ from .wire import RefusedError, Reply, dump_json, parse_body
 
 LOOPBACK = "127.0.0.1"
 PREFIX = "/control/"
-_OPENAPI = files(__package__) / "openapi.json"
 
 _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _FORM_KINDS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -230,13 +229,6 @@ def _problem(status: int, message: str) -> Reply:
     return Reply(status=status, content={"error": message})
 
 
-def _journal(state: SandboxState, call: Call) -> list[Record]:
-    since = dict(call.query).get("since", "0")
-    if not re.fullmatch("[0-9]{1,15}", since):
-        raise ValueError("since must be a whole number: how many records to leave out.")
-    return state.records[int(since) :]
-
-
 def _export(state: SandboxState, _: Call) -> Reply:
     rows = "".join(f"{dump_json(subscriber)}\n" for subscriber in state.shop)
     return Reply(status=200, text=rows, media_type="application/x-ndjson")
@@ -270,10 +262,10 @@ def _clock(state: SandboxState, call: Call) -> Record:
 
 
 _CONTROLS: Mapping[str, Mapping[str, Callable[[SandboxState, Call], Any]]] = {
-    "journal": {"GET": _journal},
+    "journal": {"GET": lambda state, _: state.records},
     "subscribers": {"GET": _export, "POST": _sign_up},
     "custom_events": {"GET": lambda state, _: state.shop.custom_events},
-    "openapi.json": {"GET": lambda *_: parse_body(_OPENAPI.read_bytes())},
+    "openapi.json": {"GET": lambda *_: parse_body((files(__package__) / "openapi.json").read_bytes())},
     "knobs": {"GET": _knobs, "PUT": _knobs},
     "faults": {"GET": _faults, "PUT": _faults, "DELETE": _faults},
     "clock": {"GET": _clock, "POST": _clock},
