@@ -133,11 +133,13 @@ def test_a_name_that_is_not_this_machines_is_refused(sandbox, path):
 )
 def test_a_web_page_controls_nothing(sandbox, headers):
     """What a browser would send for a page of another origin, or for a form, changes nothing."""
-    url = sandbox.base_url + "/control/subscribers"
-    answer = requests.post(url, data='{"id": "s_page"}', headers=headers, timeout=10)
-    assert answer.status_code == 403
-    assert "control route" in answer.json()["error"]
+    for name in ("subscribers", "revoke", "reset"):
+        url = f"{sandbox.base_url}/control/{name}"
+        answer = requests.post(url, data='{"id": "s_page", "key": "sk_sandbox"}', headers=headers, timeout=10)
+        assert answer.status_code == 403
+        assert "control route" in answer.json()["error"]
     assert [*sandbox.subscribers] == ["s_ana"]
+    assert ask(sandbox, "GET", f"{API}/me").status_code == 200
 
 
 # How often

@@ -99,6 +99,10 @@ def test_a_page_of_the_list_is_another(sandbox):
         found = [listed(sandbox, f"?sort=created_at__asc&page={page}") for page in (1, 2, 3)]
         assert found == [["s_cai", "s_ana"], page, ["s_fay"]]
         assert ask(sandbox, "GET", f"{API}/me").json()["resource_type"] == "shop"
+    sandbox.set_knobs(page_size=1, in_encoding="comma", max_url_bytes=67)
+    sandbox.set_faults([Fault(kind="repeated_page", nth=(2,))])
+    asked = "?phone_number__in=12025550143,12025550144&page="  # with the page as long as may be
+    assert [listed(sandbox, f"{asked}{page}") for page in (1, 2, 2)] == [["s_ana"], ["s_ana"], ["s_ben"]]
 
 
 def test_a_fault_hits_one_subscriber_only(sandbox):

@@ -172,7 +172,6 @@ Page = Literal["empty_page", "short_page", "repeated_page"]
 Connection = Literal["reset_before", "reset_after", "hang", "drip"]
 SideEffect = Literal["revoke", "redact", "second_writer", "shrink"]
 SIDE_EFFECTS = frozenset(get_args(SideEffect))
-_EITHER_WAY = frozenset({"status", "html", "empty", "hang"})
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -197,7 +196,7 @@ class Fault:
     """Only these requests."""
     first: Count | None = None
     """Only so many requests from the start."""
-    every: Count = 1
+    every: Count | None = None
     """Only each request of such a number."""
     span_seconds: Annotated[tuple[float, float], AfterValidator(_ascending)] | None = None
     """Only from the one to the other time, since the faults were set or the latest reset."""
@@ -220,8 +219,8 @@ class Fault:
     def _fits_together(self) -> Self:
         if self.status and 200 < self.status < 300:
             raise ValueError("status must be 200, or from 300 to 599")
-        if self.applied is not None and self.kind not in _EITHER_WAY:
-            raise ValueError("applied can be set only for: " + ", ".join(sorted(_EITHER_WAY)))
+        if self.applied is not None and self.kind not in {"empty", "hang", "html", "status"}:
+            raise ValueError("applied can be set only for: empty, hang, html, status")
         return self
 
     @property
@@ -266,7 +265,7 @@ class FaultPlan:
             drawn
             and (not fault.nth or number in fault.nth)
             and (fault.first is None or number <= fault.first)
-            and number % fault.every == 0
+            and number % (fault.every or 1) == 0
             and low <= since_start < high
         )
 
