@@ -436,6 +436,8 @@ def _response(
     body, kind = reply.body.encode(), reply.media_type
     response = requests.Response()
     response.status_code = reply.status
+    # As a server does, also of an empty body: headers that break off are known by its absence.
+    response.headers["Content-Length"] = str(len(body))
     response.headers.update({"Content-Type": kind, **reply.headers} if kind else dict(reply.headers))
     source = _Drip(body, dripping) if dripping else io.BytesIO(body)
     response.raw = HTTPResponse(
