@@ -446,11 +446,11 @@ class History:
             )
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
         if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
-            self._judge_calm(outcome)
+            self._judge_calm(outcome, turned_away=desk.process.turned_away)
 
-    def _judge_calm(self, outcome: Outcome) -> None:
+    def _judge_calm(self, outcome: Outcome, *, turned_away: int) -> None:
         summary = outcome.facts["summary"]
-        made, planned = sum(summary["calls"].values()), summary["planned_calls"]
+        made, planned = sum(summary["calls"].values()) - turned_away, summary["planned_calls"]
         # An answer without a body must be followed by a read, which no plan foresees.
         silent = outcome.run.plan.writes.shape[0] if self.shop.knobs.patch_bodies == "empty" else 0
         if not planned <= made <= planned + silent:

@@ -218,6 +218,8 @@ class Process:
     calls: int = 0
     left_at: list[float] = field(default_factory=list)
     """When each call left."""
+    turned_away: int = 0
+    """Calls that met the limit because earlier ones took longer on their way; each is sent again."""
     commits: int = 0
     is_dead: bool = False
     has_ended: bool = False
@@ -323,6 +325,7 @@ class Transport(requests.adapters.BaseAdapter):
         if trouble is None or trouble.is_applied:
             kind = trouble.kind if trouble else ""
             reply = self._shop.carry_out(call, about, request.headers, process.name, kind)
+            process.turned_away += trouble is None and reply.status == 429
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
         self._travel()
