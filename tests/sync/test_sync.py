@@ -904,6 +904,20 @@ def test_what_a_failed_run_held_is_taken_up_by_the_next(ledger):
     assert ledger.load_held(SHOP.shop_id).memberships.empty
 
 
+def test_a_contact_that_is_held_alone_is_kept(ledger):
+    """A limit held back a newer phone of a membership that stayed: only a run that knows it lets it go."""
+    known = stores.fold_events([stores.word(1, "vip")], ledger).state
+    ledger.save_state(SHOP.shop_id, "r0", known)
+    newer = known.people.assign(phone=stores.phone(9), phone_at=pd.Timestamp(THIRD).as_unit("us")).astype(
+        known.people.dtypes
+    )
+    ledger.hold(SHOP.shop_id, "r1", replace(known, people=newer), cause="limit")
+    ledger.release_held(SHOP.shop_id, known)
+    assert ledger.load_held(SHOP.shop_id, chosen=True).people["phone"].tolist() == [stores.phone(9)]
+    ledger.release_held(SHOP.shop_id, replace(known, people=newer))
+    assert ledger.load_held(SHOP.shop_id, chosen=True).is_empty
+
+
 def test_what_is_held_can_be_discarded(ledger):
     """Words that a limit holds go, those of a failure stay; a failure frees nothing that a limit holds."""
     state = stores.fold_events([stores.word(1, "vip")], ledger).state

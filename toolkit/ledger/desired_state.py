@@ -168,7 +168,7 @@ class DesiredState(Database):
         left = _without(before, state)
         if not left.is_empty:
             left = _without(state.after(left), state)
-        persons = pd.concat([left.memberships["person"], left.traits["person"]])
+        persons = pd.concat([getattr(left, part.name)["person"] for part in _PARTS])
         left = replace(left, people=before.people[before.people["person"].isin(persons)])
         with self._writing() as connection:
             for part in _PARTS:
