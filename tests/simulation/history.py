@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -21,10 +21,11 @@ import pandas as pd
 
 import toolkit
 from toolkit.errors import ToolkitError
+from toolkit.postscript.reader import TURNS
 
 from .analyst import TRAITS_TOO, Desk, Options, Outcome, closed_events, is_ours
 from .model import EXIT_CODES, Account, Memory
-from .postscript import Postscript, drawn_knobs
+from .postscript import Entry, Postscript, drawn_knobs
 from .segment import AUDIENCES, TRAITS, Segment, time_text
 from .trouble import Process, Weather, broken, calm, drawn_trouble, drawn_weather
 from .world import KilledError, World
@@ -329,7 +330,10 @@ class History:
 
     def _worked(self, desk: Desk, work: Callable[[], Outcome]) -> Outcome:
         """Let one process work to its end."""
+        first = len(self.shop.entries)
         (task,) = self.world.run((work, desk.process))
+        if desk.process.weather.deceives:
+            self._muddy_put_backs(self.shop.entries[first:])
         outcome: Outcome = task.result()
         return outcome
 
@@ -346,6 +350,12 @@ class History:
             self._judge(desk, outcome, options)
         elif any(entry.method != "GET" for entry in self.shop.entries[first:]):
             self.violations.append("a dry run wrote")
+
+    def _muddy_put_backs(self, entries: Sequence[Entry]) -> None:
+        """Leave open what a deceived guard wrote and put back: two changes of which nothing is posted."""
+        written = Counter(entry.subscriber for entry in entries if entry.method == "PATCH")
+        twice = [who for who, count in written.items() if count > 1]
+        self.account.muddied |= {(who, key) for who in twice for key in self.segment.audiences}
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
         plan = outcome.facts.get("plan") if outcome.run is None else outcome.run.plan
@@ -459,13 +469,21 @@ class History:
             self.violations.append(f"a calm run ended as {outcome.status}: {outcome.run.record.error}")
 
     def _settle(self) -> None:
-        """Let healthy runs come to their end: one, and another where something is left to do."""
+        """Let healthy runs come to their end: one, and another where something is left to do.
+
+        Of a shop that showed a part of its subscribers as if it were all, every person is looked up again
+        within seven runs.
+        """
+        more = TURNS if self.was_deceived else 1
         self.broken = {}
         self._healthy(1000)
         self.was_deceived = False
-        if self._unsettled():
-            self._healthy(1001)
-            self.violations += [f"after two healthy runs {each}" for each in self._unsettled()]
+        if left := self._unsettled():
+            for number in range(1001, 1001 + more):
+                self._healthy(number)
+                if not (left := self._unsettled()):
+                    break
+            self.violations += [f"after {number - 999} healthy runs {each}" for each in left]
         elif self.is_repeated:
             first = len(self.shop.entries)
             self._healthy(1001)
