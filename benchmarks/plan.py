@@ -27,8 +27,7 @@ import pyarrow.compute as pc
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State
 from toolkit.contacts.bulk import check_contacts
 from toolkit.ledger import Ledger
-from toolkit.postscript.cache import FetchResult, SubscriberCache
-from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.sync.plan import Plan, plan
 
 ROUNDS = 3

@@ -49,7 +49,7 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "postscript.md": (
         "Postscript",
         "The connection, and what is held there.",
-        ("postscript.client", "postscript.lookup", "postscript.reader", "postscript.cache"),
+        ("postscript.client", "postscript.lookup", "postscript.reader", "postscript.subscribers"),
     ),
     "plan.md": (
         "Plan",

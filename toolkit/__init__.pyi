@@ -8,10 +8,10 @@ from .contacts.corrections import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger
 from .notebook.run import NotebookRun, start
-from .postscript.cache import FetchResult
 from .postscript.client import PostscriptClient
 from .postscript.lookup import connect_shop
 from .postscript.reader import read_subscribers
+from .postscript.subscribers import FetchResult
 from .report.audit import audit
 from .report.explain import Explanation, explain
 from .report.timeline import Timeline, explain_person

@@ -42,8 +42,7 @@ from toolkit.ledger.messages import read_address
 from toolkit.ledger.schema import REVISION, read_frame
 from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
-from toolkit.postscript.cache import FetchResult, SubscriberCache
-from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.plan import CHANGE_COLUMNS
 from toolkit.sync.runs import CallResult, Held, RunRecord, Transition

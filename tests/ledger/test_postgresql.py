@@ -17,7 +17,7 @@ from test_truth import sync_round
 
 import toolkit
 from toolkit.errors import LedgerError, ShopLockedError
-from toolkit.postscript.cache import FetchResult, SubscriberCache
+from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow

@@ -15,12 +15,11 @@ from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import IgnoredFilterError, ParameterError, RejectedError, ServerError
 from toolkit.postscript import api
 from toolkit.postscript.api import ONE_BY_ONE, Answer, QueryEncoding
-from toolkit.postscript.cache import SubscriberCache, renewed
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.listing import ListedRows
 from toolkit.postscript.lookup import Lookup, find_subscriber
 from toolkit.postscript.reader import TURNS, read_subscribers
-from toolkit.postscript.subscribers import subscribers_table
+from toolkit.postscript.subscribers import SubscriberCache, renewed, subscribers_table
 from toolkit.sandbox import Sandbox
 
 SHOP = "shop_sandbox"

@@ -29,7 +29,7 @@ from toolkit import (
 from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.corrections import fix_table
-from toolkit.postscript.cache import FetchResult, SubscriberCache
+from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.report import funnel_table, reach_table
 from toolkit.segment.archive import read_events
 from toolkit.segment.destination import Destination

@@ -22,12 +22,12 @@ from toolkit.sync.desired import recheck
 from toolkit.sync.plan import (
     CHANGE_COLUMNS,
     WRITE_COLUMNS,
-    count_removals,
     match_people,
     new_list,
     plan,
     properties_of,
 )
+from toolkit.sync.plan.removal_limit import count_removals
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
 EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"

@@ -33,8 +33,8 @@ from toolkit.errors import (
 from toolkit.ledger import Ledger, transitions
 from toolkit.postscript import api
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop
-from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.lookup import connect_shop, find_subscribers
+from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.segment.archive import read_events
 from toolkit.sync.cost import estimate_cost
 from toolkit.sync.delivery import execution

@@ -12,9 +12,9 @@ from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import write_properties
-from toolkit.postscript.cache import FetchResult, SubscriberCache
 from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.lookup import connect_shop, find_subscribers
+from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.report.audit import audit
 from toolkit.report.document import render_report
 from toolkit.report.figures import run_funnel_table

@@ -31,7 +31,7 @@ from toolkit.frames import (
     to_arrow,
     to_frame,
 )
-from toolkit.segment.events import PAYLOAD_COLUMNS
+from toolkit.segment.events import EVENT_ORDER, PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus, check_totals
 
 MEMBERSHIP_COLUMNS = {
@@ -68,8 +68,7 @@ _AHEAD = timedelta(days=1)
 """A time later than so long from now is a mistake, and no clock that is a little fast."""
 _NAMED = 20
 """Audiences that are listed when a key does not occur."""
-_ORDER = ["timestamp", "received_at", "message_id"]
-_SEEN = ("person", "email", "phone", *_ORDER)
+_SEEN = ("person", "email", "phone", *EVENT_ORDER)
 _FOLDED = [
     name for name in PAYLOAD_COLUMNS if name not in {"file", "line", "mapping", "event_type", "event_name"}
 ]
@@ -301,7 +300,12 @@ def correct(
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
     """Return the events in the order in which they supersede each other, the last one deciding."""
-    return events.take(sorted_rows(to_arrow(events, _ORDER), _ORDER))
+    return events.take(by_time(events))
+
+
+def by_time(events: pd.DataFrame) -> np.ndarray:
+    """Return the places of the rows by EVENT_ORDER, nulls first, and where those are equal as they are."""
+    return sorted_rows(to_arrow(events, EVENT_ORDER), EVENT_ORDER)
 
 
 def _values(events: pa.Table, rows: np.ndarray, columns: Mapping[str, str], **renamed: str) -> pa.Table:
@@ -317,7 +321,7 @@ def _latest(stated: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFr
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
     everything = _below(to_arrow(before, columns), stated)
     # Equal on all three: the same message read again. The one just read comes last.
-    last = last_rows(everything, ["person", key], _ORDER)
+    last = last_rows(everything, ["person", key], EVENT_ORDER)
     deciding: np.ndarray = last[last >= len(before)] - len(before)
     return to_frame(everything.take(last), columns), deciding
 
@@ -348,7 +352,7 @@ def _contacts(seen: pa.Table, before: pa.Table, contact: str) -> pa.Table:
     at = f"{contact}_at"
     if "timestamp" in seen.column_names:
         seen = seen.rename_columns({"timestamp": at})
-    order = [at, *(name for name in _ORDER if name in seen.column_names)]
+    order = [at, *(name for name in EVENT_ORDER if name in seen.column_names)]
     return _below(before.select([contact, at]), seen.select([contact, *order]))
 
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from toolkit.postscript import api
-from toolkit.postscript.cache import FetchResult, SubscriberCache
-from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.sync.runs import CallResult, Held, Transition
 
 from .database import Database, now

@@ -215,7 +215,10 @@ class Pacer:
             turns.next = max(turns.next, self._clock() + seconds)
 
     def slow_down(self, seconds: float) -> None:
-        """After a refusal: let no request start for that long, then go on at three quarters of the pace."""
+        """After a 429: let no request start for that long, then go on at three quarters of the pace.
+
+        PostscriptClient decides how long: as Retry-After says, else at random, twice as long each time.
+        """
         self.pause(seconds)
         with self._budget.change() as turns:
             now = self._clock()

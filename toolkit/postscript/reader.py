@@ -21,9 +21,9 @@ from toolkit.errors import InvalidAuthenticationError, ParameterError, Postscrip
 from toolkit.frames import check_columns
 
 from . import api
-from .cache import FetchResult, SubscriberCache, absent, renewed
 from .listing import ListedRows, Listing, Page, read_page
 from .lookup import Lookup, Postscript, find_subscriber, in_parallel
+from .subscribers import FetchResult, SubscriberCache, absent, renewed
 
 SCOPES = ("incremental", "full")
 OVERLAP = timedelta(minutes=15)

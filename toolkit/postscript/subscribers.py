@@ -1,15 +1,17 @@
-"""Postscript's subscribers as a frame: contacts as they are compared, the audience list, what traits hold."""
+"""Subscribers as a frame, and the copy of them that is kept: how far it reaches, and how it is renewed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from toolkit.contacts.checks import fold_email, phone_digits
-from toolkit.frames import SURROGATE, json_text, to_frame, to_table
+from toolkit.frames import SURROGATE, empty_table, is_in, json_text, to_frame, to_table, typed
 
 from . import api
 
@@ -77,3 +79,110 @@ def _held_json(value: Any) -> str:
         else value is None or isinstance(value, str)
     )
     return json_text(value) if is_trait else "{}"
+
+
+# --- the copy that is kept ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriberCache:
+    """A copy of a shop's subscribers, as far as they were read."""
+
+    subscribers: pd.DataFrame
+    """SUBSCRIBER_COLUMNS."""
+    newest: str = ""
+    """``updated_at`` up to which nothing is lacking; empty when it must be read anew."""
+    is_complete: bool = False
+    """True when it holds everybody; else only who was asked for, and who changed since."""
+    asked: frozenset[str] = frozenset()
+    """Digits and emails that were looked up, found or not; empty when it is complete."""
+    trait_keys: tuple[str, ...] = ()
+    """Properties that were read beside the audiences."""
+    is_dated: bool = True
+    """False until a write has been seen in ``updated_at``: else what others write would not be noticed."""
+    page_size: int = 0
+    """Subscribers a page; 0 when there was never more than one."""
+    turn: int = 0
+    """Readings so far: each looks another part of the people up again."""
+    doubted: frozenset[str] = frozenset()
+    """Digits and emails of subscribers who were taken for gone: they are looked up again next time."""
+    read_at: datetime | None = None
+    """When it was read, UTC; None when that is now, or never was."""
+
+    @classmethod
+    def empty(cls) -> SubscriberCache:
+        """Return a cache without subscribers."""
+        return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
+
+    def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
+        """Return the people of check_contacts() for which it is not known whether they subscribe."""
+        if self.is_complete:
+            return contacts.head(0)
+        return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
+
+    def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool, dry_run: bool = False) -> bool:
+        """Tell whether reading what changed since is enough; for a dry run, even before a write has shown it.
+
+        A shop of one page is read whole in as many calls, and a list that should be complete has to be.
+        """
+        return (
+            bool(self.newest)
+            and (self.is_dated or dry_run)
+            and not (self.is_complete and not self.page_size)
+            and set(trait_keys) <= set(self.trait_keys)
+            and (self.is_complete or not complete)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchResult:
+    """The subscribers as Postscript holds them now, and what it took to know."""
+
+    cache: SubscriberCache
+    """As it is after the reading."""
+    read: pd.DataFrame
+    """SUBSCRIBER_COLUMNS: the rows that were read now."""
+    gone: tuple[str, ...] = ()
+    """Ids that the cache had and must not have any more."""
+    replaces: bool = False
+    """True when nothing of the earlier cache was kept."""
+    method: str
+    """``listing``, ``lookups`` or ``changes``."""
+    estimates: Mapping[str, int] = field(default_factory=dict)
+    """Method → calls that it would have taken, as far as it was considered."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people: what was found out about the shop on the way."""
+
+    @property
+    def subscribers(self) -> pd.DataFrame:
+        """SUBSCRIBER_COLUMNS: everybody who is known."""
+        return self.cache.subscribers
+
+
+def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
+    """Return the people whose phone no subscriber has, and with a contact that was not asked for.
+
+    That a subscriber has the email proves nothing until it was asked for: others may share it.
+    """
+    phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
+    looked_up = pd.Series([*asked], dtype="str")
+    is_known = is_in(phone, pd.Series([*digits], dtype="str"))
+    was_asked = (phone.isna() | is_in(phone, looked_up)) & (email.isna() | is_in(email, looked_up))
+    return contacts[~is_known & ~was_asked]
+
+
+def renewed(
+    before: pd.DataFrame, read: pd.DataFrame, gone: Collection[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Lay what was read over what was known; return everybody, and the ids that are not there any more.
+
+    These are *gone*, and those with a phone that was read under another id: it belongs to one subscriber.
+    """
+    if before.empty:
+        return read, ()
+    ids = before["subscriber_id"]
+    again = is_in(ids, read["subscriber_id"])
+    moved = is_in(before["phone_digits"], read["phone_digits"]) | is_in(ids, pd.Series([*gone], dtype="str"))
+    kept = before[~(again | moved)]
+    everybody = pd.concat([kept, read], ignore_index=True) if len(read) else kept.reset_index(drop=True)
+    return typed(everybody, SUBSCRIBER_COLUMNS), tuple(sorted(ids[moved & ~again]))

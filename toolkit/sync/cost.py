@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.audiences.memberships import Folded
+from toolkit.audiences.memberships import Folded, by_time
 from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import ParameterError
 from toolkit.frames import encode, is_in, numbers, text_array
@@ -21,7 +21,7 @@ from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, TEXT, by_time, find, is_listed, names_of, take
+from .plan.columns import NONE, TEXT, find, is_listed, names_of, take
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)

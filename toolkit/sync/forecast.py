@@ -13,9 +13,9 @@ import pandas as pd
 
 from toolkit.audiences.memberships import State, correct
 from toolkit.contacts.bulk import check_contacts
-from toolkit.postscript.cache import SubscriberCache
 from toolkit.postscript.lookup import Postscript, connect_shop
 from toolkit.postscript.reader import read_subscribers
+from toolkit.postscript.subscribers import SubscriberCache
 from toolkit.statuses import ChangeStatus
 
 from .plan import plan

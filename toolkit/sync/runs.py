@@ -15,7 +15,7 @@ from toolkit.audiences.memberships import State
 from toolkit.errors import PostscriptError
 from toolkit.frames import empty_table
 from toolkit.postscript.api import Answer
-from toolkit.postscript.cache import SubscriberCache
+from toolkit.postscript.subscribers import SubscriberCache
 from toolkit.statuses import NEEDS_ATTENTION, ChangeStatus
 
 RUN_KINDS = ("sync", "undo", "repair", "saved_plan", "member_list")

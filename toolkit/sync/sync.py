@@ -23,9 +23,10 @@ from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 from .cost import CostEstimate, planned_calls
-from .delivery import Execution, StopReason, deliver, removal_limit_sentence
+from .delivery import Execution, StopReason, deliver
 from .delivery.transitions import expect, planned_ids
 from .plan import Plan, newly_reached, settled
+from .plan.removal_limit import removal_limit_sentence
 from .runs import LedgerStore, RunRecord
 
 EVENT_STATES = {"sent": "posted", "unknown": "unknown", "refused": "refused", "obsolete": "obsolete"}

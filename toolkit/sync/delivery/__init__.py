@@ -7,30 +7,15 @@ the journal before it leaves, and its custom events with it, so that a run that 
 
 from __future__ import annotations
 
-from toolkit.contacts.masks import mask_text
 from toolkit.errors import LedgerError
-from toolkit.statuses import get_reason
-from toolkit.sync.plan import Plan
+from toolkit.sync.plan.removal_limit import removal_limit_sentence
 from toolkit.sync.runs import Transition
 
 from .execution import CANCELED, Execution, StopReason
 from .transitions import Poster
 from .writes import Writer
 
-__all__ = ["Execution", "StopReason", "deliver", "removal_limit_sentence"]
-
-
-def removal_limit_sentence(plan: Plan) -> str:
-    """Return by how much the plan exceeds its limit on removals, and what to do."""
-    found = plan.removals
-    which = f"{plan.removes} memberships, {found.share:.0%} of those looked at"
-    if found.audience_share > max(found.share, plan.max_removal_share):
-        key = mask_text(found.audience_key)
-        which += f", and of the audience {key} {found.audience_removes}, {found.audience_share:.0%}"
-    return (
-        f"The plan removes {which}; max_removal_share allows {plan.max_removal_share:.0%}. "
-        "Nothing was written. " + get_reason("REMOVAL_LIMIT").fix
-    )
+__all__ = ["Execution", "StopReason", "deliver"]
 
 
 def deliver(run: Execution, *, canary: int, read_again: bool, repeat_unknown: bool) -> None:

@@ -1,4 +1,19 @@
-"""Custom events: what identifies one, what becomes of those that earlier runs left, and posting each once."""
+"""Custom events: what identifies one, what becomes of those that earlier runs left, and posting each once.
+
+========= ==========================================================================================
+state     what the next run does
+========= ==========================================================================================
+planned   posts it when its write is known to have been carried out
+due       posts it, if it still agrees with the list
+posting   closes it as unknown: the process died on the way
+unknown   nothing, its answer was lost and it may have been sent; ``repeat_unknown`` posts it again
+refused   nothing, Postscript did not take it; ``repeat_unknown`` posts it again
+sent      nothing
+obsolete  nothing, a later change contradicts it
+========= ==========================================================================================
+
+A post is repeated within a run only if it surely did not arrive (``post_transition`` in postscript/api).
+"""
 
 from __future__ import annotations
 

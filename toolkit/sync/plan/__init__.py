@@ -44,6 +44,7 @@ from .matching import (
     newly_reached,
     settled,
 )
+from .removal_limit import Removals, count_removals
 from .writing import WRITE_COLUMNS, properties_of, writes_table
 
 __all__ = [
@@ -89,43 +90,6 @@ A row that no person reaches names the subscriber as ``subscriber <id>`` and has
 """
 
 CUSTOM_EVENTS = ("transitions", "none", "transitions_and_moves")
-MIN_MEMBERSHIPS = 10
-"""Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
-_STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Removals:
-    """Shares of removals, 0 to 1: removals ÷ memberships looked at, which are held now or wanted."""
-
-    share: float
-    """Over all audiences."""
-    audience_key: str = ""
-    """The audience with the highest share; empty when none has MIN_MEMBERSHIPS."""
-    audience_share: float = 0.0
-    """Its share."""
-    audience_removes: int = 0
-    """Its removals."""
-
-
-def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
-    """Measure the removals among *changes*; *beside* holds audience → memberships looked at beside those."""
-    is_removal = changes["operation"] == "remove"
-    stays = changes["reason_code"].isin([*_STAYS]) & ~is_removal
-    removed = changes.loc[is_removal, "audience_key"].value_counts()
-    looked_at = changes.loc[is_removal | stays, "audience_key"].value_counts()
-    looked_at = looked_at.add(pd.Series(beside, dtype="int64"), fill_value=0)
-    share = float(removed.sum() / looked_at.sum()) if len(removed) else 0.0
-    shares = (removed / looked_at)[looked_at >= MIN_MEMBERSHIPS].dropna()
-    if shares.empty:
-        return Removals(share=share)
-    most = shares.idxmax()
-    return Removals(
-        share=share,
-        audience_key=most,
-        audience_share=float(shares[most]),
-        audience_removes=int(removed[most]),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

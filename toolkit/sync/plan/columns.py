@@ -20,7 +20,6 @@ from toolkit.frames import (
     json_text,
     numbers,
     places_in,
-    sorted_rows,
     text_array,
     to_arrow,
     to_frame,
@@ -29,7 +28,6 @@ from toolkit.frames import (
 
 TEXT = pa.large_string()
 NONE, SEVERAL = -1, -2
-_ORDER = ("timestamp", "received_at", "message_id")
 
 
 def take(column: pa.Array, rows: np.ndarray) -> pa.Array:
@@ -97,11 +95,6 @@ def _number(texts: pa.Array) -> np.ndarray:
 def have_like(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """Return which rows have the same *columns* as one of the others; null is like nothing."""
     return places_in(to_arrow(rows, columns), to_arrow(others[[*columns]].dropna())) >= 0
-
-
-def by_time(events: pd.DataFrame) -> np.ndarray:
-    """Return the order of the rows by their times, nulls first, and where those are equal as they are."""
-    return sorted_rows(to_arrow(events, _ORDER), _ORDER)
 
 
 # --- lists of audiences -----------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from toolkit.audiences.memberships import by_time
 from toolkit.errors import ParameterError
 from toolkit.frames import encode, numbers, text_array
 from toolkit.postscript import api
 from toolkit.statuses import ChangeStatus
 
-from .columns import NONE, TEXT, by_time, is_listed, names_of, take
+from .columns import NONE, TEXT, is_listed, names_of, take
 from .matching import LACKING
 
 STATUS_OF_REASON = {

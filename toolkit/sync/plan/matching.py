@@ -42,7 +42,10 @@ class Matches(NamedTuple):
 
 
 def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
-    """Find each person's one subscriber, by phone, else by email."""
+    """Find each person's one subscriber, by phone, else by email.
+
+    The email counts only where the phone finds none: several with one phone, or one email, are ambiguous.
+    """
     phones, emails = phones_held(contacts), text_array(contacts["email_clean"])
     found = find(phones, text_array(subscribers["phone_digits"]), single=True)
     method = np.zeros(len(found), np.int8)

@@ -1,0 +1,70 @@
+"""The limit on removals: a run stops before its first write when too many would leave.
+
+The share is of the memberships looked at, which are held now or wanted: over all audiences, and of each
+audience of MIN_MEMBERSHIPS or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from toolkit.contacts.masks import mask_text
+from toolkit.statuses import get_reason
+
+if TYPE_CHECKING:
+    from . import Plan
+
+MIN_MEMBERSHIPS = 10
+"""Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
+_STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removals:
+    """Shares of removals, 0 to 1: removals ÷ memberships looked at, which are held now or wanted."""
+
+    share: float
+    """Over all audiences."""
+    audience_key: str = ""
+    """The audience with the highest share; empty when none has MIN_MEMBERSHIPS."""
+    audience_share: float = 0.0
+    """Its share."""
+    audience_removes: int = 0
+    """Its removals."""
+
+
+def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
+    """Measure the removals among *changes*; *beside* holds audience → memberships looked at beside those."""
+    is_removal = changes["operation"] == "remove"
+    stays = changes["reason_code"].isin([*_STAYS]) & ~is_removal
+    removed = changes.loc[is_removal, "audience_key"].value_counts()
+    looked_at = changes.loc[is_removal | stays, "audience_key"].value_counts()
+    looked_at = looked_at.add(pd.Series(beside, dtype="int64"), fill_value=0)
+    share = float(removed.sum() / looked_at.sum()) if len(removed) else 0.0
+    shares = (removed / looked_at)[looked_at >= MIN_MEMBERSHIPS].dropna()
+    if shares.empty:
+        return Removals(share=share)
+    most = shares.idxmax()
+    return Removals(
+        share=share,
+        audience_key=most,
+        audience_share=float(shares[most]),
+        audience_removes=int(removed[most]),
+    )
+
+
+def removal_limit_sentence(plan: Plan) -> str:
+    """Return by how much the plan exceeds its limit on removals, and what to do."""
+    found = plan.removals
+    which = f"{plan.removes} memberships, {found.share:.0%} of those looked at"
+    if found.audience_share > max(found.share, plan.max_removal_share):
+        key = mask_text(found.audience_key)
+        which += f", and of the audience {key} {found.audience_removes}, {found.audience_share:.0%}"
+    return (
+        f"The plan removes {which}; max_removal_share allows {plan.max_removal_share:.0%}. "
+        "Nothing was written. " + get_reason("REMOVAL_LIMIT").fix
+    )
