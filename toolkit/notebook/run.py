@@ -134,7 +134,7 @@ class NotebookRun(Session):
         return self._forecast
 
     def explain_person(self, who: str = "") -> Timeline:
-        """Return one person from event to answer; an empty name takes the first whom a sync reaches."""
+        """Return one person from event to answer; an empty name takes the first that a sync reaches."""
         return toolkit.explain_person(
             who,
             self.source.archive,

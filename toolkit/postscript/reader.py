@@ -231,7 +231,7 @@ class _Reading:
         return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
 
     def _look_up_unknown(self, asked: Collection[str] = frozenset()) -> None:
-        """Ask for the people of whom no subscriber is known, unless they were asked for before."""
+        """Ask for the people without a known subscriber, unless they were asked for before."""
         known = {*self._everybody()[0]["phone_digits"].dropna()}
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), known=known, asked=asked))
 
