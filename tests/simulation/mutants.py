@@ -287,7 +287,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="one broken record stops the others",
-        seed=25,
         file="sync/delivery/execution.py",
         old="            connect_shop(self.postscript)\n",
         new='            raise PostscriptError("down")\n',
