@@ -413,7 +413,10 @@ ROWS = st.lists(st.lists(st.text('ab, "', max_size=4), min_size=1, max_size=4), 
 @examples(30, 300, ROWS)
 def test_rows_of_one_line_are_read_as_python_reads_them(rows):
     """A row of the right width has the cells of csv.reader, whatever its quotes; others are torn alone."""
-    lines = [",".join(row) for row in rows]
+    written = [",".join(row) for row in rows]
+    # A second line with an open quote may close the first one's: a row of several lines.
+    is_open = [line.count('"') % 2 == 1 for line in written]
+    lines = [line for place, line in enumerate(written) if not is_open[place] or place == is_open.index(True)]
     expected, torn = [], []
     for place, line in enumerate(lines):
         try:

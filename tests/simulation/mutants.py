@@ -287,6 +287,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="one broken record stops the others",
+        seed=17,
         file="sync/delivery/execution.py",
         old="            connect_shop(self.postscript)\n",
         new='            raise PostscriptError("down")\n',

@@ -20,6 +20,7 @@ SMALL_SCALE = {
     "toolkit.postscript.api.MAX_IN": 2,
     "toolkit.postscript.reader._PART": 3,
     "toolkit.sync.delivery.execution.CHECK_EVERY": 2,
+    "toolkit.sync.delivery.execution.FAILURES_IN_A_ROW": 1,
 }
 """Limits of the toolkit that are divided, so that a few people take as many calls and checks as thousands."""
 NONE = timedelta()
