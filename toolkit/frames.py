@@ -17,6 +17,8 @@ from pandas.arrays import DatetimeArray
 
 from toolkit.errors import ParameterError
 
+_MAX_BITS = 63
+"""Longer numbers are no integers to most databases; Postscript's is unlikely to differ."""
 _ARROW = {
     "str": pa.string(),
     "bool": pa.bool_(),
@@ -41,6 +43,27 @@ def json_text(value: Any) -> str:
     """
     text = _COMPACT(value)
     return text if text.isascii() else SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def property_value(value: Any, otherwise: Any) -> Any:
+    """Return *value* as a property of a subscriber can hold it: None for null, *otherwise* if it cannot.
+
+    Postscript lists texts, whole numbers and lists of texts; its sample also shows a boolean. ``5.0`` is a
+    whole number, as JSON makes no difference; ``5.5``, objects and other lists have no documented place.
+    A number that JSON does not have is null.
+
+    >>> property_value(5.0, "?"), property_value(["a"], "?"), property_value({"a": 1}, "?")
+    (5, ['a'], '?')
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _MAX_BITS else otherwise
+    if isinstance(value, list):
+        return value if all(isinstance(item, str) for item in value) else otherwise
+    return value if value is None or isinstance(value, str) else otherwise
 
 
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, of: str) -> None:

@@ -9,7 +9,7 @@ from conftest import PROJECT
 from tables import every
 
 from toolkit.errors import SettingsError, TriggerError
-from toolkit.frames import json_text
+from toolkit.frames import json_text, property_value
 from toolkit.notebook.settings import load_settings
 from toolkit.segment.destination import Destination
 from toolkit.segment.destination.actions import (
@@ -20,7 +20,6 @@ from toolkit.segment.destination.actions import (
     Discard,
     Payload,
     TraitPayload,
-    property_value,
 )
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping
 from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
@@ -418,7 +417,7 @@ def test_traits_of_a_track_event():
 )
 def test_property_values(value, held):
     """What a property can hold stays as it is; null and what is no number is nothing; the rest is refused."""
-    found = property_value(value)
+    found = property_value(value, MISSING)
     assert type(found) is type(held)
     assert found is held or found == held
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from toolkit.contacts.checks import fold_email, phone_digits
-from toolkit.frames import SURROGATE, empty_table, is_in, json_text, to_frame, to_table, typed
+from toolkit.frames import SURROGATE, empty_table, is_in, json_text, property_value, to_frame, to_table, typed
 
 from . import api
 
@@ -31,9 +30,6 @@ SUBSCRIBER_COLUMNS = {
 ``properties`` is null when no traits were asked about, else the JSON text of an object: each trait and the
 JSON text of its value, null where there is none.
 """
-
-_MAX_BITS = 63
-"""Longer numbers are no integers to most databases."""
 
 
 def subscribers_table(
@@ -64,21 +60,9 @@ def subscribers_table(
 def _held_traits(properties: Mapping[str, Any], trait_keys: Collection[str]) -> str | None:
     if not trait_keys:
         return None
-    return json_text({key: _held_json(properties[key]) if key in properties else None for key in trait_keys})
-
-
-def _held_json(value: Any) -> str:
-    """Return what a property holds as JSON text; ``{}``, which no trait is, for what no trait can be."""
-    if isinstance(value, float):
-        value = int(value) if value.is_integer() else None if not math.isfinite(value) else {}
-    is_trait = (
-        value.bit_length() <= _MAX_BITS
-        if isinstance(value, int)
-        else all(isinstance(item, str) for item in value)
-        if isinstance(value, list)
-        else value is None or isinstance(value, str)
-    )
-    return json_text(value) if is_trait else "{}"
+    # An empty object, which no trait is, stands for what no trait can be.
+    held = {key: property_value(properties[key], {}) for key in trait_keys if key in properties}
+    return json_text({key: json_text(held[key]) if key in held else None for key in trait_keys})
 
 
 # --- the copy that is kept ------------------------------------------------------------------------------

@@ -11,12 +11,10 @@ import pandas as pd
 
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
-from toolkit.frames import json_text
+from toolkit.frames import json_text, property_value
 from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
-from toolkit.segment.destination.actions import property_value
-from toolkit.segment.mapping import MISSING
 from toolkit.statuses import ChangeStatus
 
 from .desired import WISH_COLUMNS, plan_wishes
@@ -216,9 +214,7 @@ def _written(subscriber_id: str, before: Mapping[str, Any], after: Mapping[str, 
 
 
 def _trait_json(value: Any) -> str | None:
-    held = property_value(value)
-    if held is MISSING:
-        return _UNKNOWN
+    held = property_value(value, {})
     return None if held is None else json_text(held)
 
 

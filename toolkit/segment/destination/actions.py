@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from toolkit.errors import MappingError
-from toolkit.frames import json_text
+from toolkit.frames import json_text, property_value
 from toolkit.segment.javascript import text_of
 from toolkit.segment.mapping import MISSING, Mapping, kind_of
 from toolkit.segment.triggers import Trigger
@@ -176,9 +176,6 @@ REASON_CODES: Final[dict[EventStatus, str]] = {
 }
 """Each status in the words of Segment's delivery overview, where it has them."""
 
-_MAX_BITS: Final = 63
-"""Longer numbers are no integers to most databases; Postscript's is unlikely to differ."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fields:
@@ -229,7 +226,7 @@ class TraitPayload(_Fields):
         A text, a whole number, a boolean or a list of texts; None when the event has no value or null;
         `MISSING` when it has what no property can hold.
         """
-        return property_value(self.traits_or_props.get(self.segment_trait_key))
+        return property_value(self.traits_or_props.get(self.segment_trait_key), MISSING)
 
     @property
     def value_json(self) -> str | None:
@@ -301,23 +298,3 @@ class ActionMapping:
         absent = {known.key: None for known in self.action.fields}
         contacts = {kind: checked.get(kind, "").strip() or None for kind in ("email", "phone")}
         return made(**(absent | checked | contacts), mapping=self.name, official=checked)
-
-
-def property_value(value: Any) -> Any:
-    """Return *value* as a property of a subscriber can hold it: None for null, `MISSING` if it cannot.
-
-    Postscript lists texts, whole numbers and lists of texts; its sample also shows a boolean. ``5.0`` is a
-    whole number, as JSON makes no difference; ``5.5``, objects and other lists have no documented place.
-
-    >>> property_value(5.0), property_value(["a"]), property_value({"a": 1})
-    (5, ['a'], MISSING)
-    """
-    if value is None or is_not_finite(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int):
-        return value if value.bit_length() <= _MAX_BITS else MISSING
-    if isinstance(value, list):
-        return value if all(isinstance(item, str) for item in value) else MISSING
-    return value if isinstance(value, str) else MISSING
