@@ -13,6 +13,7 @@ from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import RejectedError
 from toolkit.ledger import Ledger
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop, parse_subscriber
+from toolkit.postscript.lookup import Lookup
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.segment.archive import read_events
 from toolkit.sync.plan import plan
@@ -29,6 +30,11 @@ def phone(number):
 
 def email(number):
     return f"u{number}@mail.test"
+
+
+def find_subscribers(contacts, postscript, *, trait_keys=()):
+    """Return the subscribers of these people by lookups, as read_subscribers() makes them."""
+    return subscribers_table(Lookup(postscript).find(contacts), trait_keys=trait_keys)
 
 
 def word(number, key, *, member=True, at=FIRST, **traits):

@@ -11,7 +11,6 @@ from toolkit.audiences.memberships import State
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.frames import last_rows, places_in
-from toolkit.postscript.lookup import find_subscribers
 from toolkit.sync.plan.columns import places
 
 NONE = pd.DataFrame({"person": ["user:1"], "email": ["a@mail.test"]})
@@ -26,11 +25,10 @@ CHECKED = check_contacts(NONE.assign(phone=None))
         (lambda: toolkit.plan(State.empty(), NONE, NONE), "contacts lacks the columns phone, email_clean"),
         (lambda: toolkit.plan(State.empty(), CHECKED, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.read_subscribers(NONE, None), "contacts lacks the columns phone"),
-        (lambda: find_subscribers(NONE, None), "contacts lacks the columns phone"),
         (lambda: toolkit.mirror_member_list(None, NONE), "subscribers lacks the columns subscriber_id"),
         (lambda: toolkit.check_contacts([NONE]), "people must be a DataFrame, not list"),
     ],
-    ids=["check_contacts", "fold", "plan", "subscribers", "read", "find", "mirror", "no frame"],
+    ids=["check_contacts", "fold", "plan", "subscribers", "read", "mirror", "no frame"],
 )
 def test_a_missing_column_is_named(call, sentence):
     """The sentence has the table and what it lacks, and nothing that is in it."""

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import stores
+from stores import find_subscribers
 
 from toolkit.audiences.memberships import Folded, State, fold
 from toolkit.contacts.bulk import check_contacts
@@ -33,7 +34,7 @@ from toolkit.errors import (
 from toolkit.ledger import Ledger, transitions
 from toolkit.postscript import api
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop
-from toolkit.postscript.lookup import connect_shop, find_subscribers
+from toolkit.postscript.lookup import connect_shop
 from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.segment.archive import read_events
 from toolkit.sync.cost import estimate_cost

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from stores import find_subscribers
 
 from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.postscript.api import write_properties
 from toolkit.postscript.client import PostscriptClient
-from toolkit.postscript.lookup import connect_shop, find_subscribers
+from toolkit.postscript.lookup import connect_shop
 from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.report.audit import audit
 from toolkit.report.document import render_report

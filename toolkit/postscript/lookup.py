@@ -10,13 +10,10 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from toolkit.contacts.bulk import CONTACT_COLUMNS
 from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import IgnoredFilterError, RejectedError, ServerError
-from toolkit.frames import check_columns
 
 from . import api
-from .subscribers import subscribers_table
 
 WORKERS = 32
 """Requests under way at once: enough for the full pace at two seconds of latency."""
@@ -94,32 +91,6 @@ def ignores_filter() -> IgnoredFilterError:
         "filter. Nothing was written; please report this with the date and time.",
         status_code=200,
     )
-
-
-def find_subscribers(
-    contacts: pd.DataFrame, postscript: Postscript, *, trait_keys: Collection[str] = ()
-) -> pd.DataFrame:
-    """Look people up in Postscript in batches: by phone, then by email those whose phone found no subscriber.
-
-    Parameters
-    ----------
-    contacts
-        From check_contacts().
-    trait_keys
-        Properties to keep beside the audiences: those of the traits, `State.trait_keys`.
-
-    Returns
-    -------
-    DataFrame
-        SUBSCRIBER_COLUMNS: every subscriber that matches one of the contacts.
-
-    Raises
-    ------
-    PostscriptError
-        A lookup failed for good: who subscribes is then unknown, and nothing can be decided.
-    """
-    check_columns(contacts, CONTACT_COLUMNS, of="contacts")
-    return subscribers_table(Lookup(postscript).find(contacts), trait_keys=trait_keys)
 
 
 class Lookup:
