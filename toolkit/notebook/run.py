@@ -140,7 +140,7 @@ class NotebookRun(Session):
             self.source.archive,
             self._after("forecast", self._forecast),
             destination=self.source.destination,
-            ledger=self.find_ledger(),
+            ledger=self._open.get("ledger") or self.find_ledger(),
             default_region=self.parameters.default_region,
         )
 

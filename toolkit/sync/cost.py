@@ -17,6 +17,7 @@ from toolkit.audiences.memberships import Folded, by_time
 from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import ParameterError
 from toolkit.frames import encode, is_in, numbers, text_array
+from toolkit.segment.events import EVENT_ORDER
 from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
@@ -137,7 +138,7 @@ def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"]
     keys = events["audience_key"]
     is_accepted = events["status"].isin([*_ACCEPTED]) & keys.notna() & ~is_in(keys, left_out)
-    columns = ["audience_key", "membership", "email", "phone", "timestamp", "received_at", "message_id"]
+    columns = ["audience_key", "membership", "email", "phone", *EVENT_ORDER]
     return events.loc[is_accepted.to_numpy(), columns]
 
 

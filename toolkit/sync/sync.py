@@ -157,10 +157,10 @@ def sync(
         facts=_facts(run, folded, cost, parameters, **options),
     )
     ledger.save_run(record)
+    if plan.exceeds_removal_limit:
+        run.stop(removal_limit_sentence(plan), StopReason.REMOVAL_LIMIT)
     if not dry_run:
         _carry_out(run, folded, record, **options)
-    elif plan.exceeds_removal_limit:
-        run.stop(removal_limit_sentence(plan), StopReason.REMOVAL_LIMIT)
     return _end(run, folded, record, clock)
 
 
@@ -208,7 +208,8 @@ def _carry_out(run: Execution, folded: Folded | None, record: RunRecord, **optio
     try:
         if folded is not None:
             _remember(run, folded)
-        deliver(run, **options)
+        if not run.plan.exceeds_removal_limit:
+            deliver(run, **options)
     except Exception as error:
         # Not Postscript's doing (a full disk, say): the ledger must not show "running" for ever.
         reason = str(error) if isinstance(error, ToolkitError) else type(error).__name__

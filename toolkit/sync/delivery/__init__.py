@@ -8,7 +8,6 @@ the journal before it leaves, and its custom events with it, so that a run that 
 from __future__ import annotations
 
 from toolkit.errors import LedgerError
-from toolkit.sync.plan.removal_limit import removal_limit_sentence
 from toolkit.sync.runs import Transition
 
 from .execution import CANCELED, Execution, StopReason
@@ -25,9 +24,6 @@ def deliver(run: Execution, *, canary: int, read_again: bool, repeat_unknown: bo
     one is read before. *repeat_unknown* posts custom events again that were not confirmed.
     """
     plan = run.plan
-    if plan.exceeds_removal_limit:
-        run.stop(removal_limit_sentence(plan), StopReason.REMOVAL_LIMIT)
-        return
     writer, poster = Writer(run, read_again=read_again), Poster(run)
     try:
         run.ledger.close_calls(run.shop_id)
