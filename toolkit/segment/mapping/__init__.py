@@ -15,7 +15,7 @@ from toolkit.segment.javascript import MISSING, kind_of
 
 from . import directives, paths, texts  # noqa: F401 - they register what they can parse
 from .parse import parse_mapping
-from .tree import Node, OutputBudget
+from .tree import Node, Resolution
 
 __all__ = ["MISSING", "Mapping", "check_mapping", "kind_of"]
 
@@ -31,7 +31,7 @@ class Mapping:
     {'email': 'dana@example.test'}
     """
 
-    __slots__ = ("_resolve", "tree", "value")
+    __slots__ = ("tree", "value")
 
     def __init__(self, value: Any) -> None:
         self.value: Final = value
@@ -44,7 +44,6 @@ class Mapping:
             raise first
         self.tree: Final[Node] = parsed
         """What the mapping says; see `toolkit.segment.mapping.tree`."""
-        self._resolve: Final = parsed.compile(keep=False)
 
     def resolve(self, event: Any) -> Any:
         """Return what the mapping makes of *event*: a value, None or `MISSING`.
@@ -55,7 +54,7 @@ class Mapping:
         """
         if not isinstance(event, dict):
             raise MappingError(f"an event is an object, not {kind_of(event)}")
-        return self._resolve(event, OutputBudget())
+        return self.tree.resolve(event, Resolution())
 
     def __repr__(self) -> str:
         return f"Mapping({self.value!r})"

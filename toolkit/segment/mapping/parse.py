@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from toolkit.errors import MappingError
@@ -18,137 +19,130 @@ ROOT_DIRECTIVE: Final = "__segment_internal_directive"
 """Key of a root object that holds one directive, to be given the other keys as its ``mapping``."""
 
 
-class Parser:
-    """Turns JSON values into nodes, collecting the mistakes it meets.
-
-    Every method takes the place of its value in the mapping, as a JSON pointer, and how deep it is nested.
-    """
-
-    def __init__(self) -> None:
-        self.problems: list[MappingError] = []
-        self.nodes = 0
-        """Values read so far."""
-        self._is_full = False
-
-    def root(self, value: Any, pointer: str, depth: int) -> Node:
-        """Parse a value that may have a root directive: a whole mapping, or what ``@transform`` applies."""
-        if not isinstance(value, dict) or ROOT_DIRECTIVE not in value:
-            return self.node(value, pointer, depth)
-        directive, pointer = value[ROOT_DIRECTIVE], join(pointer, ROOT_DIRECTIVE)
-        if not isinstance(directive, dict) or len(directive) != 1:
-            return self.refuse("should be an object with a single directive", pointer)
-        ((name, argument),) = directive.items()
-        if not isinstance(argument, dict | list):
-            return self.refuse(f"its directive should hold an object, not {kind_of(argument)}", pointer)
-        others = {key: part for key, part in value.items() if key != ROOT_DIRECTIVE}
-        argument = {**argument, "mapping": others} if isinstance(argument, dict) else argument
-        return self.node({name: argument}, pointer, depth + 1)
-
-    def node(self, value: Any, pointer: str, depth: int) -> Node:
-        """Parse any value."""
-        self.nodes += 1
-        if depth > MAX_DEPTH:
-            return self.refuse(f"nested deeper than {MAX_DEPTH} levels", pointer)
-        if self.nodes > MAX_NODES:
-            return self._refuse_size(pointer)
-        if isinstance(value, dict):
-            return self._object(value, pointer, depth)
-        if isinstance(value, list):
-            items = [self.node(item, f"{pointer}/{i}", depth + 1) for i, item in enumerate(value)]
-            return ListOf(items=tuple(items))
-        if value is None or isinstance(value, bool | int | float | str):
-            return Raw(value=value)
-        return self.refuse(f"{type(value).__name__} is not a JSON value", pointer)
-
-    def _object(self, value: dict[Any, Any], pointer: str, depth: int) -> Node:
-        if not self.has_text_keys(value, pointer):
-            return NOTHING
-        if not is_directive(value):
-            members = [(key, self.node(part, join(pointer, key), depth + 1)) for key, part in value.items()]
-            return ObjectOf(members=tuple(members))
-        named = [key for key in value if key != "_metadata"]
-        if len(named) > 1:
-            return self.refuse(f"a directive stands alone, this object has {len(named)} keys", pointer)
-        (name,) = named
-        here = join(pointer, name)
-        if name not in _DIRECTIVES:
-            known = ", ".join(sorted(_DIRECTIVES))
-            return self.refuse(f"{name} is not a directive; there are {known}", here)
-        return _DIRECTIVES[name](self, value[name], here, depth + 1)
-
-    def has_text_keys(self, value: dict[Any, Any], pointer: str) -> bool:
-        """Return whether every key of an object is a text; refuse it otherwise."""
-        odd = [key for key in value if not isinstance(key, str)]
-        if odd:
-            self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes", pointer)
-        return not odd
-
-    def refuse(self, message: str, pointer: str) -> Node:
-        """Note a mistake; the node returned only holds its place."""
-        self.problems.append(MappingError(message, pointer))
-        return NOTHING
-
-    def _refuse_size(self, pointer: str) -> Node:
-        if self._is_full:
-            return NOTHING  # one report is enough
-        self._is_full = True
-        return self.refuse(f"the mapping holds more than {MAX_NODES:,} values", pointer)
-
-
 def parse_mapping(value: Any) -> tuple[Node, list[MappingError]]:
     """Return the tree of a mapping and every mistake in it; with mistakes the tree is of no use."""
-    parser = Parser()
-    return parser.root(value, "", 0), parser.problems
+    parsing = Parsing()
+    return Part(value, "", 0, parsing).root(), parsing.problems
 
 
-# --- what a directive takes as its argument
+@dataclass(slots=True)
+class Parsing:
+    """What is known of a whole mapping while it is read."""
 
-_DirectiveParser: TypeAlias = Callable[[Parser, Any, str, int], Node]
-"""Takes the parser, the argument of a directive, its place and its depth."""
-_DIRECTIVES: Final[dict[str, _DirectiveParser]] = {"@literal": Parser.node}  # directives in it count
-"""Every directive, by its key."""
-
-
-def directive(key: str) -> Callable[[_DirectiveParser], _DirectiveParser]:
-    """Decorate the function that parses a directive's argument, to be found by the directive's key."""
-
-    def decorate(parse: _DirectiveParser) -> _DirectiveParser:
-        return _DIRECTIVES.setdefault(key, parse)
-
-    return decorate
+    problems: list[MappingError] = field(default_factory=list)
+    nodes: int = 0
+    """Values read so far."""
+    is_full: bool = False
+    """Whether it was refused for its size; one report is enough."""
 
 
-class Fields:
-    """The members of a directive's argument; what is wrong with them goes to the parser."""
+class Part:
+    """A value in a mapping, and its place: a JSON pointer, and how deep it is nested.
 
-    def __init__(self, parser: Parser, given: dict[str, Any], pointer: str, depth: int, *, root: str) -> None:
+    The argument of a directive is one too; when it is an object, `member` has what is in it.
+    """
+
+    def __init__(self, given: Any, pointer: str, depth: int, parsing: Parsing) -> None:
         self.given = given
         """As written."""
         self.pointer = pointer
-        self._parser = parser
-        # Members that no directive knows are checked all the same.
-        self._nodes: dict[str, Node] = {}
-        for key, part in given.items():
-            place, known = join(pointer, key), len(parser.problems)
-            self._nodes[key] = parser.node(part, place, depth)
-            # Segment checks it as any value, then reads it as a root.
-            has_root_directive = key == root and isinstance(part, dict) and ROOT_DIRECTIVE in part
-            if has_root_directive and len(parser.problems) == known:
-                self._nodes[key] = parser.root(part, place, depth)
+        self.parsing = parsing
+        self._depth = depth
+        self._members: dict[str, Node] = {}
 
-    def node(self, key: str) -> Node:
-        """Return what the member parses to; something missing where there is none."""
-        return self._nodes.get(key, NOTHING)
+    def at(self, key: str, given: Any, *, deeper: int = 0) -> Part:
+        """Return the part under a key, which counts as nested so much deeper."""
+        escaped = key.replace("~", "~0").replace("/", "~1")
+        return Part(given, f"{self.pointer}/{escaped}", self._depth + deeper, self.parsing)
 
-    def refuse(self, message: str, *keys: str) -> None:
-        """Note a mistake in the member that *keys* lead to, or in the whole."""
-        pointer = self.pointer
+    def refuse(self, message: str, *keys: str) -> Node:
+        """Note a mistake here, or where *keys* lead to; the node returned only holds the place."""
+        place = self
         for key in keys:
-            pointer = join(pointer, key)
-        self._parser.refuse(message, pointer)
+            place = place.at(key, None)
+        self.parsing.problems.append(MappingError(message, place.pointer))
+        return NOTHING
+
+    def root(self) -> Node:
+        """Parse a value that may have a root directive: a whole mapping, or what ``@transform`` applies."""
+        if not self._has_root_directive():
+            return self.node()
+        place = self.at(ROOT_DIRECTIVE, self.given[ROOT_DIRECTIVE], deeper=1)
+        if not isinstance(place.given, dict) or len(place.given) != 1:
+            return place.refuse("should be an object with a single directive")
+        ((name, argument),) = place.given.items()
+        if not isinstance(argument, dict | list):
+            return place.refuse(f"its directive should hold an object, not {kind_of(argument)}")
+        if isinstance(argument, dict):
+            others = {key: part for key, part in self.given.items() if key != ROOT_DIRECTIVE}
+            place.given = {name: {**argument, "mapping": others}}
+        return place.node()
+
+    def _has_root_directive(self) -> bool:
+        return isinstance(self.given, dict) and ROOT_DIRECTIVE in self.given
+
+    def node(self) -> Node:
+        """Parse any value."""
+        given, parsing = self.given, self.parsing
+        parsing.nodes += 1
+        if self._depth > MAX_DEPTH:
+            return self.refuse(f"nested deeper than {MAX_DEPTH} levels")
+        if parsing.nodes > MAX_NODES:
+            was_full, parsing.is_full = parsing.is_full, True
+            return NOTHING if was_full else self.refuse(f"the mapping holds more than {MAX_NODES:,} values")
+        if isinstance(given, dict):
+            return self._object()
+        if isinstance(given, list):
+            return ListOf(items=tuple(self.at(str(i), part, deeper=1).node() for i, part in enumerate(given)))
+        if given is None or isinstance(given, bool | int | float | str):
+            return Raw(value=given)
+        return self.refuse(f"{type(given).__name__} is not a JSON value")
+
+    def _object(self) -> Node:
+        if not self._has_text_keys():
+            return NOTHING
+        if not is_directive(self.given):
+            members = ((key, self.at(key, part, deeper=1).node()) for key, part in self.given.items())
+            return ObjectOf(members=tuple(members))
+        named = [key for key in self.given if key != "_metadata"]
+        if len(named) > 1:
+            return self.refuse(f"a directive stands alone, this object has {len(named)} keys")
+        (name,) = named
+        if name not in _DIRECTIVES:
+            known = ", ".join(sorted(_DIRECTIVES))
+            return self.refuse(f"{name} is not a directive; there are {known}", name)
+        return _DIRECTIVES[name](self.at(name, self.given[name], deeper=1))
+
+    def _has_text_keys(self) -> bool:
+        odd = [key for key in self.given if not isinstance(key, str)]
+        if odd:
+            self.refuse(f"the key {odd[0]!r} is not a text; put it in quotes")
+        return not odd
+
+    # --- the argument of a directive
+
+    def has_members(self, root: str) -> bool:
+        """Parse the members of an argument, of which *root* may be a root; refuse any but an object."""
+        if not isinstance(self.given, dict) or is_directive(self.given):
+            self.refuse(f"should be an object, not {kind_or_directive(self.given)}")
+            return False
+        if not self._has_text_keys():
+            return False
+        # Members that no directive knows are checked all the same.
+        for key, given in self.given.items():
+            part, known = self.at(key, given), len(self.parsing.problems)
+            self._members[key] = part.node()
+            # Segment checks it as any value, then reads it as a root.
+            if key == root and part._has_root_directive() and len(self.parsing.problems) == known:
+                self._members[key] = part.root()
+        return True
+
+    def member(self, key: str) -> Node:
+        """Return what a member of the argument parses to; something missing where there is none."""
+        return self._members.get(key, NOTHING)
 
     def need(self, key: str) -> None:
-        """Refuse the whole unless it has the member *key*."""
+        """Refuse the argument unless it has the member *key*."""
         if key not in self.given:
             self.refuse(f"needs {key}")
 
@@ -162,19 +156,18 @@ class Fields:
             self.refuse(f"should be {wanted}, not {kind_or_directive(value)}", key)
 
 
-def directive_of_fields(key: str, root: str = "") -> Callable[[Callable[[Fields], Node]], _DirectiveParser]:
-    """Decorate the same for an argument that has to be an object; its member *root* may be a root."""
+_Make: TypeAlias = Callable[[Part], Node]
+"""Makes the node of a directive from its argument."""
+_DIRECTIVES: Final[dict[str, _Make]] = {"@literal": Part.node}  # directives in it count
+"""Every directive, by its key."""
 
-    def decorate(make: Callable[[Fields], Node]) -> _DirectiveParser:
-        @directive(key)
-        def parse(parser: Parser, argument: Any, pointer: str, depth: int) -> Node:
-            if not isinstance(argument, dict) or is_directive(argument):
-                return parser.refuse(f"should be an object, not {kind_or_directive(argument)}", pointer)
-            if not parser.has_text_keys(argument, pointer):
-                return NOTHING
-            return make(Fields(parser, argument, pointer, depth, root=root))
 
-        return parse
+def directive(key: str, *, of_members: bool = True, root: str = "") -> Callable[[_Make], _Make]:
+    """Decorate what makes a directive. With *of_members* it has to hold an object; *root* may be a root."""
+
+    def decorate(make: _Make) -> _Make:
+        _DIRECTIVES[key] = lambda part: make(part) if not of_members or part.has_members(root) else NOTHING
+        return make
 
     return decorate
 
@@ -187,8 +180,3 @@ def is_directive(value: Any) -> bool:
 def kind_or_directive(value: Any) -> str:
     """Return what a mapping's value is, for a sentence."""
     return "a directive" if is_directive(value) else kind_of(value)
-
-
-def join(pointer: str, key: str) -> str:
-    """Return the JSON pointer to the member *key* of what *pointer* points to."""
-    return f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"

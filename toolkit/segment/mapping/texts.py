@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from json.encoder import encode_basestring
 from typing import Any, Final, Literal, NoReturn
 
-from toolkit.errors import MappingError
-from toolkit.frames import SURROGATE
+from toolkit.frames import json_text
 from toolkit.segment.javascript import MISSING, is_truthy, ordered_items, text_of, unit_count, units, whole
 
-from .parse import Fields, directive_of_fields
-from .tree import ITEM_COST, NOTHING, Node, OfValue, OutputBudget
+from .parse import Part, directive
+from .tree import NOTHING, Computed, Directive, Node, Resolution, ResolveError
 
 MAX_REPLACE_LENGTH: Final = 10
 """UTF-16 units in a pattern or replacement."""
@@ -23,61 +20,78 @@ MAX_DECODED_DEPTH: Final = 500
 
 _SPECIAL = re.compile(r"\$[$&`']")
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_NOT_FINITE: Final = {"NaN", "Infinity", "-Infinity"}
+_NOT_NUMBERS: Final = {**dict.fromkeys(("", "NaN", "Infinity", "-Infinity"), "null"), "[object Object]": "{}"}
 _MAX_DIGITS: Final = 400  # a double has none so large
 
 
-@directive_of_fields("@case")
-def _case(fields: Fields) -> Node:
-    operator: Any = fields.given.get("operator")
+@directive("@case")
+def _case(argument: Part) -> Node:
+    operator: Any = argument.given.get("operator")
     if operator not in ("lower", "upper"):
-        fields.refuse('should be "lower" or "upper"', "operator")
-    fields.expect("value", str, "a text", directive=True)
-    if fields.given.get("value") == "":
+        argument.refuse('should be "lower" or "upper"', "operator")
+    argument.expect("value", str, "a text", directive=True)
+    if argument.given.get("value") == "":
         return NOTHING  # to Segment a blank text, as written, is no value
-    return Case(operator=operator, value=fields.node("value"), pointer=fields.pointer)
+    return Case(operator=operator, value=argument.member("value"), pointer=argument.pointer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Case(OfValue):
+class Case(Directive):
     """``@case``: a text in lower or upper case; any other value as it is."""
 
+    value: Node
     operator: Literal["lower", "upper"]
 
-    def _apply(self, value: Any, budget: OutputBudget) -> Any:
+    def _value(self, scope: Any, resolution: Resolution) -> Any:
+        value = self.value.resolve(scope, resolution)
         if not isinstance(value, str):
             return value
-        budget.spend(len(value), self.pointer)
+        resolution.spend(len(value))
         return value.lower() if self.operator == "lower" else value.upper()
 
 
-@directive_of_fields("@replace")
-def _replace(fields: Fields) -> Node:
-    fields.need("pattern")
-    fields.need("value")
+@directive("@replace")
+def _replace(argument: Part) -> Node:
+    argument.need("pattern")
+    argument.need("value")
     for key in ("pattern", "replacement"):
-        fields.expect(key, str, "a text")
-    fields.expect("value", str, "a text", directive=True)
+        argument.expect(key, str, "a text")
+    argument.expect("value", str, "a text", directive=True)
     for key in ("ignorecase", "global"):
-        fields.expect(key, bool, "true or false")
-    if fields.given.get("pattern") == "":
-        fields.refuse("should not be blank", "pattern")
-    pairs = _pairs(fields)
-    if fields.given.get("value") == "":
+        argument.expect(key, bool, "true or false")
+    if argument.given.get("pattern") == "":
+        argument.refuse("should not be blank", "pattern")
+    pairs = _pairs(argument)
+    if argument.given.get("value") == "":
         return NOTHING  # as for `Case`
     return Replace(
-        value=fields.node("value"),
+        value=argument.member("value"),
         pairs=pairs,
-        ignorecase=fields.given.get("ignorecase", False),
-        everywhere=fields.given.get("global", True),
-        pointer=fields.pointer,
+        ignorecase=argument.given.get("ignorecase", False),
+        everywhere=argument.given.get("global", True),
+        pointer=argument.pointer,
     )
 
 
+def _pairs(argument: Part) -> tuple[tuple[str, str], ...]:
+    """Return the pattern and replacement, and the second ones when they are texts."""
+    pairs = []
+    for end in ("", "2"):
+        pattern, replacement = argument.given.get("pattern" + end), argument.given.get("replacement" + end)
+        replacement = "" if replacement is None else replacement
+        if isinstance(pattern, str) and pattern and isinstance(replacement, str):
+            for key, text in (("pattern", pattern), ("replacement", replacement)):
+                if unit_count(text) > MAX_REPLACE_LENGTH:
+                    argument.refuse(f"should have at most {MAX_REPLACE_LENGTH} characters", key + end)
+            pairs.append((pattern, replacement))
+    return tuple(pairs)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Replace(OfValue):
+class Replace(Directive):
     """``@replace``: a text (or the text of a number or boolean) with texts replaced in it; else ``""``."""
 
+    value: Node
     pairs: tuple[tuple[str, str], ...]
     """One or two of (pattern, replacement), applied in turn. The pattern is literal; ``$&``, ``$$``,
     ``` $` ``` and ``$'`` in the replacement stand for parts of the text."""
@@ -85,21 +99,22 @@ class Replace(OfValue):
     everywhere: bool
     """False replaces the first occurrence only."""
 
-    def _apply(self, value: Any, budget: OutputBudget) -> str:
+    def _value(self, scope: Any, resolution: Resolution) -> str:
+        value = self.value.resolve(scope, resolution)
         if not isinstance(value, str | int | float):
             return ""
         text = units(text_of(value))
         for pattern, replacement in self.pairs:
-            budget.spend(len(text), self.pointer)
+            resolution.spend(len(text))
             if self.ignorecase or "$" in replacement:
-                text = self._replaced(text, units(pattern), units(replacement), budget)
+                text = self._replaced(text, units(pattern), units(replacement), resolution)
             else:
                 # At most ten times as long, the longest replacement there is.
                 text = text.replace(units(pattern), units(replacement), -1 if self.everywhere else 1)
-                budget.spend(len(text), self.pointer)
+                resolution.spend(len(text))
         return whole(text)
 
-    def _replaced(self, text: str, pattern: str, replacement: str, budget: OutputBudget) -> str:
+    def _replaced(self, text: str, pattern: str, replacement: str, resolution: Resolution) -> str:
         searched, wanted = (_folded(text), _folded(pattern)) if self.ignorecase else (text, pattern)
         pieces: list[str] = []
         done = 0
@@ -107,31 +122,17 @@ class Replace(OfValue):
             stop = start + len(pattern)
             pieces += (text[done:start], _expanded(replacement, text, start, stop))
             # Spent piece by piece: each may hold the whole text several times.
-            budget.spend(len(pieces[-1]) + len(pieces[-2]), self.pointer)
+            resolution.spend(len(pieces[-1]) + len(pieces[-2]))
             done = stop
             if not self.everywhere:
                 break
         return "".join([*pieces, text[done:]])
 
 
-def _pairs(fields: Fields) -> tuple[tuple[str, str], ...]:
-    """Return the pattern and replacement, and the second ones when they are texts."""
-    pairs = []
-    for end in ("", "2"):
-        pattern, replacement = fields.given.get("pattern" + end), fields.given.get("replacement" + end)
-        replacement = "" if replacement is None else replacement
-        if isinstance(pattern, str) and pattern and isinstance(replacement, str):
-            for key, text in (("pattern", pattern), ("replacement", replacement)):
-                if unit_count(text) > MAX_REPLACE_LENGTH:
-                    fields.refuse(f"should have at most {MAX_REPLACE_LENGTH} characters", key + end)
-            pairs.append((pattern, replacement))
-    return tuple(pairs)
-
-
 def _expanded(replacement: str, text: str, start: int, stop: int) -> str:
     """Return the replacement with ``$&`` and its like filled in."""
 
-    def part(found: re.Match[str]) -> str:
+    def special(found: re.Match[str]) -> str:
         # No other part is cut out: each may be the whole text, at every place of the pattern.
         match found[0]:
             case "$&":
@@ -142,7 +143,7 @@ def _expanded(replacement: str, text: str, start: int, stop: int) -> str:
                 return text[stop:]
         return "$"
 
-    return _SPECIAL.sub(part, replacement)
+    return _SPECIAL.sub(special, replacement)
 
 
 def _folded(text: str) -> str:
@@ -159,63 +160,49 @@ def _folded_unit(unit: str) -> str:
 # --- JSON text
 
 
-@directive_of_fields("@json")
-def _json(fields: Fields) -> Node:
-    if not is_truthy(fields.given.get("value", MISSING)):
-        fields.refuse("needs a value, and not null, false, 0 or a blank text as written", "value")
-    mode: Any = fields.given.get("mode")
+@directive("@json")
+def _json(argument: Part) -> Node:
+    """Return the JSON text of a value, or what a JSON text says; anything else but a JSON text as it is."""
+    if not is_truthy(argument.given.get("value", MISSING)):
+        argument.refuse("needs a value, and not null, false, 0 or a blank text as written", "value")
+    mode = argument.given.get("mode")
     if mode not in ("encode", "decode"):
         # Segment takes ENCODE too, and then gives nothing.
-        fields.refuse('should be "encode" or "decode", in lower case', "mode")
-    return Json(mode=mode, value=fields.node("value"), pointer=fields.pointer)
+        argument.refuse('should be "encode" or "decode", in lower case', "mode")
+    value, convert = argument.member("value"), to_json if mode == "encode" else _decoded
+    return Computed(
+        call=lambda scope, resolution: convert(value.resolve(scope, resolution), resolution),
+        pointer=argument.pointer,
+    )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Json(OfValue):
-    """``@json``: the JSON text of a value, as JavaScript writes it; or what a JSON text says.
+def to_json(value: Any, resolution: Resolution) -> Any:
+    """Return the JSON text of a value: no spaces, keys that are array indexes first, null for NaN.
 
-    A missing value stays missing; decoding leaves anything but a JSON text as it is.
+    A missing value stays missing.
+
+    >>> to_json({"b": 5.0, "1": ["x", None]}, Resolution())
+    '{"1":["x",null],"b":5}'
     """
-
-    mode: Literal["encode", "decode"]
-
-    def _apply(self, value: Any, budget: OutputBudget) -> Any:
-        if value is MISSING or (self.mode == "decode" and not isinstance(value, str)):
-            return value
-        if self.mode == "encode":
-            return to_json(value, lambda characters: budget.spend(characters, self.pointer))
-        budget.spend(4 * len(value), self.pointer)  # it takes that much longer than building text
-        if _is_too_deep(value):
-            raise MappingError(f"a JSON text nested deeper than {MAX_DECODED_DEPTH} levels", self.pointer)
-        try:
-            return json.loads(value, parse_constant=_refuse, parse_int=_integer)
-        except ValueError:
-            return value
+    if value is MISSING:
+        return value
+    chunks: list[str] = []
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list | dict):
+            resolution.spend_items(len(part))
+            waiting.extend(reversed(_pieces(part)))
+        else:
+            chunks.append(part if isinstance(part, _Token) else _scalar(part))
+            resolution.spend(len(chunks[-1]))
+    return "".join(chunks)
 
 
 class _Token(str):
     """Text that is already JSON."""
 
     __slots__ = ()
-
-
-def to_json(value: Any, spend: Callable[[int], None]) -> str:
-    """Return the JSON text of a value: no spaces, keys that are array indexes first, null for NaN.
-
-    >>> to_json({"b": 5.0, "1": ["x", None]}, spend=lambda characters: None)
-    '{"1":["x",null],"b":5}'
-    """
-    chunks: list[str] = []
-    waiting: list[Any] = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list | dict):
-            spend(len(part) * ITEM_COST)
-            waiting.extend(reversed(_pieces(part)))
-        else:
-            chunks.append(part if isinstance(part, _Token) else _scalar(part))
-            spend(len(chunks[-1]))
-    return "".join(chunks)
 
 
 def _pieces(value: list[Any] | dict[str, Any]) -> list[Any]:
@@ -228,23 +215,28 @@ def _pieces(value: list[Any] | dict[str, Any]) -> list[Any]:
         return [_Token("["), *pieces[1:], _Token("]")]
     for key, part in ordered_items(value):
         if part is not MISSING:
-            pieces += (comma, _Token(_quoted(key) + ":"), part)
+            pieces += (comma, _Token(json_text(whole(key)) + ":"), part)
     return [_Token("{"), *pieces[1:], _Token("}")]
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, bool | int | float):
-        text = text_of(value)
-        return "null" if text in _NOT_FINITE else text
-    return "null" if value is None or value is MISSING else "{}"
+        return json_text(whole(value))
+    text = text_of(value)
+    return _NOT_NUMBERS.get(text, text)
 
 
-def _quoted(text: str) -> str:
-    if text.isascii() or not SURROGATE.search(text):
-        return encode_basestring(text)
-    return SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", encode_basestring(whole(text)))
+def _decoded(text: Any, resolution: Resolution) -> Any:
+    """Return what a JSON text says; anything else as it is."""
+    if not isinstance(text, str):
+        return text
+    resolution.spend(4 * len(text))  # it takes that much longer than building text
+    if _is_too_deep(text):
+        raise ResolveError(f"a JSON text nested deeper than {MAX_DECODED_DEPTH} levels")
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_int=_integer)
+    except ValueError:
+        return text
 
 
 def _is_too_deep(text: str) -> bool:

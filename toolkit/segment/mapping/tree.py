@@ -1,9 +1,8 @@
-"""A mapping as a tree: each node says what it is, and makes the function that resolves it.
+"""A mapping as a tree: each node says what it is, and resolves itself.
 
-Lists, objects and raw values are here; each directive's node is with the rest of the directive. A node is
-resolved against a *scope*: the event or, inside ``@arrayPath`` and ``@transform``, what these put in its
-place. The functions are made once a mapping and run once an event, so what can be settled before is. Nothing
-here is recursive over an event: it may be nested deeper than Python calls.
+Raw values, lists and objects are here, and what directives share. A node is resolved against a *scope*:
+the event or, inside ``@arrayPath`` and ``@transform``, what these put in its place. Nothing here is recursive
+over an event: it may be nested deeper than Python calls.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, Final
 
 from toolkit.errors import MappingError
 from toolkit.segment.javascript import MISSING, Missing
@@ -22,66 +21,39 @@ ITEM_COST: Final = 40
 """Characters that a list item or object member counts as; it takes about as long."""
 
 
-class OutputBudget:
-    """What is left to build in one `Mapping.resolve`: a hostile event ends in an error, not a full memory."""
+class ResolveError(Exception):
+    """An event gives a directive something it cannot work with; `Directive` adds the place."""
 
-    __slots__ = ("_left",)
+
+class Resolution:
+    """One `Mapping.resolve`: what it may still build, so that a hostile event ends in an error."""
+
+    __slots__ = ("_left", "keeps_missing")
 
     def __init__(self) -> None:
+        self.keeps_missing = False
+        """Whether lists and objects keep missing values; see `Computed`."""
         self._left: float = MAX_OUTPUT
 
-    def spend(self, characters: float, pointer: str) -> None:
-        """Take *characters* away; raise `MappingError` when fewer are left."""
+    def spend(self, characters: float) -> None:
+        """Take *characters* off the output budget; raise `ResolveError` when fewer are left."""
         self._left -= characters
         if self._left < 0:
-            raise MappingError(f"this event makes the mapping build over {MAX_OUTPUT:,} characters", pointer)
+            raise ResolveError(f"this event makes the mapping build over {MAX_OUTPUT:,} characters")
 
-    def spend_items(self, count: float, pointer: str) -> None:
-        """Take *count* list items or object members away."""
-        self.spend(count * ITEM_COST, pointer)
-
-
-Resolver: TypeAlias = Callable[[Any, OutputBudget], Any]
-"""Gives a value from the scope, and spends what it builds."""
+    def spend_items(self, count: float) -> None:
+        """Take *count* list items or object members off."""
+        self.spend(count * ITEM_COST)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Node(ABC):
     """A part of a mapping, parsed and checked."""
 
-    keeps_missing: ClassVar[bool] = False
-    """Whether a missing value differs to it from an absent key: ``@merge`` lets it take another one's place.
-
-    Within such a directive lists and objects keep missing values; from what it gives they are removed."""
-
-    pointer: str = field(default="", compare=False, repr=False)
-    """The place in the mapping, of directives that can fail."""
+    __slots__ = ()
 
     @abstractmethod
-    def _resolver(self, *, keep: bool) -> Resolver:
-        """Return the function that resolves it, for `compile`."""
-
-    def compile(self, *, keep: bool) -> Resolver:
-        """Return the function that resolves it; with *keep* there may be missing values in the result."""
-        resolve, pointer = self._resolver(keep=keep or self.keeps_missing), self.pointer
-        if keep or not self.keeps_missing:
-            return resolve
-        return lambda scope, budget: without_missing(resolve(scope, budget), budget, pointer)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OfValue(Node):
-    """A directive that does something to one value."""
-
-    value: Node
-
-    @abstractmethod
-    def _apply(self, value: Any, budget: OutputBudget) -> Any:
-        """Return what it makes of the value."""
-
-    def _resolver(self, *, keep: bool) -> Resolver:
-        value, apply = self.value.compile(keep=keep), self._apply
-        return lambda scope, budget: apply(value(scope, budget), budget)
+    def resolve(self, scope: Any, resolution: Resolution) -> Any:
+        """Return its value, which may be missing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +62,8 @@ class Raw(Node):
 
     value: bool | float | str | Missing | None
 
-    def _resolver(self, *, keep: bool) -> Resolver:  # noqa: ARG002
-        value = self.value
-        return lambda scope, budget: value  # noqa: ARG005
+    def resolve(self, scope: Any, resolution: Resolution) -> Any:  # noqa: ARG002, D102
+        return self.value
 
 
 NOTHING: Final = Raw(value=MISSING)
@@ -105,14 +76,9 @@ class ListOf(Node):
 
     items: tuple[Node, ...]
 
-    def _resolver(self, *, keep: bool) -> Resolver:
-        items = tuple(item.compile(keep=keep) for item in self.items)
-
-        def resolve(scope: Any, budget: OutputBudget) -> Any:
-            values = [item(scope, budget) for item in items]
-            return values if keep else [None if value is MISSING else value for value in values]
-
-        return resolve
+    def resolve(self, scope: Any, resolution: Resolution) -> Any:  # noqa: D102
+        values = [item.resolve(scope, resolution) for item in self.items]
+        return values if resolution.keeps_missing else [None if v is MISSING else v for v in values]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,21 +87,52 @@ class ObjectOf(Node):
 
     members: tuple[tuple[str, Node], ...]
 
-    def _resolver(self, *, keep: bool) -> Resolver:
-        members = tuple((key, part.compile(keep=keep)) for key, part in self.members)
-
-        def resolve(scope: Any, budget: OutputBudget) -> Any:
-            result = {}
-            for key, member in members:
-                value = member(scope, budget)
-                if value is not MISSING or keep:
-                    result[key] = value
-            return result
-
-        return resolve
+    def resolve(self, scope: Any, resolution: Resolution) -> Any:  # noqa: D102
+        result = {}
+        for key, member in self.members:
+            value = member.resolve(scope, resolution)
+            if value is not MISSING or resolution.keeps_missing:
+                result[key] = value
+        return result
 
 
-def without_missing(value: Any, budget: OutputBudget, pointer: str, *, in_lists: bool = True) -> Any:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Directive(Node):
+    """A directive that an event can make fail; the error has its place."""
+
+    pointer: str = field(default="", compare=False, repr=False)
+
+    @abstractmethod
+    def _value(self, scope: Any, resolution: Resolution) -> Any:
+        """Return its value, or raise `ResolveError`."""
+
+    def resolve(self, scope: Any, resolution: Resolution) -> Any:  # noqa: D102
+        try:
+            return self._value(scope, resolution)
+        except ResolveError as error:
+            raise MappingError(str(error), self.pointer) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Computed(Directive):
+    """A directive of which no more is known than the function that resolves it."""
+
+    call: Callable[[Any, Resolution], Any]
+    keeps_missing: bool = False
+    """Whether a missing value differs to it from an absent key: ``@merge`` lets it take another one's place.
+
+    Within such a directive lists and objects keep missing values; from what it gives they are removed."""
+
+    def _value(self, scope: Any, resolution: Resolution) -> Any:
+        if not self.keeps_missing or resolution.keeps_missing:
+            return self.call(scope, resolution)
+        resolution.keeps_missing = True
+        value = without_missing(self.call(scope, resolution), resolution)
+        resolution.keeps_missing = False
+        return value
+
+
+def without_missing(value: Any, resolution: Resolution, *, in_lists: bool = True) -> Any:
     """Return a copy of *value* without missing members; missing items are null, or stay unless *in_lists*."""
 
     def renew(part: dict[str, Any] | list[Any]) -> Any:
@@ -143,12 +140,10 @@ def without_missing(value: Any, budget: OutputBudget, pointer: str, *, in_lists:
             return {key: member for key, member in part.items() if member is not MISSING}
         return [None if item is MISSING and in_lists else item for item in part]
 
-    return renew_parts(value, renew, dict | list, budget, pointer)
+    return renew_parts(value, renew, dict | list, resolution)
 
 
-def renew_parts(
-    value: Any, renew: Callable[[Any], Any], kinds: Any, budget: OutputBudget, pointer: str
-) -> Any:
+def renew_parts(value: Any, renew: Callable[[Any], Any], kinds: Any, resolution: Resolution) -> Any:
     """Return *value* with each part of one of the *kinds* renewed, and the parts within the new one."""
     top = [value]
     waiting: list[Any] = [top]
@@ -156,7 +151,7 @@ def renew_parts(
         holder = waiting.pop()
         for key, part in holder.items() if isinstance(holder, dict) else enumerate(holder):
             if isinstance(part, kinds):
-                budget.spend_items(len(part), pointer)
+                resolution.spend_items(len(part))
                 holder[key] = new = renew(part)
                 waiting.append(new)
     return top[0]

@@ -9,33 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from liquid import Environment, Mode, Node, Token
-from liquid.builtin.content import ContentNode
-from liquid.builtin.content import Literal as Content
-from liquid.builtin.expressions import Filter, FilteredExpression, Literal, Nil, Path, logical
-from liquid.builtin.expressions.primitive import Blank, Empty
-from liquid.builtin.illegal import Illegal
-from liquid.builtin.output import Output, OutputNode
-from liquid.builtin.tags.assign_tag import AssignNode, AssignTag
-from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
-from liquid.builtin.tags.comment_tag import CommentNode, CommentTag
-from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
-from liquid.builtin.tags.decrement_tag import DecrementNode, DecrementTag
-from liquid.builtin.tags.echo_tag import EchoTag
-from liquid.builtin.tags.if_tag import IfNode, IfTag
-from liquid.builtin.tags.increment_tag import IncrementNode, IncrementTag
-from liquid.builtin.tags.inline_comment_tag import InlineCommentTag
-from liquid.builtin.tags.liquid_tag import LiquidNode, LiquidTag
-from liquid.builtin.tags.unless_tag import UnlessNode, UnlessTag
+from liquid.builtin import content, output
+from liquid.builtin.expressions import Filter, FilteredExpression, Literal, Nil, Path, logical, primitive
+from liquid.builtin.tags import (
+    assign_tag,
+    capture_tag,
+    comment_tag,
+    cycle_tag,
+    decrement_tag,
+    if_tag,
+    increment_tag,
+    liquid_tag,
+    unless_tag,
+)
 from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
 from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
 from toolkit.segment.javascript import is_truthy, whole
-from toolkit.segment.mapping.tree import OutputBudget
+from toolkit.segment.mapping.tree import Resolution
 
 from .filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
 from .values import Rendering, are_equal, contains, is_blank, is_empty, is_less, is_nil, is_true, property_of
@@ -45,6 +40,13 @@ Step: TypeAlias = Callable[[Rendering], str]
 Value: TypeAlias = Callable[[Rendering], Any]
 """Gives the value of an expression."""
 
+SUPPORTED_TAGS: Final = frozenset(
+    (
+        *("#", "assign", "capture", "comment", "cycle", "decrement", "echo", "if", "increment", "liquid"),
+        *("unless", "content", "illegal", "output"),
+    )
+)
+"""Tags that work; to python-liquid the last three are text, a tag that is not known, and ``{{ }}``."""
 DISABLED_TAGS: Final = ("case", "for", "include", "layout", "render", "tablerow")
 """Tags that Segment has turned off."""
 UNSUPPORTED_TAGS: Final = ("block", "break", "continue")
@@ -55,7 +57,11 @@ _QUOTED = re.compile("""'[^']*'|"[^"]*\"""")
 _READ_DIFFERENTLY = re.compile(r"<>|(?:\A|:)\s*,|(?![0-9])\d|(?<=[\w\]?])\s+[.\[]")
 _NAME = re.compile(r"[A-Za-z_][-\w]*\Z", re.ASCII)
 
-_WORDS: Final[dict[type, Callable[[Any], bool]]] = {Nil: is_nil, Empty: is_empty, Blank: is_blank}
+_WORDS: Final[dict[type, Callable[[Any], bool]]] = {
+    Nil: is_nil,
+    primitive.Empty: is_empty,
+    primitive.Blank: is_blank,
+}
 _COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
     logical.EqExpression: are_equal,
     logical.NeExpression: lambda left, right: not are_equal(left, right),
@@ -72,7 +78,7 @@ class TemplateError(Exception):
 
 
 class _Environment(Environment):
-    """python-liquid with the tags that are supported, and none of its filters."""
+    """python-liquid with the tags that are supported."""
 
     block_nesting_limit = 60
 
@@ -80,14 +86,11 @@ class _Environment(Environment):
         read = super().tokenizer()
         return lambda source: _checked(read(source))
 
-    def setup_tags_and_filters(self, *, extra: bool = False) -> None:  # noqa: ARG002
-        for tag in (
-            *(AssignTag, CaptureTag, CommentTag, Content, CycleTag, DecrementTag, EchoTag, Illegal),
-            *(IncrementTag, InlineCommentTag, LiquidTag, Output),
-        ):
-            self.add_tag(tag)
-        for strict in (IfTag, UnlessTag):  # an else with a condition, and a second else, are mistakes
-            self.add_tag(type(strict.__name__, (strict,), {"mode": Mode.STRICT}))
+    def setup_tags_and_filters(self, *, extra: bool = False) -> None:
+        super().setup_tags_and_filters(extra=extra)
+        self.tags = {name: tag for name, tag in self.tags.items() if name in SUPPORTED_TAGS}
+        for strict in ("if", "unless"):  # an else with a condition, and a second else, are mistakes
+            vars(self.tags[strict])["mode"] = Mode.STRICT
 
 
 def _checked(tokens: Iterator[Token]) -> Iterator[Token]:
@@ -106,11 +109,8 @@ def _checked(tokens: Iterator[Token]) -> Iterator[Token]:
 _ENVIRONMENT = _Environment()
 
 
-@lru_cache(maxsize=256)
-def compile_template(template: str) -> Callable[[Any, OutputBudget, str], str]:
+def compile_template(template: str) -> Callable[[Any, Resolution], str]:
     """Return the function that renders a template with the members of a scope as variables.
-
-    It takes the scope, the budget, and the place of the template in the mapping for errors.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def compile_template(template: str) -> Callable[[Any, OutputBudget, str], str]:
         run = _TemplateCompiler().block(_ENVIRONMENT.from_string(template).nodes)
     except LiquidError as error:
         raise TemplateError(_reason(error)) from error
-    return lambda scope, budget, pointer: whole(run(Rendering(scope, budget, pointer)))
+    return lambda scope, resolution: whole(run(Rendering(scope, resolution)))
 
 
 def _reason(error: LiquidError) -> str:
@@ -143,35 +143,39 @@ class _TemplateCompiler:
         self._has_cycle = False
 
     def block(self, nodes: Iterable[Node]) -> Step:
-        steps = [self.step(node) for node in nodes if not isinstance(node, CommentNode)]
+        steps = [self.step(node) for node in nodes if not isinstance(node, comment_tag.CommentNode)]
         return lambda rendering: "".join([step(rendering) for step in steps])
 
     def step(self, node: Node) -> Step:  # noqa: PLR0911 - one for each kind of node
         match node:
-            case ContentNode(text=text):
+            case content.ContentNode(text=text):
                 return lambda rendering: rendering.text(text)
-            case OutputNode(expression=FilteredExpression(left=Nil(), filters=[])):
+            case output.OutputNode(expression=FilteredExpression(left=Nil(), filters=[])):
                 return self.block(())
-            case OutputNode(expression=expression):  # echo as well
+            case output.OutputNode(expression=expression):  # echo as well
                 value = _value(expression)
                 return lambda rendering: rendering.text(value(rendering))
-            case AssignNode(name=name, expression=expression):
+            case assign_tag.AssignNode(name=name, expression=expression):
                 return _assign(name, _value(expression))
-            case CaptureNode(name=name, block=block):
+            case capture_tag.CaptureNode(name=name, block=block):
                 return _assign(name, self.block(block.nodes))
-            case IfNode() | UnlessNode():
+            case if_tag.IfNode() | unless_tag.UnlessNode():
                 return self.branches(node)
-            case CycleNode(args=values):
+            case cycle_tag.CycleNode(args=values):
                 return self.cycle(_value(values[0]))
-            case IncrementNode(name=name) | DecrementNode(name=name):
-                return _count(name, 1 if isinstance(node, IncrementNode) else -1)
-            case LiquidNode(block=block):
+            case increment_tag.IncrementNode(name=name) | decrement_tag.DecrementNode(name=name):
+                counter, step = (
+                    _checked_name(name),
+                    1 if isinstance(node, increment_tag.IncrementNode) else -1,
+                )
+                return lambda rendering: rendering.text(rendering.count(counter, step))
+            case liquid_tag.LiquidNode(block=block):
                 return self.block(block.nodes)
         raise _unsupported(str(node))
 
-    def branches(self, node: IfNode | UnlessNode) -> Step:
+    def branches(self, node: if_tag.IfNode | unless_tag.UnlessNode) -> Step:
         # Only the first condition of unless is turned round.
-        parts = [(node.condition, isinstance(node, IfNode), node.consequence)]
+        parts = [(node.condition, isinstance(node, if_tag.IfNode), node.consequence)]
         parts += [(other.expression, True, other.block) for other in node.alternatives]
         branches = [
             (_condition(*condition.children()), wanted, self.block(block.nodes))
@@ -210,17 +214,6 @@ def _assign(name: str, value: Value) -> Step:
     return run
 
 
-def _count(name: str, step: int) -> Step:
-    """Print a counter and then move it up, or move it down first."""
-    name = _checked_name(name)
-
-    def run(rendering: Rendering) -> str:
-        before, after = rendering.count(name, step)
-        return rendering.text(before if step > 0 else after)
-
-    return run
-
-
 def _checked_name(name: str) -> str:
     if not _NAME.match(name):
         raise _unsupported(f"the variable name {name!r}")
@@ -246,7 +239,7 @@ def _value(expression: Expression) -> Value:
             return _path([_key(segment) for segment in segments])
         case Literal(value=constant):
             return lambda _: constant
-        case Nil() | Empty() | Blank():
+        case Nil() | primitive.Empty() | primitive.Blank():
             raise _unsupported("nil, empty or blank as a value")
     raise _unsupported(str(expression)[:60])
 

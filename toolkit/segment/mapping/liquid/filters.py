@@ -19,6 +19,7 @@ from toolkit.segment.javascript import (
     unit_count,
 )
 from toolkit.segment.mapping.texts import to_json
+from toolkit.segment.mapping.tree import ResolveError
 
 from .texts import SPACES, TEXT_FILTERS, date
 from .values import Rendering, is_nil, is_true, property_of, whole_number
@@ -187,7 +188,7 @@ _VALUES: Final[dict[str, Callable[..., Any]]] = {
     "date": date,
     "first": _end(0),
     "join": _join,
-    "json": lambda rendering, value: value if value is MISSING else to_json(value, rendering.spend),
+    "json": lambda rendering, value: to_json(value, rendering.resolution),
     "last": _end(-1),
     "lstrip": _stripper(str.lstrip),
     "round": _round,
@@ -217,7 +218,7 @@ def _default(_: Rendering, value: Any, otherwise: Any = MISSING, *arguments: Any
 def _joined(place: int) -> Filter:
     def call(rendering: Rendering, value: Any, *arguments: Any) -> str:
         if len(arguments) != 1:
-            raise rendering.refuse("append and prepend take one argument")
+            raise ResolveError("append and prepend take one argument")
         texts = [rendering.text(value)]
         texts.insert(place, rendering.text(arguments[0]))
         return "".join(texts)

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from toolkit.frames import SURROGATE
 from toolkit.segment.javascript import WHITESPACE, number_of, number_text, text_of, units, whole
+from toolkit.segment.mapping.tree import ResolveError
 
 from .values import Rendering, is_nil
 
@@ -84,22 +85,22 @@ def _split(rendering: Rendering, text: str, separator: str) -> list[str]:
     return parts
 
 
-def _url_encode(rendering: Rendering, text: str) -> str:
+def _url_encode(_: Rendering, text: str) -> str:
     text = whole(text)
     if SURROGATE.search(text):
-        raise rendering.refuse("a lone surrogate cannot be written in a URL")
+        raise ResolveError("a lone surrogate cannot be written in a URL")
     return quote(text, safe="!~*'()").replace("%20", "+")
 
 
-def _url_decode(rendering: Rendering, text: str) -> str:
+def _url_decode(_: Rendering, text: str) -> str:
     text = text.replace("+", " ")
     if _NOT_ENCODED.search(text):
-        raise rendering.refuse("a % is not followed by two digits")
+        raise ResolveError("a % is not followed by two digits")
     try:
         # Cut at the encoded parts: what is between them may hold lone surrogates.
         return re.sub("(?:%[0-9A-Fa-f]{2})+", lambda found: unquote_to_bytes(found[0]).decode("utf-8"), text)
     except UnicodeDecodeError as error:
-        raise rendering.refuse("the encoded characters are not UTF-8") from error
+        raise ResolveError("the encoded characters are not UTF-8") from error
 
 
 def _bytes(text: str) -> bytes:
@@ -157,23 +158,23 @@ _PADDED_WITH_BLANKS: Final = frozenset("aAbBceklpP")
 def date(rendering: Rendering, value: Any, pattern: Any, zone: Any) -> Any:
     """Return a date as text, in UTC unless a zone is given; what is no date as it is."""
     try:
-        moment = _moment(rendering, value)
-        shown = moment and moment.astimezone(_zone(rendering, zone))
+        moment = _moment(value)
+        shown = moment and moment.astimezone(_zone(zone))
     except OverflowError as error:
-        raise rendering.refuse("a date is in the years 1 to 9999") from error
+        raise ResolveError("a date is in the years 1 to 9999") from error
     if shown is None:
         return value
     pattern = _DEFAULT_FORMAT if is_nil(pattern) else rendering.text(pattern)
     return _CODE.sub(lambda found: _shown(rendering, shown, found), pattern)
 
 
-def _moment(rendering: Rendering, value: Any) -> datetime | None:
+def _moment(value: Any) -> datetime | None:
     if is_nil(value):
         return None
     if value in ("now", "today"):
-        raise rendering.refuse("a mapping knows no clock; use the timestamp of the event")
+        raise ResolveError("a mapping knows no clock; use the timestamp of the event")
     if isinstance(value, bool):
-        raise rendering.refuse("true and false are no dates")
+        raise ResolveError("true and false are no dates")
     text = text_of(value)
     if isinstance(value, int | float) or (text.isascii() and text.isdigit()):
         milliseconds = number_of(value) * 1000
@@ -181,14 +182,14 @@ def _moment(rendering: Rendering, value: Any) -> datetime | None:
         return _EPOCH + timedelta(milliseconds=int(milliseconds)) if is_date else None
     if not _ISO.fullmatch(text):
         if re.search("[0-9]", text):
-            raise rendering.refuse("a date is written as 2026-03-04 or 2026-03-04T05:06:07Z (ISO 8601)")
+            raise ResolveError("a date is written as 2026-03-04 or 2026-03-04T05:06:07Z (ISO 8601)")
         return None
     # As in Node, 30 February is a day of March.
     first = datetime.fromisoformat(f"{text[:8]}01{text[10:]}")
     return (first if first.tzinfo else first.replace(tzinfo=UTC)) + timedelta(days=int(text[8:10]) - 1)
 
 
-def _zone(rendering: Rendering, zone: Any) -> tzinfo:
+def _zone(zone: Any) -> tzinfo:
     """Return the zone with a name, or so many minutes behind UTC, the way JavaScript counts."""
     if is_nil(zone):
         return UTC
@@ -197,7 +198,7 @@ def _zone(rendering: Rendering, zone: Any) -> tzinfo:
             return ZoneInfo(zone)
         return timezone(-timedelta(minutes=int(number_of(zone))), "")  # an offset has no name
     except (ValueError, OSError, KeyError, OverflowError) as error:
-        raise rendering.refuse(f"there is no time zone {text_of(zone)[:40]!r}") from error
+        raise ResolveError(f"there is no time zone {text_of(zone)[:40]!r}") from error
 
 
 def _shown(rendering: Rendering, date: datetime, found: re.Match[str]) -> str:

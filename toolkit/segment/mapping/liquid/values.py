@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from toolkit.errors import MappingError
 from toolkit.segment.javascript import (
     MISSING,
     WHITESPACE,
@@ -19,27 +17,24 @@ from toolkit.segment.javascript import (
     unit_count,
     units,
 )
-from toolkit.segment.mapping.tree import OutputBudget
+from toolkit.segment.mapping.tree import Resolution
 
 
 class Rendering:
     """The variables of one rendering of a template, and what it may still build."""
 
-    def __init__(self, scope: Any, budget: OutputBudget, pointer: str) -> None:
+    def __init__(self, scope: Any, resolution: Resolution) -> None:
         self.assigned: dict[str, Any] = {}
-        self.counters: dict[str, float] = {}
-        self.spend = partial(budget.spend, pointer=pointer)
-        """Account for text that will be built."""
-        self.spend_items = partial(budget.spend_items, pointer=pointer)
-        """Account for list items that will be made or looked at."""
-        self.refuse = partial(MappingError, pointer=pointer)
-        """Return the error to raise for a message."""
+        self.resolution = resolution
+        self.spend = resolution.spend
+        self.spend_items = resolution.spend_items
+        self._counters: dict[str, float] = {}
         self._scope = scope
 
     def variable(self, key: Any) -> Any:
         """Return a variable: one assigned here, a counter, or a member of the scope."""
         name = key_text(key)
-        for known in (self.assigned, self.counters):
+        for known in (self.assigned, self._counters):
             if name in known:
                 return known[name]
         scope = self._scope
@@ -50,13 +45,13 @@ class Rendering:
             has = is_item and property_of(scope, name) is not MISSING
         return property_of(scope if has else {}, key)
 
-    def count(self, name: str, step: int) -> tuple[float, float]:
-        """Move a counter; return what it was and what it is. The event itself is left as it is."""
+    def count(self, name: str, step: int) -> float:
+        """Move a counter up and return what it was, or down and return what it is; no event changes."""
         own = self._scope.get(name) if isinstance(self._scope, dict) else None
-        before = self.counters.get(name, own)
+        before = self._counters.get(name, own)
         before = before if isinstance(before, int | float) and not isinstance(before, bool) else 0
-        after = self.counters[name] = before + step
-        return before, after
+        after = self._counters[name] = before + step
+        return before if step > 0 else after
 
     def weigh(self, value: Any) -> None:
         """Account for looking at the whole of a list."""
