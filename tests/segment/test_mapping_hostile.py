@@ -58,7 +58,7 @@ DIRECTIVES = {
     "@excludeWhenNull": lambda v: {"@excludeWhenNull": v},
     "@liquid": lambda v: {
         "@liquid": "{{ X }}{{ X | json }}{{ X | join }}{{ X | size }}{% if X == X %}{{ X | date }}"
-        "{% endif %}{{ X | sum }}{{ X | strip_html | url_encode }}{{ X | split: '' }}".replace(
+        "{% endif %}{{ X | compact | size }}{{ X | strip_html | squish }}{{ X | split: '' }}".replace(
             "X", v["@path"]
         )
     },

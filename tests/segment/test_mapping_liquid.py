@@ -104,22 +104,14 @@ def render(template, event=None):
             "{{ 'a,,' | split: ',' | join: '+' }} {{ 'ab' | split: '' | last }}",
             "3 a b",
         ),
-        ("{{ traits.tags | join }} {{ rows | sum: 'id' }} {{ traits.tags | compact | size }}", "a b 3 2"),
+        ("{{ traits.tags | join }} {{ traits.tags | compact | size }}", "a b 2"),
         (
             "{{ 'Hello' | slice: 1, 3 }} {{ 'Hello' | slice: -3, 2 }} {{ '\U0001f389!' | slice: 1 }}",
             "ell ll !",
         ),
         ("{{ '\U0001f389' | size }} {{ '\U0001f389' | split: '' | join: '' }}", "2 \U0001f389"),
-        (
-            "{{ 'one two three' | truncatewords: 2 }} "
-            "{{ 'abcdefghij' | truncate: 6 }} {{ 'abc' | truncate: 3 }}",
-            "one two... abc... abc",
-        ),
-        (
-            "{{ '<b>x</b> & \"y\"' | escape }} "
-            "{{ '&lt;<' | escape_once }} {{ 'a<!-- b -->c<d' | strip_html }}",
-            "&lt;b&gt;x&lt;/b&gt; &amp; &#34;y&#34; &lt;&lt; ac<d",
-        ),
+        ("{{ 'abcdefghij' | truncate: 6 }} {{ 'abc' | truncate: 3 }}", "abc... abc"),
+        ("{{ 'a<!-- b -->c<d' | strip_html }} {{ '<!-->a<script>b</script>c' | strip_html }}", "ac<d ac"),
         (
             "{{ ' a ' | strip }}|{{ 'xxa' | lstrip: 'x' }}"
             "|{{ '\ufeff a\u00a0' | strip }}|{{ 'a \n b' | squish }}",
@@ -129,15 +121,6 @@ def render(template, event=None):
             "{{ 'aXbX' | replace: 'X', '-' }} "
             "{{ 'aXbX' | replace_first: 'X', '-' }} {{ 'aXbX' | remove_last: 'X' }}",
             "a-b- a-bX aXb",
-        ),
-        (
-            "{{ 'a b&c' | url_encode }} {{ 'a+b%26' | url_decode }} {{ '\u00e9!' | url_encode }}",
-            "a+b%26c a b& %C3%A9!",
-        ),
-        (
-            "{{ 'x' | sha256 | slice: 0, 8 }} {{ 'x' | base64_encode }} "
-            "{{ 'x' | hmac_sha256: 'k' | slice: 0, 8 }}",
-            "2d711642 eA== c38edc88",
         ),
         ("{{ rows[0] | json }} {{ nope | json }}{{ 5.0 | json }}", '{"id":1,"name":"one"} 5'),
         (
@@ -254,9 +237,6 @@ def test_what_is_no_template(template):
     "template",
     [
         "{{ 'now' | date: '%Y' }}",
-        "{{ '%zz' | url_decode }}",
-        "{{ '%ff' | url_decode }}",
-        "{{ '\ud83c' | url_encode }}",
         "{{ day | date: '%H', 'Nowhere/City' }}",
         "{{ day | date: '%H', '../../etc/passwd' }}",
         "{{ day | date: '%H', 1440 }}",

@@ -31,8 +31,6 @@ class Mapping:
     {'email': 'dana@example.test'}
     """
 
-    __slots__ = ("tree", "value")
-
     def __init__(self, value: Any) -> None:
         self.value: Final = value
         """The mapping as given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -10,7 +10,7 @@ from toolkit.segment.javascript import MISSING, is_truthy, kind_of, ordered_item
 
 from .parse import Part, directive, is_directive, kind_or_directive
 from .paths import parse_path
-from .tree import ITEM_COST, NOTHING, Computed, Node, Resolution, ResolveError, renew_parts, without_missing
+from .tree import ITEM_COST, NOTHING, Node, Resolution, ResolveError, renew_parts, without_missing
 
 TEMPLATE_NODES: Final = 100
 """As how many values of the mapping a Liquid template counts."""
@@ -90,7 +90,7 @@ def _array_path(argument: Part) -> Node:
         resolution.spend_items(len(items) * size)
         return [shape.resolve(item, resolution) for item in items]
 
-    return Computed(call=reshape, pointer=argument.pointer, keeps_missing=True)
+    return argument.computed(reshape, keeps_missing=True)
 
 
 # --- objects
@@ -122,14 +122,14 @@ def _merge(argument: Part) -> Node:
             found = units(found) if isinstance(found, str) else found
             if isinstance(found, dict | str | list):
                 resolution.spend_items(len(found))
-                merged.update(found if isinstance(found, dict) else _by_position(found))
+                merged.update(found if isinstance(found, dict) else _members(found))
         return merged
 
-    return Computed(call=merge, pointer=argument.pointer, keeps_missing=True)
+    return argument.computed(merge, keeps_missing=True)
 
 
-def _by_position(parts: str | list[Any]) -> Iterator[tuple[str, Any]]:
-    return ((str(i), part) for i, part in enumerate(parts))
+def _members(value: str | list[Any] | dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ordered_items(value) if isinstance(value, dict) else ((str(i), v) for i, v in enumerate(value))
 
 
 @directive("@transform", root="apply")
@@ -147,7 +147,7 @@ def _transform(argument: Part) -> Node:
         applied = apply.resolve(scope, resolution)
         return mapping.resolve(without_missing(applied, resolution, in_lists=False), resolution)
 
-    return Computed(call=transform, pointer=argument.pointer, keeps_missing=True)
+    return argument.computed(transform, keeps_missing=True)
 
 
 @directive("@flatten")
@@ -179,11 +179,7 @@ def _flatten(argument: Part) -> Node:
                 levels.pop()
         return flat
 
-    return Computed(call=flatten, pointer=argument.pointer, keeps_missing=True)
-
-
-def _members(value: dict[str, Any] | list[Any]) -> Any:
-    return ordered_items(value) if isinstance(value, dict) else _by_position(value)
+    return argument.computed(flatten, keeps_missing=True)
 
 
 @directive("@excludeWhenNull", of_members=False)
@@ -198,7 +194,7 @@ def _exclude_when_null(argument: Part) -> Node:
         found = value.resolve(scope, resolution)
         return MISSING if found is None else renew_parts(found, renew, dict, resolution)
 
-    return Computed(call=exclude, pointer=argument.pointer, keeps_missing=True)
+    return argument.computed(exclude, keeps_missing=True)
 
 
 # --- Liquid
@@ -213,9 +209,6 @@ def _liquid(argument: Part) -> Node:
     if unit_count(template) > MAX_LIQUID_LENGTH:
         return argument.refuse(f"should have at most {MAX_LIQUID_LENGTH} characters")
     argument.parsing.nodes += TEMPLATE_NODES
-    from .liquid import TemplateError, compile_template
+    from .liquid import template_node
 
-    try:
-        return Computed(call=compile_template(template), pointer=argument.pointer)
-    except TemplateError as error:
-        return argument.refuse(f"cannot be read: {error}")
+    return template_node(argument)

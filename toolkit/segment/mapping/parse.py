@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from toolkit.errors import MappingError
 from toolkit.segment.javascript import MISSING, kind_of
 
-from .tree import NOTHING, ListOf, Node, ObjectOf, Raw
+from .tree import NOTHING, Computed, ListOf, Node, ObjectOf, Raw, Resolution
 
 MAX_DEPTH: Final = 100
 """How deep a mapping may be nested."""
@@ -65,7 +65,7 @@ class Part:
 
     def root(self) -> Node:
         """Parse a value that may have a root directive: a whole mapping, or what ``@transform`` applies."""
-        if not self._has_root_directive():
+        if not isinstance(self.given, dict) or ROOT_DIRECTIVE not in self.given:
             return self.node()
         place = self.at(ROOT_DIRECTIVE, self.given[ROOT_DIRECTIVE], deeper=1)
         if not isinstance(place.given, dict) or len(place.given) != 1:
@@ -77,9 +77,6 @@ class Part:
             others = {key: part for key, part in self.given.items() if key != ROOT_DIRECTIVE}
             place.given = {name: {**argument, "mapping": others}}
         return place.node()
-
-    def _has_root_directive(self) -> bool:
-        return isinstance(self.given, dict) and ROOT_DIRECTIVE in self.given
 
     def node(self) -> Node:
         """Parse any value."""
@@ -133,7 +130,8 @@ class Part:
             part, known = self.at(key, given), len(self.parsing.problems)
             self._members[key] = part.node()
             # Segment checks it as any value, then reads it as a root.
-            if key == root and part._has_root_directive() and len(self.parsing.problems) == known:
+            has_root_directive = key == root and isinstance(given, dict) and ROOT_DIRECTIVE in given
+            if has_root_directive and len(self.parsing.problems) == known:
                 self._members[key] = part.root()
         return True
 
@@ -154,6 +152,10 @@ class Part:
         if not isinstance(value, kind) or is_directive(value):
             wanted = f"{wanted} or a directive" if directive else wanted
             self.refuse(f"should be {wanted}, not {kind_or_directive(value)}", key)
+
+    def computed(self, call: Callable[[Any, Resolution], Any], *, keeps_missing: bool = False) -> Node:
+        """Return the node of a directive that is resolved by a function, in its place."""
+        return Computed(call=call, pointer=self.pointer, keeps_missing=keeps_missing)
 
 
 _Make: TypeAlias = Callable[[Part], Node]

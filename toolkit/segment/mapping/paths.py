@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, kind_of, text_of, unit_at, whole
 
 from .parse import Part, directive, is_directive
-from .tree import ITEM_COST, Computed, Directive, Node, Resolution, ResolveError
+from .tree import ITEM_COST, Directive, Node, Resolution, ResolveError
 
 _SEPARATOR = re.compile(r"\.|\[(?=['\"0-9])|(?<=['\"0-9])\]+")
 _QUOTES = re.compile("['\"]")
@@ -36,13 +36,14 @@ class Path(Node):
             elif value is MISSING or value is None:
                 return value
             elif isinstance(value, list | str) and value != "":
-                value = _item(value, step)
+                value = item_at(value, step)
             else:
                 return MISSING if is_truthy(value) else value
         return value
 
 
-def _item(value: list[Any] | str, step: str) -> Any:
+def item_at(value: list[Any] | str, step: str) -> Any:
+    """Return the item of a list, or the UTF-16 unit of a text, that *step* is the index of."""
     if not _INDEX.match(step):
         return MISSING
     index = int(step)
@@ -69,41 +70,34 @@ class Template(Directive):
 def _path(argument: Part) -> Node:
     if isinstance(argument.given, str):
         return parse_path(argument.given)
-    path = _text_or_directive(argument)
-    return Computed(
-        call=lambda scope, resolution: parse_path(_text(path, scope, resolution)).resolve(scope),
-        pointer=argument.pointer,
-    )
+    path = _text_by_event(argument)
+    return argument.computed(lambda scope, resolution: parse_path(path(scope, resolution)).resolve(scope))
 
 
 @directive("@template", of_members=False)
 def _template(argument: Part) -> Node:
-    given, pointer = argument.given, argument.pointer
-    if isinstance(given, str):
-        triple = _parts(given, 3)
-        rescan = any(not isinstance(part, str) for part in triple)
-        return Template(parts=triple if rescan else _parts(given, 2), rescan=rescan, pointer=pointer)
-    template = _text_or_directive(argument)
+    if isinstance(argument.given, str):
+        return _parse_template(argument.given, argument.pointer)
+    template, pointer = _text_by_event(argument), argument.pointer
 
-    def fill(scope: Any, resolution: Resolution) -> str:
-        text = _filled(_parts(_text(template, scope, resolution), 3), scope, resolution)
-        return _filled(_parts(text, 2), scope, resolution)
+    def fill(scope: Any, resolution: Resolution) -> Any:
+        return _parse_template(template(scope, resolution), pointer).resolve(scope, resolution)
 
-    return Computed(call=fill, pointer=pointer)
+    return argument.computed(fill)
 
 
-def _text_or_directive(argument: Part) -> Node:
-    if is_directive(argument.given):
-        return argument.node()
-    return argument.refuse(f"should be a text or a directive, not {kind_of(argument.given)}")
+def _text_by_event(argument: Part) -> Callable[[Any, Resolution], str]:
+    """Return the function that gives the path or template that an event decides."""
+    wrong = f"should be a text or a directive, not {kind_of(argument.given)}"
+    node = argument.node() if is_directive(argument.given) else argument.refuse(wrong)
 
+    def text(scope: Any, resolution: Resolution) -> str:
+        value = node.resolve(scope, resolution)
+        if not isinstance(value, str):
+            raise ResolveError(f"should give a text here, not {kind_of(value)}")
+        return value
 
-def _text(node: Node, scope: Any, resolution: Resolution) -> str:
-    """Return the path or template that the event gives."""
-    value = node.resolve(scope, resolution)
-    if not isinstance(value, str):
-        raise ResolveError(f"should give a text here, not {kind_of(value)}")
-    return value
+    return text
 
 
 def parse_path(path: str) -> Path:
@@ -118,6 +112,12 @@ def parse_path(path: str) -> Path:
 def _path_of(path: str) -> Path:
     """Cut a path up the way Segment does: quotes and empty steps do not count."""
     return Path(steps=tuple(_QUOTES.sub("", step) for step in _SEPARATOR.split(path) if step))
+
+
+def _parse_template(template: str, pointer: str) -> Template:
+    triple = _parts(template, 3)
+    rescan = any(not isinstance(part, str) for part in triple)
+    return Template(parts=triple if rescan else _parts(template, 2), rescan=rescan, pointer=pointer)
 
 
 def _parts(template: str, braces: int) -> tuple[str | Path, ...]:

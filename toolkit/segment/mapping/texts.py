@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final, Literal, NoReturn
 
 from toolkit.frames import json_text
 from toolkit.segment.javascript import MISSING, is_truthy, ordered_items, text_of, unit_count, units, whole
 
 from .parse import Part, directive
-from .tree import NOTHING, Computed, Directive, Node, Resolution, ResolveError
+from .tree import NOTHING, Directive, Node, Resolution, ResolveError
 
 MAX_REPLACE_LENGTH: Final = 10
 """UTF-16 units in a pattern or replacement."""
@@ -20,6 +21,7 @@ MAX_DECODED_DEPTH: Final = 500
 
 _SPECIAL = re.compile(r"\$[$&`']")
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_DEPTHS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _NOT_NUMBERS: Final = {**dict.fromkeys(("", "NaN", "Infinity", "-Infinity"), "null"), "[object Object]": "{}"}
 _MAX_DIGITS: Final = 400  # a double has none so large
 
@@ -131,30 +133,17 @@ class Replace(Directive):
 
 def _expanded(replacement: str, text: str, start: int, stop: int) -> str:
     """Return the replacement with ``$&`` and its like filled in."""
-
-    def special(found: re.Match[str]) -> str:
-        # No other part is cut out: each may be the whole text, at every place of the pattern.
-        match found[0]:
-            case "$&":
-                return text[start:stop]
-            case "$`":
-                return text[:start]
-            case "$'":
-                return text[stop:]
-        return "$"
-
-    return _SPECIAL.sub(special, replacement)
+    # Cut out when it is there only: each may be the whole text, at every place of the pattern.
+    parts = {"$&": slice(start, stop), "$`": slice(start), "$'": slice(stop, None)}
+    return _SPECIAL.sub(lambda found: "$" if found[0] == "$$" else text[parts[found[0]]], replacement)
 
 
 def _folded(text: str) -> str:
     """Return the text as a regular expression without the ``u`` flag compares it when case is ignored."""
-    return text.translate({ord(unit): _folded_unit(unit) for unit in set(text)})
-
-
-def _folded_unit(unit: str) -> str:
-    upper = unit.upper()
+    uppers = {unit: unit.upper() for unit in set(text)}
     # One unit for one, and none becomes ASCII that was not.
-    return unit if len(upper) != 1 or (upper.isascii() and not unit.isascii()) else upper
+    kept = {ord(u): up for u, up in uppers.items() if len(up) == 1 and (u.isascii() or not up.isascii())}
+    return text.translate(kept)
 
 
 # --- JSON text
@@ -170,10 +159,7 @@ def _json(argument: Part) -> Node:
         # Segment takes ENCODE too, and then gives nothing.
         argument.refuse('should be "encode" or "decode", in lower case', "mode")
     value, convert = argument.member("value"), to_json if mode == "encode" else _decoded
-    return Computed(
-        call=lambda scope, resolution: convert(value.resolve(scope, resolution), resolution),
-        pointer=argument.pointer,
-    )
+    return argument.computed(lambda scope, resolution: convert(value.resolve(scope, resolution), resolution))
 
 
 def to_json(value: Any, resolution: Resolution) -> Any:
@@ -242,12 +228,8 @@ def _decoded(text: Any, resolution: Resolution) -> Any:
 def _is_too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DECODED_DEPTH:
         return False
-    depth = 0
-    for found in _BRACKET.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if depth > MAX_DECODED_DEPTH:
-            return True
-    return False
+    steps = (_DEPTHS.get(found[0], 0) for found in _BRACKET.finditer(text))
+    return any(depth > MAX_DECODED_DEPTH for depth in accumulate(steps))
 
 
 def _refuse(constant: str) -> NoReturn:

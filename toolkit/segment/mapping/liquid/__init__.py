@@ -11,26 +11,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
-from liquid import Environment, Mode, Node, Token
-from liquid.builtin import content, output
+from liquid import Environment, Mode, Token, ast
+from liquid.builtin import content, output, tags
 from liquid.builtin.expressions import Filter, FilteredExpression, Literal, Nil, Path, logical, primitive
-from liquid.builtin.tags import (
-    assign_tag,
-    capture_tag,
-    comment_tag,
-    cycle_tag,
-    decrement_tag,
-    if_tag,
-    increment_tag,
-    liquid_tag,
-    unless_tag,
-)
 from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
 from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
 from toolkit.segment.javascript import is_truthy, whole
-from toolkit.segment.mapping.tree import Resolution
+from toolkit.segment.mapping.parse import Part
+from toolkit.segment.mapping.tree import Node
 
 from .filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
 from .values import Rendering, are_equal, contains, is_blank, is_empty, is_less, is_nil, is_true, property_of
@@ -40,13 +30,6 @@ Step: TypeAlias = Callable[[Rendering], str]
 Value: TypeAlias = Callable[[Rendering], Any]
 """Gives the value of an expression."""
 
-SUPPORTED_TAGS: Final = frozenset(
-    (
-        *("#", "assign", "capture", "comment", "cycle", "decrement", "echo", "if", "increment", "liquid"),
-        *("unless", "content", "illegal", "output"),
-    )
-)
-"""Tags that work; to python-liquid the last three are text, a tag that is not known, and ``{{ }}``."""
 DISABLED_TAGS: Final = ("case", "for", "include", "layout", "render", "tablerow")
 """Tags that Segment has turned off."""
 UNSUPPORTED_TAGS: Final = ("block", "break", "continue")
@@ -73,12 +56,8 @@ _COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
 }
 
 
-class TemplateError(Exception):
-    """A template cannot be read; the message says why."""
-
-
 class _Environment(Environment):
-    """python-liquid with the tags that are supported."""
+    """python-liquid without the tags that are not supported."""
 
     block_nesting_limit = 60
 
@@ -88,7 +67,8 @@ class _Environment(Environment):
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
-        self.tags = {name: tag for name, tag in self.tags.items() if name in SUPPORTED_TAGS}
+        for name in (*DISABLED_TAGS, *UNSUPPORTED_TAGS, "doc", "ifchanged"):
+            self.tags.pop(name, None)  # of any other tag the compiler knows the node, or refuses it
         for strict in ("if", "unless"):  # an else with a condition, and a second else, are mistakes
             vars(self.tags[strict])["mode"] = Mode.STRICT
 
@@ -109,19 +89,13 @@ def _checked(tokens: Iterator[Token]) -> Iterator[Token]:
 _ENVIRONMENT = _Environment()
 
 
-def compile_template(template: str) -> Callable[[Any, Resolution], str]:
-    """Return the function that renders a template with the members of a scope as variables.
-
-    Raises
-    ------
-    TemplateError
-        The template cannot be read, or has something that is turned off or not supported.
-    """
+def template_node(argument: Part) -> Node:
+    """Return the node that renders a template with the members of a scope as variables."""
     try:
-        run = _TemplateCompiler().block(_ENVIRONMENT.from_string(template).nodes)
+        run = _TemplateCompiler().block(_ENVIRONMENT.from_string(argument.given).nodes)
     except LiquidError as error:
-        raise TemplateError(_reason(error)) from error
-    return lambda scope, resolution: whole(run(Rendering(scope, resolution)))
+        return argument.refuse(f"cannot be read: {_reason(error)}")
+    return argument.computed(lambda scope, resolution: whole(run(Rendering(scope, resolution))))
 
 
 def _reason(error: LiquidError) -> str:
@@ -142,11 +116,11 @@ class _TemplateCompiler:
     def __init__(self) -> None:
         self._has_cycle = False
 
-    def block(self, nodes: Iterable[Node]) -> Step:
-        steps = [self.step(node) for node in nodes if not isinstance(node, comment_tag.CommentNode)]
+    def block(self, nodes: Iterable[ast.Node]) -> Step:
+        steps = [self.step(node) for node in nodes if not isinstance(node, tags.comment_tag.CommentNode)]
         return lambda rendering: "".join([step(rendering) for step in steps])
 
-    def step(self, node: Node) -> Step:  # noqa: PLR0911 - one for each kind of node
+    def step(self, node: ast.Node) -> Step:  # noqa: PLR0911 - one for each kind of node
         match node:
             case content.ContentNode(text=text):
                 return lambda rendering: rendering.text(text)
@@ -155,27 +129,24 @@ class _TemplateCompiler:
             case output.OutputNode(expression=expression):  # echo as well
                 value = _value(expression)
                 return lambda rendering: rendering.text(value(rendering))
-            case assign_tag.AssignNode(name=name, expression=expression):
+            case tags.assign_tag.AssignNode(name=name, expression=expression):
                 return _assign(name, _value(expression))
-            case capture_tag.CaptureNode(name=name, block=block):
+            case tags.capture_tag.CaptureNode(name=name, block=block):
                 return _assign(name, self.block(block.nodes))
-            case if_tag.IfNode() | unless_tag.UnlessNode():
+            case tags.if_tag.IfNode() | tags.unless_tag.UnlessNode():
                 return self.branches(node)
-            case cycle_tag.CycleNode(args=values):
+            case tags.cycle_tag.CycleNode(args=values):
                 return self.cycle(_value(values[0]))
-            case increment_tag.IncrementNode(name=name) | decrement_tag.DecrementNode(name=name):
-                counter, step = (
-                    _checked_name(name),
-                    1 if isinstance(node, increment_tag.IncrementNode) else -1,
-                )
+            case tags.increment_tag.IncrementNode(name=name) | tags.decrement_tag.DecrementNode(name=name):
+                counter, step = _checked_name(name), 1 if node.token.value == "increment" else -1
                 return lambda rendering: rendering.text(rendering.count(counter, step))
-            case liquid_tag.LiquidNode(block=block):
+            case tags.liquid_tag.LiquidNode(block=block):
                 return self.block(block.nodes)
         raise _unsupported(str(node))
 
-    def branches(self, node: if_tag.IfNode | unless_tag.UnlessNode) -> Step:
+    def branches(self, node: tags.if_tag.IfNode | tags.unless_tag.UnlessNode) -> Step:
         # Only the first condition of unless is turned round.
-        parts = [(node.condition, isinstance(node, if_tag.IfNode), node.consequence)]
+        parts = [(node.condition, isinstance(node, tags.if_tag.IfNode), node.consequence)]
         parts += [(other.expression, True, other.block) for other in node.alternatives]
         branches = [
             (_condition(*condition.children()), wanted, self.block(block.nodes))
@@ -196,12 +167,8 @@ class _TemplateCompiler:
         if self._has_cycle:
             raise _unsupported("a second cycle in a template")
         self._has_cycle = True
-
-        def run(rendering: Rendering) -> str:
-            value = first(rendering)
-            return rendering.text(value) if is_truthy(value) else ""  # 0 and false do not show
-
-        return run
+        # 0 and false do not show.
+        return lambda rendering: rendering.text(value) if is_truthy(value := first(rendering)) else ""
 
 
 def _assign(name: str, value: Value) -> Step:
@@ -264,13 +231,7 @@ def _key(segment: str | int | Path) -> Value:
     if any(isinstance(part, Path) for part in segment.path):
         raise _unsupported("a bracket within brackets")
     value = _value(segment)
-
-    def key(rendering: Rendering) -> Any:
-        found = value(rendering)
-        rendering.weigh(found)
-        return found
-
-    return key
+    return lambda rendering: rendering.weighed(value(rendering))
 
 
 def _filtered(value: Value, call: Filter) -> Value:
@@ -282,17 +243,10 @@ def _filtered(value: Value, call: Filter) -> Value:
     if call.name == "json" and call.args:
         raise _unsupported("an argument of the filter json")
     function = FILTERS.get(call.name)
-    arguments = [_argument(argument) for argument in call.args]
+    parts = [value, *[_argument(argument) for argument in call.args]]
     if function is None:
         return value
-
-    def filtered(rendering: Rendering) -> Any:
-        given = [value(rendering), *[argument(rendering) for argument in arguments]]
-        for part in given:
-            rendering.weigh(part)
-        return function(rendering, *given)
-
-    return filtered
+    return lambda rendering: function(rendering, *[rendering.weighed(part(rendering)) for part in parts])
 
 
 def _argument(argument: Any) -> Value:
@@ -306,10 +260,10 @@ def _condition(part: Any) -> Callable[[Rendering], bool]:
     if not isinstance(part, logical.LogicalAndExpression | logical.LogicalOrExpression):
         value = _comparison(part)
         return lambda rendering: is_true(value(rendering))
-    term, rest = _comparison(part.left), _condition(part.right)
+    left, right = _condition(part.left), _condition(part.right)
     combine = all if isinstance(part, logical.LogicalAndExpression) else any
     # Both are looked at, the last one first.
-    return lambda rendering: combine([rest(rendering), is_true(term(rendering))])
+    return lambda rendering: combine([right(rendering), left(rendering)])
 
 
 def _comparison(expression: Any) -> Value:
@@ -323,11 +277,4 @@ def _comparison(expression: Any) -> Value:
                 test, value = _WORDS[type(word)], _value(other)
                 return lambda rendering: test(value(rendering)) is is_equality
     left, right = _value(expression.left), _value(expression.right)
-
-    def holds(rendering: Rendering) -> bool:
-        operands = left(rendering), right(rendering)
-        for operand in operands:
-            rendering.weigh(operand)
-        return compare(*operands)
-
-    return holds
+    return lambda rendering: compare(*[rendering.weighed(part(rendering)) for part in (left, right)])

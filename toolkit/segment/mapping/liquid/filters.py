@@ -3,48 +3,99 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from functools import reduce
 from inspect import signature
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from toolkit.segment.javascript import (
-    MISSING,
-    WHITESPACE,
-    is_truthy,
-    number_of,
-    number_text,
-    text_of,
-    unit_at,
-    unit_count,
-)
+from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, number_of, number_text, text_of, units
 from toolkit.segment.mapping.texts import to_json
 from toolkit.segment.mapping.tree import ResolveError
 
-from .texts import SPACES, TEXT_FILTERS, date
-from .values import Rendering, is_nil, is_true, property_of, whole_number
+from .dates import date
+from .values import Rendering, is_nil, is_true, property_of
 
-DISABLED_FILTERS: Final = frozenset(
-    (
-        *("array_to_sentence_string", "concat", "find", "find_exp", "find_index", "find_index_exp"),
-        *("group_by", "group_by_exp", "has", "has_exp", "map", "newline_to_br", "reject", "reject_exp"),
-        *("reverse", "sort", "sort_natural", "type", "uniq", "where_exp"),
-    )
+DISABLED_FILTERS: Final = (
+    *("array_to_sentence_string", "concat", "find", "find_exp", "find_index", "find_index_exp", "group_by"),
+    *("group_by_exp", "has", "has_exp", "map", "newline_to_br", "reject", "reject_exp", "reverse", "sort"),
+    *("sort_natural", "type", "uniq", "where_exp"),
 )
 """Filters that Segment has turned off."""
-UNSUPPORTED_FILTERS: Final = frozenset(
-    (
-        *("base64_decode", "cgi_escape", "date_to_long_string", "date_to_rfc822", "date_to_string"),
-        *("date_to_xmlschema", "inspect", "jsonify", "number_of_words", "pop", "push", "raw", "sample"),
-        *("shift", "slugify", "to_integer", "unshift", "uri_escape", "where"),
-    )
+UNSUPPORTED_FILTERS: Final = (
+    *("base64_decode", "base64_encode", "cgi_escape", "date_to_long_string", "date_to_rfc822"),
+    *("date_to_string", "date_to_xmlschema", "escape", "escape_once", "hmac_sha256", "inspect", "jsonify"),
+    *("number_of_words", "pop", "push", "raw", "sample", "sha256", "shift", "slugify", "sum", "to_integer"),
+    *("truncatewords", "unshift", "uri_escape", "url_decode", "url_encode", "where", "xml_escape"),
 )
 """Filters that Segment takes. Any name that is in no list leaves the value as it is."""
 
-Filter: TypeAlias = Callable[..., Any]
-"""Called with the rendering, the value and the arguments as they are given."""
-
+_SPACES = re.compile(f"[{WHITESPACE}]+")
+_NEWLINE = re.compile(r"\r?\n")
+_HTML_BLOCKS: Final = (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->"), ("<", ">"))
 _LARGEST_SAFE: Final = 2**53 - 1
+
+
+# --- texts: functions of the rendering, the text of the value and those of the arguments, absent ones blank
+
+
+def _capitalize(_: Rendering, text: str) -> str:
+    first = text[:1]
+    # JavaScript sees a lone surrogate where a letter is beyond U+FFFF, and leaves it.
+    return (first.upper() if first <= "\uffff" else first) + text[1:].lower()
+
+
+def _strip_html(_: Rendering, text: str) -> str:
+    """Leave tags, comments, scripts and styles out; an opening that is never closed stays."""
+    blocks = [(opening, closing, text.rfind(closing)) for opening, closing in _HTML_BLOCKS]
+    kept = []
+    done = 0
+    while (start := text.find("<", done)) >= 0:
+        closed = [(o, c) for o, c, last in blocks if text.startswith(o, start) and last >= start + len(o)]
+        if not closed:
+            break
+        kept.append(text[done:start])
+        opening, closing = closed[0]
+        done = text.index(closing, start + len(opening)) + len(closing)
+    return "".join([*kept, text[done:]])
+
+
+def _replace(rendering: Rendering, text: str, part: str, other: str) -> str:
+    if not part:
+        return rendering.join(other, list(units(text)))
+    rendering.resolution.spend(text.count(part) * len(other))
+    return text.replace(part, other)
+
+
+def _replace_last(_: Rendering, text: str, part: str, other: str) -> str:
+    start = text.rfind(part)
+    return text if start < 0 else text[:start] + other + text[start + len(part) :]
+
+
+def _split(rendering: Rendering, text: str, separator: str) -> list[str]:
+    rendering.resolution.spend_items(text.count(separator))
+    parts = text.split(separator) if separator else list(units(text))
+    while parts and parts[-1] == "":
+        parts.pop()
+    return parts
+
+
+_TEXTS: Final[dict[str, Callable[..., Any]]] = {
+    "capitalize": _capitalize,
+    "downcase": lambda _, text: text.lower(),
+    "normalize_whitespace": lambda _, text: _SPACES.sub(" ", text),
+    "remove": lambda _, text, part: text.replace(part, "") if part else text,
+    "remove_first": lambda _, text, part: text.replace(part, "", 1),
+    "remove_last": lambda _, text, part: _replace_last(_, text, part, ""),
+    "replace": _replace,
+    "replace_first": lambda _, text, part, other: text.replace(part, other, 1),
+    "replace_last": _replace_last,
+    "split": _split,
+    "squish": lambda _, text: _SPACES.sub(" ", text).strip(WHITESPACE),
+    "strip_html": _strip_html,
+    "strip_newlines": lambda _, text: _NEWLINE.sub("", text),
+    "upcase": lambda _, text: text.upper(),
+}
+
 
 # --- numbers: functions of the rendering and doubles; what is no number is 0, an absent argument NaN
 
@@ -109,18 +160,14 @@ def _truncate(rendering: Rendering, value: Any, length: Any, ending: Any) -> Any
     text = rendering.text(value)
     ending = "..." if ending is MISSING else rendering.text(ending)
     wanted = 50.0 if length is MISSING else number_of(length)
-    if unit_count(text) <= wanted or whole_number(wanted, len(text)) >= len(text):
+    if len(units(text)) <= wanted or _whole_number(wanted, len(text)) >= len(text):
         return value
-    return text[: whole_number(wanted - len(ending), len(text))] + ending
+    return text[: _whole_number(wanted - len(ending), len(text))] + ending
 
 
-def _truncate_words(rendering: Rendering, value: Any, count: Any, ending: Any) -> str:
-    ending = "..." if ending is MISSING else rendering.text(ending)
-    words = SPACES.split(rendering.text(value).lstrip(WHITESPACE))
-    wanted = 15.0 if count is MISSING else number_of(count)
-    wanted = 1.0 if wanted <= 0 else wanted
-    shown = " ".join(words[: int(min(wanted, len(words))) if wanted > 0 else 0])
-    return shown + ending if len(words) >= wanted else shown
+def _whole_number(number: float, largest: int) -> int:
+    """Return how often a loop runs that counts from 0 while below *number*, *largest* at most."""
+    return math.ceil(min(number, largest)) if number > 0 else 0
 
 
 def _stripper(strip: Callable[[str, str], str]) -> Callable[..., str]:
@@ -134,7 +181,7 @@ def _items(rendering: Rendering, value: Any) -> list[Any]:
     if is_nil(value):
         return []
     items = value if isinstance(value, list) else [value]
-    rendering.spend_items(len(items))
+    rendering.resolution.spend_items(len(items))
     return items
 
 
@@ -147,23 +194,9 @@ def _end(place: int) -> Callable[..., Any]:
     def end(_: Rendering, value: Any) -> Any:
         if isinstance(value, list):
             return value[place] if value else MISSING
-        return unit_at(value, place % unit_count(value)) if isinstance(value, str) and value else ""
+        return units(value)[place] if isinstance(value, str) and value else ""
 
     return end
-
-
-def _size(_: Rendering, value: Any) -> int:
-    if isinstance(value, str):
-        return unit_count(value)
-    return len(value) if isinstance(value, list) else 0
-
-
-def _sum(rendering: Rendering, value: Any, key: Any) -> float:
-    keys = rendering.text(key).split(".") if is_truthy(key) else []
-    total = 0.0
-    for item in _items(rendering, value):
-        total += _number(reduce(property_of, keys, item))
-    return total
 
 
 def _slice(rendering: Rendering, value: Any, start: Any, length: Any) -> Any:
@@ -176,10 +209,10 @@ def _slice(rendering: Rendering, value: Any, start: Any, length: Any) -> Any:
     if start < 0 or length < 0:
         return value[:0]
     if isinstance(value, str):
-        first = whole_number(start, len(value))
-        return value[first : first + whole_number(length, len(value))]
+        first = _whole_number(start, len(value))
+        return value[first : first + _whole_number(length, len(value))]
     first, stop = (int(min(place, len(value))) if place > 0 else 0 for place in (start, start + length))
-    rendering.spend_items(max(stop - first, 0))
+    rendering.resolution.spend_items(max(stop - first, 0))
     return value[first:stop]
 
 
@@ -193,12 +226,10 @@ _VALUES: Final[dict[str, Callable[..., Any]]] = {
     "lstrip": _stripper(str.lstrip),
     "round": _round,
     "rstrip": _stripper(str.rstrip),
-    "size": _size,
+    "size": lambda _, value: property_of(value, "size") if isinstance(value, str | list) else 0,
     "slice": _slice,
     "strip": _stripper(str.strip),
-    "sum": _sum,
     "truncate": _truncate,
-    "truncatewords": _truncate_words,
 }
 
 
@@ -215,27 +246,22 @@ def _default(_: Rendering, value: Any, otherwise: Any = MISSING, *arguments: Any
     return value if is_true(value) else otherwise
 
 
-def _joined(place: int) -> Filter:
-    def call(rendering: Rendering, value: Any, *arguments: Any) -> str:
-        if len(arguments) != 1:
-            raise ResolveError("append and prepend take one argument")
-        texts = [rendering.text(value)]
-        texts.insert(place, rendering.text(arguments[0]))
-        return "".join(texts)
-
-    return call
+def _only_text(rendering: Rendering, arguments: tuple[Any, ...]) -> str:
+    if len(arguments) != 1:
+        raise ResolveError("append and prepend take one argument")
+    return rendering.text(arguments[0])
 
 
-def _bound(choose: Callable[[list[float]], float]) -> Filter:
+def _bound(choose: Callable[[list[float]], float]) -> Callable[..., Any]:
     return lambda _, value, *arguments: choose([_number(part) for part in (value, *arguments)])
 
 
 def _with_arity(
     functions: dict[str, Callable[..., Any]], convert: Callable[[Rendering, Any], Any], absent: Any
-) -> dict[str, Filter]:
+) -> dict[str, Callable[..., Any]]:
     """Return the filters that convert what is given, as much as the function takes; the rest is *absent*."""
 
-    def made(function: Callable[..., Any]) -> Filter:
+    def made(function: Callable[..., Any]) -> Callable[..., Any]:
         arity = len(signature(function).parameters) - 1
 
         def call(rendering: Rendering, *given: Any) -> Any:
@@ -247,14 +273,14 @@ def _with_arity(
     return {name: made(function) for name, function in functions.items()}
 
 
-FILTERS: Final[dict[str, Filter]] = {
-    **_with_arity(TEXT_FILTERS, Rendering.text, absent=""),
+FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    **_with_arity(_TEXTS, Rendering.text, absent=""),
     **_with_arity(_NUMBERS, lambda _, value: _number(value), absent=math.nan),
     **_with_arity(_VALUES, lambda _, value: value, absent=MISSING),
-    "append": _joined(1),
+    "append": lambda rendering, value, *given: rendering.text(value) + _only_text(rendering, given),
     "at_least": _bound(max),
     "at_most": _bound(min),
     "default": _default,
-    "prepend": _joined(0),
+    "prepend": lambda rendering, value, *given: _only_text(rendering, given) + rendering.text(value),
 }
-"""Filters that work; more arguments than one takes do not count."""
+"""Filters that work, called with the rendering, the value and all arguments; spare ones do not count."""

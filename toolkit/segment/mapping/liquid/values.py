@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.segment.javascript import (
-    MISSING,
-    WHITESPACE,
-    innermost,
-    number_of,
-    number_text,
-    text_of,
-    unit_at,
-    unit_count,
-    units,
-)
+from toolkit.segment.javascript import MISSING, WHITESPACE, innermost, number_of, text_of, unit_count, units
+from toolkit.segment.mapping.paths import item_at
 from toolkit.segment.mapping.tree import Resolution
 
 
@@ -26,8 +16,6 @@ class Rendering:
     def __init__(self, scope: Any, resolution: Resolution) -> None:
         self.assigned: dict[str, Any] = {}
         self.resolution = resolution
-        self.spend = resolution.spend
-        self.spend_items = resolution.spend_items
         self._counters: dict[str, float] = {}
         self._scope = scope
 
@@ -37,13 +25,13 @@ class Rendering:
         for known in (self.assigned, self._counters):
             if name in known:
                 return known[name]
-        scope = self._scope
-        if isinstance(scope, dict):
-            has = name in scope
-        else:  # an item of a list or text, but not its size
-            is_item = name not in ("size", "first", "last") and not is_nil(scope)
-            has = is_item and property_of(scope, name) is not MISSING
-        return property_of(scope if has else {}, key)
+        absent = 0 if name == "size" else MISSING
+        if isinstance(self._scope, dict):
+            return self._scope.get(name, absent)
+        # An item of a list or text, but not its size.
+        is_item = name not in ("size", "first", "last") and not is_nil(self._scope)
+        found = property_of(self._scope, name) if is_item else MISSING
+        return absent if found is MISSING else found
 
     def count(self, name: str, step: int) -> float:
         """Move a counter up and return what it was, or down and return what it is; no event changes."""
@@ -53,20 +41,21 @@ class Rendering:
         after = self._counters[name] = before + step
         return before if step > 0 else after
 
-    def weigh(self, value: Any) -> None:
-        """Account for looking at the whole of a list."""
+    def weighed(self, value: Any) -> Any:
+        """Return a value after accounting for looking at the whole of it, if it is a list."""
         if isinstance(value, list):
-            self.spend_items(len(innermost(value)))
+            self.resolution.spend_items(len(innermost(value)))
+        return value
 
     def text(self, value: Any) -> str:
         """Return how a value prints: lists without separators, null and missing as nothing."""
         text = value if isinstance(value, str) else "".join(map(text_of, innermost([value])))
-        self.spend(len(text))
+        self.resolution.spend(len(text))
         return text
 
     def join(self, separator: str, texts: Sequence[str]) -> str:
         """Return the texts in one, unless it is longer than allowed."""
-        self.spend(sum(map(len, texts)) + len(separator) * len(texts))
+        self.resolution.spend(sum(map(len, texts)) + len(separator) * len(texts))
         return separator.join(texts)
 
 
@@ -104,17 +93,15 @@ def are_equal(left: Any, right: Any) -> bool:
         left, right = waiting.pop()
         if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
             waiting.extend(zip(left, right, strict=True))
-        elif not _are_equal_alone(left, right):
+            continue
+        are_objects = isinstance(left, dict) and isinstance(right, dict)
+        if are_objects or any(value is None or isinstance(value, bool) for value in (left, right)):
+            equal = left is right
+        else:
+            equal = not isinstance(left, list | dict) and bool(left == right)
+        if not equal:
             return False
     return True
-
-
-def _are_equal_alone(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
-        return left is right
-    if isinstance(left, list | dict) or isinstance(right, list | dict):
-        return left is right and isinstance(left, dict)
-    return bool(left == right)
 
 
 def is_less(left: Any, right: Any, *, or_equal: bool = False) -> bool:
@@ -134,34 +121,19 @@ def contains(left: Any, right: Any) -> bool:
     return isinstance(left, str) and key_text(right) in left
 
 
-def property_of(value: Any, key: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
+def property_of(value: Any, key: Any) -> Any:
     """Return a member, item or character of a value; of texts and lists also ``size`` and ``length``."""
-    if isinstance(value, dict):
-        name = key_text(key)
-        return value.get(name, len(value) if name == "size" else MISSING)
     if is_nil(value):
         return value
-    if isinstance(value, list) and isinstance(key, int | float) and not isinstance(key, bool):
-        return _item(value, key + len(value) if key < 0 else key)
+    if isinstance(value, list) and isinstance(key, int | float) and key < 0:
+        key += len(value)
     name = key_text(key)
+    if isinstance(value, dict):
+        return value.get(name, len(value) if name == "size" else MISSING)
     if not isinstance(value, list | str):
         return MISSING
     if name in ("size", "length"):
         return unit_count(value) if isinstance(value, str) else len(value)
     if isinstance(value, list) and name in ("first", "last"):
-        return _item(value, 0 if name == "first" else len(value) - 1)
-    index = number_of(name) if name.isascii() and name.isdigit() else -1
-    return _item(value, index) if number_text(index) == name else MISSING
-
-
-def _item(value: list[Any] | str, index: float) -> Any:
-    if not index >= 0 or index != index // 1:
-        return MISSING
-    if isinstance(value, str):
-        return unit_at(value, int(min(index, len(value) * 2))) or MISSING
-    return value[int(index)] if index < len(value) else MISSING
-
-
-def whole_number(number: float, largest: int) -> int:
-    """Return how often a loop runs that counts from 0 while below *number*, *largest* at most."""
-    return math.ceil(min(number, largest)) if number > 0 else 0
+        name = "0" if name == "first" else str(len(value) - 1)
+    return item_at(value, name)

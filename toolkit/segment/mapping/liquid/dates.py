@@ -1,4 +1,4 @@
-"""Filters for texts and dates.
+"""The filter for dates.
 
 Segment's engine takes what Node takes for a date. Here a text is ISO 8601, with a blank for its ``T`` if need
 be, in UTC unless it names an offset; any other text with a digit, which Node might read, is an error. A text
@@ -7,134 +7,16 @@ without digits is no date to either, and stays as it is.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
-from urllib.parse import quote, unquote_to_bytes
 from zoneinfo import ZoneInfo
 
-from toolkit.frames import SURROGATE
-from toolkit.segment.javascript import WHITESPACE, number_of, number_text, text_of, units, whole
+from toolkit.segment.javascript import number_of, number_text, text_of
 from toolkit.segment.mapping.tree import ResolveError
 
 from .values import Rendering, is_nil
-
-SPACES: Final = re.compile(f"[{WHITESPACE}]+")
-_NEWLINE = re.compile(r"\r?\n")
-_ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
-_UNESCAPES: Final = {escape: sign for sign, escape in _ESCAPES.items()}
-_UNESCAPED = re.compile("|".join(_UNESCAPES))
-_HTML_BLOCKS: Final = (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->"), ("<", ">"))
-_NOT_ENCODED = re.compile("%(?![0-9A-Fa-f]{2})")
-
-
-def _capitalize(_: Rendering, text: str) -> str:
-    first = text[:1]
-    # JavaScript sees a lone surrogate where a letter is beyond U+FFFF, and leaves it.
-    return (first.upper() if first <= "\uffff" else first) + text[1:].lower()
-
-
-def _escape(_: Rendering, text: str) -> str:
-    return text.translate({ord(sign): escape for sign, escape in _ESCAPES.items()})
-
-
-def _strip_html(_: Rendering, text: str) -> str:
-    """Leave tags, comments, scripts and styles out; an opening that is never closed stays."""
-    blocks = list(_HTML_BLOCKS)
-    kept = []
-    done = 0
-    while (start := text.find("<", done)) >= 0:
-        kept.append(text[done:start])
-        done = start
-        for opening, closing in [block for block in blocks if text.startswith(block[0], start)]:
-            stop = text.find(closing, start + len(opening))
-            if stop >= 0:
-                done = stop + len(closing)
-                break
-            blocks.remove((opening, closing))  # nor is it closed further on
-        if done == start:
-            break
-    return "".join([*kept, text[done:]])
-
-
-def _replace(rendering: Rendering, text: str, part: str, other: str) -> str:
-    if not part:
-        return rendering.join(other, list(units(text)))
-    rendering.spend(text.count(part) * len(other))
-    return text.replace(part, other)
-
-
-def _replace_first(_: Rendering, text: str, part: str, other: str) -> str:
-    return text.replace(part, other, 1)
-
-
-def _replace_last(_: Rendering, text: str, part: str, other: str) -> str:
-    start = text.rfind(part)
-    return text if start < 0 else text[:start] + other + text[start + len(part) :]
-
-
-def _split(rendering: Rendering, text: str, separator: str) -> list[str]:
-    rendering.spend_items(text.count(separator))
-    parts = text.split(separator) if separator else list(units(text))
-    while parts and parts[-1] == "":
-        parts.pop()
-    return parts
-
-
-def _url_encode(_: Rendering, text: str) -> str:
-    text = whole(text)
-    if SURROGATE.search(text):
-        raise ResolveError("a lone surrogate cannot be written in a URL")
-    return quote(text, safe="!~*'()").replace("%20", "+")
-
-
-def _url_decode(_: Rendering, text: str) -> str:
-    text = text.replace("+", " ")
-    if _NOT_ENCODED.search(text):
-        raise ResolveError("a % is not followed by two digits")
-    try:
-        # Cut at the encoded parts: what is between them may hold lone surrogates.
-        return re.sub("(?:%[0-9A-Fa-f]{2})+", lambda found: unquote_to_bytes(found[0]).decode("utf-8"), text)
-    except UnicodeDecodeError as error:
-        raise ResolveError("the encoded characters are not UTF-8") from error
-
-
-def _bytes(text: str) -> bytes:
-    return SURROGATE.sub("\ufffd", whole(text)).encode("utf-8")
-
-
-TEXT_FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    "base64_encode": lambda _, text: base64.b64encode(_bytes(text)).decode("ascii"),
-    "capitalize": _capitalize,
-    "downcase": lambda _, text: text.lower(),
-    "escape": _escape,
-    "escape_once": lambda _, text: _escape(_, _UNESCAPED.sub(lambda found: _UNESCAPES[found[0]], text)),
-    "hmac_sha256": lambda _, text, key: hmac.new(_bytes(key), _bytes(text), hashlib.sha256).hexdigest(),
-    "normalize_whitespace": lambda _, text: SPACES.sub(" ", text),
-    "remove": lambda _, text, part: text.replace(part, "") if part else text,
-    "remove_first": lambda _, text, part: _replace_first(_, text, part, ""),
-    "remove_last": lambda _, text, part: _replace_last(_, text, part, ""),
-    "replace": _replace,
-    "replace_first": _replace_first,
-    "replace_last": _replace_last,
-    "sha256": lambda _, text: hashlib.sha256(_bytes(text)).hexdigest(),
-    "split": _split,
-    "squish": lambda _, text: SPACES.sub(" ", text).strip(WHITESPACE),
-    "strip_html": _strip_html,
-    "strip_newlines": lambda _, text: _NEWLINE.sub("", text),
-    "upcase": lambda _, text: text.upper(),
-    "url_decode": _url_decode,
-    "url_encode": _url_encode,
-    "xml_escape": _escape,
-}
-"""Name → function of the rendering, the text of the value and those of the arguments."""
-
-
-# --- dates
 
 _DEFAULT_FORMAT: Final = "%A, %B %-e, %Y at %-l:%M %P %z"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -204,7 +86,7 @@ def _zone(zone: Any) -> tzinfo:
 def _shown(rendering: Rendering, date: datetime, found: re.Match[str]) -> str:
     flags, digits, _, code = found.groups(default="")
     width = int(digits or 0)
-    rendering.spend(width)
+    rendering.resolution.spend(width)
     if code == "N":
         text = f"{date.microsecond // 1000:03}"[: width or 9].ljust(width or 9, "0")
     elif code == "z":
