@@ -35,11 +35,11 @@ from toolkit.audiences.memberships import (
     empty_table,
 )
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
-from toolkit.ledger import Ledger, database, metadata
+from toolkit.ledger import Ledger, database
 from toolkit.ledger.database import lock_number, now
-from toolkit.ledger.locks import FileLock
+from toolkit.ledger.locks import ShopFile
 from toolkit.ledger.messages import read_address
-from toolkit.ledger.schema import REVISION, read_frame
+from toolkit.ledger.schema import REVISION, metadata, read_frame
 from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
@@ -930,13 +930,13 @@ def test_a_lock_file_of_another_user():
     code = (
         "import os, sys, toolkit.ledger.locks as locks, pathlib\n"
         "os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
-        "for path in map(pathlib.Path, sys.argv[1:]): print(locks.FileLock(path, 7).take(), flush=True)"
+        "for path in map(pathlib.Path, sys.argv[1:]): print(locks.ShopFile(path, 7).take(), flush=True)"
     )
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         # The one that is refused comes last: it ends the process.
         ledgers = {Path(folder) / "waits.db": 0o666, Path(folder) / "refused.db": 0o644}
-        locks = [FileLock(path, 7) for path in ledgers]
+        locks = [ShopFile(path, 7) for path in ledgers]
         for path, mode in ledgers.items():
             path.touch()
             path.chmod(mode)
@@ -1021,7 +1021,7 @@ def test_everything_a_ledger_makes_is_its_users_alone(tmp_path):
     with Ledger(f"sqlite:///{tmp_path}/a/b/ledger.db") as ledger:
         ledger.lock_shop("shop_1")
         made = {path.name[-4:]: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
-        assert made == {"b": 0o700, "r.db": 0o600, "-wal": 0o600, "-shm": 0o600, "lock": 0o600, "rnal": 0o600}
+        assert made == {"b": 0o700, "r.db": 0o600, "-wal": 0o600, "-shm": 0o600, "lock": 0o600}
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
     path = tmp_path / "a" / "b" / "ledger.db"
     path.chmod(0o664)

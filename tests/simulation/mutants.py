@@ -110,8 +110,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a custom event is posted whoever claimed it",
         file="ledger/journal.py",
-        old="claimed = connection.execute(_MARK_OPEN,",
-        new="claimed = connection.execute(_MARK,",
+        old="claimed = _mark(connection, [its], state, among=_OPEN)",
+        new="claimed = _mark(connection, [its], state)",
     ),
     Mutant(
         name="what was sent is planned again",
@@ -243,9 +243,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a failed commit passes as done",
-        file="ledger/database.py",
-        old="                done.set_exception(error)\n",
-        new="                done.set_result(None)\n",
+        file="ledger/messages.py",
+        old='        raise LedgerError(f"The ledger {name} cannot',
+        new='        return\n        raise LedgerError(f"The ledger {name} cannot',
     ),
     Mutant(
         name="one phone shows that a shop takes lists of values",
@@ -301,7 +301,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="who was taken for gone is not looked up again",
         file="ledger/journal.py",
-        old="            upsert(connection, doubted, rows)\n",
+        old="            upsert(connection, doubted, _contact_rows(shop_id, contacts))\n",
         new="",
     ),
 )

@@ -31,7 +31,8 @@ from toolkit.errors import (
     ServerError,
     UnreachableError,
 )
-from toolkit.ledger import Ledger, transitions
+from toolkit.ledger import Ledger
+from toolkit.ledger.schema import transitions
 from toolkit.postscript import api
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop
 from toolkit.postscript.lookup import connect_shop

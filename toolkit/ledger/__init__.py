@@ -5,14 +5,10 @@ SQLite in WAL mode by default, so that it can be read while a scheduled run writ
 
 from __future__ import annotations
 
-from .database import file_of
 from .desired_state import DesiredState
 from .history import History
 from .journal import Journal
 from .locks import ShopLocks
-from .schema import metadata, transitions
-
-__all__ = ["Ledger", "file_of", "metadata", "transitions"]
 
 
 class Ledger(ShopLocks, History, DesiredState, Journal):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pandas as pd
 import sqlalchemy as sa
+import tenacity
 
 from toolkit.errors import LedgerError
 from toolkit.files import make_folder, make_private
@@ -26,12 +23,13 @@ from .schema import REVISION, metadata, read_frame
 
 BUSY_SECONDS = 30
 """How long SQLite waits for another program's write."""
-MAKING = threading.Lock()
-"""Held while a file is made and opened: closing any descriptor of a file frees this process's locks on it."""
+_MAKING = threading.Lock()
+"""Held while a file is made: closing any descriptor of a file frees this process's locks on it."""
 _MIGRATING = threading.Lock()
 """Alembic keeps its context in the module: one migration at a time in this process."""
 _MIGRATIONS = str(Path(__file__).parent / "migrations")
-Result = TypeVar("Result")
+_KEEP_ALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+"""Options by which libpq keeps a connection that is idle for long."""
 
 
 def now() -> datetime:
@@ -51,8 +49,8 @@ class Database:
         address = read_address(url)
         self.name = address.shown
         """The URL without user, password and options."""
-        self._lock = threading.Lock()
-        self._waiting: deque[tuple[Callable[[sa.Connection], Any], Future[Any]]] = deque()
+        # One writer at a time: SQLite would otherwise answer "database is locked" after a wait.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if file_of(url) else nullcontext()
         engine = None
         try:
             engine = _make_engine(sa.make_url(url))
@@ -72,9 +70,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,57 +82,22 @@ class Database:
         with as_ledger_errors(self.name), self._engine.connect() as connection:
             yield connection
 
-    def _load(self, query: sa.Select[Any], **given: Any) -> list[dict[str, Any]]:
-        with self._reading() as connection:
-            return [dict(row) for row in connection.execute(query, given).mappings()]
-
-    def _load_frame(self, query: sa.Select[Any], columns: Mapping[str, str], **given: Any) -> pd.DataFrame:
-        with self._reading() as connection:
-            return read_frame(connection, query, columns, **given)
-
-    def _load_objects(self, query: sa.Select[Any]) -> pd.DataFrame:
-        """Read into a frame of objects: beside a null, pandas would make floats of whole numbers."""
-        with self._reading() as connection:
-            result = connection.execute(query)
-            return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
-
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        # One writer at a time: SQLite would otherwise answer "database is locked" after a wait.
-        with as_ledger_errors(self.name), self._lock, self._engine.begin() as connection:
+        with as_ledger_errors(self.name), self._turn, self._engine.begin() as connection:
             yield connection
 
-    def _commit(self, action: Callable[[sa.Connection], Result]) -> Result:
-        """Carry *action* out and return its result once it is safe on the disk.
+    def _load(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
-        What several threads want at the same moment goes into one commit: each waits for the disk, but
-        they wait together.
-        """
-        done: Future[Result] = Future()
-        self._waiting.append((action, done))
-        with as_ledger_errors(self.name):
-            with self._lock:
-                if not done.done():
-                    self._commit_waiting()
-            return done.result()
-
-    def _commit_waiting(self) -> None:
-        batch: list[Future[Any]] = []
-        results = []
-        try:
-            with self._engine.begin() as connection:
-                while self._waiting:
-                    action, done = self._waiting.popleft()
-                    batch.append(done)
-                    results.append(action(connection))
-        except BaseException as error:  # noqa: BLE001 - of any kind: each waiting thread raises it
-            if not batch:  # without a connection nothing was begun: all that wait have failed
-                batch = [self._waiting.popleft()[1] for _ in range(len(self._waiting))]
-            for done in batch:
-                done.set_exception(error)
-        else:
-            for done, result in zip(batch, results, strict=True):
-                done.set_result(result)
+    def _load_frame(self, query: sa.Select[Any], columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+        """Read into a frame of these dtypes, else of objects: beside a null, integers would be floats."""
+        with self._reading() as connection:
+            if columns is not None:
+                return read_frame(connection, query, columns)
+            result = connection.execute(query)
+            return pd.DataFrame(result.fetchall(), columns=[*result.keys()], dtype="object")
 
 
 # --- opening ----------------------------------------------------------------------------------------------
@@ -146,29 +107,24 @@ def file_of(url: str | sa.URL) -> Path | None:
     """Return the file that a ledger's URL names; None where it names a server, no file, or is no URL."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is no number
         return None
     name = (parsed.database or "").removeprefix("file:")
     return Path(name) if parsed.get_backend_name() == "sqlite" and name not in {"", ":memory:"} else None
 
 
-def keep_alive(url: sa.URL) -> dict[str, int]:
-    """Return the options by which libpq keeps a connection that is idle for long."""
-    options = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-    is_libpq = url.drivername.partition("+")[2] in {"", "psycopg", "psycopg2"}
-    return {name: value for name, value in options.items() if is_libpq and name not in url.query}
-
-
 def _make_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
+        if url.drivername.partition("+")[2] in {"", "psycopg", "psycopg2"}:
+            url = url.set(query={**_KEEP_ALIVE, **url.query})
         # hide_parameters: an error must not print people's contacts.
-        return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=keep_alive(url))
+        return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
     if (file := file_of(url)) is None:
         raise LedgerError(
             "A ledger in memory is empty in each thread, and gone with the process. Name a file, such as "
             "sqlite:///ledger.db."
         )
-    with MAKING:
+    with _MAKING:
         make_folder(file.parent)
         make_private(file)
     engine = sa.create_engine(url, hide_parameters=True)
@@ -180,24 +136,18 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     try:
         for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
-        _begin_wal(connection)
+        # Two that begin to keep the journal in a file of its own refuse each other without waiting.
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_busy),
+            stop=tenacity.stop_after_delay(BUSY_SECONDS),
+            wait=tenacity.wait_fixed(0.01),
+            reraise=True,
+        ):
+            with attempt:
+                connection.execute("PRAGMA journal_mode=WAL").close()
     except sqlite3.Error:
         connection.close()
         raise
-
-
-def _begin_wal(connection: sqlite3.Connection) -> None:
-    """Keep the journal in a file of its own; two that begin so at once refuse each other without waiting."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
@@ -242,12 +192,11 @@ def _revision(connection: sa.Connection) -> str | None:
 def _check_revision(current: str | None, known: list[str], name: str) -> None:
     if current is None or current in known:
         return
-    if current < min(known):
-        raise LedgerError(
-            f"The ledger {name} is older than this toolkit can read: its schema is {current}. Name a new "
-            "ledger: the next run reads the shop's subscribers anew."
-        )
-    raise LedgerError(
-        f"The ledger {name} belongs to a newer version of the toolkit: its schema is {current}. "
-        "Upgrade the toolkit on this machine, then run again."
+    what, advice = (
+        "belongs to a newer version of the toolkit",
+        "Upgrade the toolkit on this machine, then run again",
     )
+    if current < min(known):
+        what = "is older than this toolkit can read"
+        advice = "Name a new ledger: the next run reads the shop's subscribers anew"
+    raise LedgerError(f"The ledger {name} {what}: its schema is {current}. {advice}.")

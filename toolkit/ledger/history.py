@@ -31,9 +31,8 @@ class History(Database):
 
     def save_run(self, run: RunRecord) -> None:
         """Write a run's record, over an earlier one of the same id."""
-        row = {**vars(run), "facts": json.dumps(run.facts)}
         with self._writing() as connection:
-            upsert(connection, runs, [row])
+            upsert(connection, runs, [{**vars(run), "facts": json.dumps(run.facts)}])
 
     def get_run(self, run_id: str = "") -> RunRecord:
         """Return a run's record, the latest when no id is given; UnknownRunError when there is none."""
@@ -75,15 +74,13 @@ class History(Database):
         with self._writing() as connection:
             for table in (totals, changes):
                 connection.execute(sa.delete(table).where(table.c.run_id == run_id))
-            if counts:
-                connection.execute(sa.insert(totals), [{**row, "run_id": run_id} for row in counts])
-            for rows in records(kept, run_id=run_id):
-                keyed = [{**row, **{key: row[key] or "" for key in _KEYS}} for row in rows]
-                connection.execute(sa.insert(changes), keyed)
+            upsert(connection, totals, ({**row, "run_id": run_id} for row in counts))
+            rows = records(kept, run_id=run_id)
+            upsert(connection, changes, ({**row, **{key: row[key] or "" for key in _KEYS}} for row in rows))
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
-        found = self._load_objects(sa.select(totals).where(totals.c.run_id == run_id))
+        found = self._load_frame(sa.select(totals).where(totals.c.run_id == run_id))
         return found.drop(columns="run_id").infer_objects()
 
     def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
@@ -105,22 +102,30 @@ class History(Database):
         A membership counts when the write of its list went well, or was found to have arrived although its
         answer was lost. Custom events that are left over belong to changes of earlier runs.
         """
-        went_well = calls.c.run_id.in_(run_ids) & (calls.c.outcome == "ok")
+        of_runs, outcome = calls.c.run_id.in_(run_ids), sa.func.coalesce(calls.c.outcome, "")
+        is_write, is_event = calls.c.route == api.WRITE_ROUTE, calls.c.route == api.EVENT_ROUTE
         # Most lists are alike: each pair of texts is read once.
         lists = (calls.c.run_id, calls.c.before, calls.c.after)
-        writes = sa.select(*lists, sa.func.count()).where(went_well, calls.c.route == api.WRITE_ROUTE)
-        is_earlier = transitions.c.run_id != calls.c.run_id
+        writes = sa.select(*lists, sa.func.count()).where(of_runs, is_write, outcome == "ok")
+        lost = sa.select(calls.c.run_id, calls.c.subscriber_id).where(
+            of_runs, is_write, outcome != "ok", outcome.not_like("RejectedError%")
+        )
+        arrived = sa.select(transitions.c.run_id, transitions.c.entered).where(
+            sa.tuple_(transitions.c.run_id, transitions.c.subscriber_id).in_(lost),
+            transitions.c.state != "planned",
+        )
+        is_earlier = sa.func.sum(sa.case((transitions.c.run_id != calls.c.run_id, 1), else_=0))
         events = (
-            sa.select(calls.c.run_id, sa.func.count(), sa.func.sum(sa.case((is_earlier, 1), else_=0)))
+            sa.select(calls.c.run_id, sa.func.count(), is_earlier)
             .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
-            .where(went_well, calls.c.route == api.EVENT_ROUTE)
+            .where(of_runs, is_event, outcome == "ok")
         )
         found: dict[str, Counter[str]] = {run_id: Counter() for run_id in run_ids}
         with self._reading() as connection:
             for run_id, before, after, count in connection.execute(writes.group_by(*lists)):
                 old, new = (_audiences(text) for text in (before, after))
                 found[run_id] += Counter(adds=count * len(new - old), removes=count * len(old - new))
-            for run_id, entered in _arrived(connection, run_ids):
+            for run_id, entered in connection.execute(arrived):
                 found[run_id]["adds" if entered else "removes"] += 1
             for run_id, count, earlier in connection.execute(events.group_by(calls.c.run_id)):
                 found[run_id] += Counter(custom_events=count, left_over=int(earlier))
@@ -144,7 +149,7 @@ class History(Database):
             .where(runs.c.shop_id == shop_id, theirs)
             .order_by(runs.c.started_at, runs.c.run_id, changes.c.person, changes.c.audience_key)
         )
-        found = self._load_objects(query)
+        found = self._load_frame(query)
         kinds = {text: kind_of_run(json.loads(text)) for text in found["facts"].unique()}
         return found.assign(kind=found.pop("facts").map(kinds))
 
@@ -162,22 +167,7 @@ class History(Database):
             .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
             .where(runs.c.shop_id == shop_id, calls.c.subscriber_id.in_([*subscriber_ids]))
         )
-        return self._load_objects(query.order_by(calls.c.call_id))
-
-
-def _arrived(connection: sa.Connection, run_ids: Collection[str]) -> Iterator[tuple[str, bool]]:
-    """Yield run and direction of each change whose write was not answered well and was found to be made."""
-    outcome = sa.func.coalesce(calls.c.outcome, "")
-    is_lost = (outcome != "ok") & outcome.not_like("RejectedError%")
-    of_runs = calls.c.run_id.in_(run_ids) & (calls.c.route == api.WRITE_ROUTE)
-    query = sa.select(calls.c.run_id, calls.c.subscriber_id).where(of_runs, is_lost)
-    lost = {tuple(row) for row in connection.execute(query)}
-    made = sa.select(transitions.c.run_id, transitions.c.subscriber_id, transitions.c.entered).where(
-        transitions.c.run_id.in_({run_id for run_id, _ in lost}), transitions.c.state != "planned"
-    )
-    for run_id, subscriber_id, entered in connection.execute(made) if lost else ():
-        if (run_id, subscriber_id) in lost:
-            yield run_id, entered
+        return self._load_frame(query.order_by(calls.c.call_id))
 
 
 def _audiences(properties: str | None) -> set[str]:
@@ -188,9 +178,7 @@ def _audiences(properties: str | None) -> set[str]:
 
 def _up_to(run: RunRecord) -> sa.Select[Any]:
     """Return a query of the shop's runs, the latest first, from this one on."""
-    is_earlier = sa.tuple_(runs.c.started_at, runs.c.run_id) <= sa.tuple_(
-        sa.literal(run.started_at), sa.literal(run.run_id)
-    )
+    is_earlier = sa.tuple_(runs.c.started_at, runs.c.run_id) <= sa.tuple_(run.started_at, run.run_id)
     return sa.select(runs).where(runs.c.shop_id == run.shop_id, is_earlier).order_by(*_LATEST_FIRST)
 
 

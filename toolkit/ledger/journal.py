@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy import bindparam
 
 from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
@@ -16,14 +16,16 @@ from toolkit.sync.runs import CallResult, Held, Transition
 
 from .database import Database, now
 from .schema import (
-    ROWS_AT_ONCE,
     asked,
     calls,
+    chunks,
+    delete,
     doubted,
     mirrors,
     read_frame,
     records,
     runs,
+    select_rows,
     subscribers,
     transitions,
     upsert,
@@ -36,46 +38,6 @@ _OPEN = ("planned", "due")
 _CLOSED = ("sent", "unknown", "refused")
 """States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
 _MAY_HAVE_LEFT = ("sent", "unknown", "posting")
-# Made once: to build a statement takes longer than to carry it out.
-_NEW_CALL = sa.insert(calls)
-_OPEN_CALLS = sa.update(calls).where(
-    calls.c.finished_at.is_(None),
-    calls.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.shop_id == bindparam("shop_id"))),
-)
-_ITS_CALL = sa.update(calls).where(calls.c.call_id == bindparam("its"))
-_ITS_EVENT = sa.update(transitions).where(transitions.c.external_id == bindparam("its"))
-_AMONG = transitions.c.external_id.in_(bindparam("ids", expanding=True))
-_OF_THESE = sa.select(transitions.c.external_id).where(_AMONG)
-_CLOSED_OF_THESE = _OF_THESE.where(transitions.c.state.in_(_CLOSED))
-_TAKEN_OF_THESE = _OF_THESE.where(transitions.c.state.in_((*_CLOSED, "posting"))).with_for_update()
-_OPEN_OF_THESE = _OF_THESE.where(transitions.c.state.in_(_OPEN))
-_MARK = sa.update(transitions).where(_AMONG)
-_MARK_OPEN = _MARK.where(transitions.c.state.in_(_OPEN))
-_ITS_SUBSCRIBER = sa.update(subscribers).where(
-    subscribers.c.shop_id == bindparam("its_shop"), subscribers.c.subscriber_id == bindparam("its")
-)
-_ITS_SHOP = sa.select(transitions.c.shop_id).where(transitions.c.external_id == bindparam("its"))
-_LAST_BEFORE = (
-    sa.select(transitions.c.entered)
-    .where(
-        transitions.c.shop_id == _ITS_SHOP.scalar_subquery(),
-        transitions.c.subscriber_id == bindparam("who"),
-        transitions.c.audience_key == bindparam("key"),
-        transitions.c.state.in_(_MAY_HAVE_LEFT),
-        transitions.c.external_id != bindparam("its"),
-    )
-    .order_by(transitions.c.changed_at.desc())
-    .limit(1)
-)
-_IN_STATES = (
-    sa.select(*(transitions.c[name] for name in Transition.__dataclass_fields__))
-    .where(
-        transitions.c.shop_id == bindparam("shop_id"),
-        transitions.c.state.in_(bindparam("states", expanding=True)),
-        transitions.c.changed_at >= bindparam("since"),
-    )
-    .order_by(transitions.c.planned_at, transitions.c.external_id)
-)
 
 
 class Journal(Database):
@@ -83,17 +45,14 @@ class Journal(Database):
 
     def load_cache(self, shop_id: str) -> SubscriberCache:
         """Return the cached subscribers of a shop; an empty cache when it was never read."""
-        columns = [subscribers.c[name] for name in SUBSCRIBER_COLUMNS]
-        rows = sa.select(*columns).where(subscribers.c.shop_id == shop_id)
         with self._reading() as connection:
             reached = sa.select(mirrors).where(mirrors.c.shop_id == shop_id)
             about = connection.execute(reached).mappings().first()
             if about is None:
                 return SubscriberCache.empty()
+            rows = select_rows(subscribers, SUBSCRIBER_COLUMNS, shop_id)
             return SubscriberCache(
-                subscribers=read_frame(
-                    connection, rows.order_by(subscribers.c.subscriber_id), SUBSCRIBER_COLUMNS
-                ),
+                subscribers=read_frame(connection, rows, SUBSCRIBER_COLUMNS),
                 asked=_contacts(connection, asked, shop_id),
                 doubted=_contacts(connection, doubted, shop_id),
                 trait_keys=tuple(json.loads(about["trait_keys"])),
@@ -103,23 +62,19 @@ class Journal(Database):
     def save_cache(self, shop_id: str, fetched: FetchResult) -> None:
         """Write what was read, all of it or nothing."""
         cache = fetched.cache
-        mine = subscribers.c.shop_id == shop_id
         with self._writing() as connection:
             if connection.dialect.name == "postgresql":
                 # One at a time, as SQLite has it: two that write the same rows would wait for each other.
                 connection.exec_driver_sql("LOCK TABLE subscribers IN SHARE ROW EXCLUSIVE MODE")
-            if fetched.replaces:
-                connection.execute(sa.delete(subscribers).where(mine))
-                connection.execute(sa.delete(asked).where(asked.c.shop_id == shop_id))
-            for ids in _chunks(fetched.gone):
-                connection.execute(sa.delete(subscribers).where(mine, subscribers.c.subscriber_id.in_(ids)))
-            for rows in records(fetched.read, shop_id=shop_id):
-                upsert(connection, subscribers, rows)
-            for contacts in _chunks(sorted(cache.asked - _contacts(connection, asked, shop_id))):
-                upsert(connection, asked, [{"shop_id": shop_id, "contact": text} for text in contacts])
-            for contacts in _chunks([*_contacts(connection, doubted, shop_id) - cache.doubted]):
-                settled = (doubted.c.shop_id == shop_id) & doubted.c.contact.in_(contacts)
-                connection.execute(sa.delete(doubted).where(settled))
+            for table in (subscribers, asked) if fetched.replaces else ():
+                connection.execute(sa.delete(table).where(table.c.shop_id == shop_id))
+            gone = ({"shop_id": shop_id, "subscriber_id": each} for each in fetched.gone)
+            delete(connection, subscribers, gone)
+            upsert(connection, subscribers, records(fetched.read, shop_id=shop_id))
+            new = cache.asked - _contacts(connection, asked, shop_id)
+            upsert(connection, asked, _contact_rows(shop_id, new))
+            settled = _contacts(connection, doubted, shop_id) - cache.doubted
+            delete(connection, doubted, _contact_rows(shop_id, settled))
             is_dated = connection.scalar(sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id))
             about = {
                 **{name: getattr(cache, name) for name in _AS_READ},
@@ -134,20 +89,16 @@ class Journal(Database):
         """Take a subscriber who is gone out of the cache; the contacts are looked up again next time."""
         mine = (subscribers.c.shop_id == shop_id) & (subscribers.c.subscriber_id == subscriber_id)
         known = sa.select(subscribers.c.phone_digits, subscribers.c.email_folded).where(mine)
-
-        def forget(connection: sa.Connection) -> None:
+        with self._writing() as connection:
             contacts = {contact for row in connection.execute(known) for contact in row if contact}
-            rows = [{"shop_id": shop_id, "contact": contact} for contact in sorted(contacts)]
-            upsert(connection, doubted, rows)
+            upsert(connection, doubted, _contact_rows(shop_id, contacts))
             connection.execute(sa.delete(subscribers).where(mine))
-
-        self._commit(forget)
 
     def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
         """Note whether a write showed in ``updated_at``; only then is the cache renewed by it."""
         values = {"is_dated": is_dated} if is_dated else {"is_dated": is_dated, "newest": ""}
-        judged = sa.update(mirrors).where(mirrors.c.shop_id == shop_id).values(**values)
-        self._commit(lambda connection: connection.execute(judged))
+        with self._writing() as connection:
+            connection.execute(sa.update(mirrors).where(mirrors.c.shop_id == shop_id).values(values))
 
     # --- what was sent ----------------------------------------------------------------------------------
 
@@ -166,16 +117,13 @@ class Journal(Database):
         *before* and *after* are JSON objects. Returns the id of the call.
         """
         about = {"shop_id": shop_id, "run_id": run_id, "changed_at": now(), "planned_at": now()}
-        rows = [{**vars(t), **about, "state": "planned"} for t in due]
-
-        def work(connection: sa.Connection) -> int:
+        rows = [{**vars(transition), **about, "state": "planned"} for transition in due]
+        taken = _select_ids([row["external_id"] for row in rows], *_CLOSED, "posting").with_for_update()
+        with self._writing() as connection:
             # One that was sent, may have been, or is being sent, is not planned a second time.
-            ids = {"ids": [row["external_id"] for row in rows]}
-            done = {*connection.scalars(_TAKEN_OF_THESE, ids)} if rows else set()
+            done = {*connection.scalars(taken)} if rows else set()
             upsert(connection, transitions, [row for row in rows if row["external_id"] not in done])
             return _start_call(connection, run_id, api.WRITE_ROUTE, subscriber_id, before=before, after=after)
-
-        return self._commit(work)
 
     def end_write(
         self, call_id: int, result: CallResult, *, due: Sequence[str] = (), held: Held | None = None
@@ -186,19 +134,15 @@ class Journal(Database):
         the subscriber holds now: the cache shows it from the same moment on. Returns the ids that are due
         now; one that was sent by an earlier run, or may have been, is not.
         """
-
-        def work(connection: sa.Connection) -> frozenset[str]:
+        with self._writing() as connection:
             _end_call(connection, call_id, result)
             if held is not None:
                 _update_cache(connection, held)
             if result.outcome != "ok" or not due:
                 return frozenset()
-            ids = {"ids": [*due]}
-            found = frozenset(connection.scalars(_OPEN_OF_THESE, ids))
-            connection.execute(_MARK_OPEN, {**ids, **_changed("due")})
+            found = frozenset(connection.scalars(_select_ids(due, *_OPEN)))
+            _mark(connection, due, "due", among=_OPEN)
             return found
-
-        return self._commit(work)
 
     def start_event(self, run_id: str, transition: Transition) -> int | None:
         """Claim a custom event that is about to be posted and return the id of the call, or None.
@@ -206,28 +150,20 @@ class Journal(Database):
         None where another run has claimed it, and where the last one of the same subscriber and audience went
         the same way: then it is ``obsolete``.
         """
-        its = transition.external_id
-        about = {"its": its, "who": transition.subscriber_id, "key": transition.audience_key}
-
-        def work(connection: sa.Connection) -> int | None:
-            is_repeat = connection.scalar(_LAST_BEFORE, about) == transition.entered
+        its, who = transition.external_id, transition.subscriber_id
+        with self._writing() as connection:
+            is_repeat = connection.scalar(_last_before(transition)) == transition.entered
             state = "obsolete" if is_repeat else "posting"
-            claimed = connection.execute(_MARK_OPEN, {"ids": [its], **_changed(state)})
-            if not claimed.rowcount or state == "obsolete":
+            claimed = _mark(connection, [its], state, among=_OPEN)
+            if not claimed or state == "obsolete":
                 return None
-            who = transition.subscriber_id
             return _start_call(connection, run_id, api.EVENT_ROUTE, who, external_id=its)
-
-        return self._commit(work)
 
     def end_event(self, call_id: int, transition: Transition, state: str, result: CallResult) -> None:
         """Record how a custom event ended: ``sent``, ``unknown``, ``refused``, or ``due`` again."""
-
-        def work(connection: sa.Connection) -> None:
+        with self._writing() as connection:
             _end_call(connection, call_id, result)
-            connection.execute(_ITS_EVENT, {"its": transition.external_id, **_changed(state)})
-
-        self._commit(work)
+            _mark(connection, [transition.external_id], state)
 
     def load_open_transitions(self, shop_id: str) -> list[Transition]:
         """Return the custom events that earlier runs left in the middle: planned, due or posting."""
@@ -242,67 +178,95 @@ class Journal(Database):
         return self._transitions(shop_id, "obsolete", since=since)
 
     def _transitions(self, shop_id: str, *states: str, since: datetime = datetime.min) -> list[Transition]:
-        found = self._load(_IN_STATES, shop_id=shop_id, states=states, since=since)
-        return [Transition(**row) for row in found]
+        wanted = (
+            transitions.c.shop_id == shop_id,
+            transitions.c.state.in_(states),
+            transitions.c.changed_at >= since,
+        )
+        query = sa.select(*(transitions.c[name] for name in Transition.__dataclass_fields__)).where(*wanted)
+        ordered = query.order_by(transitions.c.planned_at, transitions.c.external_id)
+        return [Transition(**row) for row in self._load(ordered)]
 
     def find_closed(self, external_ids: Iterable[str]) -> set[str]:
         """Return those of the custom events that were sent, refused, or may have been sent."""
         with self._reading() as connection:
-            parts = _chunks([*external_ids])
-            return {found for ids in parts for found in connection.scalars(_CLOSED_OF_THESE, {"ids": ids})}
+            parts = chunks(external_ids)
+            return {found for ids in parts for found in connection.scalars(_select_ids(ids, *_CLOSED))}
 
     def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
         """Set the state of these custom events; ``obsolete`` closes only those that are open."""
-        mark = _MARK_OPEN if state == "obsolete" else _MARK
-
-        def work(connection: sa.Connection) -> None:
-            for ids in _chunks([*external_ids]):
-                connection.execute(mark, {"ids": ids, **_changed(state)})
-
-        self._commit(work)
+        with self._writing() as connection:
+            for ids in chunks(external_ids):
+                _mark(connection, ids, state, among=_OPEN if state == "obsolete" else ())
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call without a recorded answer that none will come; return how many."""
         values = {"finished_at": now(), "outcome": "no answer recorded: the process ended", "tries": 1}
-        closed = _OPEN_CALLS.values(**values)
-        return self._commit(lambda connection: connection.execute(closed, {"shop_id": shop_id}).rowcount)
+        theirs = calls.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.shop_id == shop_id))
+        with self._writing() as connection:
+            closed = sa.update(calls).where(calls.c.finished_at.is_(None), theirs).values(values)
+            return connection.execute(closed).rowcount
 
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes: one row a call, in the order in which they began."""
         query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
-        return self._load_objects(query).infer_objects()
+        return self._load_frame(query).infer_objects()
 
 
 def _contacts(connection: sa.Connection, table: sa.Table, shop_id: str) -> frozenset[str]:
     return frozenset(connection.scalars(sa.select(table.c.contact).where(table.c.shop_id == shop_id)))
 
 
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut values into parts that fit one statement."""
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        yield values[start : start + ROWS_AT_ONCE]
+def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, str]]:
+    return ({"shop_id": shop_id, "contact": contact} for contact in sorted(contacts))
 
 
-def _changed(state: str) -> dict[str, object]:
-    return {"state": state, "changed_at": now()}
+def _select_ids(external_ids: Sequence[str], *states: str) -> sa.Select[Any]:
+    """Return a query of those custom events that are in one of these states."""
+    query = sa.select(transitions.c.external_id).where(transitions.c.external_id.in_(external_ids))
+    return query.where(transitions.c.state.in_(states))
+
+
+def _mark(
+    connection: sa.Connection, external_ids: Sequence[str], state: str, *, among: Sequence[str] = ()
+) -> int:
+    """Set the state of those custom events that are in one *among* these, or any; return how many."""
+    marked = sa.update(transitions).where(transitions.c.external_id.in_(external_ids))
+    if among:
+        marked = marked.where(transitions.c.state.in_(among))
+    return connection.execute(marked.values(state=state, changed_at=now())).rowcount
+
+
+def _last_before(transition: Transition) -> sa.Select[Any]:
+    """Return a query of the direction of the last other event on this membership that may have left."""
+    its, other = transition.external_id, transitions.alias()
+    of_shop = sa.select(other.c.shop_id).where(other.c.external_id == its).scalar_subquery()
+    query = sa.select(transitions.c.entered).where(
+        transitions.c.shop_id == of_shop,
+        transitions.c.subscriber_id == transition.subscriber_id,
+        transitions.c.audience_key == transition.audience_key,
+        transitions.c.state.in_(_MAY_HAVE_LEFT),
+        transitions.c.external_id != its,
+    )
+    return query.order_by(transitions.c.changed_at.desc()).limit(1)
 
 
 def _update_cache(connection: sa.Connection, held: Held) -> None:
-    values: dict[str, object] = {"has_property": held.has_property, "property_count": held.property_count}
-    if held.audiences is not None:
-        values["audiences"] = held.audiences
-    if held.properties is not None:
-        values["properties"] = held.properties
-    connection.execute(_ITS_SUBSCRIBER, {"its_shop": held.shop_id, "its": held.subscriber_id, **values})
+    """Let the cache show what a subscriber holds; what was not written is None, and stays."""
+    values = {name: value for name, value in vars(held).items() if value is not None}
+    key = (values.pop("shop_id"), values.pop("subscriber_id"))
+    mine = sa.tuple_(subscribers.c.shop_id, subscribers.c.subscriber_id) == key
+    connection.execute(sa.update(subscribers).where(mine).values(values))
 
 
 def _start_call(
     connection: sa.Connection, run_id: str, route: str, subscriber_id: str, **rest: str | None
 ) -> int:
     row = {"run_id": run_id, "route": route, "subscriber_id": subscriber_id, "started_at": now(), **rest}
-    key = connection.execute(_NEW_CALL, row).inserted_primary_key
+    key = connection.execute(sa.insert(calls).values(row)).inserted_primary_key
     return int(key[0]) if key else 0
 
 
 def _end_call(connection: sa.Connection, call_id: int, result: CallResult) -> None:
-    connection.execute(_ITS_CALL, {"its": call_id, "finished_at": now(), **result._asdict()})
+    ended = sa.update(calls).where(calls.c.call_id == call_id)
+    connection.execute(ended.values(finished_at=now(), **result._asdict()))

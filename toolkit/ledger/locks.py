@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import sqlalchemy as sa
 
 from toolkit.errors import LedgerError, ShopLockedError
 from toolkit.files import make_private
 
-from .database import MAKING, Database, file_of, keep_alive, lock_number, now
-from .messages import as_ledger_errors, is_busy
+from .database import Database, file_of, lock_number, now
+from .messages import as_ledger_errors
 from .schema import locks, runs, upsert
 
 _HELD = sa.text(
@@ -27,103 +27,80 @@ _HELD = sa.text(
 )
 
 
-class ServerLock:
+class _ServerLock:
     """PostgreSQL's advisory lock, in a session of its own in which no transaction is ever open."""
 
-    def __init__(self, url: sa.URL, number: int) -> None:
-        self._number = number
-        self._engine = sa.create_engine(
-            url,
-            poolclass=sa.NullPool,  # to close the session is to let go
-            isolation_level="AUTOCOMMIT",
-            pool_reset_on_return=None,
-            hide_parameters=True,
-            connect_args=keep_alive(url),
-        )
+    def __init__(self, engine: sa.Engine, number: int) -> None:
+        self._engine, self._number = engine, number
         self._session: sa.Connection | None = None
 
     def take(self) -> bool:
         """Take the lock in a new session; False when another session has it."""
         self.release()
-        self._session = self._engine.connect()
-        if self._session.scalar(sa.select(sa.func.pg_try_advisory_lock(self._number))):
+        self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._session.detach()  # from the pool: to close the session is to let go
+        if self._session.scalar(sa.func.pg_try_advisory_lock(self._number)):
             return True
         self.release()
         return False
 
     def is_held(self) -> bool:
         """Return True while the session is there and has the lock."""
-        if self._session is None:
-            return False
-        try:
-            return bool(
-                self._session.scalar(_HELD, {"high": self._number >> 32, "low": self._number & 0xFFFFFFFF})
-            )
-        except sa.exc.DBAPIError:
-            return False
+        high, low = divmod(self._number, 1 << 32)
+        with suppress(sa.exc.DBAPIError):
+            return bool(self._session and self._session.scalar(_HELD, {"high": high, "low": low}))
+        return False
 
     def release(self) -> None:
         """End the session, and with it the lock."""
         if self._session is not None:
-            with suppress(sa.exc.DBAPIError):
-                self._session.close()
+            with suppress(sa.exc.SQLAlchemyError):
+                # First, because the server notices later that a session has ended.
+                self._session.scalar(sa.func.pg_advisory_unlock_all())
+            self._session.close()
             self._session = None
 
 
-class FileLock:
-    """SQLite's own lock on a file beside the ledger, which goes when the process does."""
+class ShopFile:
+    """A lock on a file beside the ledger, which goes when the process does."""
 
     def __init__(self, ledger: Path, number: int) -> None:
         self._ledger = Path(os.path.realpath(ledger))
         self._path = Path(f"{self._ledger}.{number:x}.lock")
-        self._connection: sqlite3.Connection | None = None
-        self._locked: tuple[int, int] | None = None
+        self._lock = filelock.FileLock(self._path, timeout=0, thread_local=False)
 
     def take(self) -> bool:
         """Take the lock; False when another process has it."""
         self.release()
-        with MAKING:
-            # Who may write the ledger may lock it.
-            make_private(self._path, like=self._ledger)
-            if not os.access(self._path, os.W_OK):
-                # SQLite would open it to read, and share what must be exclusive.
-                raise LedgerError(
-                    f"The shop cannot be locked: {self._path} belongs to another user and cannot be written "
-                    f"to. Give it the owner and the mode of {self._ledger.name}, then run again."
-                )
-            self._connection = sqlite3.connect(self._path, timeout=0, check_same_thread=False)
-            try:
-                self._connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.Error as error:
-                self.release()
-                if is_busy(error):
-                    return False
-                raise
-            self._locked = self._on_path()
+        # Who may write the ledger may lock it.
+        make_private(self._path, like=self._ledger)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            return False
+        except PermissionError:
+            raise LedgerError(
+                f"The shop cannot be locked: {self._path} belongs to another user and cannot be written to. "
+                f"Give it the owner and the mode of {self._ledger.name}, then run again."
+            ) from None
+        self._locked = self._path.stat()
         return True
 
     def is_held(self) -> bool:
         """Return True while the file that is locked is still the one that others would lock."""
-        return self._connection is not None and self._locked == self._on_path()
+        with suppress(FileNotFoundError):
+            return self._lock.is_locked and os.path.samestat(self._locked, self._path.stat())
+        return False
 
     def release(self) -> None:
         """Let go of the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _on_path(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        self._lock.release(force=True)
 
 
 class _Hold(NamedTuple):
     """A lock that was taken, and the row of the ledger that names its holder."""
 
-    lock: ServerLock | FileLock
+    lock: _ServerLock | ShopFile
     holder: str
     since: datetime
 
@@ -151,9 +128,8 @@ class ShopLocks(Database):
         """
         if shop_id in self._held:
             return
-        url, number = self._engine.url, lock_number(shop_id)
-        file = file_of(url)
-        lock = ServerLock(url, number) if file is None else FileLock(file, number)
+        file, number = file_of(self._engine.url), lock_number(shop_id)
+        lock = ShopFile(file, number) if file else _ServerLock(self._engine, number)
         with as_ledger_errors(self.name):
             is_ours = lock.take()
         if not is_ours:

@@ -14,11 +14,6 @@ import sqlalchemy as sa
 
 from toolkit.errors import LedgerError
 
-_FILE = re.compile(r"(?P<shown>sqlite(?:\+pysqlite)?://[^?]*)(?:\?(?P<options>.*))?", re.DOTALL)
-_SERVER = re.compile(
-    r"(?P<scheme>[\w+]+://)(?:(?P<user>[^:@/?]*)(?::(?P<password>[^@/?]*))?@)?(?P<place>[^@?]*)"
-    r"(?:\?(?P<options>[^@]*))?"
-)
 _SECRET = re.compile("pass|secret|key|token", re.IGNORECASE)
 """Part of the name of an option that holds a secret."""
 
@@ -27,6 +22,7 @@ _BUSY = "another program kept it locked for too long. Close what else has it ope
 _READ_ONLY = "this user may not write to it. Change its permissions, or name another ledger"
 _DAMAGED = "its file is damaged. Put back a copy of it"
 _DISK = "the disk answered with an error. Check the disk, then run again"
+_NOT_OPEN = "its file cannot be opened. Check that its folder is there and can be written to"
 _GONE = "the connection to the database was lost. Check that the database runs, then run again"
 _SENTENCES: Mapping[str, str] = {
     "SQLITE_FULL": _FULL,
@@ -35,7 +31,7 @@ _SENTENCES: Mapping[str, str] = {
     "SQLITE_CORRUPT": _DAMAGED,
     "SQLITE_NOTADB": _DAMAGED,
     "SQLITE_IOERR": _DISK,
-    "SQLITE_CANTOPEN": "its file cannot be opened. Check that its folder is there and can be written to",
+    "SQLITE_CANTOPEN": _NOT_OPEN,
     "53100": _FULL,
     "55P03": _BUSY,
     "40P01": _BUSY,
@@ -46,7 +42,11 @@ _SENTENCES: Mapping[str, str] = {
     "28P01": "the database does not accept the password. Correct TOOLKIT_LEDGER_URL",
 }
 """SQLite's error name, or SQLSTATE → what is the matter, and what to do."""
-_OF_FILES = {errno.ENOSPC: _FULL, errno.EACCES: _READ_ONLY, errno.EPERM: _READ_ONLY, errno.EROFS: _READ_ONLY}
+_OF_FILES: Mapping[int | None, str] = {
+    errno.ENOSPC: _FULL,
+    errno.EISDIR: _NOT_OPEN,
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
+}
 _ANY = "the database refused it ({}). Run again; if it is refused again, ask who keeps the database"
 
 
@@ -75,16 +75,14 @@ def read_address(url: str) -> LedgerAddress:
     >>> read_address("postgresql://ana:hu@sh@db.test/audiences").shown
     ''
     """
-    if found := _FILE.fullmatch(url):
-        shown, user, password = found["shown"], "", ""
-    elif found := _SERVER.fullmatch(url):
-        shown, user, password = found["scheme"] + found["place"], found["user"] or "", found["password"] or ""
-    else:
-        # An @, / or ? that is not written as %40, %2F or %3F: the password is what SQLAlchemy takes for it.
-        whole = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        shown, user, password = "", "", whole
-    written = (found["options"] if found else url.partition("?")[2]) or ""
-    options = [part.partition("=")[::2] for part in written.split("&")]
+    scheme, _, rest = url.partition("://")
+    is_file = scheme in {"sqlite", "sqlite+pysqlite"}
+    account, _, place = ("", "", rest) if is_file else rest.rpartition("@")
+    user, _, password = account.partition(":")
+    # An @, / or ? that is not written as %40, %2F or %3F: the password is what SQLAlchemy takes for it.
+    is_certain = rest and re.fullmatch(r"[\w+]+", scheme) and not re.search("[@/?]", account)
+    shown = f"{scheme}://{place.partition('?')[0]}" if is_certain else ""
+    options = [part.partition("=")[::2] for part in url.partition("?")[2].split("&")]
     passwords = _both(password, *(value for name, value in options if _SECRET.search(name)))
     hidden = _both(*passwords, user, *(value for _, value in options))
     return LedgerAddress(shown=shown, passwords=passwords, hidden=hidden)
@@ -117,7 +115,7 @@ def sentence_of(error: BaseException) -> str:
     """
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, OSError):
-        return _OF_FILES.get(cause.errno or 0, _DISK)
+        return _OF_FILES.get(cause.errno, _DISK)
     code = _code_of(error)
     if known := _SENTENCES.get(code) or _SENTENCES.get("_".join(code.split("_")[:2])):
         return known

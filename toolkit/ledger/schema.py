@@ -6,15 +6,16 @@ Times of events are microseconds since 1970 UTC. A change of a table needs a mig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS
 from toolkit.frames import empty_table, to_arrow, to_frame, to_table
 
 REVISION = "0007"
@@ -25,6 +26,8 @@ _RUN = sa.String(64)
 _CODE = sa.String(64)
 _STATUS = sa.String(32)
 _CHOICE = sa.String(16)
+_TYPES = {"str": sa.Text, "bool": sa.Boolean, "datetime64[us, UTC]": sa.BigInteger}
+"""A frame's dtype → the type of the column that keeps it."""
 
 
 def _key(name: str, kind: sa.types.TypeEngine[Any] | type = sa.Text) -> sa.Column[Any]:
@@ -35,14 +38,16 @@ def _required(name: str, kind: sa.types.TypeEngine[Any] | type = sa.Text) -> sa.
     return sa.Column(name, kind, nullable=False)
 
 
-def _decided() -> tuple[sa.Column[Any], ...]:
-    """Return the columns that name the deciding event, and the run that brought the value."""
-    return (
-        sa.Column("timestamp", sa.BigInteger),
-        sa.Column("received_at", sa.BigInteger),
-        sa.Column("message_id", sa.Text),
-        _required("run_id", _RUN),
+def _remembered(
+    name: str, columns: Mapping[str, str], keys: Iterable[str], *more: sa.Column[Any]
+) -> sa.Table:
+    """Return the table that keeps a frame's rows for each shop; what is asked for is never null."""
+    required = {*keys, "member", "value"}
+    kept: Iterator[sa.Column[Any]] = (
+        sa.Column(each, _TYPES[dtype], primary_key=each in keys, nullable=each not in required)
+        for each, dtype in columns.items()
     )
+    return sa.Table(name, metadata, _key("shop_id", _ID), *kept, *more)
 
 
 runs = sa.Table(
@@ -97,37 +102,12 @@ changes = sa.Table(
     sa.Column("external_id", _CODE),
 )
 
-memberships = sa.Table(
-    "memberships",
-    metadata,
-    _key("shop_id", _ID),
-    _key("person"),
-    _key("audience_key"),
-    sa.Column("audience_id", sa.Text),
-    _required("member", sa.Boolean),
-    *_decided(),
+# The times and the message of a value are those of the deciding event, the run is the one that brought it.
+memberships = _remembered(
+    "memberships", MEMBERSHIP_COLUMNS, ("person", "audience_key"), _required("run_id", _RUN)
 )
-
-traits = sa.Table(
-    "traits",
-    metadata,
-    _key("shop_id", _ID),
-    _key("person"),
-    _key("trait_key"),
-    _required("value"),  # JSON
-    *_decided(),
-)
-
-people = sa.Table(
-    "people",
-    metadata,
-    _key("shop_id", _ID),
-    _key("person"),
-    sa.Column("email", sa.Text),
-    sa.Column("email_at", sa.BigInteger),
-    sa.Column("phone", sa.Text),
-    sa.Column("phone_at", sa.BigInteger),
-)
+traits = _remembered("traits", TRAIT_COLUMNS, ("person", "trait_key"), _required("run_id", _RUN))
+people = _remembered("people", PEOPLE_COLUMNS, ("person",))
 
 replaced = sa.Table(
     "replaced",
@@ -239,27 +219,30 @@ sa.Index("ix_calls_open", calls.c.run_id, sqlite_where=_is_open, postgresql_wher
 # --- rows -------------------------------------------------------------------------------------------------
 
 ROWS_AT_ONCE = 20_000
-_TIMES = ("timestamp", "received_at", "email_at", "phone_at")
-"""Columns that hold microseconds since 1970 UTC."""
+Item = TypeVar("Item")
 
 
-def records(frame: pd.DataFrame, **constants: Any) -> Iterator[list[dict[str, Any]]]:
-    """Turn a frame into rows, some at a time: times to microseconds, nulls to None; each has *constants*."""
+def chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    """Cut values into parts that fit one statement."""
+    left = iter(values)
+    while part := [*islice(left, ROWS_AT_ONCE)]:
+        yield part
+
+
+def records(frame: pd.DataFrame, **constants: Any) -> Iterator[dict[str, Any]]:
+    """Yield a frame's rows, each with *constants*: times as microseconds since 1970, nulls as None."""
     for start in range(0, len(frame), ROWS_AT_ONCE):
         part = to_arrow(frame.iloc[start : start + ROWS_AT_ONCE])
-        cells = (part[name].cast(pa.int64()) if name in _TIMES else part[name] for name in part.column_names)
-        rows = zip(*(column.to_pylist() for column in cells), strict=True)
-        yield [{**dict(zip(part.column_names, row, strict=True)), **constants} for row in rows]
+        cells = (c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in part.columns)
+        for row in zip(*(column.to_pylist() for column in cells), strict=True):
+            yield {**dict(zip(part.column_names, row, strict=True)), **constants}
 
 
-def read_frame(
-    connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str], **given: Any
-) -> pd.DataFrame:
+def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
     """Read a query whose columns are among *columns* into a frame of these dtypes; the others are null."""
     # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
-    result = connection.execute(
-        query, given, execution_options={"stream_results": True, "yield_per": ROWS_AT_ONCE}
-    )
+    streamed = query.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE)
+    result = connection.execute(streamed)
     names = [*result.keys()]
     parts = [
         to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)
@@ -268,17 +251,27 @@ def read_frame(
     return to_frame(pa.concat_tables(parts), columns) if parts else empty_table(columns)
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def select_rows(table: sa.Table, columns: Iterable[str], shop_id: str) -> sa.Select[Any]:
+    """Return a query of these columns of a shop's rows, in the order of their keys."""
+    query = sa.select(*(table.c[name] for name in columns)).where(table.c.shop_id == shop_id)
+    return query.order_by(*table.primary_key)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, over those that have their key."""
-    if rows:
-        connection.execute(_upsert_into(table, connection.dialect.name), [*rows])
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
+    if rest:
+        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    for part in chunks(rows):
+        connection.execute(statement, part)
 
 
-@cache
-def _upsert_into(table: sa.Table, dialect: str) -> sa.Insert:
-    keys = [column.name for column in table.primary_key]
-    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    rest = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    if not rest:
-        return statement.on_conflict_do_nothing()
-    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+def delete(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Delete the rows that have the keys of these."""
+    statement = sa.delete(table).where(*(c == sa.bindparam(c.name) for c in table.primary_key))
+    for part in chunks(rows):
+        connection.execute(statement, part)

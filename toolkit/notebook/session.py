@@ -128,7 +128,7 @@ class Session:
 
     def find_ledger(self) -> Ledger | None:
         """Return the ledger if there is one already, None otherwise: nothing is made."""
-        from toolkit.ledger import file_of
+        from toolkit.ledger.database import file_of
 
         file = file_of(self._named_ledger) if self._named_ledger else self._own_ledger
         return self.open_ledger() if file is None or file.exists() else None
