@@ -103,8 +103,8 @@ class Desk:
         self.process.watch(ledger)
 
         def lose_lock() -> None:
-            for hold in ledger._held.values():
-                hold.lock.release()
+            for lock, _ in ledger._held.values():
+                lock.release()
 
         self.process.lose_lock = lose_lock
         return ledger

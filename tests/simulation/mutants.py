@@ -116,8 +116,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="what was sent is planned again",
         file="ledger/journal.py",
-        old='if row["external_id"] not in done]',
-        new="if True]",
+        old="upsert(connection, transitions, rows, where=is_free)",
+        new="upsert(connection, transitions, rows)",
     ),
     Mutant(
         name="a custom event may repeat the last one",

@@ -157,8 +157,7 @@ def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
         if (current := _revision(connection)) == REVISION:
             return
     # Only here: it takes a quarter of a second to import.
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
+    from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
@@ -170,15 +169,15 @@ def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none before DDL
         else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("migration"))))
-        if _revision(connection) is None:
-            metadata.create_all(connection, checkfirst=False)
-            MigrationContext.configure(connection).stamp(scripts, REVISION)
-            return
         # As `alembic upgrade` does it, without an env.py.
         steps = {"fn": lambda old, _: scripts._upgrade_revs(REVISION, old)}
-        with EnvironmentContext(Config(), scripts, **steps) as upgrade:
-            upgrade.configure(connection=connection, render_as_batch=True)
-            upgrade.run_migrations()
+        context = MigrationContext.configure(connection, opts=steps)
+        if _revision(connection) is None:
+            metadata.create_all(connection, checkfirst=False)
+            context.stamp(scripts, REVISION)
+        else:
+            with Operations.context(context):
+                context.run_migrations()
 
 
 def _revision(connection: sa.Connection) -> str | None:

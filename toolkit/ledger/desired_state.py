@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
-from toolkit.frames import places_in, to_arrow, to_frame, to_table, without
+from toolkit.frames import to_frame, to_table, without
 from toolkit.sync.plan import REACHED_COLUMNS
 
 from .database import Database
@@ -201,19 +200,12 @@ def _compared(
 
     A value that only comes again keeps the run that brought it.
     """
-    if before.empty:
-        return now.assign(run_id=run_id), before
-    keys = ["person", part.key]
-    compared = [*keys, part.value, "message_id", "timestamp"]
-    new = now[places_in(to_arrow(now, compared), to_arrow(before, compared)) < 0]
-    if new.empty:
-        return new, before.head(0)
-    at = places_in(to_arrow(new, keys), to_arrow(before, keys))
-    earlier = before.iloc[at[at >= 0]]
-    is_other = earlier[part.value].to_numpy() != new.loc[at >= 0, part.value].to_numpy()
-    brought = np.full(len(new), run_id, object)
-    brought[at >= 0] = np.where(is_other, run_id, earlier["run_id"].to_numpy(object))
-    return new.assign(run_id=brought), earlier[is_other]
+    keys, value = ["person", part.key], part.value
+    new = without(now, before[[*part.columns]])
+    brought = new[[*keys, value]].merge(before[[*keys, value, "run_id"]], how="left")["run_id"]
+    earlier = before.merge(new[[*keys, value]], on=keys, suffixes=("", "_now"))
+    other = earlier[earlier[value] != earlier.pop(f"{value}_now")]
+    return new.assign(run_id=brought.fillna(run_id).to_numpy()), other
 
 
 def _replaced(rows: Iterator[dict[str, Any]], run_id: str, key: str) -> Iterator[dict[str, Any]]:

@@ -118,11 +118,10 @@ class Journal(Database):
         """
         about = {"shop_id": shop_id, "run_id": run_id, "changed_at": now(), "planned_at": now()}
         rows = [{**vars(transition), **about, "state": "planned"} for transition in due]
-        taken = _select_ids([row["external_id"] for row in rows], *_CLOSED, "posting").with_for_update()
+        # One that was sent, may have been, or is being sent, is not planned a second time.
+        is_free = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")))
         with self._writing() as connection:
-            # One that was sent, may have been, or is being sent, is not planned a second time.
-            done = {*connection.scalars(taken)} if rows else set()
-            upsert(connection, transitions, [row for row in rows if row["external_id"] not in done])
+            upsert(connection, transitions, rows, where=is_free)
             return _start_call(connection, run_id, api.WRITE_ROUTE, subscriber_id, before=before, after=after)
 
     def end_write(
@@ -138,11 +137,7 @@ class Journal(Database):
             _end_call(connection, call_id, result)
             if held is not None:
                 _update_cache(connection, held)
-            if result.outcome != "ok" or not due:
-                return frozenset()
-            found = frozenset(connection.scalars(_select_ids(due, *_OPEN)))
-            _mark(connection, due, "due", among=_OPEN)
-            return found
+            return _mark(connection, due if result.outcome == "ok" else (), "due", among=_OPEN)
 
     def start_event(self, run_id: str, transition: Transition) -> int | None:
         """Claim a custom event that is about to be posted and return the id of the call, or None.
@@ -152,10 +147,10 @@ class Journal(Database):
         """
         its, who = transition.external_id, transition.subscriber_id
         with self._writing() as connection:
-            is_repeat = connection.scalar(_last_before(transition)) == transition.entered
+            is_repeat = connection.scalar(_last_before(its)) == transition.entered
             state = "obsolete" if is_repeat else "posting"
             claimed = _mark(connection, [its], state, among=_OPEN)
-            if not claimed or state == "obsolete":
+            if not claimed or is_repeat:
                 return None
             return _start_call(connection, run_id, api.EVENT_ROUTE, who, external_id=its)
 
@@ -189,9 +184,10 @@ class Journal(Database):
 
     def find_closed(self, external_ids: Iterable[str]) -> set[str]:
         """Return those of the custom events that were sent, refused, or may have been sent."""
+        closed = sa.select(transitions.c.external_id).where(transitions.c.state.in_(_CLOSED))
+        queries = (closed.where(transitions.c.external_id.in_(ids)) for ids in chunks(external_ids))
         with self._reading() as connection:
-            parts = chunks(external_ids)
-            return {found for ids in parts for found in connection.scalars(_select_ids(ids, *_CLOSED))}
+            return {found for query in queries for found in connection.scalars(query)}
 
     def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
         """Set the state of these custom events; ``obsolete`` closes only those that are open."""
@@ -221,50 +217,43 @@ def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, s
     return ({"shop_id": shop_id, "contact": contact} for contact in sorted(contacts))
 
 
-def _select_ids(external_ids: Sequence[str], *states: str) -> sa.Select[Any]:
-    """Return a query of those custom events that are in one of these states."""
-    query = sa.select(transitions.c.external_id).where(transitions.c.external_id.in_(external_ids))
-    return query.where(transitions.c.state.in_(states))
-
-
 def _mark(
     connection: sa.Connection, external_ids: Sequence[str], state: str, *, among: Sequence[str] = ()
-) -> int:
-    """Set the state of those custom events that are in one *among* these, or any; return how many."""
+) -> frozenset[str]:
+    """Set the state of those custom events that are in one *among* these, or any; return their ids."""
     marked = sa.update(transitions).where(transitions.c.external_id.in_(external_ids))
     if among:
         marked = marked.where(transitions.c.state.in_(among))
-    return connection.execute(marked.values(state=state, changed_at=now())).rowcount
+    changed = marked.values(state=state, changed_at=now()).returning(transitions.c.external_id)
+    return frozenset(connection.scalars(changed)) if external_ids else frozenset()
 
 
-def _last_before(transition: Transition) -> sa.Select[Any]:
-    """Return a query of the direction of the last other event on this membership that may have left."""
-    its, other = transition.external_id, transitions.alias()
-    of_shop = sa.select(other.c.shop_id).where(other.c.external_id == its).scalar_subquery()
-    query = sa.select(transitions.c.entered).where(
-        transitions.c.shop_id == of_shop,
-        transitions.c.subscriber_id == transition.subscriber_id,
-        transitions.c.audience_key == transition.audience_key,
-        transitions.c.state.in_(_MAY_HAVE_LEFT),
-        transitions.c.external_id != its,
+def _last_before(external_id: str) -> sa.Select[Any]:
+    """Return a query of the direction of the last other event of its membership that may have left."""
+    its, other = transitions, transitions.alias()
+    same = (its.c[name] == other.c[name] for name in ("shop_id", "subscriber_id", "audience_key"))
+    query = sa.select(other.c.entered).where(
+        its.c.external_id == external_id,
+        other.c.external_id != external_id,
+        other.c.state.in_(_MAY_HAVE_LEFT),
+        *same,
     )
-    return query.order_by(transitions.c.changed_at.desc()).limit(1)
+    return query.order_by(other.c.changed_at.desc()).limit(1)
 
 
 def _update_cache(connection: sa.Connection, held: Held) -> None:
     """Let the cache show what a subscriber holds; what was not written is None, and stays."""
-    values = {name: value for name, value in vars(held).items() if value is not None}
-    key = (values.pop("shop_id"), values.pop("subscriber_id"))
-    mine = sa.tuple_(subscribers.c.shop_id, subscribers.c.subscriber_id) == key
-    connection.execute(sa.update(subscribers).where(mine).values(values))
+    key = ("shop_id", "subscriber_id")
+    mine = sa.update(subscribers).where(*(subscribers.c[name] == getattr(held, name) for name in key))
+    values = {name: value for name, value in vars(held).items() if value is not None and name not in key}
+    connection.execute(mine.values(values))
 
 
 def _start_call(
     connection: sa.Connection, run_id: str, route: str, subscriber_id: str, **rest: str | None
 ) -> int:
     row = {"run_id": run_id, "route": route, "subscriber_id": subscriber_id, "started_at": now(), **rest}
-    key = connection.execute(sa.insert(calls).values(row)).inserted_primary_key
-    return int(key[0]) if key else 0
+    return int(connection.scalars(sa.insert(calls).values(row).returning(calls.c.call_id)).one())
 
 
 def _end_call(connection: sa.Connection, call_id: int, result: CallResult) -> None:

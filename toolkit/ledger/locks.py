@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import filelock
 import sqlalchemy as sa
@@ -97,26 +96,19 @@ class ShopFile:
         self._lock.release(force=True)
 
 
-class _Hold(NamedTuple):
-    """A lock that was taken, and the row of the ledger that names its holder."""
-
-    lock: _ServerLock | ShopFile
-    holder: str
-    since: datetime
-
-
 class ShopLocks(Database):
     """The part of the ledger that keeps a shop for one live run."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._held: dict[str, _Hold] = {}
+        self._held: dict[str, tuple[_ServerLock | ShopFile, tuple[str, datetime]]] = {}
+        """Shop → its lock, and who holds it since when, as the ledger has it."""
         self._checking = threading.Lock()
 
     def close(self) -> None:
         """Close every connection, and let go of the shops that were locked."""
         while self._held:
-            self._held.popitem()[1].lock.release()
+            self._held.popitem()[1][0].release()
         super().close()
 
     def lock_shop(self, shop_id: str) -> None:
@@ -134,11 +126,11 @@ class ShopLocks(Database):
             is_ours = lock.take()
         if not is_ours:
             raise ShopLockedError(self._who_writes(shop_id))
-        hold = _Hold(lock, f"process {os.getpid()} on {socket.gethostname()}", now())
-        self._held[shop_id] = hold
+        holder, since = f"process {os.getpid()} on {socket.gethostname()}", now()
+        self._held[shop_id] = lock, (holder, since)
         died = "The process ended before the run did; the next live run takes it up."
         with self._writing() as connection:
-            upsert(connection, locks, [{"shop_id": shop_id, "holder": hold.holder, "since": hold.since}])
+            upsert(connection, locks, [{"shop_id": shop_id, "holder": holder, "since": since}])
             connection.execute(
                 sa.update(runs).where(_is_running(shop_id)).values(status="failed", error=died)
             )
@@ -151,8 +143,8 @@ class ShopLocks(Database):
         try:
             yield
         finally:
-            if not is_kept and (hold := self._held.pop(shop_id, None)):
-                hold.lock.release()
+            if not is_kept and shop_id in self._held:
+                self._held.pop(shop_id)[0].release()
 
     def check_lock(self, shop_id: str) -> None:
         """Make sure that the shop is still kept for this ledger; call it before something is sent.
@@ -161,13 +153,11 @@ class ShopLocks(Database):
         ShopLockedError when the shop is not kept, or another live run has it, or has had it since.
         """
         with self._checking, as_ledger_errors(self.name):
-            hold = self._held.get(shop_id)
-            if hold is not None and hold.lock.is_held():
+            lock, holder = self._held.get(shop_id, (None, None))
+            if lock and (lock.is_held() or (lock.take() and self._last_holder(shop_id) == holder)):
                 return
-            if hold is not None and hold.lock.take():
-                if self._last_holder(shop_id) == (hold.holder, hold.since):
-                    return
-                hold.lock.release()
+            if lock:
+                lock.release()
         raise ShopLockedError(
             "This run does not hold the shop any more: its lock was lost, and another live run may have the "
             "shop. Nothing more is sent. Wait until no other run is under way, then run again."

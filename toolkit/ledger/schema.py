@@ -15,203 +15,104 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS
 from toolkit.frames import empty_table, to_arrow, to_frame, to_table
 
 REVISION = "0007"
 """The newest migration."""
 metadata = sa.MetaData()
-_ID = sa.String(255)
-_RUN = sa.String(64)
-_CODE = sa.String(64)
-_STATUS = sa.String(32)
-_CHOICE = sa.String(16)
-_TYPES = {"str": sa.Text, "bool": sa.Boolean, "datetime64[us, UTC]": sa.BigInteger}
-"""A frame's dtype → the type of the column that keeps it."""
+_NAMES: Mapping[Any, str] = {
+    sa.String(255): "shop_id subscriber_id route",
+    sa.String(64): "run_id left_in reason_code external_id",
+    sa.String(32): "status",
+    sa.String(16): "mode kind cause state operation match_method",
+    sa.Boolean(): "member entered can_send has_property is_complete is_dated",
+    sa.BigInteger(): "timestamp received_at email_at phone_at received count",
+    sa.BigInteger().with_variant(sa.Integer, "sqlite"): "call_id",
+    sa.Integer(): "property_count page_size status_code tries",
+    sa.DateTime(): "started_at finished_at changed_at planned_at read_at since",
+    sa.Float(): "seconds",
+}
+"""Type → the columns that have it in every table; all others are text."""
+_TYPES = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
 
-def _key(name: str, kind: sa.types.TypeEngine[Any] | type = sa.Text) -> sa.Column[Any]:
-    return sa.Column(name, kind, primary_key=True)
+def _table(name: str, keys: str, columns: str = "", *more: sa.Column[Any] | sa.Index) -> sa.Table:
+    """Return a table of these keys and columns; one with a question mark may be null."""
+    made = [sa.Column(each, _TYPES.get(each, sa.Text), primary_key=True) for each in keys.split()]
+    for each in columns.split():
+        bare = each.rstrip("?")
+        made.append(sa.Column(bare, _TYPES.get(bare, sa.Text), nullable=bare != each))
+    return sa.Table(name, metadata, *made, *more)
 
 
-def _required(name: str, kind: sa.types.TypeEngine[Any] | type = sa.Text) -> sa.Column[Any]:
-    return sa.Column(name, kind, nullable=False)
-
-
-def _remembered(
-    name: str, columns: Mapping[str, str], keys: Iterable[str], *more: sa.Column[Any]
-) -> sa.Table:
-    """Return the table that keeps a frame's rows for each shop; what is asked for is never null."""
-    required = {*keys, "member", "value"}
-    kept: Iterator[sa.Column[Any]] = (
-        sa.Column(each, _TYPES[dtype], primary_key=each in keys, nullable=each not in required)
-        for each, dtype in columns.items()
-    )
-    return sa.Table(name, metadata, _key("shop_id", _ID), *kept, *more)
-
-
-runs = sa.Table(
+# facts is JSON: parameters, planned calls, calls made, limits.
+runs = _table(
     "runs",
-    metadata,
-    _key("run_id", _RUN),
-    _required("shop_id", _ID),
-    _required("shop_name"),
-    _required("mode", _CHOICE),
-    _required("status", _STATUS),
-    _required("error"),
-    _required("received", sa.BigInteger),
-    _required("facts"),  # JSON: parameters, planned calls, calls made, limits
-    sa.Column("started_at", sa.DateTime, nullable=False, index=True),
-    sa.Column("finished_at", sa.DateTime),
-    _required("seconds", sa.Float),
+    "run_id",
+    "shop_id shop_name mode status error received facts started_at finished_at? seconds",
+    sa.Index("ix_runs_started_at", "started_at"),
 )
-
-totals = sa.Table(
-    "totals",
-    metadata,
-    _key("run_id", _RUN),
-    _key("kind", _CHOICE),  # event or change
-    _key("audience_key"),
-    _key("trait_key"),
-    _key("status", _STATUS),
-    _key("reason_code", _CODE),
-    _required("count", sa.BigInteger),
-)
-
-changes = sa.Table(
+# kind is event or change. A row is about an audience or a trait, and the key of the other is empty, here and
+# below: a primary key holds no null.
+totals = _table("totals", "run_id kind audience_key trait_key status reason_code", "count")
+changes = _table(
     "changes",
-    metadata,
-    _key("run_id", _RUN),
-    _key("person"),
-    _key("audience_key"),  # empty for a trait: a primary key holds no null
-    _key("trait_key"),  # empty for an audience
-    sa.Column("audience_id", sa.Text),
-    sa.Column("member", sa.Boolean),
-    sa.Column("trait_value", sa.Text),
-    sa.Column("operation", _CHOICE),
-    _required("status", _STATUS),
-    _required("reason_code", _CODE),
-    sa.Column("status_message", sa.Text),
-    sa.Column("subscriber_id", _ID),
-    sa.Column("match_method", _CHOICE),
-    sa.Column("can_send", sa.Boolean),
-    sa.Column("email_masked", sa.Text),
-    sa.Column("phone_masked", sa.Text),
-    sa.Column("message_id", sa.Text),
-    sa.Column("timestamp", sa.BigInteger),
-    sa.Column("external_id", _CODE),
+    "run_id person audience_key trait_key",
+    "audience_id? member? trait_value? operation? status reason_code status_message? subscriber_id? "
+    "match_method? can_send? email_masked? phone_masked? message_id? timestamp? external_id?",
 )
-
-# The times and the message of a value are those of the deciding event, the run is the one that brought it.
-memberships = _remembered(
-    "memberships", MEMBERSHIP_COLUMNS, ("person", "audience_key"), _required("run_id", _RUN)
+# Times and message are those of the deciding event, run_id is the run that brought the value, which is JSON.
+memberships = _table(
+    "memberships",
+    "shop_id person audience_key",
+    "audience_id? member timestamp? received_at? message_id? run_id",
 )
-traits = _remembered("traits", TRAIT_COLUMNS, ("person", "trait_key"), _required("run_id", _RUN))
-people = _remembered("people", PEOPLE_COLUMNS, ("person",))
-
-replaced = sa.Table(
-    "replaced",
-    metadata,
-    _key("run_id", _RUN),
-    _key("shop_id", _ID),
-    _key("person"),
-    _key("audience_key"),  # empty for a trait
-    _key("trait_key"),  # empty for an audience
-    _required("word"),  # JSON: the row that got another value
-)
-
-held = sa.Table(
-    "held",
-    metadata,
-    _key("shop_id", _ID),
-    _key("kind", _CHOICE),  # memberships, traits or people
-    _key("person"),
-    _key("key"),  # of the audience or trait; for contacts the person
-    _required("run_id", _RUN),
-    _required("cause", _CHOICE),  # failure, limit or person
-    _required("word"),  # JSON: the row that was not carried out
-)
-
-reached = sa.Table(
-    "reached",
-    metadata,
-    _key("shop_id", _ID),
-    _key("person"),
-    _key("subscriber_id", _ID),
-    sa.Column("left_in", _RUN),  # the run since which nothing of the person's is left there
-)
-
-subscribers = sa.Table(
+traits = _table("traits", "shop_id person trait_key", "value timestamp? received_at? message_id? run_id")
+people = _table("people", "shop_id person", "email? email_at? phone? phone_at?")
+# word is JSON: the row that got another value, or was not carried out.
+replaced = _table("replaced", "run_id shop_id person audience_key trait_key", "word")
+# kind is memberships, traits or people, key that of the audience or trait, else the person; cause is failure,
+# limit or person.
+held = _table("held", "shop_id kind person key", "run_id cause word")
+# left_in is the run since which nothing of the person's is left there.
+reached = _table("reached", "shop_id person subscriber_id", "left_in?")
+# audiences is a JSON list, null when the property is not a list of texts; properties is a JSON object: the
+# traits that were read, and their JSON text.
+subscribers = _table(
     "subscribers",
-    metadata,
-    _key("shop_id", _ID),
-    _key("subscriber_id", _ID),
-    sa.Column("phone_digits", sa.Text),
-    sa.Column("email_folded", sa.Text),
-    sa.Column("audiences", sa.Text),  # JSON list; null when the property is not a list of texts
-    _required("has_property", sa.Boolean),
-    _required("property_count", sa.Integer),
-    sa.Column("can_send", sa.Boolean),
-    sa.Column("updated_at", sa.Text),
-    sa.Column("properties", sa.Text),  # JSON object: the traits that were read, and their JSON text
+    "shop_id subscriber_id",
+    "phone_digits? email_folded? audiences? has_property property_count can_send? updated_at? properties?",
 )
-
-mirrors = sa.Table(
+# newest is the updated_at up to which nothing is lacking, trait_keys a JSON list of the properties that were
+# read; what is not complete has only the contacts that were looked up; dated: a write was seen in updated_at;
+# turn is the readings so far.
+mirrors = _table(
     "mirrors",
-    metadata,
-    _key("shop_id", _ID),
-    _required("newest"),  # updated_at up to which nothing is lacking
-    _required("is_complete", sa.Boolean),  # else it has only the contacts that were looked up
-    _required("trait_keys"),  # JSON list: the properties that were read
-    _required("page_size", sa.Integer),
-    _required("is_dated", sa.Boolean),  # a write was seen in updated_at
-    _required("read_at", sa.DateTime),
-    sa.Column("turn", sa.Integer, nullable=False, server_default="0"),  # readings so far
+    "shop_id",
+    "newest is_complete trait_keys page_size is_dated read_at",
+    sa.Column("turn", sa.Integer, nullable=False, server_default="0"),
 )
-
-asked = sa.Table("asked", metadata, _key("shop_id", _ID), _key("contact"))
-"""Digits and emails that were looked up."""
-
-doubted = sa.Table("doubted", metadata, _key("shop_id", _ID), _key("contact"))
-"""Digits and emails of subscribers who were taken for gone."""
-
-locks = sa.Table(
-    "locks", metadata, _key("shop_id", _ID), _required("holder"), _required("since", sa.DateTime)
-)
-"""Which process took a shop last."""
-
-transitions = sa.Table(
+# Digits and emails: those that were looked up, and those of subscribers who were taken for gone.
+asked = _table("asked", "shop_id contact")
+doubted = _table("doubted", "shop_id contact")
+# Which process took a shop last.
+locks = _table("locks", "shop_id", "holder since")
+# state is planned, due, posting, sent, unknown, refused or obsolete; planned_at is their order.
+transitions = _table(
     "transitions",
-    metadata,
-    _key("external_id", _CODE),
-    _required("shop_id", _ID),
-    _required("run_id", _RUN),
-    _required("subscriber_id", _ID),
-    _required("audience_key"),
-    sa.Column("audience_id", sa.Text),
-    _required("entered", sa.Boolean),
-    _required("state", _CHOICE),  # planned, due, posting, sent, unknown, refused, obsolete
-    _required("changed_at", sa.DateTime),
-    sa.Column("planned_at", sa.DateTime),  # their order
+    "external_id",
+    "shop_id run_id subscriber_id audience_key audience_id? entered state changed_at planned_at?",
     sa.Index("ix_transitions_open", "shop_id", "state"),
     sa.Index("ix_transitions_subscriber", "subscriber_id"),
 )
-
-calls = sa.Table(
+# before and after are JSON objects: the properties that are written; outcome is ok, or the error's class and
+# sentence. Without finished_at the process ended before the answer came.
+calls = _table(
     "calls",
-    metadata,
-    _key("call_id", sa.BigInteger().with_variant(sa.Integer, "sqlite")),
-    sa.Column("run_id", _RUN, nullable=False, index=True),
-    _required("route", _ID),
-    sa.Column("subscriber_id", _ID),
-    sa.Column("external_id", _CODE),
-    sa.Column("before", sa.Text),  # JSON object: the written properties before it
-    sa.Column("after", sa.Text),
-    _required("started_at", sa.DateTime),
-    sa.Column("finished_at", sa.DateTime),  # null: the process ended before the answer came
-    sa.Column("outcome", sa.Text),  # ok, or the error's class and sentence
-    sa.Column("status_code", sa.Integer),
-    sa.Column("tries", sa.Integer),
+    "call_id",
+    "run_id route subscriber_id? external_id? before? after? started_at finished_at? outcome? status_code? "
+    "tries?",
+    sa.Index("ix_calls_run_id", "run_id"),
 )
 _is_open = calls.c.finished_at.is_(None)
 sa.Index("ix_calls_open", calls.c.run_id, sqlite_where=_is_open, postgresql_where=_is_open)
@@ -257,13 +158,19 @@ def select_rows(table: sa.Table, columns: Iterable[str], shop_id: str) -> sa.Sel
     return query.order_by(*table.primary_key)
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows, over those that have their key."""
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    where: sa.ColumnElement[bool] | None = None,
+) -> None:
+    """Insert rows, over those that have their key, or over those of them that *where* is true of."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table)
     rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
     if rest:
-        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest)
+        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=where)
     else:
         statement = statement.on_conflict_do_nothing()
     for part in chunks(rows):
