@@ -36,10 +36,10 @@ from toolkit.audiences.memberships import (
 )
 from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, database
-from toolkit.ledger.database import lock_number, now
+from toolkit.ledger.database import lock_number, now, read_frame
 from toolkit.ledger.locks import ShopFile
 from toolkit.ledger.messages import read_address
-from toolkit.ledger.schema import REVISION, metadata, read_frame
+from toolkit.ledger.schema import REVISION, metadata
 from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache

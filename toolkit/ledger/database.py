@@ -5,22 +5,29 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 import tenacity
+from sqlalchemy.dialects import postgresql, sqlite
 
 from toolkit.errors import LedgerError
 from toolkit.files import make_folder, make_private
+from toolkit.frames import empty_table, to_arrow, to_frame, to_table
 
 from .messages import as_ledger_errors, is_busy, opening_sentence, read_address
-from .schema import REVISION, metadata, read_frame
+from .schema import REVISION, metadata
 
+ROWS_AT_ONCE = 20_000
+"""Rows or values of one statement."""
+Item = TypeVar("Item")
 BUSY_SECONDS = 30
 """How long SQLite waits for another program's write."""
 _MAKING = threading.Lock()
@@ -127,24 +134,21 @@ def _make_engine(url: sa.URL) -> sa.Engine:
     with _MAKING:
         make_folder(file.parent)
         make_private(file)
-    engine = sa.create_engine(url, hide_parameters=True)
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Two that begin to keep the journal in a file of its own refuse each other without waiting.
+    patient = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_busy),
+        stop=tenacity.stop_after_delay(BUSY_SECONDS),
+        wait=tenacity.wait_fixed(0.01),
+        reraise=True,
+    )
     try:
-        for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-        # Two that begin to keep the journal in a file of its own refuse each other without waiting.
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_busy),
-            stop=tenacity.stop_after_delay(BUSY_SECONDS),
-            wait=tenacity.wait_fixed(0.01),
-            reraise=True,
-        ):
-            with attempt:
-                connection.execute("PRAGMA journal_mode=WAL").close()
+        patient(connection.executescript, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
     except sqlite3.Error:
         connection.close()
         raise
@@ -199,3 +203,66 @@ def _check_revision(current: str | None, known: list[str], name: str) -> None:
         what = "is older than this toolkit can read"
         advice = "Name a new ledger: the next run reads the shop's subscribers anew"
     raise LedgerError(f"The ledger {name} {what}: its schema is {current}. {advice}.")
+
+
+# --- rows, some at a time: a million without a million objects at once --------------------------------------
+
+
+def chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
+    """Cut values into parts that fit one statement."""
+    left = iter(values)
+    while part := [*islice(left, ROWS_AT_ONCE)]:
+        yield part
+
+
+def records(frame: pd.DataFrame, **constants: Any) -> Iterator[dict[str, Any]]:
+    """Yield a frame's rows, each with *constants*: times as microseconds since 1970, nulls as None."""
+    for start in range(0, len(frame), ROWS_AT_ONCE):
+        part = to_arrow(frame.iloc[start : start + ROWS_AT_ONCE])
+        cells = (c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in part.columns)
+        for row in zip(*(column.to_pylist() for column in cells), strict=True):
+            yield {**dict(zip(part.column_names, row, strict=True)), **constants}
+
+
+def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read a query whose columns are among *columns* into a frame of these dtypes; the others are null."""
+    # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
+    streamed = query.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE)
+    result = connection.execute(streamed)
+    names = [*result.keys()]
+    parts = [
+        to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)
+        for rows in result.partitions()
+    ]
+    return to_frame(pa.concat_tables(parts), columns) if parts else empty_table(columns)
+
+
+def select_rows(table: sa.Table, columns: Iterable[str], shop_id: str) -> sa.Select[Any]:
+    """Return a query of these columns of a shop's rows, in the order of their keys."""
+    return sa.select(*table.c[*columns]).filter_by(shop_id=shop_id).order_by(*table.primary_key)
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    where: sa.ColumnElement[bool] | None = None,
+) -> None:
+    """Insert rows, over those that have their key, or over those of them that *where* is true of."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
+    if rest:
+        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=where)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    for part in chunks(rows):
+        connection.execute(statement, part)
+
+
+def delete(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Delete the rows that have the keys of these."""
+    statement = sa.delete(table).where(*(c == sa.bindparam(c.name) for c in table.primary_key))
+    for part in chunks(rows):
+        connection.execute(statement, part)

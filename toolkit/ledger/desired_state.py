@@ -17,21 +17,8 @@ from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TR
 from toolkit.frames import to_frame, to_table, without
 from toolkit.sync.plan import REACHED_COLUMNS
 
-from .database import Database
-from .schema import (
-    delete,
-    held,
-    memberships,
-    people,
-    reached,
-    read_frame,
-    records,
-    replaced,
-    runs,
-    select_rows,
-    traits,
-    upsert,
-)
+from .database import Database, delete, read_frame, records, select_rows, upsert
+from .schema import held, memberships, people, reached, replaced, runs, traits
 
 
 class _Part(NamedTuple):
@@ -81,7 +68,7 @@ class DesiredState(Database):
         """
         count = 0
         of_run = (replaced.c.shop_id == shop_id) & (replaced.c.run_id == run_id)
-        again = sa.update(reached).where(reached.c.shop_id == shop_id, reached.c.left_in == run_id)
+        again = sa.update(reached).filter_by(shop_id=shop_id, left_in=run_id).values(left_in=None)
         with self._writing() as connection:
             for table, _, key, _ in _VALUES:
                 ours = (table.c.shop_id == shop_id) & (table.c.run_id == run_id)
@@ -90,7 +77,7 @@ class DesiredState(Database):
                 rows = [json.loads(text) for text in connection.scalars(kept)]
                 count += connection.execute(sa.delete(table).where(ours)).rowcount
                 upsert(connection, table, rows)
-            connection.execute(again.values(left_in=None))
+            connection.execute(again)
         return count
 
     def load_newer_values(self, shop_id: str, run_id: str) -> pd.DataFrame:
@@ -98,15 +85,10 @@ class DesiredState(Database):
         began = sa.select(runs.c.started_at).where(runs.c.run_id == run_id).scalar_subquery()
         later = sa.select(runs.c.run_id).where(runs.c.shop_id == shop_id, runs.c.started_at > began)
         columns = dict.fromkeys(("person", "audience_key", "trait_key"), "str")
-        found = [
-            self._load_frame(
-                sa.select(table.c.person, table.c[key]).where(
-                    table.c.shop_id == shop_id, table.c.run_id.in_(later)
-                ),
-                columns,
-            )
-            for table, _, key, _ in _VALUES
-        ]
+        found = []
+        for table, _, key, _ in _VALUES:
+            newer = sa.select(table.c.person, table.c[key]).where(table.c.run_id.in_(later))
+            found.append(self._load_frame(newer.filter_by(shop_id=shop_id), columns))
         return pd.concat(found, ignore_index=True)
 
     # --- what was not carried out -------------------------------------------------------------------------
@@ -157,12 +139,12 @@ class DesiredState(Database):
     def discard_held(self, shop_id: str) -> None:
         """Forget what a limit or a person holds back."""
         with self._writing() as connection:
-            connection.execute(sa.delete(held).where(held.c.shop_id == shop_id, held.c.cause != _FAILURE))
+            connection.execute(sa.delete(held).filter_by(shop_id=shop_id).where(held.c.cause != _FAILURE))
 
     def count_held(self, shop_id: str) -> dict[str, int]:
         """Return run → memberships and traits that a limit or a person holds back."""
-        values = (held.c.shop_id == shop_id, held.c.cause != _FAILURE, held.c.kind != "people")
-        query = sa.select(held.c.run_id, sa.func.count().label("count")).where(*values)
+        counted = sa.select(held.c.run_id, sa.func.count().label("count")).filter_by(shop_id=shop_id)
+        query = counted.where(held.c.cause != _FAILURE, held.c.kind != "people")
         found = self._load(query.group_by(held.c.run_id).order_by(held.c.run_id))
         return {row["run_id"]: row["count"] for row in found}
 

@@ -16,8 +16,8 @@ from toolkit.postscript import api
 from toolkit.sync.plan import CHANGE_COLUMNS
 from toolkit.sync.runs import RunRecord, kind_of_run
 
-from .database import Database
-from .schema import calls, changes, records, runs, totals, transitions, upsert
+from .database import Database, records, upsert
+from .schema import calls, changes, runs, totals, transitions
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
 """Statuses that most rows of most runs have: counted in totals, not stored row by row."""
@@ -37,7 +37,7 @@ class History(Database):
     def get_run(self, run_id: str = "") -> RunRecord:
         """Return a run's record, the latest when no id is given; UnknownRunError when there is none."""
         query = sa.select(runs).order_by(*_LATEST_FIRST).limit(1)
-        if found := self._runs(query.where(runs.c.run_id == run_id) if run_id else query):
+        if found := self._runs(query.filter_by(run_id=run_id) if run_id else query):
             return found[0]
         what = f'holds no run "{run_id}"' if run_id else "holds no run yet"
         raise UnknownRunError(f"The ledger {self.name} {what}. Run 3_sync_audiences first.")
@@ -73,14 +73,14 @@ class History(Database):
         counts = [*_count("event", events), *_count("change", changed)]
         with self._writing() as connection:
             for table in (totals, changes):
-                connection.execute(sa.delete(table).where(table.c.run_id == run_id))
+                connection.execute(sa.delete(table).filter_by(run_id=run_id))
             upsert(connection, totals, ({**row, "run_id": run_id} for row in counts))
             rows = records(kept, run_id=run_id)
             upsert(connection, changes, ({**row, **{key: row[key] or "" for key in _KEYS}} for row in rows))
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
-        found = self._load_frame(sa.select(totals).where(totals.c.run_id == run_id))
+        found = self._load_frame(sa.select(totals).filter_by(run_id=run_id))
         return found.drop(columns="run_id").infer_objects()
 
     def load_changes(self, run_id: str, *, statuses: Collection[str] = ()) -> pd.DataFrame:
@@ -88,11 +88,10 @@ class History(Database):
 
         With *statuses* only those that ended so.
         """
-        query = sa.select(*(changes.c[name] for name in CHANGE_COLUMNS)).where(changes.c.run_id == run_id)
+        query = sa.select(*changes.c[*CHANGE_COLUMNS]).filter_by(run_id=run_id)
         if statuses:
             query = query.where(changes.c.status.in_([*map(str, sorted(statuses))]))
-        query = query.order_by(changes.c.person, *(changes.c[key] for key in _KEYS))
-        found = self._load_frame(query, CHANGE_COLUMNS)
+        found = self._load_frame(query.order_by(changes.c.person, *changes.c[_KEYS]), CHANGE_COLUMNS)
         found[[*_KEYS]] = found[[*_KEYS]].replace("", None)
         return found
 
@@ -143,8 +142,7 @@ class History(Database):
         names = ("person", *_KEYS, "operation", "status", "reason_code", "status_message", "subscriber_id")
         theirs = changes.c.person.in_([*persons]) | changes.c.subscriber_id.in_([*subscriber_ids])
         query = (
-            sa.select(runs.c.run_id, runs.c.started_at, runs.c.mode, runs.c.facts)
-            .add_columns(*(changes.c[name] for name in names))
+            sa.select(*runs.c["run_id", "started_at", "mode", "facts"], *changes.c[names])
             .join(runs, runs.c.run_id == changes.c.run_id)
             .where(runs.c.shop_id == shop_id, theirs)
             .order_by(runs.c.started_at, runs.c.run_id, changes.c.person, changes.c.audience_key)
@@ -159,10 +157,18 @@ class History(Database):
         Columns: run_id, subscriber_id, route, started_at, before, after (JSON objects, null for a custom
         event), outcome, status_code, audience_key and entered (null unless it is a custom event).
         """
-        names = ("run_id", "subscriber_id", "route", "started_at", "before", "after", "outcome")
+        names = (
+            "run_id",
+            "subscriber_id",
+            "route",
+            "started_at",
+            "before",
+            "after",
+            "outcome",
+            "status_code",
+        )
         query = (
-            sa.select(*(calls.c[name] for name in (*names, "status_code")))
-            .add_columns(transitions.c.audience_key, transitions.c.entered)
+            sa.select(*calls.c[names], transitions.c.audience_key, transitions.c.entered)
             .join(runs, runs.c.run_id == calls.c.run_id)
             .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
             .where(runs.c.shop_id == shop_id, calls.c.subscriber_id.in_([*subscriber_ids]))

@@ -14,22 +14,8 @@ from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.sync.runs import CallResult, Held, Transition
 
-from .database import Database, now
-from .schema import (
-    asked,
-    calls,
-    chunks,
-    delete,
-    doubted,
-    mirrors,
-    read_frame,
-    records,
-    runs,
-    select_rows,
-    subscribers,
-    transitions,
-    upsert,
-)
+from .database import Database, chunks, delete, now, read_frame, records, select_rows, upsert
+from .schema import asked, calls, doubted, mirrors, runs, subscribers, transitions
 
 _AS_READ = ("newest", "is_complete", "page_size", "turn")
 """Fields of a cache that are columns of the same name."""
@@ -46,7 +32,7 @@ class Journal(Database):
     def load_cache(self, shop_id: str) -> SubscriberCache:
         """Return the cached subscribers of a shop; an empty cache when it was never read."""
         with self._reading() as connection:
-            reached = sa.select(mirrors).where(mirrors.c.shop_id == shop_id)
+            reached = sa.select(mirrors).filter_by(shop_id=shop_id)
             about = connection.execute(reached).mappings().first()
             if about is None:
                 return SubscriberCache.empty()
@@ -67,7 +53,7 @@ class Journal(Database):
                 # One at a time, as SQLite has it: two that write the same rows would wait for each other.
                 connection.exec_driver_sql("LOCK TABLE subscribers IN SHARE ROW EXCLUSIVE MODE")
             for table in (subscribers, asked) if fetched.replaces else ():
-                connection.execute(sa.delete(table).where(table.c.shop_id == shop_id))
+                connection.execute(sa.delete(table).filter_by(shop_id=shop_id))
             gone = ({"shop_id": shop_id, "subscriber_id": each} for each in fetched.gone)
             delete(connection, subscribers, gone)
             upsert(connection, subscribers, records(fetched.read, shop_id=shop_id))
@@ -75,30 +61,24 @@ class Journal(Database):
             upsert(connection, asked, _contact_rows(shop_id, new))
             settled = _contacts(connection, doubted, shop_id) - cache.doubted
             delete(connection, doubted, _contact_rows(shop_id, settled))
-            is_dated = connection.scalar(sa.select(mirrors.c.is_dated).where(mirrors.c.shop_id == shop_id))
-            about = {
-                **{name: getattr(cache, name) for name in _AS_READ},
-                "shop_id": shop_id,
-                "trait_keys": json.dumps(cache.trait_keys),
-                "read_at": now(),
-                "is_dated": bool(is_dated),
-            }
-            upsert(connection, mirrors, [about])
+            is_dated = connection.scalar(sa.select(mirrors.c.is_dated).filter_by(shop_id=shop_id))
+            about = {"shop_id": shop_id, "is_dated": bool(is_dated), "read_at": now()}
+            as_read = {name: getattr(cache, name) for name in _AS_READ}
+            upsert(connection, mirrors, [{**about, **as_read, "trait_keys": json.dumps(cache.trait_keys)}])
 
     def forget_subscriber(self, shop_id: str, subscriber_id: str) -> None:
         """Take a subscriber who is gone out of the cache; the contacts are looked up again next time."""
-        mine = (subscribers.c.shop_id == shop_id) & (subscribers.c.subscriber_id == subscriber_id)
-        known = sa.select(subscribers.c.phone_digits, subscribers.c.email_folded).where(mine)
+        gone = sa.delete(subscribers).filter_by(shop_id=shop_id, subscriber_id=subscriber_id)
+        known = gone.returning(*subscribers.c["phone_digits", "email_folded"])
         with self._writing() as connection:
             contacts = {contact for row in connection.execute(known) for contact in row if contact}
             upsert(connection, doubted, _contact_rows(shop_id, contacts))
-            connection.execute(sa.delete(subscribers).where(mine))
 
     def judge_mirror(self, shop_id: str, *, is_dated: bool) -> None:
         """Note whether a write showed in ``updated_at``; only then is the cache renewed by it."""
         values = {"is_dated": is_dated} if is_dated else {"is_dated": is_dated, "newest": ""}
         with self._writing() as connection:
-            connection.execute(sa.update(mirrors).where(mirrors.c.shop_id == shop_id).values(values))
+            connection.execute(sa.update(mirrors).filter_by(shop_id=shop_id).values(values))
 
     # --- what was sent ----------------------------------------------------------------------------------
 
@@ -173,12 +153,8 @@ class Journal(Database):
         return self._transitions(shop_id, "obsolete", since=since)
 
     def _transitions(self, shop_id: str, *states: str, since: datetime = datetime.min) -> list[Transition]:
-        wanted = (
-            transitions.c.shop_id == shop_id,
-            transitions.c.state.in_(states),
-            transitions.c.changed_at >= since,
-        )
-        query = sa.select(*(transitions.c[name] for name in Transition.__dataclass_fields__)).where(*wanted)
+        query = sa.select(*transitions.c[*Transition.__dataclass_fields__]).filter_by(shop_id=shop_id)
+        query = query.where(transitions.c.state.in_(states), transitions.c.changed_at >= since)
         ordered = query.order_by(transitions.c.planned_at, transitions.c.external_id)
         return [Transition(**row) for row in self._load(ordered)]
 
@@ -198,19 +174,19 @@ class Journal(Database):
     def close_calls(self, shop_id: str) -> int:
         """Note of every call without a recorded answer that none will come; return how many."""
         values = {"finished_at": now(), "outcome": "no answer recorded: the process ended", "tries": 1}
-        theirs = calls.c.run_id.in_(sa.select(runs.c.run_id).where(runs.c.shop_id == shop_id))
+        theirs = calls.c.run_id.in_(sa.select(runs.c.run_id).filter_by(shop_id=shop_id))
         with self._writing() as connection:
             closed = sa.update(calls).where(calls.c.finished_at.is_(None), theirs).values(values)
             return connection.execute(closed).rowcount
 
     def load_calls(self, run_id: str) -> pd.DataFrame:
         """Return the journal of a run's writes: one row a call, in the order in which they began."""
-        query = sa.select(calls).where(calls.c.run_id == run_id).order_by(calls.c.call_id)
+        query = sa.select(calls).filter_by(run_id=run_id).order_by(calls.c.call_id)
         return self._load_frame(query).infer_objects()
 
 
 def _contacts(connection: sa.Connection, table: sa.Table, shop_id: str) -> frozenset[str]:
-    return frozenset(connection.scalars(sa.select(table.c.contact).where(table.c.shop_id == shop_id)))
+    return frozenset(connection.scalars(sa.select(table.c.contact).filter_by(shop_id=shop_id)))
 
 
 def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -243,10 +219,9 @@ def _last_before(external_id: str) -> sa.Select[Any]:
 
 def _update_cache(connection: sa.Connection, held: Held) -> None:
     """Let the cache show what a subscriber holds; what was not written is None, and stays."""
-    key = ("shop_id", "subscriber_id")
-    mine = sa.update(subscribers).where(*(subscribers.c[name] == getattr(held, name) for name in key))
-    values = {name: value for name, value in vars(held).items() if value is not None and name not in key}
-    connection.execute(mine.values(values))
+    values = {name: value for name, value in vars(held).items() if value is not None}
+    key = {name: values.pop(name) for name in ("shop_id", "subscriber_id")}
+    connection.execute(sa.update(subscribers).filter_by(**key).values(values))
 
 
 def _start_call(
@@ -257,5 +232,5 @@ def _start_call(
 
 
 def _end_call(connection: sa.Connection, call_id: int, result: CallResult) -> None:
-    ended = sa.update(calls).where(calls.c.call_id == call_id)
-    connection.execute(ended.values(finished_at=now(), **result._asdict()))
+    ended = {"finished_at": now(), **result._asdict()}
+    connection.execute(sa.update(calls).filter_by(call_id=call_id).values(ended))

@@ -16,14 +16,15 @@ import sqlalchemy as sa
 from toolkit.errors import LedgerError, ShopLockedError
 from toolkit.files import make_private
 
-from .database import Database, file_of, lock_number, now
+from .database import Database, file_of, lock_number, now, upsert
 from .messages import as_ledger_errors
-from .schema import locks, runs, upsert
+from .schema import locks, runs
 
 _HELD = sa.text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid() "
     "AND classid = :high AND objid = :low AND objsubid = 1"
 )
+_RUNNING = {"mode": "live", "status": "running"}
 
 
 class _ServerLock:
@@ -131,9 +132,8 @@ class ShopLocks(Database):
         died = "The process ended before the run did; the next live run takes it up."
         with self._writing() as connection:
             upsert(connection, locks, [{"shop_id": shop_id, "holder": holder, "since": since}])
-            connection.execute(
-                sa.update(runs).where(_is_running(shop_id)).values(status="failed", error=died)
-            )
+            running = sa.update(runs).filter_by(shop_id=shop_id, **_RUNNING)
+            connection.execute(running.values(status="failed", error=died))
 
     @contextmanager
     def holding(self, shop_id: str) -> Iterator[None]:
@@ -164,14 +164,14 @@ class ShopLocks(Database):
         )
 
     def _last_holder(self, shop_id: str) -> tuple[str, datetime | None]:
-        found = self._load(sa.select(locks).where(locks.c.shop_id == shop_id))
+        found = self._load(sa.select(locks).filter_by(shop_id=shop_id))
         return (found[0]["holder"], found[0]["since"]) if found else ("another process", None)
 
     def _who_writes(self, shop_id: str) -> str:
-        running = sa.select(runs).where(_is_running(shop_id)).order_by(runs.c.started_at.desc()).limit(1)
+        running = sa.select(runs).filter_by(shop_id=shop_id, **_RUNNING).order_by(runs.c.started_at.desc())
         who, since = self._last_holder(shop_id)
         first = f"Another live run ({who}) has held this shop"
-        if found := self._load(running):
+        if found := self._load(running.limit(1)):
             since = found[0]["started_at"]
             first = f"Run {found[0]['run_id']} ({who}) has been writing to this shop"
         first += f" since {since:%Y-%m-%d %H:%M:%S} UTC." if since else "."
@@ -179,7 +179,3 @@ class ShopLocks(Database):
             f"{first} Wait for it to end, then run again. If it has ended, close the notebook or the Python "
             f"session that is {who}: it still holds the shop."
         )
-
-
-def _is_running(shop_id: str) -> sa.ColumnElement[bool]:
-    return (runs.c.shop_id == shop_id) & (runs.c.mode == "live") & (runs.c.status == "running")

@@ -1,4 +1,4 @@
-"""The ledger's tables, and their rows as frames: a million rows without a million objects at once.
+"""The ledger's tables.
 
 Times of events are microseconds since 1970 UTC. A change of a table needs a migration in
 ``toolkit/ledger/migrations``; a test compares the two.
@@ -6,16 +6,10 @@ Times of events are microseconds since 1970 UTC. A change of a table needs a mig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-
-from toolkit.frames import empty_table, to_arrow, to_frame, to_table
 
 REVISION = "0007"
 """The newest migration."""
@@ -116,69 +110,3 @@ calls = _table(
 )
 _is_open = calls.c.finished_at.is_(None)
 sa.Index("ix_calls_open", calls.c.run_id, sqlite_where=_is_open, postgresql_where=_is_open)
-
-# --- rows -------------------------------------------------------------------------------------------------
-
-ROWS_AT_ONCE = 20_000
-Item = TypeVar("Item")
-
-
-def chunks(values: Iterable[Item]) -> Iterator[list[Item]]:
-    """Cut values into parts that fit one statement."""
-    left = iter(values)
-    while part := [*islice(left, ROWS_AT_ONCE)]:
-        yield part
-
-
-def records(frame: pd.DataFrame, **constants: Any) -> Iterator[dict[str, Any]]:
-    """Yield a frame's rows, each with *constants*: times as microseconds since 1970, nulls as None."""
-    for start in range(0, len(frame), ROWS_AT_ONCE):
-        part = to_arrow(frame.iloc[start : start + ROWS_AT_ONCE])
-        cells = (c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in part.columns)
-        for row in zip(*(column.to_pylist() for column in cells), strict=True):
-            yield {**dict(zip(part.column_names, row, strict=True)), **constants}
-
-
-def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Read a query whose columns are among *columns* into a frame of these dtypes; the others are null."""
-    # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
-    streamed = query.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE)
-    result = connection.execute(streamed)
-    names = [*result.keys()]
-    parts = [
-        to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)
-        for rows in result.partitions()
-    ]
-    return to_frame(pa.concat_tables(parts), columns) if parts else empty_table(columns)
-
-
-def select_rows(table: sa.Table, columns: Iterable[str], shop_id: str) -> sa.Select[Any]:
-    """Return a query of these columns of a shop's rows, in the order of their keys."""
-    query = sa.select(*(table.c[name] for name in columns)).where(table.c.shop_id == shop_id)
-    return query.order_by(*table.primary_key)
-
-
-def upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    where: sa.ColumnElement[bool] | None = None,
-) -> None:
-    """Insert rows, over those that have their key, or over those of them that *where* is true of."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
-    if rest:
-        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=where)
-    else:
-        statement = statement.on_conflict_do_nothing()
-    for part in chunks(rows):
-        connection.execute(statement, part)
-
-
-def delete(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Delete the rows that have the keys of these."""
-    statement = sa.delete(table).where(*(c == sa.bindparam(c.name) for c in table.primary_key))
-    for part in chunks(rows):
-        connection.execute(statement, part)
