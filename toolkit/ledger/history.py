@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,7 @@ from toolkit.postscript import api
 from toolkit.sync.plan import CHANGE_COLUMNS
 from toolkit.sync.runs import RunRecord, kind_of_run
 
-from .database import Database, records, upsert
+from .database import Database, chunks, records, upsert
 from .schema import calls, changes, runs, totals, transitions
 
 _KEPT_OUT_OF_CHANGES = ("unchanged", "waiting")
@@ -70,13 +70,13 @@ class History(Database):
     def save_results(self, run_id: str, events: pd.DataFrame, changed: pd.DataFrame) -> None:
         """Write how the events and changes of a run ended: totals of all, rows of those worth reading."""
         kept = typed(changed[~changed["status"].isin(_KEPT_OUT_OF_CHANGES)], CHANGE_COLUMNS)
-        counts = [*_count("event", events), *_count("change", changed)]
+        counts = [*_count(run_id, "event", events), *_count(run_id, "change", changed)]
+        keyed = records(kept.fillna(dict.fromkeys(_KEYS, "")), run_id=run_id)
         with self._writing() as connection:
-            for table in (totals, changes):
+            for table, rows in ((totals, counts), (changes, keyed)):
                 connection.execute(sa.delete(table).filter_by(run_id=run_id))
-            upsert(connection, totals, ({**row, "run_id": run_id} for row in counts))
-            rows = records(kept, run_id=run_id)
-            upsert(connection, changes, ({**row, **{key: row[key] or "" for key in _KEYS}} for row in rows))
+                for part in chunks(rows):
+                    connection.execute(sa.insert(table), part)
 
     def load_totals(self, run_id: str) -> pd.DataFrame:
         """Return kind, audience_key, trait_key, status, reason_code and count, one row a combination."""
@@ -188,8 +188,9 @@ def _up_to(run: RunRecord) -> sa.Select[Any]:
     return sa.select(runs).where(runs.c.shop_id == run.shop_id, is_earlier).order_by(*_LATEST_FIRST)
 
 
-def _count(kind: str, frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
+def _count(run_id: str, kind: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     keys = [*_KEYS, "status", "reason_code"]
-    counted = to_arrow(frame, keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    rows = to_arrow(frame[keys].fillna(""))
+    counted = rows.group_by(keys, use_threads=False).aggregate([([], "count_all")])
     for row in counted.to_pylist():
-        yield {**{name: row[name] or "" for name in keys}, "kind": kind, "count": row["count_all"]}
+        yield {"run_id": run_id, "kind": kind, "count": row.pop("count_all"), **row}

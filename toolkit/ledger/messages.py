@@ -17,36 +17,27 @@ from toolkit.errors import LedgerError
 _SECRET = re.compile("pass|secret|key|token", re.IGNORECASE)
 """Part of the name of an option that holds a secret."""
 
-_FULL = "the disk is full. Make room, then run again"
-_BUSY = "another program kept it locked for too long. Close what else has it open, then run again"
-_READ_ONLY = "this user may not write to it. Change its permissions, or name another ledger"
-_DAMAGED = "its file is damaged. Put back a copy of it"
 _DISK = "the disk answered with an error. Check the disk, then run again"
-_NOT_OPEN = "its file cannot be opened. Check that its folder is there and can be written to"
 _GONE = "the connection to the database was lost. Check that the database runs, then run again"
-_SENTENCES: Mapping[str, str] = {
-    "SQLITE_FULL": _FULL,
-    "SQLITE_BUSY": _BUSY,
-    "SQLITE_READONLY": _READ_ONLY,
-    "SQLITE_CORRUPT": _DAMAGED,
-    "SQLITE_NOTADB": _DAMAGED,
-    "SQLITE_IOERR": _DISK,
-    "SQLITE_CANTOPEN": _NOT_OPEN,
-    "53100": _FULL,
-    "55P03": _BUSY,
-    "40P01": _BUSY,
-    "25006": "the database server only answers reads. Connect to the one that takes writes, then run again",
-    "42501": _READ_ONLY,
-    "58030": _DISK,
-    "3D000": "there is no such database. Make it, or name another ledger",
-    "28P01": "the database does not accept the password. Correct TOOLKIT_LEDGER_URL",
+_CODES: Mapping[str, str] = {
+    "the disk is full. Make room, then run again": "SQLITE_FULL 53100 ENOSPC",
+    "another program kept it locked for too long. Close what else has it open, then run again": (
+        "SQLITE_BUSY 55P03 40P01"
+    ),
+    "this user may not write to it. Change its permissions, or name another ledger": (
+        "SQLITE_READONLY 42501 EACCES EPERM EROFS"
+    ),
+    "its file is damaged. Put back a copy of it": "SQLITE_CORRUPT SQLITE_NOTADB",
+    "its file cannot be opened. Check that its folder is there and can be written to": (
+        "SQLITE_CANTOPEN EISDIR"
+    ),
+    "the database server only answers reads. Connect to the one that takes writes, then run again": "25006",
+    "there is no such database. Make it, or name another ledger": "3D000",
+    "the database does not accept the password. Correct TOOLKIT_LEDGER_URL": "28P01",
+    _DISK: "SQLITE_IOERR 58030",
 }
-"""SQLite's error name, or SQLSTATE → what is the matter, and what to do."""
-_OF_FILES: Mapping[int | None, str] = {
-    errno.ENOSPC: _FULL,
-    errno.EISDIR: _NOT_OPEN,
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
-}
+"""What is the matter, and what to do → SQLite's names of errors, SQLSTATE and names of errno."""
+_SENTENCES = {code: sentence for sentence, codes in _CODES.items() for code in codes.split()}
 _ANY = "the database refused it ({}). Run again; if it is refused again, ask who keeps the database"
 
 
@@ -115,7 +106,7 @@ def sentence_of(error: BaseException) -> str:
     """
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, OSError):
-        return _OF_FILES.get(cause.errno, _DISK)
+        return _SENTENCES.get(errno.errorcode.get(cause.errno or 0, ""), _DISK)
     code = _code_of(error)
     if known := _SENTENCES.get(code) or _SENTENCES.get("_".join(code.split("_")[:2])):
         return known
