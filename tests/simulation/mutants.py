@@ -136,8 +136,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="the shop's lock is not checked",
         seed=12,
         file="ledger/locks.py",
-        old="        if not is_ours:\n",
-        new="        if False:\n",
+        old="            if not lock.take():\n",
+        new="            if lock.take() is None:\n",
     ),
     Mutant(
         name="a phone that moved leaves its earlier subscriber in the cache",

@@ -28,6 +28,7 @@ from .schema import REVISION, metadata
 ROWS_AT_ONCE = 20_000
 """Rows or values of one statement."""
 Item = TypeVar("Item")
+Rows = Iterable[Mapping[str, Any]]
 BUSY_SECONDS = 30
 """How long SQLite waits for another program's write."""
 _MAKING = threading.Lock()
@@ -186,10 +187,8 @@ def _bring_up_to_date(engine: sa.Engine, name: str) -> None:
 
 def _revision(connection: sa.Connection) -> str | None:
     """Return the newest migration that the database has; None for a new one."""
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return found
+    is_new = not sa.inspect(connection).has_table("alembic_version")
+    return None if is_new else str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
 
 
 def _check_revision(current: str | None, known: list[str], name: str) -> None:
@@ -237,17 +236,16 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mappin
     return to_frame(pa.concat_tables(parts), columns) if parts else empty_table(columns)
 
 
-def select_rows(table: sa.Table, columns: Iterable[str], shop_id: str) -> sa.Select[Any]:
-    """Return a query of these columns of a shop's rows, in the order of their keys."""
-    return sa.select(*table.c[*columns]).filter_by(shop_id=shop_id).order_by(*table.primary_key)
+def read_rows(
+    connection: sa.Connection, table: sa.Table, columns: Mapping[str, str], shop_id: str
+) -> pd.DataFrame:
+    """Read a shop's rows into a frame of these columns and dtypes, in the order of their keys."""
+    query = sa.select(*table.c[*columns]).filter_by(shop_id=shop_id).order_by(*table.primary_key)
+    return read_frame(connection, query, columns)
 
 
 def upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    where: sa.ColumnElement[bool] | None = None,
+    connection: sa.Connection, table: sa.Table, rows: Rows, *, where: sa.ColumnElement[bool] | None = None
 ) -> None:
     """Insert rows, over those that have their key, or over those of them that *where* is true of."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -261,7 +259,7 @@ def upsert(
         connection.execute(statement, part)
 
 
-def delete(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
+def delete(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
     """Delete the rows that have the keys of these."""
     statement = sa.delete(table).where(*(c == sa.bindparam(c.name) for c in table.primary_key))
     for part in chunks(rows):

@@ -17,7 +17,7 @@ from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TR
 from toolkit.frames import to_frame, to_table, without
 from toolkit.sync.plan import REACHED_COLUMNS
 
-from .database import Database, delete, read_frame, records, select_rows, upsert
+from .database import Database, delete, read_rows, records, upsert
 from .schema import held, memberships, people, reached, replaced, runs, traits
 
 
@@ -35,8 +35,7 @@ _VALUES = (
     _Part(memberships, MEMBERSHIP_COLUMNS, "audience_key", "member"),
     _Part(traits, TRAIT_COLUMNS, "trait_key", "value"),
 )
-_PEOPLE = _Part(people, PEOPLE_COLUMNS, "person")
-_PARTS = {part.table.name: part for part in (*_VALUES, _PEOPLE)}
+_PARTS = {part.table.name: part for part in (*_VALUES, _Part(people, PEOPLE_COLUMNS, "person"))}
 """Name of a field of State → the part."""
 _FAILURE = "failure"
 """The cause that holds nothing back: the next run takes it up by itself."""
@@ -48,17 +47,17 @@ class DesiredState(Database):
     def load_state(self, shop_id: str) -> State:
         """Return the memberships, traits and people that earlier live runs of the shop left."""
         with self._reading() as connection:
-            return _state(lambda _, part: _stored(connection, part, shop_id))
+            return _state(lambda _, part: read_rows(connection, part.table, part.columns, shop_id))
 
     def save_state(self, shop_id: str, run_id: str, state: State) -> None:
         """Write what *state* has and the ledger has not, and keep the values that it replaces."""
         with self._writing() as connection:
             for part in _VALUES:
-                before = _stored(connection, part, shop_id, run_id="str")
+                before = read_rows(connection, part.table, {**part.columns, "run_id": "str"}, shop_id)
                 new, other = _compared(getattr(state, part.table.name), before, part, run_id)
                 upsert(connection, part.table, records(new, shop_id=shop_id))
                 upsert(connection, replaced, _replaced(records(other, shop_id=shop_id), run_id, part.key))
-            new = without(state.people, _stored(connection, _PEOPLE, shop_id))
+            new = without(state.people, read_rows(connection, people, PEOPLE_COLUMNS, shop_id))
             upsert(connection, people, records(new, shop_id=shop_id))
 
     def take_back(self, shop_id: str, run_id: str) -> int:
@@ -110,16 +109,13 @@ class DesiredState(Database):
 
     def load_held(self, shop_id: str, *, chosen: bool = False) -> State:
         """Return what a failure held, and with *chosen* also what a limit or a person holds back."""
-        query = select_rows(held, ("kind", "word"), shop_id)
-        if not chosen:
-            query = query.where(held.c.cause == _FAILURE)
-        found = [(row["kind"], json.loads(row["word"])) for row in self._load(query)]
+        query = sa.select(held).filter_by(shop_id=shop_id, **({} if chosen else {"cause": _FAILURE}))
+        found = self._load(query.order_by(*held.primary_key))
 
         def load(name: str, part: _Part) -> pd.DataFrame:
-            rows = [row for kind, row in found if kind == name]
-            return to_frame(
-                to_table({c: [row[c] for row in rows] for c in part.columns}, part.columns), part.columns
-            )
+            rows = [json.loads(row["word"]) for row in found if row["kind"] == name]
+            columns = {column: [row[column] for row in rows] for column in part.columns}
+            return to_frame(to_table(columns, part.columns), part.columns)
 
         return _state(load)
 
@@ -152,8 +148,8 @@ class DesiredState(Database):
 
     def load_reached(self, shop_id: str) -> pd.DataFrame:
         """Return REACHED_COLUMNS: what live runs reached, but not where nothing is left of the person."""
-        query = select_rows(reached, REACHED_COLUMNS, shop_id).where(reached.c.left_in.is_(None))
-        return self._load_frame(query, REACHED_COLUMNS)
+        query = sa.select(*reached.c[*REACHED_COLUMNS]).filter_by(shop_id=shop_id, left_in=None)
+        return self._load_frame(query.order_by(*reached.primary_key), REACHED_COLUMNS)
 
     def save_reached(self, shop_id: str, pairs: pd.DataFrame, *, left_in: str | None = None) -> None:
         """Write REACHED_COLUMNS; *left_in* is the run since which nothing of these people is left there."""
@@ -163,11 +159,6 @@ class DesiredState(Database):
 
 def _state(make: Callable[[str, _Part], pd.DataFrame]) -> State:
     return State(**{name: make(name, part) for name, part in _PARTS.items()})
-
-
-def _stored(connection: sa.Connection, part: _Part, shop_id: str, **more: str) -> pd.DataFrame:
-    columns = {**part.columns, **more}
-    return read_frame(connection, select_rows(part.table, columns, shop_id), columns)
 
 
 def _without(state: State, other: State) -> State:

@@ -59,10 +59,8 @@ class History(Database):
 
     def find_previous(self, record: RunRecord) -> RunRecord | None:
         """Return the run of the same shop and mode that began last before this one, and has ended."""
-        query = _up_to(record).where(
-            runs.c.run_id != record.run_id, runs.c.mode == record.mode, runs.c.finished_at.is_not(None)
-        )
-        return next(iter(self._runs(query.limit(1))), None)
+        ended = _up_to(record).where(runs.c.run_id != record.run_id, runs.c.finished_at.is_not(None))
+        return next(iter(self._runs(ended.filter_by(mode=record.mode).limit(1))), None)
 
     def _runs(self, query: sa.Select[Any]) -> list[RunRecord]:
         return [RunRecord(**{**row, "facts": json.loads(row["facts"])}) for row in self._load(query)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.sync.runs import CallResult, Held, Transition
 
-from .database import Database, chunks, delete, now, read_frame, records, select_rows, upsert
+from .database import Database, chunks, delete, now, read_rows, records, upsert
 from .schema import asked, calls, doubted, mirrors, runs, subscribers, transitions
 
 _AS_READ = ("newest", "is_complete", "page_size", "turn")
@@ -36,9 +37,8 @@ class Journal(Database):
             about = connection.execute(reached).mappings().first()
             if about is None:
                 return SubscriberCache.empty()
-            rows = select_rows(subscribers, SUBSCRIBER_COLUMNS, shop_id)
             return SubscriberCache(
-                subscribers=read_frame(connection, rows, SUBSCRIBER_COLUMNS),
+                subscribers=read_rows(connection, subscribers, SUBSCRIBER_COLUMNS, shop_id),
                 asked=_contacts(connection, asked, shop_id),
                 doubted=_contacts(connection, doubted, shop_id),
                 trait_keys=tuple(json.loads(about["trait_keys"])),
@@ -168,8 +168,7 @@ class Journal(Database):
     def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
         """Set the state of these custom events; ``obsolete`` closes only those that are open."""
         with self._writing() as connection:
-            for ids in chunks(external_ids):
-                _mark(connection, ids, state, among=_OPEN if state == "obsolete" else ())
+            _mark(connection, external_ids, state, among=_OPEN if state == "obsolete" else ())
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call without a recorded answer that none will come; return how many."""
@@ -194,14 +193,15 @@ def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, s
 
 
 def _mark(
-    connection: sa.Connection, external_ids: Sequence[str], state: str, *, among: Sequence[str] = ()
+    connection: sa.Connection, external_ids: Iterable[str], state: str, *, among: Sequence[str] = ()
 ) -> frozenset[str]:
     """Set the state of those custom events that are in one *among* these, or any; return their ids."""
-    marked = sa.update(transitions).where(transitions.c.external_id.in_(external_ids))
+    marked = sa.update(transitions).values(state=state, changed_at=now())
     if among:
         marked = marked.where(transitions.c.state.in_(among))
-    changed = marked.values(state=state, changed_at=now()).returning(transitions.c.external_id)
-    return frozenset(connection.scalars(changed)) if external_ids else frozenset()
+    queries = (marked.where(transitions.c.external_id.in_(ids)) for ids in chunks(external_ids))
+    changed = (connection.scalars(query.returning(transitions.c.external_id)) for query in queries)
+    return frozenset(chain.from_iterable(changed))
 
 
 def _last_before(external_id: str) -> sa.Select[Any]:

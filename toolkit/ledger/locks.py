@@ -124,9 +124,8 @@ class ShopLocks(Database):
         file, number = file_of(self._engine.url), lock_number(shop_id)
         lock = ShopFile(file, number) if file else _ServerLock(self._engine, number)
         with as_ledger_errors(self.name):
-            is_ours = lock.take()
-        if not is_ours:
-            raise ShopLockedError(self._who_writes(shop_id))
+            if not lock.take():
+                raise ShopLockedError(self._who_writes(shop_id))
         holder, since = f"process {os.getpid()} on {socket.gethostname()}", now()
         self._held[shop_id] = lock, (holder, since)
         died = "The process ended before the run did; the next live run takes it up."
