@@ -194,10 +194,8 @@ def _revision(connection: sa.Connection) -> str | None:
 def _check_revision(current: str | None, known: list[str], name: str) -> None:
     if current is None or current in known:
         return
-    what, advice = (
-        "belongs to a newer version of the toolkit",
-        "Upgrade the toolkit on this machine, then run again",
-    )
+    what = "belongs to a newer version of the toolkit"
+    advice = "Upgrade the toolkit on this machine, then run again"
     if current < min(known):
         what = "is older than this toolkit can read"
         advice = "Name a new ledger: the next run reads the shop's subscribers anew"
@@ -226,8 +224,7 @@ def records(frame: pd.DataFrame, **constants: Any) -> Iterator[dict[str, Any]]:
 def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mapping[str, str]) -> pd.DataFrame:
     """Read a query whose columns are among *columns* into a frame of these dtypes; the others are null."""
     # Of the query, not of the connection: PostgreSQL writes nothing through a cursor that streams.
-    streamed = query.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE)
-    result = connection.execute(streamed)
+    result = connection.execute(query.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE))
     names = [*result.keys()]
     parts = [
         to_table(dict(zip(names, zip(*rows, strict=True), strict=True)), columns)

@@ -104,12 +104,13 @@ class History(Database):
         # Most lists are alike: each pair of texts is read once.
         lists = (calls.c.run_id, calls.c.before, calls.c.after)
         writes = sa.select(*lists, sa.func.count()).where(of_runs, is_write, outcome == "ok")
-        lost = sa.select(calls.c.run_id, calls.c.subscriber_id).where(
-            of_runs, is_write, outcome != "ok", outcome.not_like("RejectedError%")
-        )
-        arrived = sa.select(transitions.c.run_id, transitions.c.entered).where(
-            sa.tuple_(transitions.c.run_id, transitions.c.subscriber_id).in_(lost),
-            transitions.c.state != "planned",
+        of_write = (transitions.c[name] == calls.c[name] for name in ("run_id", "subscriber_id"))
+        is_lost = (outcome != "ok") & outcome.not_like("RejectedError%")
+        arrived = (
+            sa.select(*transitions.c["run_id", "entered", "external_id"])
+            .distinct()
+            .join(calls, sa.and_(*of_write))
+            .where(of_runs, is_write, is_lost, transitions.c.state != "planned")
         )
         is_earlier = sa.func.sum(sa.case((transitions.c.run_id != calls.c.run_id, 1), else_=0))
         events = (
@@ -122,7 +123,7 @@ class History(Database):
             for run_id, before, after, count in connection.execute(writes.group_by(*lists)):
                 old, new = (_audiences(text) for text in (before, after))
                 found[run_id] += Counter(adds=count * len(new - old), removes=count * len(old - new))
-            for run_id, entered in connection.execute(arrived):
+            for run_id, entered, _ in connection.execute(arrived):
                 found[run_id]["adds" if entered else "removes"] += 1
             for run_id, count, earlier in connection.execute(events.group_by(calls.c.run_id)):
                 found[run_id] += Counter(custom_events=count, left_over=int(earlier))
@@ -155,18 +156,9 @@ class History(Database):
         Columns: run_id, subscriber_id, route, started_at, before, after (JSON objects, null for a custom
         event), outcome, status_code, audience_key and entered (null unless it is a custom event).
         """
-        names = (
-            "run_id",
-            "subscriber_id",
-            "route",
-            "started_at",
-            "before",
-            "after",
-            "outcome",
-            "status_code",
-        )
+        names = ("run_id", "subscriber_id", "route", "started_at", "before", "after", "outcome")
         query = (
-            sa.select(*calls.c[names], transitions.c.audience_key, transitions.c.entered)
+            sa.select(*calls.c[*names, "status_code"], transitions.c.audience_key, transitions.c.entered)
             .join(runs, runs.c.run_id == calls.c.run_id)
             .outerjoin(transitions, transitions.c.external_id == calls.c.external_id)
             .where(runs.c.shop_id == shop_id, calls.c.subscriber_id.in_([*subscriber_ids]))
