@@ -141,7 +141,7 @@ def test_what_the_server_refuses_is_shown_without_values(admin, url):
 def test_contacts_may_be_saved_at_once(admin, url):
     """A contact that another process is just noting is waited for, and is no error."""
     with toolkit.Ledger(url) as ledger:
-        cache = replace(SubscriberCache.empty(), asked=frozenset({email(1)}))
+        cache = replace(SubscriberCache(), asked=frozenset({email(1)}))
         fetched = FetchResult(cache=cache, read=cache.subscribers, method="lookups")
         with psycopg.connect(url.replace("+psycopg", "")) as other, ThreadPoolExecutor(1) as pool:
             other.execute("INSERT INTO asked VALUES (%s, %s)", [SHOP.shop_id, email(1)])

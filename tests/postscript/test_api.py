@@ -16,7 +16,6 @@ from toolkit.postscript.api import (
     Shop,
     Subscriber,
     ask_shop,
-    error_message,
     find_by_contact,
     format_time,
     parse_page,
@@ -26,6 +25,7 @@ from toolkit.postscript.api import (
     parse_written,
     post_transition,
     read_audiences,
+    read_refusal,
     write_properties,
 )
 
@@ -413,7 +413,7 @@ def test_times(text, seconds):
 )
 def test_error_message(text, expected):
     """The sentence and the number are found in every shape an error is known to have."""
-    assert error_message(text) == expected
+    assert read_refusal(text)[:2] == expected
 
 
 @pytest.mark.parametrize(
@@ -433,12 +433,12 @@ def test_error_message(text, expected):
 @pytest.mark.parametrize("shape", ["{}", '{{"error_message":"{}"}}', '{{"errors":[{{"msg":"{}"}}]}}'])
 def test_contacts_in_an_error_are_hidden(stated, shown, shape):
     """An email or phone that the server quotes back is not repeated, whatever the shape."""
-    assert error_message(shape.format(stated)) == (shown, None)
+    assert read_refusal(shape.format(stated))[:2] == (shown, None)
 
 
 def test_a_long_error_is_cut():
     """At most 200 characters of a server's page are kept."""
-    message, _ = error_message("<p>" + "sorry " * 1000)
+    message, *_ = read_refusal("<p>" + "sorry " * 1000)
     assert len(message) == 200
 
 
@@ -460,7 +460,7 @@ def test_a_long_error_is_cut():
 )
 def test_error_message_never_raises(text):
     """Reading an error is never an error itself."""
-    message, code = error_message(text)
+    message, code, _ = read_refusal(text)
     assert len(message) <= 200
     assert code is None
 
@@ -486,6 +486,6 @@ def test_no_contact_in_any_error(seed):
             lambda t: f"<html>{t}</html>",
         ]
     )
-    message, _ = error_message(shape(text))
+    message, *_ = read_refusal(shape(text))
     assert email not in message
     assert phone not in message

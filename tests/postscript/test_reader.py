@@ -415,7 +415,7 @@ def test_a_phone_belongs_to_one_subscriber():
     assert sorted(everybody["subscriber_id"]) == ["s_0", "s_2", "s_new"]
     assert gone == ("s_1",)
     assert renewed(before, before)[1] == ()
-    assert len(renewed(SubscriberCache.empty().subscribers, before)[0]) == 3
+    assert len(renewed(SubscriberCache().subscribers, before)[0]) == 3
 
 
 # --- a list that moves ------------------------------------------------------------------------------------

@@ -149,8 +149,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="changes are read from too late on",
         seed=125,
         file="postscript/reader.py",
-        old="newest - OVERLAP, self.before.page_size",
-        new="newest + OVERLAP, self.before.page_size",
+        old="newest - OVERLAP, page_size=size",
+        new="newest + OVERLAP, page_size=size",
     ),
     Mutant(
         name="the oldest event decides",

@@ -1232,7 +1232,7 @@ def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, 
     """A write must move the time of the last change; one within the same moment proves nothing."""
     store = Store({1: []})
     store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
-    unread = replace(SubscriberCache.empty(), newest=FIRST)
+    unread = replace(SubscriberCache(), newest=FIRST)
     ledger.save_cache(SHOP.shop_id, FetchResult(cache=unread, read=unread.subscribers, method="lookups"))
     store.dates = dated
     for was in (False, True):

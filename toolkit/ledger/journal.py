@@ -36,7 +36,7 @@ class Journal(Database):
             reached = sa.select(mirrors).filter_by(shop_id=shop_id)
             about = connection.execute(reached).mappings().first()
             if about is None:
-                return SubscriberCache.empty()
+                return SubscriberCache()
             return SubscriberCache(
                 subscribers=read_rows(connection, subscribers, SUBSCRIBER_COLUMNS, shop_id),
                 asked=_contacts(connection, asked, shop_id),

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from toolkit.errors import LostAnswerError, PostscriptError, RejectedError, ServerError
@@ -77,6 +78,19 @@ class Subscriber:
     """Promotional consent; None when the record does not say."""
     created_at: str
     updated_at: str
+
+
+class Page(NamedTuple):
+    """One page of a list of subscribers."""
+
+    rows: list[Subscriber]
+    total: int | None = None
+    """Pages there are; None when the answer does not say."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Who is on the page, in its order."""
+        return tuple(row.subscriber_id for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +190,8 @@ def parse_shop(answer: Answer) -> Shop:
     return Shop(shop_id=str(data["resource_id"]), name=str(data.get("resource_name") or ""))
 
 
-def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
-    """Read one page of subscribers and the number of pages (None: not given); ServerError when it is not one.
+def parse_page(answer: Answer) -> Page:
+    """Read one page of subscribers; ServerError when it is not one.
 
     A body that is not a list of subscribers must never pass for "no subscriber found".
     """
@@ -190,7 +204,7 @@ def parse_page(answer: Answer) -> tuple[list[Subscriber], int | None]:
             status_code=answer.status_code,
         )
     pages = _object(data.get("page_info")).get("total_pages")
-    return [parse_subscriber(row) for row in rows], pages if type(pages) is int else None
+    return Page([parse_subscriber(row) for row in rows], pages if type(pages) is int else None)
 
 
 def parse_record(answer: Answer) -> Subscriber | None:
@@ -285,14 +299,15 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
-def is_json_object(text: str) -> bool:
-    """Tell whether a body is a JSON object, as every answer of Postscript's is."""
-    return isinstance(_json(text), dict)
+def read_refusal(text: str) -> tuple[str, int | None, bool]:
+    """Return the sentence and number in an error body, and whether it is a JSON object; never raises.
 
-
-def error_message(text: str) -> tuple[str, int | None]:
-    """Return the sentence and number in an error body of any of the known shapes; never raises."""
-    data = _object(_json(text))
+    Every answer of Postscript's is such an object, in one of several shapes.
+    """
+    body: Any = None
+    with suppress(ValueError, RecursionError):
+        body = json.loads(text)
+    data = _object(body)
     code, errors, error = (data.get(name) for name in ("error_code", "errors", "error"))
     listed = [_object(each).get("msg") for each in errors] if isinstance(errors, list) else []
     candidates = (
@@ -302,14 +317,7 @@ def error_message(text: str) -> tuple[str, int | None]:
         data.get("message"),
     )
     message = next((c for c in candidates if isinstance(c, str) and c), text.strip())
-    return _scrub(message), code if type(code) is int else None  # true is an int too
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return _scrub(message), code if type(code) is int else None, data is body  # true is an int too
 
 
 def _scrub(text: str) -> str:

@@ -8,7 +8,6 @@ server that sends a byte a second would hold a run, and its cancel, for as long 
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import socket
 import threading
@@ -18,12 +17,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
@@ -90,18 +89,20 @@ class PostscriptClient:
         is_shared = clock is time.monotonic
         budget = SharedBudget(shared_folder(), self._base_url, key, token or "") if is_shared else Budget()
         self._pacer = Pacer(requests_per_second, budget=budget, clock=clock, sleep=sleep)
-        self._timeout = timeout_seconds
-        self._sleep = sleep
+        self._timeout, self._sleep = timeout_seconds, sleep
         self._calls: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._session = requests.Session()
-        self._session.auth = _authorize(key, token)
         self._session.headers.update({"Accept": "application/json", "User-Agent": "audience-toolkit"})
+        self._session.headers["Authorization"] = f"Bearer {key}"
+        if token:
+            self._session.headers["X-Postscript-Shop-Token"] = token
+        # Without any, a .netrc entry would replace the key.
+        self._session.auth = lambda request: request
         # A proxy of the environment must not be asked for this machine itself.
         self._session.trust_env = not _is_loopback(urlsplit(self._base_url).hostname or "")
-        adapter = transport or _Adapter(self._pacer.leave)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, transport or _Adapter(self._pacer.leave))
 
     def __enter__(self) -> Self:
         return self
@@ -150,11 +151,10 @@ class PostscriptClient:
             raise
         return replace(answer, tries=retrying.statistics["attempt_number"])
 
-    def _slow_down(self, state: object) -> None:
-        outcome = getattr(state, "outcome", None)
-        if outcome is not None and isinstance(outcome.exception(), RateLimitError):
+    def _slow_down(self, state: RetryCallState) -> None:
+        if state.outcome and isinstance(state.outcome.exception(), RateLimitError):
             # The budget belongs to the shop, so every thread waits, not only this one.
-            self._pacer.slow_down(getattr(state, "upcoming_sleep", 0.0))
+            self._pacer.slow_down(state.upcoming_sleep)
 
     def _try(self, request: api.Request, leaving: list[Callable[[], None]]) -> api.Answer:
         self._pacer.wait()
@@ -226,17 +226,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _authorize(key: str, token: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Return what puts the key on a request: with it, no .netrc entry can replace the key."""
-    headers = {"Authorization": f"Bearer {key}"} | ({"X-Postscript-Shop-Token": token} if token else {})
-
-    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(headers)
-        return request
-
-    return authorize
-
-
 def _asked_pause(headers: Mapping[str, str]) -> float:
     """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none."""
     try:
@@ -250,44 +239,48 @@ def _is_worth_repeating(error: BaseException, request: api.Request) -> bool:
     return is_passing and (request.repeatable or not api.may_be_applied(error))
 
 
+_LOST = "it may or may not have been carried out"
+_KEY_HELP = (
+    "The key is not accepted for this shop. Check POSTSCRIPT_SECRET_KEY (the private key, not the public "
+    "one), that it was not deleted, and that the shop's plan allows API use; "
+    "partners set POSTSCRIPT_SHOP_TOKEN beside it."
+)
+
+
 def _no_answer(
     error: requests.exceptions.RequestException, base_url: str, request: api.Request
 ) -> PostscriptError:
     """Turn a transport fault into the error that says whether the request may have been carried out."""
     if isinstance(error, requests.exceptions.InvalidURL):
         return RejectedError(f"{base_url} is not an address that can be called.")
-    if isinstance(error, _AnswerTooLargeError) and request.repeatable:
-        megabytes = MAX_ANSWER_BYTES // 1024**2
+    if not request.repeatable and not _never_left(error):
+        kind = type(error).__name__
+        return LostAnswerError(f"{request.route} was sent and its answer was lost ({kind}): {_LOST}.")
+    if isinstance(error, _AnswerTooLargeError):
         return RejectedError(
-            f"{request.route} answered with more than {megabytes} MB, which is no answer of Postscript's. "
-            "Check POSTSCRIPT_BASE_URL."
+            f"{request.route} answered with more than {MAX_ANSWER_BYTES // 1024**2} MB, which is no answer "
+            "of Postscript's. Check POSTSCRIPT_BASE_URL."
         )
-    if request.repeatable or _never_left(error):
-        return UnreachableError(
-            f"{base_url} does not answer ({type(error).__name__}). "
-            "Check the network and POSTSCRIPT_BASE_URL, then run again."
-        )
-    return LostAnswerError(
-        f"{request.route} was sent and its answer was lost ({type(error).__name__}): {_LOST}."
+    return UnreachableError(
+        f"{base_url} does not answer ({type(error).__name__}). "
+        "Check the network and POSTSCRIPT_BASE_URL, then run again."
     )
 
 
 def _never_left(error: requests.exceptions.RequestException) -> bool:
     """Tell whether no connection came about at all, be it to a proxy."""
     reason = getattr(next(iter(error.args), None), "reason", None)
-    causes = (reason, getattr(reason, "original_error", None))
-    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
-        isinstance(cause, NewConnectionError) for cause in causes
-    )
+    causes = (error, reason, getattr(reason, "original_error", None))
+    return any(isinstance(e, requests.exceptions.ConnectTimeout | NewConnectionError) for e in causes)
 
 
 def _read(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> api.Answer:
     """Turn a status code and body into an answer or the error it stands for."""
     if 200 <= status_code < 300:
         return api.Answer(status_code=status_code, json=_json_of(request, status_code, headers, text))
-    message, error_code = api.error_message(text)
+    message, error_code, is_object = api.read_refusal(text)
     sentence = f"{request.route} answered {status_code}" + (f": {message}" if message else "")
-    is_ours = "json" in headers.get("Content-Type", "") and api.is_json_object(text)
+    is_ours = is_object and "json" in headers.get("Content-Type", "")
     facts: dict[str, Any] = {"status_code": status_code, "error_code": error_code, "from_postscript": is_ours}
     if status_code in {401, 403}:
         raise InvalidAuthenticationError(f"{sentence}. {_KEY_HELP}", **facts)
@@ -302,14 +295,6 @@ def _read(request: api.Request, status_code: int, headers: Mapping[str, str], te
     elif not is_ours:
         sentence = f"{sentence}. Postscript's own answers are JSON: check POSTSCRIPT_BASE_URL."
     raise RejectedError(sentence, **facts)
-
-
-_LOST = "it may or may not have been carried out"
-_KEY_HELP = (
-    "The key is not accepted for this shop. Check POSTSCRIPT_SECRET_KEY (the private key, not the public "
-    "one), that it was not deleted, and that the shop's plan allows API use; "
-    "partners set POSTSCRIPT_SHOP_TOKEN beside it."
-)
 
 
 def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> object:
@@ -343,7 +328,7 @@ class _Adapter(HTTPAdapter):
     """A pool of connections that call *before_leaving* once they are open, right before a request leaves."""
 
     def __init__(self, before_leaving: Callable[[], None]) -> None:
-        self._before_leaving = before_leaving
+        self._members = {"before_leaving": staticmethod(before_leaving)}
         # No retries in the pool: every try must pass the pacer.
         super().__init__(pool_maxsize=MAX_IN_FLIGHT, max_retries=0)
 
@@ -351,8 +336,7 @@ class _Adapter(HTTPAdapter):
         """Return the pool for a request; its connections, also those through a proxy, are ours."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         if not issubclass(pool.ConnectionCls, _Connection):
-            members = {"before_leaving": staticmethod(self._before_leaving)}
-            pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), members)
+            pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), self._members)
         return pool
 
 
@@ -384,32 +368,18 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         # The socket's time-out is the one for the answer by now.
-        self.fp = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
+        deadline = time.monotonic() + (sock.gettimeout() or 0.0)
+        raw: Any = self.fp.raw
+        read_some = raw.readinto
 
+        def read_in_time(buffer: Any) -> int | None:
+            if (remaining := deadline - time.monotonic()) <= 0:
+                raise TimeoutError("the answer took too long")
+            sock.settimeout(remaining)
+            found: int | None = read_some(buffer)
+            return found
 
-class _UntilDeadline(io.RawIOBase):
-    """A socket's bytes; each wait for some ends at the one deadline."""
-
-    def __init__(self, sock: socket.socket, raw: Any) -> None:
-        self._sock, self._raw = sock, raw
-        self._deadline = time.monotonic() + cast("float", sock.gettimeout())
-
-    def readable(self) -> bool:
-        """Tell a buffer that this can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Read what is there, or comes before the deadline."""
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("the answer took too long")
-        self._sock.settimeout(remaining)
-        return cast("int | None", self._raw.readinto(buffer))
-
-    def close(self) -> None:
-        """Close the socket's own reader as well."""
-        self._raw.close()
-        super().close()
+        raw.readinto = read_in_time
 
 
 class _Connection(HTTPConnection):

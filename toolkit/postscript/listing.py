@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ from toolkit.errors import RejectedError
 from toolkit.frames import typed
 
 from . import api
+from .api import Page
 from .lookup import WORKERS, Postscript, ignores_filter, in_parallel
 from .subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 
@@ -30,31 +31,17 @@ _TRIES = 2
 """Times that a doubtful page is read again."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """One page of a list."""
-
-    rows: Sequence[api.Subscriber]
-    total: int | None = None
-    """Pages there are; None when the answer does not say."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Who is on the page, in its order."""
-        return tuple(row.subscriber_id for row in self.rows)
-
-
 class ListedRows:
     """Subscribers in the order they are read, by any number of threads: a frame that grows."""
 
     def __init__(self, trait_keys: Collection[str]) -> None:
-        self._trait_keys = trait_keys
+        self.trait_keys = tuple(trait_keys)
         self._frames = [subscribers_table([])]
 
     def add(self, rows: Sequence[api.Subscriber]) -> None:
         """Take in the rows of a page or lookup."""
         if rows:
-            self._frames.append(subscribers_table(rows, trait_keys=self._trait_keys))
+            self._frames.append(subscribers_table(rows, trait_keys=self.trait_keys))
 
     def table(self) -> pd.DataFrame:
         """Return SUBSCRIBER_COLUMNS, one row an id: the one that was updated last, else read last."""
@@ -82,17 +69,17 @@ def read_page(
     """Return one page; beyond the end it is empty, however Postscript itself answers there."""
     request = api.list_subscribers(sort=sort, page=page, updated_since=updated_since)
     try:
-        rows, total = api.parse_page(postscript.send(request))
+        found = api.parse_page(postscript.send(request))
     except RejectedError as error:
         if page > 1 and error.status_code == 404 and error.from_postscript:
-            return Page(rows=())
+            return Page([])
         raise
     if updated_since is not None:
         since = updated_since.replace(microsecond=0)
-        times = (api.parse_time(row.updated_at) for row in rows)
+        times = (api.parse_time(row.updated_at) for row in found.rows)
         if any(moment is not None and moment < since for moment in times):
             raise ignores_filter()
-    return Page(rows=rows, total=total)
+    return found
 
 
 class Listing:
@@ -114,8 +101,6 @@ class Listing:
         self._least_size = page_size
         self._pages: dict[int, tuple[str, ...]] = {}
         """Page → who was on it when it was read last."""
-        self._seams: list[int] = []
-        """Pages that were read before the one behind them."""
 
     def read(self, number: int) -> Page:
         """Return one page as it is now."""
@@ -128,7 +113,6 @@ class Listing:
         *first* says how many there are: of changes it is their own first page, of all subscribers it may be
         in another order.
         """
-        # Without a number of pages, they are read up to an empty one.
         total = max(first.total or 1, 1)
         self._rows.add(first.rows)
         if total > 1:
@@ -136,16 +120,20 @@ class Listing:
         if total == 1 or self._since is not None:
             self._pages[1] = first.ids
         if total == 1:
+            # Without a number of pages, they are read up to an empty one.
             self._read_on(1)
-            if self._end <= 1:
+            if (total := self._end) <= 1:
                 return True
-            total = self._end
             self._pages = {1: first.ids}
-        self._seams = [*self._pages]
-        before = self._take(total)
-        self._read_stretches([n for n in range(total - 1, 0, -1) if n not in self._pages])
+        seams = [*self._pages, *self._read_backwards(total)]
+        before = self._pages[total]
         self._repair()
-        self._read_end_again(total, before)
+        end = self._end
+        after = self._take(end) if end else ()
+        self._read_on(end)
+        self._read_each(range(end, self._end))
+        if end != total or after[:1] != before[:1]:
+            self._read_each(n for n in seams if n < end)
         self._repair()
         return not self._doubtful()
 
@@ -177,24 +165,17 @@ class Listing:
                 return
             end += 1
 
-    def _read_stretches(self, numbers: Sequence[int]) -> None:
-        length = -(-len(numbers) // WORKERS) or 1
+    def _read_backwards(self, total: int) -> list[int]:
+        """Read all pages, the last one first; return those that were read before the one behind them."""
+        self._take(total)
+        numbers = [n for n in range(total - 1, 0, -1) if n not in self._pages]
+        length = ceil(len(numbers) / WORKERS) or 1
         stretches = [numbers[i : i + length] for i in range(0, len(numbers), length)]
-        self._seams += [stretch[0] for stretch in stretches[1:]]
-        for _ in in_parallel(lambda stretch: [*map(self._take, stretch)], stretches):
-            pass
+        in_parallel(lambda stretch: [*map(self._take, stretch)], stretches)
+        return [stretch[0] for stretch in stretches[1:]]
 
     def _read_each(self, numbers: Iterable[int]) -> None:
-        for _ in in_parallel(self._take, sorted(numbers, reverse=True)):
-            pass
-
-    def _read_end_again(self, total: int, before: tuple[str, ...]) -> None:
-        end = self._end
-        after = self._take(end) if end else ()
-        self._read_on(end)
-        self._read_each(range(end, self._end))
-        if end != total or after[:1] != before[:1]:
-            self._read_each(n for n in self._seams if n < end)
+        in_parallel(self._take, sorted(numbers, reverse=True))
 
     def _repair(self) -> None:
         for _ in range(_TRIES):

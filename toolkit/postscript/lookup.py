@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, product
@@ -72,13 +72,11 @@ def find_subscriber(postscript: Postscript, subscriber_id: str) -> api.Subscribe
     return record
 
 
-def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> Iterator[Result]:
-    """Yield what *act* makes of each item, in their order; after an error nothing more is begun."""
-    if not items:
-        return
-    with ThreadPoolExecutor(min(WORKERS, len(items))) as pool:
+def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> list[Result]:
+    """Return what *act* makes of each item, in their order; after an error nothing more is begun."""
+    with ThreadPoolExecutor(min(WORKERS, len(items) or 1)) as pool:
         try:
-            yield from pool.map(act, items)
+            return [*pool.map(act, items)]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -18,10 +18,10 @@ import pandas as pd
 from toolkit.contacts.bulk import CONTACT_COLUMNS
 from toolkit.contacts.checks import fold_email
 from toolkit.errors import InvalidAuthenticationError, ParameterError, PostscriptError, ServerError
-from toolkit.frames import check_columns
+from toolkit.frames import check_columns, is_in
 
 from . import api
-from .listing import ListedRows, Listing, Page, read_page
+from .listing import ListedRows, Listing, read_page
 from .lookup import Lookup, Postscript, find_subscriber, in_parallel
 from .subscribers import FetchResult, SubscriberCache, absent, renewed
 
@@ -80,66 +80,68 @@ def read_subscribers(
     if scope not in SCOPES:
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
-    before = cache or SubscriberCache.empty()
+    before = cache or SubscriberCache()
     if scope == "incremental" and before.can_be_renewed(
         trait_keys=trait_keys, complete=complete, dry_run=dry_run
     ):
-        fetched = _Reading(contacts, postscript, before, *before.trait_keys).renew()
+        fetched = _Reading(contacts, postscript, before, before.trait_keys).renew()
         if fetched is not None:
             return fetched
-    return _Reading(contacts, postscript, before, *trait_keys).read_anew(complete=complete)
+    return _Reading(contacts, postscript, before, trait_keys).read_anew(complete=complete)
 
 
 class _Reading:
     """One reading: what it starts from, and what it has found so far."""
 
     def __init__(
-        self, contacts: pd.DataFrame, postscript: Postscript, before: SubscriberCache, *trait_keys: str
+        self,
+        contacts: pd.DataFrame,
+        postscript: Postscript,
+        before: SubscriberCache,
+        trait_keys: Collection[str],
     ) -> None:
-        self.contacts, self.postscript, self.before, self.trait_keys = (
-            contacts,
-            postscript,
-            before,
-            trait_keys,
-        )
+        self.contacts, self.postscript, self.before = contacts, postscript, before
         self.kept = before.subscribers.head(0)
         """SUBSCRIBER_COLUMNS: what is known without reading it now."""
-        self.rows = ListedRows(trait_keys)
-        self.lookup = Lookup(postscript)
+        self.rows, self.lookup = ListedRows(trait_keys), Lookup(postscript)
         self.gone: set[str] = set()
         """Ids of subscribers who are not there any more."""
 
     def renew(self) -> FetchResult | None:
         """Return the cache renewed; None when that takes more calls than reading anew, or fails."""
-        newest, before = api.parse_time(self.before.newest), self.before
-        if newest is None:
+        before, size = self.before, self.before.page_size
+        if (newest := api.parse_time(before.newest)) is None:
             return None
-        since, size = newest - OVERLAP, self.before.page_size
-        first = read_page(self.postscript, sort="updated_at__asc", updated_since=since)
+        changes = Listing(self.postscript, self.rows, updated_since=newest - OVERLAP, page_size=size)
+        first = changes.read(1)
         due, pages = self._due(), first.total or 1
         unasked = self.contacts.index.isin(before.find_unasked(self.contacts).index)
-        lookups = self._cost_of_lookups(self.contacts[due | unasked], size=size)
+        lookups = _cost_of_lookups(self.contacts[due | unasked], size=size)
         # The last of several pages is read twice; how to ask is found out by one call.
-        cost = pages + (pages > 1) + lookups + (lookups > 0)
-        estimates = {"changes": cost, **self._cost_anew(size)}
-        changes = Listing(self.postscript, self.rows, updated_since=since, page_size=size)
-        if cost > min(estimates.values()) or not changes.read_all(first):
+        estimates = {"changes": pages + (pages > 1) + lookups + (lookups > 0)}
+        if before.is_complete:
+            estimates["listing"] = 4 + ceil(len(before.subscribers) / size)
+        else:
+            estimates["lookups"] = 2 + _cost_of_lookups(self.contacts, size=size)
+        if estimates["changes"] > min(estimates.values()) or not changes.read_all(first):
             return None
         if lookups and not any(row.phone for row in first.rows):
             first = read_page(self.postscript, sort="updated_at__desc")
         self.kept, self.lookup.sample = before.subscribers, first.rows
-        was_read = _phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
-        due_again = self.contacts[due & ~was_read]
+        due_again = self.contacts[
+            due & ~_phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
+        ]
         self._look_again(due_again)
         settled = before.asked - before.doubted
         if not before.is_complete:
             # Also those whose subscriber has just turned out to be gone.
             self._look_up_unknown(settled | self.lookup.asked)
-        done = self.lookup.asked | {*due_again["email_clean"]} | _contacts_of(self.rows.table())
+        read = self.rows.table()
+        done = self.lookup.asked.union(due_again["email_clean"], read["phone_digits"], read["email_folded"])
         return self._result(
             "changes",
             estimates,
-            newest=_text(max(filter(None, (newest, self.rows.newest)))),
+            newest=max(filter(None, (newest, self.rows.newest))),
             is_complete=before.is_complete,
             asked=frozenset() if before.is_complete else settled | self.lookup.asked,
             page_size=size,
@@ -152,7 +154,7 @@ class _Reading:
         self.lookup.sample = first.rows
         pages, times = first.total or 1, [api.parse_time(row.updated_at) for row in first.rows]
         size = len(first.rows) if pages > 1 else 0
-        lookups = self._cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
+        lookups = _cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
         estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
         if pages > 1:
             # A shop that ignores filters is left alone, also where its list is cheaper.
@@ -161,13 +163,10 @@ class _Reading:
         if complete or first.total is None or estimates["lookups"] >= estimates["listing"]:
             return self._list_all(first, known_times, estimates, complete=complete)
         self._look_up_unknown()
-        newest = _text(max(known_times, default=None))
-        return self._result(
-            "lookups", estimates, newest=newest, asked=frozenset(self.lookup.asked), page_size=size
-        )
+        return self._result("lookups", estimates, newest=max(known_times, default=None), page_size=size)
 
     def _list_all(
-        self, first: Page, times: list[datetime], estimates: dict[str, int], *, complete: bool
+        self, first: api.Page, times: list[datetime], estimates: dict[str, int], *, complete: bool
     ) -> FetchResult:
         listing = Listing(self.postscript, self.rows)
         is_whole, size, back = listing.read_all(first), listing.page_size, timedelta()
@@ -183,15 +182,8 @@ class _Reading:
                 raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
             self._look_up_unknown()
             notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
-        return self._result(
-            "listing",
-            estimates,
-            notes,
-            newest=_text(newest - back if newest and is_whole else None),
-            is_complete=is_whole,
-            asked=frozenset(self.lookup.asked),
-            page_size=size,
-        )
+        newest = newest - back if newest and is_whole else None
+        return self._result("listing", estimates, notes, newest=newest, is_complete=is_whole, page_size=size)
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -205,9 +197,8 @@ class _Reading:
 
     def _look_again(self, due: pd.DataFrame) -> None:
         """Look people up again; a subscriber that this does not find, and that is not there, is gone."""
-        held, _ = self._everybody()
         found = self.lookup.find(due)
-        lacking = _holders(held, self.lookup.asked) - {row.subscriber_id for row in found}
+        lacking = {*self._holders(self.lookup.asked)["subscriber_id"]} - {row.subscriber_id for row in found}
         there = self._read_by_id(lacking)
         self.rows.add([*found, *there])
         if there:
@@ -232,19 +223,41 @@ class _Reading:
 
     def _look_up_unknown(self, asked: Collection[str] = frozenset()) -> None:
         """Ask for the people without a known subscriber, unless they were asked for before."""
-        known = {*self._everybody()[0]["phone_digits"].dropna()}
+        known = {*self._holders(_phones(self.contacts).dropna())["phone_digits"].dropna()}
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), known=known, asked=asked))
 
-    def _everybody(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        return renewed(self.kept, self.rows.table(), self.gone)
+    def _holders(self, contacts: Collection[str]) -> pd.DataFrame:
+        """Return the known subscribers with one of these digits or emails."""
+        texts = pd.Series([*contacts], dtype="str")
+        folded = texts.map(fold_email)
+
+        def among(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[is_in(frame["phone_digits"], texts) | is_in(frame["email_folded"], folded)]
+
+        # Chosen first: to renew everybody takes a pass over all subscribers.
+        return among(renewed(among(self.kept), self.rows.table(), self.gone)[0])
 
     def _result(
-        self, method: str, estimates: Mapping[str, int], notes: Sequence[str] = (), **about: Any
+        self,
+        method: str,
+        estimates: Mapping[str, int],
+        notes: Sequence[str] = (),
+        *,
+        newest: datetime | None,
+        asked: frozenset[str] | None = None,
+        **reached: Any,
     ) -> FetchResult:
-        everybody, gone = self._everybody()
-        about |= {"trait_keys": self.trait_keys, "turn": self.before.turn + 1}
+        everybody, gone = renewed(self.kept, self.rows.table(), self.gone)
+        cache = SubscriberCache(
+            subscribers=everybody,
+            newest=newest.isoformat() if newest else "",
+            asked=frozenset(self.lookup.asked) if asked is None else asked,
+            trait_keys=self.rows.trait_keys,
+            turn=self.before.turn + 1,
+            **reached,
+        )
         return FetchResult(
-            cache=SubscriberCache(subscribers=everybody, **about),
+            cache=cache,
             read=self.rows.table(),
             gone=gone,
             replaces=method != "changes",
@@ -253,38 +266,20 @@ class _Reading:
             notes=(*notes, *_notes(self.lookup)),
         )
 
-    def _cost_anew(self, size: int) -> dict[str, int]:
-        """Predict the calls for reading anew what the cache has."""
-        if self.before.is_complete:
-            return {"listing": 4 + ceil(len(self.before.subscribers) / size)}
-        return {"lookups": 2 + self._cost_of_lookups(self.contacts, size=size)}
 
-    def _cost_of_lookups(
-        self, contacts: pd.DataFrame, *, size: int = 0, subscribers: int | None = None
-    ) -> int:
-        """Predict the calls for asking for people (`postscript_api` calls it the minimum by lookups)."""
-        phones = int(contacts["phone_e164"].nunique())
-        emails = contacts["email_clean"].notna()
-        share = 1.0 if subscribers is None else min(1.0, subscribers / max(phones, 1))
-        pages = max(1, ceil(share * min(api.MAX_IN, phones) / size)) if size else 1
-        alone = int((emails & contacts["phone_e164"].isna()).sum())
-        beside = 0 if subscribers is None else ceil((int(emails.sum()) - alone) * (1 - share))
-        return ceil(phones / api.MAX_IN) * pages + ceil((alone + beside) / api.MAX_IN)
+def _cost_of_lookups(contacts: pd.DataFrame, *, size: int = 0, subscribers: int | None = None) -> int:
+    """Predict the calls for asking for people (`postscript_api` calls it the minimum by lookups)."""
+    phones = int(contacts["phone_e164"].nunique())
+    emails = contacts["email_clean"].notna()
+    share = 1.0 if subscribers is None else min(1.0, subscribers / max(phones, 1))
+    pages = max(1, ceil(share * min(api.MAX_IN, phones) / size)) if size else 1
+    alone = int((emails & contacts["phone_e164"].isna()).sum())
+    beside = 0 if subscribers is None else ceil((int(emails.sum()) - alone) * (1 - share))
+    return ceil(phones / api.MAX_IN) * pages + ceil((alone + beside) / api.MAX_IN)
 
 
 def _phones(contacts: pd.DataFrame) -> pd.Series:
     return contacts["phone_e164"].str.removeprefix("+")
-
-
-def _contacts_of(subscribers: pd.DataFrame) -> set[str]:
-    return {*subscribers["phone_digits"].dropna(), *subscribers["email_folded"].dropna()}
-
-
-def _holders(subscribers: pd.DataFrame, contacts: Collection[str]) -> set[str]:
-    """Return the ids of the subscribers with one of these digits or emails."""
-    folded = {fold_email(contact) for contact in contacts}
-    holds = subscribers["phone_digits"].isin(contacts) | subscribers["email_folded"].isin(folded)
-    return {*subscribers.loc[holds, "subscriber_id"]}
 
 
 def _notes(lookup: Lookup) -> list[str]:
@@ -294,7 +289,3 @@ def _notes(lookup: Lookup) -> list[str]:
     if number := len(lookup.refused):
         notes += [f"Postscript refused to look up {number} contacts; they are tried again next time."]
     return notes
-
-
-def _text(moment: datetime | None) -> str:
-    return "" if moment is None else moment.isoformat()

@@ -72,7 +72,7 @@ def _held_traits(properties: Mapping[str, Any], trait_keys: Collection[str]) -> 
 class SubscriberCache:
     """A copy of a shop's subscribers, as far as they were read."""
 
-    subscribers: pd.DataFrame
+    subscribers: pd.DataFrame = field(default_factory=lambda: empty_table(SUBSCRIBER_COLUMNS))
     """SUBSCRIBER_COLUMNS."""
     newest: str = ""
     """``updated_at`` up to which nothing is lacking; empty when it must be read anew."""
@@ -92,11 +92,6 @@ class SubscriberCache:
     """Digits and emails of subscribers who were taken for gone: they are looked up again next time."""
     read_at: datetime | None = None
     """When it was read, UTC; None when that is now, or never was."""
-
-    @classmethod
-    def empty(cls) -> SubscriberCache:
-        """Return a cache without subscribers."""
-        return cls(subscribers=empty_table(SUBSCRIBER_COLUMNS))
 
     def find_unasked(self, contacts: pd.DataFrame) -> pd.DataFrame:
         """Return the people of check_contacts() for which it is not known whether they subscribe."""

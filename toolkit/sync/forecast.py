@@ -68,7 +68,7 @@ def forecast(
     'Who subscribes is not known: n'
     """
     shop_id, known = _find_shop(ledger, postscript)
-    cache, reached = SubscriberCache.empty(), None
+    cache, reached = SubscriberCache(), None
     if ledger is not None and shop_id:
         state, cache = state.after(ledger.load_state(shop_id)), ledger.load_cache(shop_id)
         reached = ledger.load_reached(shop_id)
