@@ -262,7 +262,6 @@ def test_subscriber():
         email="ana@mail.test",
         properties={"points": 420, "Segment Audiences": ["vip"]},
         can_send=True,
-        created_at="2024-02-03T04:05:06Z",
         updated_at="2025-06-07T08:09:10Z",
     )
 
@@ -280,7 +279,7 @@ def test_subscriber_with_only_an_id():
     """An id alone is a subscriber without contacts."""
     found = parse_subscriber({"id": 42, "email": None})
     assert (found.subscriber_id, found.phone, found.email) == ("42", "", "")
-    assert (found.properties, found.can_send, found.created_at, found.updated_at) == ({}, None, "", "")
+    assert (found.properties, found.can_send, found.updated_at) == ({}, None, "")
 
 
 @pytest.mark.parametrize(

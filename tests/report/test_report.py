@@ -371,7 +371,6 @@ def test_plan_table():
         email="",
         properties={"Segment Audiences": ["churn"]},
         can_send=True,
-        created_at="",
         updated_at="",
     )
     found = plan(STATE, check_contacts(STATE.people), subscribers_table([held]), max_removal_share=0.25)

@@ -47,7 +47,6 @@ def subscriber(number=1, *, phone="", email="", held=None):
         email=email,
         properties={} if held is None else {"Segment Audiences": held},
         can_send=True,
-        created_at="",
         updated_at="",
     )
 

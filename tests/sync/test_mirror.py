@@ -41,7 +41,6 @@ def subscriber(name: str, *keys: str, phone: str = "", email: str = "", **proper
         email=email,
         properties=properties,
         can_send=True,
-        created_at="",
         updated_at="",
     )
 

@@ -42,7 +42,6 @@ def subscriber(number=1, *, phone="", email="", held=(), properties=None, can_se
         email=email,
         properties=properties,
         can_send=can_send,
-        created_at="2025-01-01T00:00:00Z",
         updated_at="2025-01-02T00:00:00Z",
     )
 

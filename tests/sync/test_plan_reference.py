@@ -39,7 +39,6 @@ def some_subscriber(number, chance, emails, phones):
         email=chance.choice(["", *emails[2:]]).title(),
         properties=properties,
         can_send=chance.choice([True, False, None]),
-        created_at="",
         updated_at="2025-01-02T00:00:00Z",
     )
 

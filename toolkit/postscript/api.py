@@ -76,7 +76,6 @@ class Subscriber:
     properties: Mapping[str, Any] = field(default_factory=dict)
     can_send: bool | None
     """Promotional consent; None when the record does not say."""
-    created_at: str
     updated_at: str
 
 
@@ -109,8 +108,7 @@ ONE_BY_ONE = QueryEncoding(style="single", max_in=1)
 
 
 def ask_shop() -> Request:
-    """Ask which shop the key belongs to: a first call without risk."""
-    # Few tries: a wrong address should be noticed in seconds.
+    """Ask which shop the key belongs to, with few tries: a wrong address should be noticed in seconds."""
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
@@ -141,17 +139,17 @@ def _get_page(filters: Sequence[tuple[str, str]], sort: str, page: int) -> Reque
 
 def get_subscriber(subscriber_id: str) -> Request:
     """Ask for one subscriber by id."""
-    return Request(method="GET", path=f"/api/v2/subscribers/{quote(subscriber_id, safe='')}")
+    return Request(method="GET", path=_path_of(subscriber_id))
 
 
 def write_properties(subscriber_id: str, properties: Mapping[str, Any]) -> Request:
     """Write these properties, each whole; others are not named and so stay as they are."""
-    body = {name: [*value] if isinstance(value, tuple) else value for name, value in properties.items()}
-    return Request(
-        method="PATCH",
-        path=f"/api/v2/subscribers/{quote(subscriber_id, safe='')}",
-        body={"properties": body},
-    )
+    held = {name: [*value] if isinstance(value, tuple) else value for name, value in properties.items()}
+    return Request(method="PATCH", path=_path_of(subscriber_id), body={"properties": held})
+
+
+def _path_of(subscriber_id: str) -> str:
+    return f"/api/v2/subscribers/{quote(subscriber_id, safe='')}"
 
 
 WRITE_ROUTE = write_properties("id", {}).route
@@ -161,18 +159,17 @@ def post_transition(
     subscriber_id: str, *, entered: bool, audience_key: str, audience_id: str | None, external_id: str
 ) -> Request:
     """Post the custom event of one transition; it can start a text message, so it is sent once."""
-    properties = {"Segment Audience Key": audience_key}
-    if audience_id is not None:
-        properties = {"Segment Audience ID": audience_id, **properties}
+    named = {} if audience_id is None else {"Segment Audience ID": audience_id}
+    body = {
+        "type": ENTERED if entered else EXITED,
+        "subscriber_id": subscriber_id,
+        "external_id": external_id,
+        "properties": {**named, "Segment Audience Key": audience_key},
+    }
     return Request(
         method="POST",
         path="/api/v2/events",
-        body={
-            "type": ENTERED if entered else EXITED,
-            "subscriber_id": subscriber_id,
-            "external_id": external_id,
-            "properties": properties,
-        },
+        body=body,
         repeatable=False,
     )
 
@@ -191,10 +188,7 @@ def parse_shop(answer: Answer) -> Shop:
 
 
 def parse_page(answer: Answer) -> Page:
-    """Read one page of subscribers; ServerError when it is not one.
-
-    A body that is not a list of subscribers must never pass for "no subscriber found".
-    """
+    """Read one page of subscribers; ServerError for what must never pass for "no subscriber found"."""
     data = _object(answer.json)
     rows = data.get("subscribers")
     if not isinstance(rows, list) or not all(map(_is_record, rows)):
@@ -228,7 +222,6 @@ def parse_subscriber(row: Mapping[str, Any]) -> Subscriber:
         email=str(row.get("email") or ""),
         properties=_object(row.get("properties")),
         can_send=can_send if isinstance(can_send, bool) else None,
-        created_at=str(row.get("created_at") or ""),
         updated_at=str(row.get("updated_at") or ""),
     )
 
@@ -271,14 +264,13 @@ UNCLEAR = "It may have been carried out all the same."
 """How the outcome of a write ends whose refusal says nothing of that."""
 
 
-def may_be_applied(error: BaseException) -> bool:
+def may_be_applied(error: PostscriptError) -> bool:
     """Tell whether a request that was answered with this error may have been carried out all the same.
 
     A refusal by Postscript itself, as JSON, says that it was not. A gateway's page says nothing of that.
     """
-    if isinstance(error, LostAnswerError):
-        return True
-    return isinstance(error, PostscriptError) and error.status_code is not None and not error.from_postscript
+    is_page = error.status_code is not None and not error.from_postscript
+    return is_page or isinstance(error, LostAnswerError)
 
 
 def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -292,11 +284,9 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     True
     """
     value = properties.get(AUDIENCES_PROPERTY)
-    if value is None:
-        return ()
-    if isinstance(value, list) and all(isinstance(key, str) for key in value):
-        return tuple(value)
-    return None
+    listed = [] if value is None else value
+    is_list = isinstance(listed, list) and all(isinstance(key, str) for key in listed)
+    return tuple(listed) if is_list else None
 
 
 def read_refusal(text: str) -> tuple[str, int | None, bool]:

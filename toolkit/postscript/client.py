@@ -235,8 +235,9 @@ def _asked_pause(headers: Mapping[str, str]) -> float:
 
 
 def _is_worth_repeating(error: BaseException, request: api.Request) -> bool:
-    is_passing = isinstance(error, RateLimitError | ServerError | UnreachableError)
-    return is_passing and (request.repeatable or not api.may_be_applied(error))
+    if isinstance(error, RateLimitError | ServerError | UnreachableError):
+        return request.repeatable or not api.may_be_applied(error)
+    return False
 
 
 _LOST = "it may or may not have been carried out"

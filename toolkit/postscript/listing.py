@@ -1,13 +1,8 @@
 """Read a list of subscribers page by page, though it changes meanwhile, and know whether all of it was read.
 
-Postscript pages by number, so a subscriber who is removed, or moves to the end of the order, pulls everybody
+Postscript pages by number: a subscriber who is removed, or moves to the end of the order, pulls everybody
 behind one place forward. From a page to the one before it that makes a subscriber appear twice; the other way
-round it would make one disappear. So the last page is read first, then several stretches at once, each from
-its last page to its first. At the end the last page is read again: if it still begins with the same
-subscriber, nothing has moved. If it does not, one may have slipped from the end of one stretch to the
-beginning of the next, and the pages where stretches meet are read again.
-
-A page that is empty, short or like another one is read again too. See docs/design/delivery.md.
+round it would make one disappear. So pages are read from last to first. See docs/design/delivery.md.
 """
 
 from __future__ import annotations
@@ -85,8 +80,7 @@ def read_page(
 class Listing:
     """The list of all subscribers, or of those updated since a time; its pages as they are read into *rows*.
 
-    It is in the order that puts a subscriber who changes at the end. *page_size* is that of the shop, where
-    it is known.
+    Its order puts a subscriber who changes at the end. *page_size* is that of the shop, where it is known.
     """
 
     def __init__(
@@ -110,8 +104,7 @@ class Listing:
     def read_all(self, first: Page) -> bool:
         """Read every page and return True; False where one stayed empty, short or like another one.
 
-        *first* says how many there are: of changes it is their own first page, of all subscribers it may be
-        in another order.
+        *first* says how many there are: of all subscribers it may be the first page in another order.
         """
         total = max(first.total or 1, 1)
         self._rows.add(first.rows)
@@ -128,6 +121,8 @@ class Listing:
         seams = [*self._pages, *self._read_backwards(total)]
         before = self._pages[total]
         self._repair()
+        # If the end begins with another subscriber, something has moved: one may have slipped from the end of
+        # one stretch to the beginning of the next, and the pages where stretches meet are read again.
         end = self._end
         after = self._take(end) if end else ()
         self._read_on(end)

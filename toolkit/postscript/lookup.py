@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import count, product
+from itertools import chain, count, product
 from typing import Protocol, TypeVar
 
 import pandas as pd
@@ -64,12 +64,10 @@ def find_subscriber(postscript: Postscript, subscriber_id: str) -> api.Subscribe
         if api.is_gone(error):
             return None
         raise
-    if (record := api.parse_record(answer)) is None:
-        raise ServerError(
-            "The answer to a read of a subscriber holds no subscriber. Run again later.",
-            status_code=answer.status_code,
-        )
-    return record
+    if record := api.parse_record(answer):
+        return record
+    sentence = "The answer to a read of a subscriber holds no subscriber. Run again later."
+    raise ServerError(sentence, status_code=answer.status_code)
 
 
 def in_parallel(act: Callable[[Item], Result], items: Collection[Item]) -> list[Result]:
@@ -127,15 +125,12 @@ class Lookup:
         rows = self._ask_at_once(values, way) or ()
         return {phone_digits(row.phone) for row in rows} == {*values} - {*_NO_PHONE}
 
-    def find(
-        self, contacts: pd.DataFrame, *, known: Collection[str] = (), asked: Collection[str] = ()
-    ) -> list[api.Subscriber]:
-        """Return the subscribers with contacts that are not among the *known* digits, nor *asked* before."""
+    def find(self, contacts: pd.DataFrame, *, asked: Collection[str] = ()) -> list[api.Subscriber]:
+        """Return the subscribers with these contacts, unless they were *asked* for before."""
         digits = contacts["phone_e164"].map(phone_digits, na_action="ignore")
-        phones = [value for value in digits.dropna().unique() if value not in asked and value not in known]
+        phones = [value for value in digits.dropna().unique() if value not in asked]
         found = self._find(phones, [phone_digits(s.phone) for s in self.sample])
-        there = {phone_digits(s.phone) for s in found}.union(known)
-        rest = contacts[~digits.isin(there)]
+        rest = contacts[~digits.isin({phone_digits(s.phone) for s in found})]
         # As given too where it differs: whether Postscript minds the case is not known.
         emails = pd.concat([rest["email_clean"], rest["email"].str.strip()[rest["email_clean"].notna()]])
         wanted = [value for value in emails.dropna().unique() if value not in asked]
@@ -148,10 +143,9 @@ class Lookup:
         if not self._is_probed:
             self.probe()
         first, found = self._ask_first(values, [*dict.fromkeys(filter(None, held))])
-        rest, size = values[first:], self.encoding.max_in
-        batches = [rest[i : i + size] for i in range(0, len(rest), size)]
-        for rows in in_parallel(self._ask, batches):
-            found += rows
+        size = self.encoding.max_in
+        batches = [values[i : i + size] for i in range(first, len(values), size)]
+        found += chain.from_iterable(in_parallel(self._ask, batches))
         self.asked |= {*values} - self.refused
         return found
 
@@ -187,7 +181,13 @@ class Lookup:
         if is_fit and (rows := self._ask_at_once(values, self.encoding)) is not None:
             return rows
         if len(values) == 1:
-            return self._ask_plainly(values)
+            # In the plainest way.
+            alone = replace(api.ONE_BY_ONE, plus=self.encoding.plus)
+            if self.encoding == alone or (rows := self._ask_at_once(values, alone)) is None:
+                self.refused.update(values)
+                return []
+            self.encoding = alone
+            return rows
         middle = len(values) // 2
         rows = [*self._ask(values[:middle]), *self._ask(values[middle:])]
         if is_fit and self.refused.isdisjoint(values):
@@ -196,21 +196,8 @@ class Lookup:
             self.encoding = replace(self.encoding, max_in=most)
         return rows
 
-    def _ask_plainly(self, values: Sequence[str]) -> list[api.Subscriber]:
-        """Ask in the plainest way for a person whose query was refused."""
-        alone = replace(api.ONE_BY_ONE, plus=self.encoding.plus)
-        rows = None if self.encoding == alone else self._ask_at_once(values, alone)
-        if rows is None:
-            self.refused.update(values)
-            return []
-        self.encoding = alone
-        return rows
-
     def _ask_at_once(self, values: Sequence[str], encoding: api.QueryEncoding) -> list[api.Subscriber] | None:
-        """Ask for one batch, every page of it; None when it is refused, and may only be too long.
-
-        Only rows that match what was asked count.
-        """
+        """Return who matches, of all pages of a batch; None when it is refused, and may only be too long."""
         asked = {fold_email(v) for v in values}
         found: dict[str, api.Subscriber] = {}
         for page in count(1):
@@ -222,7 +209,7 @@ class Lookup:
                     raise
                 return None
             matching = {s.subscriber_id: s for s in rows if _is_one_of(s, asked)}
-            if any(not _is_one_of(s, asked) and not _is_like_one_of(s, asked) for s in rows):
+            if any(s.subscriber_id not in matching and not _is_like_one_of(s, asked) for s in rows):
                 raise ignores_filter()
             # Without a number of pages: until one is empty, or brings no new subscriber.
             is_last = not matching.keys() - found.keys() if pages is None else page >= pages

@@ -223,8 +223,8 @@ class _Reading:
 
     def _look_up_unknown(self, asked: Collection[str] = frozenset()) -> None:
         """Ask for the people without a known subscriber, unless they were asked for before."""
-        known = {*self._holders(_phones(self.contacts).dropna())["phone_digits"].dropna()}
-        self.rows.add(self.lookup.find(absent(self.contacts, known, asked), known=known, asked=asked))
+        known = self._holders(_phones(self.contacts).dropna())["phone_digits"].dropna()
+        self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
 
     def _holders(self, contacts: Collection[str]) -> pd.DataFrame:
         """Return the known subscribers with one of these digits or emails."""

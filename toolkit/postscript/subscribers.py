@@ -36,23 +36,19 @@ def subscribers_table(
     subscribers: Iterable[api.Subscriber], *, trait_keys: Collection[str] = ()
 ) -> pd.DataFrame:
     """Lay subscribers out as a frame of SUBSCRIBER_COLUMNS, one row an id; its last reading stands."""
-    rows = {s.subscriber_id: s for s in subscribers}
+    rows = {s.subscriber_id: s for s in subscribers}.values()
+    lists = [api.read_audiences(s.properties) for s in rows]
     columns: dict[str, list[Any]] = {
-        "subscriber_id": [*rows],
-        "phone_digits": [phone_digits(s.phone) or None for s in rows.values()],
+        "subscriber_id": [s.subscriber_id for s in rows],
+        "phone_digits": [phone_digits(s.phone) or None for s in rows],
         # A lone surrogate is in no address, and no text can hold it.
-        "email_folded": [
-            None if SURROGATE.search(s.email) else fold_email(s.email) or None for s in rows.values()
-        ],
-        "audiences": [
-            None if (keys := api.read_audiences(s.properties)) is None else json_text(keys)
-            for s in rows.values()
-        ],
-        "has_property": [api.AUDIENCES_PROPERTY in s.properties for s in rows.values()],
-        "property_count": [len(s.properties) for s in rows.values()],
-        "properties": [_held_traits(s.properties, trait_keys) for s in rows.values()],
-        "can_send": [s.can_send for s in rows.values()],
-        "updated_at": [s.updated_at for s in rows.values()],
+        "email_folded": [None if SURROGATE.search(s.email) else fold_email(s.email) or None for s in rows],
+        "audiences": [None if keys is None else json_text(keys) for keys in lists],
+        "has_property": [api.AUDIENCES_PROPERTY in s.properties for s in rows],
+        "property_count": [len(s.properties) for s in rows],
+        "properties": [_held_traits(s.properties, trait_keys) for s in rows],
+        "can_send": [s.can_send for s in rows],
+        "updated_at": [s.updated_at for s in rows],
     }
     return to_frame(to_table(columns, SUBSCRIBER_COLUMNS), SUBSCRIBER_COLUMNS)
 
@@ -63,9 +59,6 @@ def _held_traits(properties: Mapping[str, Any], trait_keys: Collection[str]) -> 
     # An empty object, which no trait is, stands for what no trait can be.
     held = {key: property_value(properties[key], {}) for key in trait_keys if key in properties}
     return json_text({key: json_text(held[key]) if key in held else None for key in trait_keys})
-
-
-# --- the copy that is kept ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +93,11 @@ class SubscriberCache:
         return absent(contacts, self.subscribers["phone_digits"].dropna(), self.asked)
 
     def can_be_renewed(self, *, trait_keys: Collection[str], complete: bool, dry_run: bool = False) -> bool:
-        """Tell whether reading what changed since is enough; for a dry run, even before a write has shown it.
-
-        A shop of one page is read whole in as many calls, and a list that should be complete has to be.
-        """
-        return (
-            bool(self.newest)
-            and (self.is_dated or dry_run)
-            and not (self.is_complete and not self.page_size)
-            and set(trait_keys) <= set(self.trait_keys)
-            and (self.is_complete or not complete)
-        )
+        """Tell whether reading what changed is enough; for a dry run, even before a write has shown it."""
+        # A shop of one page is read whole in as many calls.
+        is_enough = bool(self.page_size) if self.is_complete else not complete
+        is_current = bool(self.newest) and (self.is_dated or dry_run)
+        return is_enough and is_current and {*trait_keys} <= {*self.trait_keys}
 
 
 @dataclass(frozen=True, kw_only=True)
