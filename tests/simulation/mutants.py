@@ -129,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a custom event whose answer was lost is repeated",
         seed=120,
         file="postscript/api.py",
-        old="        repeatable=False,\n",
-        new="        repeatable=True,\n",
+        old="repeatable=False)",
+        new="repeatable=True)",
     ),
     Mutant(
         name="the shop's lock is not checked",

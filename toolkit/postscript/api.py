@@ -166,12 +166,7 @@ def post_transition(
         "external_id": external_id,
         "properties": {**named, "Segment Audience Key": audience_key},
     }
-    return Request(
-        method="POST",
-        path="/api/v2/events",
-        body=body,
-        repeatable=False,
-    )
+    return Request(method="POST", path="/api/v2/events", body=body, repeatable=False)
 
 
 EVENT_ROUTE = post_transition("id", entered=True, audience_key="", audience_id=None, external_id="").route
@@ -264,13 +259,14 @@ UNCLEAR = "It may have been carried out all the same."
 """How the outcome of a write ends whose refusal says nothing of that."""
 
 
-def may_be_applied(error: PostscriptError) -> bool:
+def may_be_applied(error: BaseException) -> bool:
     """Tell whether a request that was answered with this error may have been carried out all the same.
 
     A refusal by Postscript itself, as JSON, says that it was not. A gateway's page says nothing of that.
     """
-    is_page = error.status_code is not None and not error.from_postscript
-    return is_page or isinstance(error, LostAnswerError)
+    if isinstance(error, LostAnswerError):
+        return True
+    return isinstance(error, PostscriptError) and error.status_code is not None and not error.from_postscript
 
 
 def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -283,17 +279,15 @@ def read_audiences(properties: Mapping[str, Any]) -> tuple[str, ...] | None:
     >>> read_audiences({"Segment Audiences": "vip"}) is None
     True
     """
-    value = properties.get(AUDIENCES_PROPERTY)
-    listed = [] if value is None else value
+    listed = properties.get(AUDIENCES_PROPERTY, [])
+    if listed is None:
+        return ()
     is_list = isinstance(listed, list) and all(isinstance(key, str) for key in listed)
     return tuple(listed) if is_list else None
 
 
 def read_refusal(text: str) -> tuple[str, int | None, bool]:
-    """Return the sentence and number in an error body, and whether it is a JSON object; never raises.
-
-    Every answer of Postscript's is such an object, in one of several shapes.
-    """
+    """Return the sentence and number in an error body, and whether it is a JSON object; never raises."""
     body: Any = None
     with suppress(ValueError, RecursionError):
         body = json.loads(text)

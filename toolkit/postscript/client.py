@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Self
@@ -22,7 +22,14 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
@@ -49,7 +56,7 @@ MAX_IN_FLIGHT = 32
 """Pooled connections: 14 a second stay possible up to about two seconds of latency."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Unpacked. A page of a hundred subscribers with fifty long properties each stays far below."""
-_MAX_REFUSAL_BYTES = _CHUNK_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 class PostscriptClient:
@@ -137,7 +144,8 @@ class PostscriptClient:
             A request that must not be repeated left, and no clear answer came back.
         """
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: _is_worth_repeating(error, request)),
+            retry=retry_if_exception_type((RateLimitError, ServerError, UnreachableError))
+            & retry_if_exception(lambda error: request.repeatable or not api.may_be_applied(error)),
             wait=wait_random_exponential(multiplier=0.5, max=30),
             stop=stop_after_attempt(request.max_tries),
             sleep=self._sleep,
@@ -232,12 +240,6 @@ def _asked_pause(headers: Mapping[str, str]) -> float:
         return float(Retry(0).parse_retry_after(headers.get("Retry-After", "")))
     except (InvalidHeader, ValueError, OverflowError):
         return 0.0
-
-
-def _is_worth_repeating(error: BaseException, request: api.Request) -> bool:
-    if isinstance(error, RateLimitError | ServerError | UnreachableError):
-        return request.repeatable or not api.may_be_applied(error)
-    return False
 
 
 _LOST = "it may or may not have been carried out"
@@ -347,19 +349,12 @@ def _read_body(response: requests.Response) -> bytes:
     A refusal is one whatever becomes of its body, so only the beginning is read, as far as it comes. Any
     other body that breaks off, or is larger than MAX_ANSWER_BYTES, is a RequestException.
     """
-    is_refusal = response.status_code >= 300
-    most = _MAX_REFUSAL_BYTES if is_refusal else MAX_ANSWER_BYTES
-    body = bytearray()
-    try:
+    body, is_refusal = bytearray(), response.status_code >= 300
+    with suppress(requests.exceptions.RequestException) if is_refusal else nullcontext():
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
-            if len(body) > most:
-                if is_refusal:
-                    break
+            if len(body) > (_CHUNK_BYTES if is_refusal else MAX_ANSWER_BYTES):
                 raise _AnswerTooLargeError
-    except requests.exceptions.RequestException:
-        if not is_refusal:
-            raise
     return bytes(body)
 
 

@@ -34,10 +34,7 @@ class Postscript(Protocol):
         """Requests made so far by route."""
 
     def send(self, request: api.Request, *, on_leaving: Callable[[], None] | None = None) -> api.Answer:
-        """Send a request; PostscriptError when it was not carried out, or may not have been.
-
-        ``on_leaving`` is called once, when its turn has come and nothing has left yet.
-        """
+        """Send a request; PostscriptError when it was not carried out, or may not have been."""
 
 
 def connect_shop(postscript: Postscript) -> api.Shop:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from .options import Knobs
-from .records import Record
+from .records import Record, patched
 from .shop import TIMES, Filter, ListQuery, Shop, comparable
 from .wire import RefusedError, Reply, access_denied, coded_error, invalid_body, parse_body, parse_timestamp
 
@@ -122,13 +122,18 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], knobs: Knobs) -> Lis
     values: dict[str, list[str]] = {}
     for name, value in parameters:
         values.setdefault(name, []).append(value)
-    for name in [each for each in values if each.endswith("__in")]:
-        if knobs.in_encoding == "ignored":
-            del values[name]
-        elif knobs.in_encoding == "comma":
-            values[name] = values[name][-1].split(",")
+    if knobs.in_encoding == "ignored":
+        values = {name: given for name, given in values.items() if not name.endswith("__in")}
     for name, given in values.items():
-        _check_count(name, len(given), knobs.max_in)
+        if not name.endswith("__in"):
+            if len(given) > 1:
+                raise _refused("only __in parameters may be repeated")
+            continue
+        if knobs.in_encoding == "comma":
+            given[:] = given[-1].split(",")
+        if len(given) > knobs.max_in:
+            message = f"{name} has {len(given)} values; at most {knobs.max_in} are accepted"
+            raise RefusedError(coded_error(400, message, code=9414))
     page = _whole_number("page", values.pop("page", ["1"])[0])
     if page < 1:
         raise _refused("page starts at 1")
@@ -144,31 +149,17 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], knobs: Knobs) -> Lis
     )
 
 
-def _check_count(name: str, count: int, max_in: int) -> None:
-    if name.endswith("__in"):
-        if count > max_in:
-            message = f"{name} has {count} values; at most {max_in} are accepted"
-            raise RefusedError(coded_error(400, message, code=9414))
-    elif count > 1:
-        raise _refused("only __in parameters may be repeated")
-
-
 def _parse_filter(name: str, values: list[str], knobs: Knobs) -> Filter:
     field, _, operator = name.rpartition("__")
     if operator not in OPERATORS.get(field, ()):
         raise _refused("unknown query parameter")
+    is_cased = field == "email" and knobs.email_case == "sensitive"
     if field == "phone_number":
         form = knobs.phone_form if operator == "in" else "any"
         wanted = [_wanted_phone(value, form, knobs.ten_digit_phones) for value in values]
     else:
-        wanted = [_wanted(field, value) for value in values]
-    is_cased = field == "email" and knobs.email_case == "sensitive"
-    return Filter(
-        field=field,
-        operator=operator,
-        wanted=frozenset(filter(None, wanted)),
-        spelled=frozenset(filter(None, values)) if is_cased else None,
-    )
+        wanted = [value if is_cased else _wanted(field, value) for value in values]
+    return Filter(field=field, operator=operator, wanted=frozenset(filter(None, wanted)), is_cased=is_cased)
 
 
 def _wanted_phone(text: str, form: str, ten_digits: str) -> str | None:
@@ -205,11 +196,8 @@ def _refused(message: str) -> RefusedError:
 # What each route does
 
 _EMPTY = Reply(status=200, text="", media_type="")
-
-
-def _me(shop: Shop, call: Call) -> Reply:  # noqa: ARG001 - every handler is called alike
-    identity = {"resource_id": "shop_sandbox", "resource_name": "Sandbox Shop", "resource_type": "shop"}
-    return Reply(status=200, content=identity)
+_IDENTITY = {"resource_id": "shop_sandbox", "resource_name": "Sandbox Shop", "resource_type": "shop"}
+_NEVER = access_denied("An audience sync never creates subscribers and never sends messages", violation=True)
 
 
 def _list_subscribers(shop: Shop, call: Call) -> Reply:
@@ -232,10 +220,13 @@ def _get_subscriber(shop: Shop, call: Call) -> Reply:
 
 
 def _patch_subscriber(shop: Shop, call: Call) -> Reply:
-    subscriber_id = subscriber_named(shop, call)
-    if subscriber_id is None or subscriber_id not in shop.subscribers:
+    old = shop.subscribers.get(subscriber_named(shop, call) or "")
+    if old is None:
         return _unknown_subscriber(call)
-    subscriber = _shown(shop, call, shop.patch(subscriber_id, call.json_object(), call.knobs))
+    new = patched(old, call.json_object(), shop.now(), call.knobs)
+    if new is not old:
+        shop.change(new["id"], new)
+    subscriber = _shown(shop, call, new)
     if call.knobs.patch_bodies == "empty":
         return _EMPTY
     # The published sample of this answer has no ps_id.
@@ -246,12 +237,6 @@ def _post_event(shop: Shop, call: Call) -> Reply:
     event_id = shop.accept_custom_event(call.json_object(), call.knobs)
     is_empty = call.knobs.event_bodies == "empty"
     return _EMPTY if is_empty else Reply(status=202, content={"event_ids": [event_id]})
-
-
-def _refuse(shop: Shop, call: Call) -> Reply:  # noqa: ARG001
-    return access_denied(
-        "An audience sync never creates subscribers and never sends messages", violation=True
-    )
 
 
 def _shown(shop: Shop, call: Call, subscriber: Record) -> Record:
@@ -268,12 +253,12 @@ def _unknown_subscriber(call: Call) -> Reply:
 
 
 ROUTES: Mapping[str, Mapping[str, Callable[[Shop, Call], Reply]]] = {
-    f"{API}/me": {"GET": _me},
-    f"{API}/subscribers": {"GET": _list_subscribers, "POST": _refuse},
+    f"{API}/me": {"GET": lambda *_: Reply(status=200, content=_IDENTITY)},
+    f"{API}/subscribers": {"GET": _list_subscribers, "POST": lambda *_: _NEVER},
     SUBSCRIBER: {"GET": _get_subscriber, "PATCH": _patch_subscriber},
     f"{API}/events": {"POST": _post_event},
-    f"{API}/message_requests": {"POST": _refuse},
-    f"{API}/message_requests/{{id}}": {"GET": _refuse},
-    f"{API}/sent_messages/{{id}}": {"GET": _refuse},
+    f"{API}/message_requests": {"POST": lambda *_: _NEVER},
+    f"{API}/message_requests/{{id}}": {"GET": lambda *_: _NEVER},
+    f"{API}/sent_messages/{{id}}": {"GET": lambda *_: _NEVER},
 }
 """Path → method → what it does."""

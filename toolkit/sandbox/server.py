@@ -64,7 +64,10 @@ class Sandbox(SandboxState):
 
     def __enter__(self) -> Self:
         # Bound here, so that the port is known, and a taken one is an OSError, before anything runs.
-        listener = _listener(self._port)
+        # The protocol is named because asyncio switches Nagle's algorithm off only then; with it on, each
+        # answer on a kept connection waits 40 ms for the client's delayed ACK.
+        number = socket.create_server((LOOPBACK, self._port)).detach()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=number)
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listener)), name="sandbox", daemon=True
@@ -155,20 +158,6 @@ class Sandbox(SandboxState):
                     socket.SOL_SOCKET, socket.SO_LINGER, linger
                 )
                 connection.transport.abort()
-
-
-def _listener(port: int) -> socket.socket:
-    # The protocol is named because asyncio switches Nagle's algorithm off only then;
-    # with it on, each answer on a kept connection waits 40 ms for the client's delayed ACK.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _refusal(request: Request) -> Reply | None:

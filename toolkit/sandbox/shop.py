@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from .options import Knobs
-from .records import Record, accepted_event, completed, patched
+from .records import Record, accepted_event, completed
 from .wire import format_timestamp
 
 TIMES = ("created_at", "updated_at")
@@ -66,16 +66,14 @@ class Filter:
     operator: str
     wanted: frozenset[str]
     """The values of the query in comparable form. A value that no subscriber can have is left out."""
-    spelled: frozenset[str] | None = None
-    """The same letter by letter, where the case of letters counts; None where it does not."""
+    is_cased: bool = False
+    """Whether the case of letters counts: the values are as they were sent then."""
 
     def matches(self, subscriber: Record) -> bool:
         """Whether the subscriber has the field and the condition holds for it."""
         value = subscriber.get(self.field)
-        held = comparable(self.field, value)
-        if held is None or not _COMPARE[self.operator](held, self.wanted):
-            return False
-        return self.spelled is None or _COMPARE[self.operator](str(value), self.spelled)
+        held = value if self.is_cased else comparable(self.field, value)
+        return held is not None and _COMPARE[self.operator](held, self.wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +111,8 @@ class ListQuery:
         return (len(held) if self.sort_field == "shopify_customer_id" else min(len(held), 1), held)
 
 
-Contents = tuple[tuple[Record, ...], Mapping[str, int], tuple[Record, ...], Mapping[str, str]]
-"""What a shop holds at one moment: subscribers, the number of each sign-up, custom events, their ids."""
+Contents = tuple[tuple[Record, ...], Mapping[str, int], tuple[Record, ...]]
+"""What a shop holds at one moment: subscribers, the number of each sign-up, custom events."""
 
 
 class Shop:
@@ -124,16 +122,12 @@ class Shop:
         """Start with these subscriber records, completed where they are silent."""
         self._clock = clock
         self.subscribers: dict[str, Record] = {}
-        """By id. Changed by `change` alone."""
+        """By id, in the order of sign-up. Changed by `add` and `change` alone."""
         self.custom_events: list[Record] = []
-        self._order: list[tuple[str, str]] = []
-        """Sign-up time and id of each subscriber, sorted: the order of the list."""
         self._holders: dict[tuple[str, str], tuple[str, ...]] = {}
         """Phone or email → the ids of those who have it, so that no lookup is a scan."""
         self._numbers: dict[str, int] = {}
-        """Id → number of the sign-up. It is never given again, not even when the subscriber is gone."""
-        self._ids: dict[int, str] = {}
-        self._first_events: dict[str, str] = {}
+        """Id → number of the sign-up, from 1, in that order; none is given again, whoever is gone."""
         self._latest: tuple[ListQuery, list[Record]] | None = None
         """The latest list that was selected, until something changes, so that paging is quick."""
         self._changes: deque[tuple[datetime, str, Record | None]] = deque()
@@ -150,7 +144,7 @@ class Shop:
 
     def __iter__(self) -> Iterator[Record]:
         """Go through all subscribers as they are now, oldest first, whatever changes meanwhile."""
-        return iter([self.subscribers[each] for _, each in self._order])
+        return iter([*self.subscribers.values()])
 
     def find(self, subscriber_id: str | None, knobs: Knobs) -> Record | None:
         """Return one subscriber as the API shows them, or None."""
@@ -166,7 +160,8 @@ class Shop:
         """Return the id that the API's own form of an id stands for; None when it stands for none."""
         if knobs.ids == "text":
             return given
-        return self._ids.get(int(given)) if re.fullmatch("[0-9]{1,15}", given) else None
+        number = int(given) if re.fullmatch("[0-9]{1,15}", given) else 0
+        return next(islice(self._numbers, number - 1, number), None) if number else None
 
     def having(self, field: str, value: str | None) -> tuple[str, ...]:
         """Return the ids of those with the digits of this phone, or with this email in any case."""
@@ -176,17 +171,13 @@ class Shop:
         """Return the subscribers on one page of the list as the API shows them, and how many match in all."""
         start = (query.page - 1) * knobs.page_size
         past, whole = self._past(knobs), replace(query, page=1)
-        if not past and whole == ListQuery():
-            page = self._order[start : start + knobs.page_size]
-            return [self.subscribers[each] for _, each in page], len(self._order)
         if past:
             seen = (each for each in self if each["id"] not in past)
             listed = query.select([*seen, *filter(None, past.values())])
-        elif self._latest and self._latest[0] == whole:
-            listed = self._latest[1]
         else:
-            listed = whole.select(self._candidates(whole))
-            self._latest = (whole, listed)
+            if not self._latest or self._latest[0] != whole:
+                self._latest = (whole, whole.select(self._candidates(whole)))
+            listed = self._latest[1]
         return listed[start : start + knobs.page_size], len(listed)
 
     # Changing
@@ -200,11 +191,9 @@ class Shop:
                 raise DuplicateIdError(record["id"])
             new[record["id"]] = record
         for subscriber_id, record in new.items():
-            number = self._numbers.setdefault(subscriber_id, len(self._numbers) + 1)
-            self._ids[number] = subscriber_id
-            self._order.append((record["created_at"], subscriber_id))
+            self._numbers.setdefault(subscriber_id, len(self._numbers) + 1)
             self.change(subscriber_id, record)
-        self._order.sort()
+        self.subscribers = {each["id"]: each for each in ListQuery().select(self)}
         return len(new)
 
     def change(self, subscriber_id: str, new: Record | None) -> None:
@@ -212,8 +201,6 @@ class Shop:
         old = self.subscribers.get(subscriber_id) if new else self.subscribers.pop(subscriber_id)
         if new:
             self.subscribers[subscriber_id] = new
-        elif old:
-            del self._order[bisect_left(self._order, (old["created_at"], subscriber_id))]
         for field in _INDEXED:
             self._move(field, subscriber_id, old and old.get(field), new and new.get(field))
         now = self._clock()
@@ -222,29 +209,19 @@ class Shop:
         self._changes.append((now, subscriber_id, old))
         self._latest = None
 
-    def patch(self, subscriber_id: str, body: Record, knobs: Knobs) -> Record:
-        """Apply a PATCH body and return the subscriber as it is then."""
-        old = self.subscribers[subscriber_id]
-        new = patched(old, body, self.now(), knobs)
-        if new is not old:
-            self.change(subscriber_id, new)
-        return new
-
     def redact(self, subscriber_id: str) -> None:
         """Forget one subscriber."""
         self.change(subscriber_id, None)
 
     def contents(self) -> Contents:
         """Return all that the shop holds, for `restore`."""
-        events, firsts = (*self.custom_events,), dict(self._first_events)
-        return (*self.subscribers.values(),), dict(self._numbers), events, firsts
+        return (*self.subscribers.values(),), dict(self._numbers), (*self.custom_events,)
 
     def restore(self, contents: Contents | None) -> None:
         """Hold these contents and nothing else; None stands for those of the start."""
-        subscribers, numbers, custom_events, first_events = contents or self._start
-        self.subscribers, self._order, self._holders = {}, [], {}
-        self._numbers, self._ids = dict(numbers), {number: each for each, number in numbers.items()}
-        self.custom_events, self._first_events = list(custom_events), dict(first_events)
+        subscribers, numbers, custom_events = contents or self._start
+        self.subscribers, self._holders = {}, {}
+        self._numbers, self.custom_events = dict(numbers), list(custom_events)
         self.add(subscribers)
         self._changes.clear()
 
@@ -252,12 +229,11 @@ class Shop:
         """Record a custom event and the subscriber it was matched to; return its id."""
         stored = accepted_event(body, knobs)
         external_id = stored.get("external_id")
-        if knobs.event_dedupe and external_id in self._first_events:
-            return self._first_events[external_id]
+        for earlier in self.custom_events if knobs.event_dedupe and external_id else ():
+            if earlier.get("external_id") == external_id:
+                return str(earlier["event_id"])
         digest = hashlib.sha256(f"custom event {len(self.custom_events)}".encode()).hexdigest()
         event_id = f"{digest[:4]}-{digest[4:8]}-{digest[8:12]}"
-        if external_id:
-            self._first_events.setdefault(external_id, event_id)
         matched = self._matched(stored, knobs)
         self.custom_events.append({**stored, "event_id": event_id, "matched_subscriber_id": matched})
         return event_id
@@ -291,9 +267,7 @@ class Shop:
         """Return the few that the index knows to hold all matches; everyone when it cannot tell."""
         for condition in query.filters:
             if condition.field in _INDEXED and condition.operator in {"eq", "in"}:
-                ids = {
-                    e for value in condition.wanted for e in self._holders.get((condition.field, value), ())
-                }
+                ids = {each for value in condition.wanted for each in self.having(condition.field, value)}
                 return [self.subscribers[each] for each in ids]
         return self
 

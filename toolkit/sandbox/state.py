@@ -31,20 +31,9 @@ class SandboxState:
     Nothing is awaited between reading the state and changing it, so every request acts alone;
     the lock keeps out the threads that look at it from outside.
 
-    Parameters
-    ----------
-    subscribers
-        Records to start with; absent fields are filled in, as for a person who just signed up.
-    keys
-        Shop keys that are accepted; all belong to one shop and share its limit.
-    knobs
-        Answers to the open questions about Postscript, such as ``PROFILES["hostile"]``.
-    faults
-        What goes wrong, and when.
-    seed
-        Decides all that is left to chance in faults and latencies.
-    changes
-        Single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
+    Absent fields of *subscribers* are filled in, as for a person who just signed up. All *keys* belong to one
+    shop and share its limit. *seed* decides all that is left to chance in faults and latencies. *changes* are
+    single knobs set anew, such as ``rate=100``, ``page_size=10`` or ``in_encoding="comma"``.
     """
 
     def __init__(

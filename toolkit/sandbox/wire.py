@@ -115,22 +115,16 @@ def too_many_requests(retry_after_seconds: int | None) -> Reply:
     return coded_error(429, "Rate limit exceeded", code=3002, **headers)
 
 
-def listed_error(
-    status: int, location: Sequence[str], message: str, kind: str, *, violation: bool = False
-) -> Reply:
-    """Shape E4: one problem, and where in the request it sits."""
-    problem = {"loc": [*location], "msg": message, "type": kind}
-    return Reply(status=status, content={"errors": [problem]}, violation=violation)
-
-
 def access_denied(message: str, *, violation: bool = False) -> Reply:
-    """Shape E4 with 403."""
-    return listed_error(403, [], message, "v2.access_denied", violation=violation)
+    """Shape E4 with 403: one problem, which sits nowhere in the request."""
+    problem = {"loc": [], "msg": message, "type": "v2.access_denied"}
+    return Reply(status=403, content={"errors": [problem]}, violation=violation)
 
 
 def invalid_body(location: Sequence[str], message: str, kind: str = "value_error") -> Reply:
-    """Shape E4 with 400."""
-    return listed_error(400, ["body", *location], message, kind)
+    """Shape E4 with 400: one problem, and where in the body it sits."""
+    problem = {"loc": ["body", *location], "msg": message, "type": kind}
+    return Reply(status=400, content={"errors": [problem]})
 
 
 def html_page(status: int) -> Reply:
