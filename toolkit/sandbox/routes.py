@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import cached_property
 from typing import Any
@@ -200,9 +200,11 @@ _IDENTITY = {"resource_id": "shop_sandbox", "resource_name": "Sandbox Shop", "re
 _NEVER = access_denied("An audience sync never creates subscribers and never sends messages", violation=True)
 
 
-def _list_subscribers(shop: Shop, call: Call) -> Reply:
+def list_subscribers(shop: Shop, call: Call, *, back: int = 0) -> Reply:
+    """Answer with a page of the list: the one that is asked for, or so many before it."""
     knobs = call.knobs
-    query = parse_list_query(call.query, knobs)
+    asked = parse_list_query(call.query, knobs)
+    query = replace(asked, page=max(1, asked.page - back))
     subscribers, matches = shop.page(query, knobs)
     total_pages = max(knobs.empty_total_pages, -(-matches // knobs.page_size))
     if query.page > max(1, total_pages) and knobs.past_the_end == "404":
@@ -254,7 +256,7 @@ def _unknown_subscriber(call: Call) -> Reply:
 
 ROUTES: Mapping[str, Mapping[str, Callable[[Shop, Call], Reply]]] = {
     f"{API}/me": {"GET": lambda *_: Reply(status=200, content=_IDENTITY)},
-    f"{API}/subscribers": {"GET": _list_subscribers, "POST": lambda *_: _NEVER},
+    f"{API}/subscribers": {"GET": list_subscribers, "POST": lambda *_: _NEVER},
     SUBSCRIBER: {"GET": _get_subscriber, "PATCH": _patch_subscriber},
     f"{API}/events": {"POST": _post_event},
     f"{API}/message_requests": {"POST": lambda *_: _NEVER},

@@ -148,9 +148,8 @@ class Shop:
 
     def find(self, subscriber_id: str | None, knobs: Knobs) -> Record | None:
         """Return one subscriber as the API shows them, or None."""
-        if subscriber_id is None:
-            return None
-        return self._past(knobs).get(subscriber_id, self.subscribers.get(subscriber_id))
+        key = subscriber_id or ""
+        return self._past(knobs).get(key, self.subscribers.get(key))
 
     def number_of(self, subscriber_id: str) -> int:
         """Return which sign-up this was, from 1."""

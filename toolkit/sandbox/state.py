@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from .door import DEFAULT_SHOP_KEY, Admission, Door, key_fingerprint, key_refusal
 from .options import PROFILES, SIDE_EFFECTS, Fault, FaultPlan, Knobs
 from .people import AUDIENCE_PROPERTY
 from .records import Record
-from .routes import Call, answer, subscriber_named
+from .routes import Call, answer, list_subscribers, subscriber_named
 from .shop import Contents, Shop
 from .wire import Reply, coded_error, copied, html_page, too_many_requests
 
@@ -234,12 +233,7 @@ class SandboxState:
             return reply
         shown = rows[: len(rows) // 2] if fault.kind == "short_page" else []
         if fault.kind == "repeated_page":
-            before = max(1, int(dict(call.query).get("page", "1")) - 1)
-            pairs = [pair for pair in call.query if pair[0] != "page"]
-            # Other characters may be escaped in it now, so it can be longer than what was sent.
-            knobs = call.knobs.changed({"max_url_bytes": None})
-            earlier = replace(call, raw_query=urlencode([*pairs, ("page", before)]), knobs=knobs)
-            shown = _rows(answer(self.shop, earlier, has_shop=True)) or []
+            shown = _rows(list_subscribers(self.shop, call, back=1)) or []
         return replace(reply, content={**reply.content, "subscribers": shown})
 
 
