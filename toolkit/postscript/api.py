@@ -104,6 +104,7 @@ class QueryEncoding:
     """Values in one query."""
 
 
+REPEATED = QueryEncoding()
 ONE_BY_ONE = QueryEncoding(style="single", max_in=1)
 
 
@@ -112,11 +113,8 @@ def ask_shop() -> Request:
     return Request(method="GET", path="/api/v2/me", max_tries=3)
 
 
-def find_by_contact(
-    values: Sequence[str], encoding: QueryEncoding | None = None, *, page: int = 1
-) -> Request:
+def find_by_contact(values: Sequence[str], encoding: QueryEncoding = REPEATED, *, page: int = 1) -> Request:
     """Ask for the subscribers with one of these emails, or one of these phones, digits with country code."""
-    encoding = encoding or QueryEncoding()
     field_name = "email" if any("@" in value for value in values) else "phone_number"
     if encoding.plus and field_name == "phone_number":
         values = [f"+{digits}" for digits in values]
@@ -126,10 +124,9 @@ def find_by_contact(
     return _get_page([(name, value) for value in listed], "created_at__asc", page)
 
 
-def list_subscribers(*, sort: str, page: int = 1, updated_since: datetime | None = None) -> Request:
+def list_subscribers(*, sort: str, page: int = 1, since: datetime | None = None) -> Request:
     """Ask for one page of all subscribers, or of those who changed since a moment."""
-    since = [] if updated_since is None else [("updated_at__gte", format_time(updated_since))]
-    return _get_page(since, sort, page)
+    return _get_page([("updated_at__gte", format_time(since))] if since else [], sort, page)
 
 
 def _get_page(filters: Sequence[tuple[str, str]], sort: str, page: int) -> Request:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.exceptions import ConnectTimeout, InvalidURL, RequestException
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -184,7 +185,7 @@ class PostscriptClient:
             ) as response:
                 status_code, headers = response.status_code, response.headers
                 text = _read_body(response).decode("utf-8", "replace")
-        except requests.exceptions.RequestException as error:
+        except RequestException as error:
             raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
         for secret in self._secrets:  # in case a server echoes it
             text = text.replace(secret, "•••")
@@ -250,11 +251,9 @@ _KEY_HELP = (
 )
 
 
-def _no_answer(
-    error: requests.exceptions.RequestException, base_url: str, request: api.Request
-) -> PostscriptError:
+def _no_answer(error: RequestException, base_url: str, request: api.Request) -> PostscriptError:
     """Turn a transport fault into the error that says whether the request may have been carried out."""
-    if isinstance(error, requests.exceptions.InvalidURL):
+    if isinstance(error, InvalidURL):
         return RejectedError(f"{base_url} is not an address that can be called.")
     if not request.repeatable and not _never_left(error):
         kind = type(error).__name__
@@ -270,11 +269,11 @@ def _no_answer(
     )
 
 
-def _never_left(error: requests.exceptions.RequestException) -> bool:
+def _never_left(error: RequestException) -> bool:
     """Tell whether no connection came about at all, be it to a proxy."""
     reason = getattr(next(iter(error.args), None), "reason", None)
     causes = (error, reason, getattr(reason, "original_error", None))
-    return any(isinstance(e, requests.exceptions.ConnectTimeout | NewConnectionError) for e in causes)
+    return any(isinstance(e, ConnectTimeout | NewConnectionError) for e in causes)
 
 
 def _read(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> api.Answer:
@@ -323,7 +322,7 @@ def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str],
 # --- how bytes travel ---------------------------------------------------------------------------------------
 
 
-class _AnswerTooLargeError(requests.exceptions.RequestException):
+class _AnswerTooLargeError(RequestException):
     """The answer is larger than any answer of Postscript's."""
 
 
@@ -350,7 +349,7 @@ def _read_body(response: requests.Response) -> bytes:
     other body that breaks off, or is larger than MAX_ANSWER_BYTES, is a RequestException.
     """
     body, is_refusal = bytearray(), response.status_code >= 300
-    with suppress(requests.exceptions.RequestException) if is_refusal else nullcontext():
+    with suppress(RequestException) if is_refusal else nullcontext():
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
             if len(body) > (_CHUNK_BYTES if is_refusal else MAX_ANSWER_BYTES):

@@ -58,22 +58,18 @@ def _times(frame: pd.DataFrame) -> pd.Series:
     return pd.to_datetime(frame["updated_at"], utc=True, format="ISO8601", errors="coerce")
 
 
-def read_page(
-    postscript: Postscript, *, sort: str, page: int = 1, updated_since: datetime | None = None
-) -> Page:
+def read_page(postscript: Postscript, *, sort: str, page: int = 1, since: datetime | None = None) -> Page:
     """Return one page; beyond the end it is empty, however Postscript itself answers there."""
-    request = api.list_subscribers(sort=sort, page=page, updated_since=updated_since)
+    request = api.list_subscribers(sort=sort, page=page, since=since)
     try:
         found = api.parse_page(postscript.send(request))
     except RejectedError as error:
         if page > 1 and error.status_code == 404 and error.from_postscript:
             return Page([])
         raise
-    if updated_since is not None:
-        since = updated_since.replace(microsecond=0)
-        times = (api.parse_time(row.updated_at) for row in found.rows)
-        if any(moment is not None and moment < since for moment in times):
-            raise ignores_filter()
+    times = (api.parse_time(row.updated_at) for row in found.rows)
+    if since and any(moment and moment < since.replace(microsecond=0) for moment in times):
+        raise ignores_filter()
     return found
 
 
@@ -84,14 +80,9 @@ class Listing:
     """
 
     def __init__(
-        self,
-        postscript: Postscript,
-        rows: ListedRows,
-        *,
-        updated_since: datetime | None = None,
-        page_size: int = 0,
+        self, postscript: Postscript, rows: ListedRows, *, since: datetime | None = None, page_size: int = 0
     ) -> None:
-        self._postscript, self._rows, self._since = postscript, rows, updated_since
+        self._postscript, self._rows, self._since = postscript, rows, since
         self._least_size = page_size
         self._pages: dict[int, tuple[str, ...]] = {}
         """Page → who was on it when it was read last."""
@@ -99,7 +90,7 @@ class Listing:
     def read(self, number: int) -> Page:
         """Return one page as it is now."""
         sort = "created_at__asc" if self._since is None else "updated_at__asc"
-        return read_page(self._postscript, sort=sort, page=number, updated_since=self._since)
+        return read_page(self._postscript, sort=sort, page=number, since=self._since)
 
     def read_all(self, first: Page) -> bool:
         """Read every page and return True; False where one stayed empty, short or like another one.

@@ -48,7 +48,7 @@ class Turns:
     speed: float = 1.0
     """Share of the pace that was left when it was last cut."""
     cut_at: float = float("-inf")
-    left: tuple[float, ...] = ()
+    left: tuple[float, ...] = (float("-inf"),) * MOST_A_SECOND
     """When the last requests left, oldest first."""
 
     def speed_at(self, now: float) -> float:
@@ -119,11 +119,10 @@ class SharedBudget(Budget):
         return Turns(next=start, speed=speed, cut_at=cut_at, left=tuple(left))
 
     def _save(self, turns: Turns) -> None:
-        left = (*[float("-inf")] * MOST_A_SECOND, *turns.left)[-MOST_A_SECOND:]
         # One write of 144 bytes over the old ones: a process that is killed leaves the old or the new.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at, *left))
+            os.write(descriptor, self._FORM.pack(turns.next, turns.speed, turns.cut_at, *turns.left))
         finally:
             os.close(descriptor)
 
@@ -203,10 +202,10 @@ class Pacer:
     def _let_out(self) -> float:
         """Note that one leaves, and return 0; else return the seconds until it may."""
         with self._budget.change() as turns:
-            now, last = self._clock(), turns.left[-self._most :]
-            if len(last) == self._most and last[0] + _SECOND > now:
-                return last[0] + _SECOND - now
-            turns.left = (*turns.left, now)[-MOST_A_SECOND:]
+            now, free = self._clock(), turns.left[-self._most] + _SECOND
+            if free > now:
+                return free - now
+            turns.left = (*turns.left[1:], now)
             return 0.0
 
     def pause(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ cheaper.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -84,35 +84,34 @@ def read_subscribers(
     if scope == "incremental" and before.can_be_renewed(
         trait_keys=trait_keys, complete=complete, dry_run=dry_run
     ):
-        fetched = _Reading(contacts, postscript, before, before.trait_keys).renew()
+        fetched = _Reading(contacts, postscript, before, ListedRows(before.trait_keys)).renew()
         if fetched is not None:
             return fetched
-    return _Reading(contacts, postscript, before, trait_keys).read_anew(complete=complete)
+    return _Reading(contacts, postscript, before, ListedRows(trait_keys)).read_anew(complete=complete)
 
 
 class _Reading:
     """One reading: what it starts from, and what it has found so far."""
 
     def __init__(
-        self,
-        contacts: pd.DataFrame,
-        postscript: Postscript,
-        before: SubscriberCache,
-        trait_keys: Collection[str],
+        self, contacts: pd.DataFrame, postscript: Postscript, before: SubscriberCache, rows: ListedRows
     ) -> None:
         self.contacts, self.postscript, self.before = contacts, postscript, before
         self.kept = before.subscribers.head(0)
         """SUBSCRIBER_COLUMNS: what is known without reading it now."""
-        self.rows, self.lookup = ListedRows(trait_keys), Lookup(postscript)
+        self.settled: frozenset[str] = frozenset()
+        """Digits and emails that were looked up earlier, and need not be again."""
+        self.rows, self.lookup = rows, Lookup(postscript)
         self.gone: set[str] = set()
         """Ids of subscribers who are not there any more."""
+        self.notes: list[str] = []
 
     def renew(self) -> FetchResult | None:
         """Return the cache renewed; None when that takes more calls than reading anew, or fails."""
         before, size = self.before, self.before.page_size
         if (newest := api.parse_time(before.newest)) is None:
             return None
-        changes = Listing(self.postscript, self.rows, updated_since=newest - OVERLAP, page_size=size)
+        changes = Listing(self.postscript, self.rows, since=newest - OVERLAP, page_size=size)
         first = changes.read(1)
         due, pages = self._due(), first.total or 1
         unasked = self.contacts.index.isin(before.find_unasked(self.contacts).index)
@@ -128,22 +127,20 @@ class _Reading:
         if lookups and not any(row.phone for row in first.rows):
             first = read_page(self.postscript, sort="updated_at__desc")
         self.kept, self.lookup.sample = before.subscribers, first.rows
-        due_again = self.contacts[
-            due & ~_phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
-        ]
+        was_read = _phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
+        due_again = self.contacts[due & ~was_read]
         self._look_again(due_again)
-        settled = before.asked - before.doubted
+        self.settled = before.asked - before.doubted
         if not before.is_complete:
             # Also those whose subscriber has just turned out to be gone.
-            self._look_up_unknown(settled | self.lookup.asked)
+            self._look_up_unknown()
         read = self.rows.table()
         done = self.lookup.asked.union(due_again["email_clean"], read["phone_digits"], read["email_folded"])
         return self._result(
             "changes",
             estimates,
-            newest=max(filter(None, (newest, self.rows.newest))),
+            max(filter(None, (newest, self.rows.newest))),
             is_complete=before.is_complete,
-            asked=frozenset() if before.is_complete else settled | self.lookup.asked,
             page_size=size,
             doubted=before.doubted - done,
         )
@@ -163,7 +160,7 @@ class _Reading:
         if complete or first.total is None or estimates["lookups"] >= estimates["listing"]:
             return self._list_all(first, known_times, estimates, complete=complete)
         self._look_up_unknown()
-        return self._result("lookups", estimates, newest=max(known_times, default=None), page_size=size)
+        return self._result("lookups", estimates, max(known_times, default=None), page_size=size)
 
     def _list_all(
         self, first: api.Page, times: list[datetime], estimates: dict[str, int], *, complete: bool
@@ -171,19 +168,19 @@ class _Reading:
         listing = Listing(self.postscript, self.rows)
         is_whole, size, back = listing.read_all(first), listing.page_size, timedelta()
         if size and times and times == sorted(times, reverse=True):
-            changes = Listing(self.postscript, self.rows, updated_since=times[0], page_size=size)
+            changes = Listing(self.postscript, self.rows, since=times[0], page_size=size)
             is_whole &= changes.read_all(changes.read(1))
         elif size:
             # Not in the order that was asked for: when reading began is not known. The next one looks back.
             back = timedelta(days=1)
-        notes, newest = list[str](), self.rows.newest
+        newest = self.rows.newest
         if not is_whole:
             if complete:
                 raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
             self._look_up_unknown()
-            notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
+            self.notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
         newest = newest - back if newest and is_whole else None
-        return self._result("listing", estimates, notes, newest=newest, is_complete=is_whole, page_size=size)
+        return self._result("listing", estimates, newest, is_complete=is_whole, page_size=size)
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -221,8 +218,9 @@ class _Reading:
 
         return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
 
-    def _look_up_unknown(self, asked: Collection[str] = frozenset()) -> None:
+    def _look_up_unknown(self) -> None:
         """Ask for the people without a known subscriber, unless they were asked for before."""
+        asked = self.settled | self.lookup.asked
         known = self._holders(_phones(self.contacts).dropna())["phone_digits"].dropna()
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
 
@@ -238,32 +236,30 @@ class _Reading:
         return among(renewed(among(self.kept), self.rows.table(), self.gone)[0])
 
     def _result(
-        self,
-        method: str,
-        estimates: Mapping[str, int],
-        notes: Sequence[str] = (),
-        *,
-        newest: datetime | None,
-        asked: frozenset[str] | None = None,
-        **reached: Any,
+        self, method: str, estimates: Mapping[str, int], newest: datetime | None, **reached: Any
     ) -> FetchResult:
-        everybody, gone = renewed(self.kept, self.rows.table(), self.gone)
+        read, lookup = self.rows.table(), self.lookup
+        everybody, gone = renewed(self.kept, read, self.gone)
+        if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):
+            self.notes += ["The shop does not take lookups of several people; they are asked for one by one."]
+        if count := len(lookup.refused):
+            self.notes += [f"Postscript refused to look up {count} contacts; they are tried again next time."]
         cache = SubscriberCache(
             subscribers=everybody,
             newest=newest.isoformat() if newest else "",
-            asked=frozenset(self.lookup.asked) if asked is None else asked,
+            asked=frozenset() if reached.get("is_complete") else self.settled | lookup.asked,
             trait_keys=self.rows.trait_keys,
             turn=self.before.turn + 1,
             **reached,
         )
         return FetchResult(
             cache=cache,
-            read=self.rows.table(),
+            read=read,
             gone=gone,
             replaces=method != "changes",
             method=method,
             estimates=estimates,
-            notes=(*notes, *_notes(self.lookup)),
+            notes=tuple(self.notes),
         )
 
 
@@ -280,12 +276,3 @@ def _cost_of_lookups(contacts: pd.DataFrame, *, size: int = 0, subscribers: int 
 
 def _phones(contacts: pd.DataFrame) -> pd.Series:
     return contacts["phone_e164"].str.removeprefix("+")
-
-
-def _notes(lookup: Lookup) -> list[str]:
-    notes = []
-    if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):
-        notes = ["The shop does not take lookups of several people; they are asked for one by one."]
-    if number := len(lookup.refused):
-        notes += [f"Postscript refused to look up {number} contacts; they are tried again next time."]
-    return notes

@@ -58,9 +58,7 @@ class Sandbox(SandboxState):
         self, subscribers: Iterable[Mapping[str, Any]] = (), *, port: int = 0, **options: Any
     ) -> None:
         super().__init__(subscribers, **options)
-        self._port = port
-        self._clients = ServerState()
-        self._ready = threading.Event()
+        self._port, self._clients, self._ready = port, ServerState(), threading.Event()
 
     def __enter__(self) -> Self:
         # Bound here, so that the port is known, and a taken one is an OSError, before anything runs.
@@ -154,9 +152,8 @@ class Sandbox(SandboxState):
             if isinstance(connection, H11Protocol) and connection.client == client:
                 # With no time to linger, closing is a reset: what is under way is dropped.
                 linger = struct.pack("ii", 1, 0)
-                connection.transport.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, linger
-                )
+                its: socket.socket = connection.transport.get_extra_info("socket")
+                its.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 connection.transport.abort()
 
 
