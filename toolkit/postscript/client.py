@@ -21,16 +21,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
+import tenacity
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import ConnectTimeout, InvalidURL, RequestException
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
@@ -144,11 +137,11 @@ class PostscriptClient:
         LostAnswerError
             A request that must not be repeated left, and no clear answer came back.
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type((RateLimitError, ServerError, UnreachableError))
-            & retry_if_exception(lambda error: request.repeatable or not api.may_be_applied(error)),
-            wait=wait_random_exponential(multiplier=0.5, max=30),
-            stop=stop_after_attempt(request.max_tries),
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((RateLimitError, ServerError, UnreachableError))
+            & tenacity.retry_if_exception(lambda error: request.repeatable or not api.may_be_applied(error)),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=30),
+            stop=tenacity.stop_after_attempt(request.max_tries),
             sleep=self._sleep,
             before_sleep=self._slow_down,
             reraise=True,
@@ -160,7 +153,7 @@ class PostscriptClient:
             raise
         return replace(answer, tries=retrying.statistics["attempt_number"])
 
-    def _slow_down(self, state: RetryCallState) -> None:
+    def _slow_down(self, state: tenacity.RetryCallState) -> None:
         if state.outcome and isinstance(state.outcome.exception(), RateLimitError):
             # The budget belongs to the shop, so every thread waits, not only this one.
             self._pacer.slow_down(state.upcoming_sleep)

@@ -23,7 +23,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
@@ -138,30 +137,28 @@ class Knobs:
             raise ValueError(f"The knob {first_problem(error)}.") from None
 
 
-PROFILES: Mapping[str, Knobs] = MappingProxyType(
-    {
-        "documented": Knobs(),
-        "hostile": Knobs(
-            count_refused=True,
-            page_size=25,
-            max_in=25,
-            max_url_bytes=2048,
-            in_encoding="comma",
-            phone_form="plus_required",
-            email_case="sensitive",
-            empty_total_pages=0,
-            past_the_end="404",
-            unknown_person=400,
-            null_value="store",
-            empty_list="drop",
-            property_limit="drop",
-            unknown_patch_fields="refused",
-            event_keys="lowercase",
-            wrong_key=403,
-        ),
-        "official-mock": Knobs(patch_bodies="empty", event_bodies="empty", ids="numeric"),
-    }
-)
+PROFILES: Mapping[str, Knobs] = {
+    "documented": Knobs(),
+    "hostile": Knobs(
+        count_refused=True,
+        page_size=25,
+        max_in=25,
+        max_url_bytes=2048,
+        in_encoding="comma",
+        phone_form="plus_required",
+        email_case="sensitive",
+        empty_total_pages=0,
+        past_the_end="404",
+        unknown_person=400,
+        null_value="store",
+        empty_list="drop",
+        property_limit="drop",
+        unknown_patch_fields="refused",
+        event_keys="lowercase",
+        wrong_key=403,
+    ),
+    "official-mock": Knobs(patch_bodies="empty", event_bodies="empty", ids="numeric"),
+}
 """Names of whole sets of knobs."""
 
 

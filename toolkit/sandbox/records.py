@@ -14,16 +14,8 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from toolkit.errors import FileFormatError, InputPathError
 
+from . import wire
 from .options import Knobs
-from .wire import (
-    RefusedError,
-    dump_json,
-    first_problem,
-    format_timestamp,
-    invalid_body,
-    parse_body,
-    parse_timestamp,
-)
 
 MAX_PROPERTIES = 50
 """Custom properties one subscriber can have."""
@@ -33,7 +25,7 @@ Record = dict[str, Any]
 
 # Subscribers
 
-Timestamp = Annotated[str, AfterValidator(lambda text: format_timestamp(parse_timestamp(text)))]
+Timestamp = Annotated[str, AfterValidator(lambda text: wire.format_timestamp(wire.parse_timestamp(text)))]
 
 
 @with_config(ConfigDict(strict=True, extra="allow"))
@@ -75,7 +67,7 @@ def completed(record: Any, now: str) -> Record:
     try:
         return {**_SUBSCRIBER.validate_python(full)}
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(wire.first_problem(error)) from None
 
 
 def read_records(lines: Iterable[bytes], source: str, now: str) -> Iterator[Record]:
@@ -86,7 +78,7 @@ def read_records(lines: Iterable[bytes], source: str, now: str) -> Iterator[Reco
             continue
         place = f"{source}, line {number}"
         try:
-            subscriber = completed(parse_body(line), now)
+            subscriber = completed(wire.parse_body(line), now)
         except ValueError as problem:
             raise FileFormatError(f"{place}: a line must be one subscriber as JSON: {problem}.") from None
         if subscriber["id"] in seen:
@@ -118,7 +110,7 @@ class CustomEvent(TypedDict):
     subscriber_id: NotRequired[str | None]
     phone: NotRequired[str | None]
     email: NotRequired[str | None]
-    occurred_at: NotRequired[Annotated[str, AfterValidator(parse_timestamp)] | None]
+    occurred_at: NotRequired[Annotated[str, AfterValidator(wire.parse_timestamp)] | None]
     properties: NotRequired[dict[str, EventValue | list[EventValue]] | None]
     external_id: NotRequired[str | None]
 
@@ -167,7 +159,7 @@ def patched(subscriber: Record, body: Record, now: str, knobs: Knobs) -> Record:
     if body.get("email") is not None and not (subscriber.get("email") and is_linked):
         new["email"] = body["email"]
     # As JSON, because Python holds True and 1 for equal.
-    if dump_json(new) == dump_json(subscriber):
+    if wire.dump_json(new) == wire.dump_json(subscriber):
         return subscriber
     return {**new, "updated_at": now} if knobs.bumps_updated_at else new
 
@@ -188,7 +180,9 @@ def _patched_properties(current: Record, given: Record | None, knobs: Knobs) -> 
         return merged
     if knobs.property_limit == "drop":
         return dict(list(merged.items())[:most])  # the new ones are last
-    raise RefusedError(invalid_body(["properties"], f"a subscriber has at most {MAX_PROPERTIES} properties"))
+    raise wire.RefusedError(
+        wire.invalid_body(["properties"], f"a subscriber has at most {MAX_PROPERTIES} properties")
+    )
 
 
 def _check(adapter: TypeAdapter[Any], body: Record, *, unknown: str) -> None:
@@ -199,4 +193,4 @@ def _check(adapter: TypeAdapter[Any], body: Record, *, unknown: str) -> None:
         # What follows the name of a property is a part of its type.
         place = [str(part) for part in problem["loc"][:2]]
         kind = _KINDS.get(problem["type"], "value_error")
-        raise RefusedError(invalid_body(place, problem["msg"], kind)) from None
+        raise wire.RefusedError(wire.invalid_body(place, problem["msg"], kind)) from None

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
@@ -54,13 +54,8 @@ class Sandbox(SandboxState):
     []
     """
 
-    def __init__(
-        self, subscribers: Iterable[Mapping[str, Any]] = (), *, port: int = 0, **options: Any
-    ) -> None:
-        super().__init__(subscribers, **options)
-        self._port, self._clients, self._ready = port, ServerState(), threading.Event()
-
     def __enter__(self) -> Self:
+        self._clients, self._ready = ServerState(), threading.Event()
         # Bound here, so that the port is known, and a taken one is an OSError, before anything runs.
         # The protocol is named because asyncio switches Nagle's algorithm off only then; with it on, each
         # answer on a kept connection waits 40 ms for the client's delayed ACK.
@@ -104,17 +99,14 @@ class Sandbox(SandboxState):
         server.close()
         for connection in list(self._clients.connections):
             connection.shutdown()
-        await self._finish(time.monotonic() + _GRACE_SECONDS)
-
-    async def _finish(self, deadline: float) -> None:
-        """Let requests in hand be answered until *deadline*, then drop them."""
-        clients = self._clients
-        while (clients.connections or clients.tasks) and time.monotonic() < deadline:
+        # Requests in hand are answered for a while, and then dropped.
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while (self._clients.connections or self._clients.tasks) and time.monotonic() < deadline:
             await asyncio.sleep(_TICK_SECONDS)
-        for task in list(clients.tasks):
+        for task in list(self._clients.tasks):
             task.cancel()
-        await asyncio.gather(*clients.tasks, return_exceptions=True)
-        for connection in list(clients.connections):
+        await asyncio.gather(*self._clients.tasks, return_exceptions=True)
+        for connection in list(self._clients.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # aborted transports close on the next turn
 

@@ -38,9 +38,6 @@ _COMPARE: Mapping[str, Callable[[str, frozenset[str]], bool]] = {
 class DuplicateIdError(ValueError):
     """A subscriber of that id is already there."""
 
-    def __init__(self, subscriber_id: str) -> None:
-        super().__init__(f"There is already a subscriber with the id {subscriber_id!r}.")
-
 
 def comparable(field: str, value: Any) -> str | None:
     """Put a subscriber's own value into the form that filters and sorting compare; None when absent.
@@ -187,7 +184,7 @@ class Shop:
         new: dict[str, Record] = {}
         for record in (completed(each, now) for each in subscribers):
             if record["id"] in new or record["id"] in self.subscribers:
-                raise DuplicateIdError(record["id"])
+                raise DuplicateIdError(f"There is already a subscriber with the id {record['id']!r}.")
             new[record["id"]] = record
         for subscriber_id, record in new.items():
             self._numbers.setdefault(subscriber_id, len(self._numbers) + 1)

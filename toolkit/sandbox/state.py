@@ -43,6 +43,7 @@ class SandboxState:
         knobs: Knobs = PROFILES["documented"],
         faults: Iterable[Fault] = (),
         seed: int = 1,
+        port: int = 0,
         **changes: Any,
     ) -> None:
         self.knobs = knobs.changed(changes)
@@ -54,7 +55,7 @@ class SandboxState:
         )
         self._door = Door(keys, clock=self._monotonic)
         self.records: list[dict[str, Any]] = []
-        self._seed = seed
+        self._seed, self._port = seed, port
         self._kept: Contents | None = None
         self.set_faults(faults)
 
