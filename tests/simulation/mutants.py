@@ -282,8 +282,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="who was deleted is not looked up again",
         file="postscript/reader.py",
-        old="return (part == self.before.turn % parts) | phone.isin(doubted)",
-        new="return phone.isin(doubted)",
+        old="return (part == self.before.turn % parts) | is_doubted",
+        new="return is_doubted",
     ),
     Mutant(
         name="one broken record stops the others",

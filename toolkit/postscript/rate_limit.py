@@ -171,24 +171,18 @@ class Pacer:
         """
         with self._turn:
             late = 0.0
-            while (remaining := self._take(late)) > 0:
-                due = self._clock() + remaining
-                self._sleep(remaining)
+            while True:
+                with self._budget.change() as turns:
+                    now, due = self._clock(), turns.next
+                    if due <= now:
+                        # Woken late, the machine is busy, and what was just sent may be late at the other end
+                        # as well: one turn is left out, so that two do not arrive for one.
+                        gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
+                        # A sleep ends a little late; added up over an hour that would be minutes.
+                        turns.next = (due if now - due < self._interval * _PUNCTUAL else now) + gap
+                        return
+                self._sleep(due - now)
                 late = self._clock() - due
-
-    def _take(self, late: float) -> float:
-        """Take the turn if it has come, and return 0; else return the seconds until it comes."""
-        with self._budget.change() as turns:
-            now = self._clock()
-            if turns.next > now:
-                return turns.next - now
-            # Woken late, the machine is busy, and what was just sent may be late at the other end as well:
-            # one turn is left out, so that two do not arrive for one.
-            gap = self._interval / turns.speed_at(now) * (2 if late > self._interval / 4 else 1)
-            # A sleep ends a little late; added up over an hour that would be minutes.
-            start = turns.next if now - turns.next < self._interval * _PUNCTUAL else now
-            turns.next = start + gap
-            return 0.0
 
     def leave(self) -> None:
         """Block until one more may leave: in any second one more than the pace, and never more than 15.
@@ -196,17 +190,13 @@ class Pacer:
         A slow note, or a machine that stood still, holds requests up after their turns; they must not leave
         together then. A pace above Postscript's limit is for a stand-in, and is not bounded.
         """
-        while self._is_bounded and (remaining := self._let_out()) > 0:
-            self._sleep(remaining)
-
-    def _let_out(self) -> float:
-        """Note that one leaves, and return 0; else return the seconds until it may."""
-        with self._budget.change() as turns:
-            now, free = self._clock(), turns.left[-self._most] + _SECOND
-            if free > now:
-                return free - now
-            turns.left = (*turns.left[1:], now)
-            return 0.0
+        while self._is_bounded:
+            with self._budget.change() as turns:
+                now, free = self._clock(), turns.left[-self._most] + _SECOND
+                if free <= now:
+                    turns.left = (*turns.left[1:], now)
+                    return
+            self._sleep(free - now)
 
     def pause(self, seconds: float) -> None:
         """Let no request start for that long."""

@@ -188,9 +188,9 @@ class _Reading:
         """Mark the people whose turn it is to be looked up again, and those whose subscriber is in doubt."""
         parts = min(TURNS, max(1, ceil(len(self.contacts) / _PART)))
         part = pd.util.hash_pandas_object(self.contacts["person"], index=False) % parts
-        doubted = pd.Series([*self.before.doubted], dtype="str")
-        phone, email = _phones(self.contacts), self.contacts["email_clean"]
-        return (part == self.before.turn % parts) | phone.isin(doubted) | email.isin(doubted)
+        doubted, phone = self.before.doubted, _phones(self.contacts)
+        is_doubted = phone.isin(doubted) | self.contacts["email_clean"].isin(doubted)
+        return (part == self.before.turn % parts) | is_doubted
 
     def _look_again(self, due: pd.DataFrame) -> None:
         """Look people up again; a subscriber that this does not find, and that is not there, is gone."""
