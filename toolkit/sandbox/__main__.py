@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import sys
 import threading
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     try:
         _serve(sandbox, len(people))
     except (OSError, OverflowError) as problem:
-        return _failed(f"Port {options.port} cannot be used ({problem}); choose another with --port.")
+        # The error of create_server() repeats the address.
+        reason = os.strerror(problem.errno or 0) if isinstance(problem, OSError) else problem
+        return _failed(f"Port {options.port} cannot be used ({reason}); choose another with --port.")
     return 0
 
 

@@ -200,7 +200,7 @@ _IDENTITY = {"resource_id": "shop_sandbox", "resource_name": "Sandbox Shop", "re
 _NEVER = access_denied("An audience sync never creates subscribers and never sends messages", violation=True)
 
 
-def list_subscribers(shop: Shop, call: Call, *, back: int = 0) -> Reply:
+def answer_list(shop: Shop, call: Call, *, back: int = 0) -> Reply:
     """Answer with a page of the list: the one that is asked for, or so many before it."""
     knobs = call.knobs
     asked = parse_list_query(call.query, knobs)
@@ -256,7 +256,7 @@ def _unknown_subscriber(call: Call) -> Reply:
 
 ROUTES: Mapping[str, Mapping[str, Callable[[Shop, Call], Reply]]] = {
     f"{API}/me": {"GET": lambda *_: Reply(status=200, content=_IDENTITY)},
-    f"{API}/subscribers": {"GET": list_subscribers, "POST": lambda *_: _NEVER},
+    f"{API}/subscribers": {"GET": answer_list, "POST": lambda *_: _NEVER},
     SUBSCRIBER: {"GET": _get_subscriber, "PATCH": _patch_subscriber},
     f"{API}/events": {"POST": _post_event},
     f"{API}/message_requests": {"POST": lambda *_: _NEVER},

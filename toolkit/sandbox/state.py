@@ -16,7 +16,7 @@ from .door import DEFAULT_SHOP_KEY, Admission, Door, key_fingerprint, key_refusa
 from .options import PROFILES, SIDE_EFFECTS, Fault, FaultPlan, Knobs
 from .people import AUDIENCE_PROPERTY
 from .records import Record
-from .routes import Call, answer, list_subscribers, subscriber_named
+from .routes import Call, answer, answer_list, subscriber_named
 from .shop import Contents, Shop
 from .wire import Reply, coded_error, copied, html_page, too_many_requests
 
@@ -234,7 +234,7 @@ class SandboxState:
             return reply
         shown = rows[: len(rows) // 2] if fault.kind == "short_page" else []
         if fault.kind == "repeated_page":
-            shown = _rows(list_subscribers(self.shop, call, back=1)) or []
+            shown = _rows(answer_list(self.shop, call, back=1)) or []
         return replace(reply, content={**reply.content, "subscribers": shown})
 
 
