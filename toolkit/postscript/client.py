@@ -28,16 +28,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
 
-from toolkit.errors import (
-    InvalidAuthenticationError,
-    LostAnswerError,
-    PostscriptError,
-    RateLimitError,
-    RejectedError,
-    ServerError,
-    SettingsError,
-    UnreachableError,
-)
+from toolkit import errors
 
 from . import api
 from .rate_limit import Budget, Pacer, SharedBudget, shared_folder
@@ -138,7 +129,9 @@ class PostscriptClient:
             A request that must not be repeated left, and no clear answer came back.
         """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((RateLimitError, ServerError, UnreachableError))
+            retry=tenacity.retry_if_exception_type(
+                (errors.RateLimitError, errors.ServerError, errors.UnreachableError)
+            )
             & tenacity.retry_if_exception(lambda error: request.repeatable or not api.may_be_applied(error)),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=30),
             stop=tenacity.stop_after_attempt(request.max_tries),
@@ -148,13 +141,13 @@ class PostscriptClient:
         )
         try:
             answer = retrying(self._try, request, [on_leaving] if on_leaving else [])
-        except PostscriptError as error:
+        except errors.PostscriptError as error:
             error.tries = retrying.statistics["attempt_number"]
             raise
         return replace(answer, tries=retrying.statistics["attempt_number"])
 
     def _slow_down(self, state: tenacity.RetryCallState) -> None:
-        if state.outcome and isinstance(state.outcome.exception(), RateLimitError):
+        if state.outcome and isinstance(state.outcome.exception(), errors.RateLimitError):
             # The budget belongs to the shop, so every thread waits, not only this one.
             self._pacer.slow_down(state.upcoming_sleep)
 
@@ -191,7 +184,7 @@ def check_key(secret_key: str) -> str:
     """Return the key without surrounding space; SettingsError when it cannot be a header value."""
     key = secret_key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise SettingsError(
+        raise errors.SettingsError(
             "The Postscript secret key is empty or has a character that no key has. "
             "Copy it again: in Postscript, your shop's name, then API, then Show."
         )
@@ -200,7 +193,7 @@ def check_key(secret_key: str) -> str:
 
 def check_base_url(base_url: str) -> str:
     """Return the base URL without a trailing slash; SettingsError when the key would not be safe there."""
-    wrong = SettingsError(
+    wrong = errors.SettingsError(
         "POSTSCRIPT_BASE_URL is not an address such as https://api.postscript.io or http://127.0.0.1:8015."
     )
     try:
@@ -214,7 +207,7 @@ def check_base_url(base_url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
         raise wrong
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise SettingsError(
+        raise errors.SettingsError(
             f"POSTSCRIPT_BASE_URL is plain http on {parts.hostname}: the key could be read on the way. "
             "Use https, or http only on 127.0.0.1."
         )
@@ -244,19 +237,19 @@ _KEY_HELP = (
 )
 
 
-def _no_answer(error: RequestException, base_url: str, request: api.Request) -> PostscriptError:
+def _no_answer(error: RequestException, base_url: str, request: api.Request) -> errors.PostscriptError:
     """Turn a transport fault into the error that says whether the request may have been carried out."""
     if isinstance(error, InvalidURL):
-        return RejectedError(f"{base_url} is not an address that can be called.")
+        return errors.RejectedError(f"{base_url} is not an address that can be called.")
     if not request.repeatable and not _never_left(error):
         kind = type(error).__name__
-        return LostAnswerError(f"{request.route} was sent and its answer was lost ({kind}): {_LOST}.")
+        return errors.LostAnswerError(f"{request.route} was sent and its answer was lost ({kind}): {_LOST}.")
     if isinstance(error, _AnswerTooLargeError):
-        return RejectedError(
+        return errors.RejectedError(
             f"{request.route} answered with more than {MAX_ANSWER_BYTES // 1024**2} MB, which is no answer "
             "of Postscript's. Check POSTSCRIPT_BASE_URL."
         )
-    return UnreachableError(
+    return errors.UnreachableError(
         f"{base_url} does not answer ({type(error).__name__}). "
         "Check the network and POSTSCRIPT_BASE_URL, then run again."
     )
@@ -278,18 +271,18 @@ def _read(request: api.Request, status_code: int, headers: Mapping[str, str], te
     is_ours = is_object and "json" in headers.get("Content-Type", "")
     facts: dict[str, Any] = {"status_code": status_code, "error_code": error_code, "from_postscript": is_ours}
     if status_code in {401, 403}:
-        raise InvalidAuthenticationError(f"{sentence}. {_KEY_HELP}", **facts)
+        raise errors.InvalidAuthenticationError(f"{sentence}. {_KEY_HELP}", **facts)
     if status_code == 429:
-        raise RateLimitError(f"{sentence}. Postscript allows 15 requests a second.", **facts)
+        raise errors.RateLimitError(f"{sentence}. Postscript allows 15 requests a second.", **facts)
     if status_code in api.TRANSIENT:
         if not request.repeatable and status_code not in api.REFUSED_UNREAD:
-            raise LostAnswerError(f"{sentence}: {_LOST}.", **facts)
-        raise ServerError(f"{sentence}. Run again later.", **facts)
+            raise errors.LostAnswerError(f"{sentence}: {_LOST}.", **facts)
+        raise errors.ServerError(f"{sentence}. Run again later.", **facts)
     if 300 <= status_code < 400:
         sentence = f"{sentence}. Redirects are not followed: check POSTSCRIPT_BASE_URL."
     elif not is_ours:
         sentence = f"{sentence}. Postscript's own answers are JSON: check POSTSCRIPT_BASE_URL."
-    raise RejectedError(sentence, **facts)
+    raise errors.RejectedError(sentence, **facts)
 
 
 def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str], text: str) -> object:
@@ -307,9 +300,9 @@ def _json_of(request: api.Request, status_code: int, headers: Mapping[str, str],
         return None
     sentence = f"{request.route} answered {status_code} with something that is not JSON"
     if not request.repeatable:
-        raise LostAnswerError(f"{sentence}: {_LOST}.", status_code=status_code)
+        raise errors.LostAnswerError(f"{sentence}: {_LOST}.", status_code=status_code)
     # 502, as a gateway's fault is: it is tried again.
-    raise ServerError(f"{sentence}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)
+    raise errors.ServerError(f"{sentence}. Check POSTSCRIPT_BASE_URL, then run again.", status_code=502)
 
 
 # --- how bytes travel ---------------------------------------------------------------------------------------
