@@ -175,8 +175,10 @@ class PostscriptClient:
             raise _no_answer(error, self._base_url, request) from None  # the original may quote headers
         for secret in self._secrets:  # in case a server echoes it
             text = text.replace(secret, "•••")
-        if status_code in {429, 503} and (pause := _asked_pause(headers)):
-            self._pacer.pause(min(pause, MAX_PAUSE_SECONDS))
+        if status_code in {429, 503}:
+            with suppress(InvalidHeader, ValueError, OverflowError):
+                asked = Retry(0).parse_retry_after(headers.get("Retry-After", ""))
+                self._pacer.pause(min(asked, MAX_PAUSE_SECONDS))
         return _read(request, status_code, headers, text)
 
 
@@ -219,14 +221,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _asked_pause(headers: Mapping[str, str]) -> float:
-    """Return the seconds that Retry-After asks for, as a number or as a date; 0 when it asks for none."""
-    try:
-        return float(Retry(0).parse_retry_after(headers.get("Retry-After", "")))
-    except (InvalidHeader, ValueError, OverflowError):
-        return 0.0
 
 
 _LOST = "it may or may not have been carried out"

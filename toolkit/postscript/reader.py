@@ -23,9 +23,8 @@ from toolkit.frames import check_columns, is_in
 from . import api
 from .listing import ListedRows, Listing, read_page
 from .lookup import Lookup, Postscript, find_subscriber, in_parallel
-from .subscribers import FetchResult, SubscriberCache, absent, renewed
+from .subscribers import FetchResult, SubscriberCache, absent, phones_of, renewed
 
-SCOPES = ("incremental", "full")
 OVERLAP = timedelta(minutes=15)
 """How far behind the newest known change is asked again: clocks differ, times are rounded, copies lag."""
 TURNS = 7
@@ -77,7 +76,7 @@ def read_subscribers(
     ParameterError
         No such *scope*.
     """
-    if scope not in SCOPES:
+    if scope not in {"incremental", "full"}:
         raise ParameterError(f'scope is "{scope}"; use "incremental" or "full".')
     check_columns(contacts, CONTACT_COLUMNS, of="contacts")
     before = cache or SubscriberCache()
@@ -127,7 +126,7 @@ class _Reading:
         if lookups and not any(row.phone for row in first.rows):
             first = read_page(self.postscript, sort="updated_at__desc")
         self.kept, self.lookup.sample = before.subscribers, first.rows
-        was_read = _phones(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
+        was_read = phones_of(self.contacts).isin(self.rows.table()["phone_digits"].dropna())
         due_again = self.contacts[due & ~was_read]
         self._look_again(due_again)
         self.settled = before.asked - before.doubted
@@ -188,7 +187,7 @@ class _Reading:
         """Mark the people whose turn it is to be looked up again, and those whose subscriber is in doubt."""
         parts = min(TURNS, max(1, ceil(len(self.contacts) / _PART)))
         part = pd.util.hash_pandas_object(self.contacts["person"], index=False) % parts
-        doubted, phone = self.before.doubted, _phones(self.contacts)
+        doubted, phone = self.before.doubted, phones_of(self.contacts)
         is_doubted = phone.isin(doubted) | self.contacts["email_clean"].isin(doubted)
         return (part == self.before.turn % parts) | is_doubted
 
@@ -221,7 +220,7 @@ class _Reading:
     def _look_up_unknown(self) -> None:
         """Ask for the people without a known subscriber, unless they were asked for before."""
         asked = self.settled | self.lookup.asked
-        known = self._holders(_phones(self.contacts).dropna())["phone_digits"].dropna()
+        known = self._holders(phones_of(self.contacts).dropna())["phone_digits"].dropna()
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
 
     def _holders(self, contacts: Collection[str]) -> pd.DataFrame:
@@ -272,7 +271,3 @@ def _cost_of_lookups(contacts: pd.DataFrame, *, size: int = 0, subscribers: int 
     alone = int((emails & contacts["phone_e164"].isna()).sum())
     beside = 0 if subscribers is None else ceil((int(emails.sum()) - alone) * (1 - share))
     return ceil(phones / api.MAX_IN) * pages + ceil((alone + beside) / api.MAX_IN)
-
-
-def _phones(contacts: pd.DataFrame) -> pd.Series:
-    return contacts["phone_e164"].str.removeprefix("+")

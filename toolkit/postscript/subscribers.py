@@ -125,12 +125,17 @@ class FetchResult:
         return self.cache.subscribers
 
 
+def phones_of(contacts: pd.DataFrame) -> pd.Series:
+    """Return the phones of check_contacts() as digits."""
+    return contacts["phone_e164"].str.removeprefix("+")
+
+
 def absent(contacts: pd.DataFrame, digits: Collection[str], asked: Collection[str]) -> pd.DataFrame:
     """Return the people whose phone no subscriber has, and with a contact that was not asked for.
 
     That a subscriber has the email proves nothing until it was asked for: others may share it.
     """
-    phone, email = contacts["phone_e164"].str.removeprefix("+"), contacts["email_clean"]
+    phone, email = phones_of(contacts), contacts["email_clean"]
     looked_up = pd.Series([*asked], dtype="str")
     is_known = is_in(phone, pd.Series([*digits], dtype="str"))
     was_asked = (phone.isna() | is_in(phone, looked_up)) & (email.isna() | is_in(email, looked_up))
