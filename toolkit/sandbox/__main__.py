@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     # The environment's key too, so that notebooks set up for a real shop work here as they are.
     own_key = load_settings(environment).secret_key
     try:
-        people = list(_subscribers(options))
+        if options.subscribers is None:
+            people = [*generate_people(options.people, seed=options.seed)]
+        else:
+            people = load_subscribers(options.subscribers, format_timestamp(datetime.now(UTC)))
         sandbox = Sandbox(
             people,
             port=options.port,
@@ -40,13 +43,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
             seed=options.seed,
         )
     except (InputError, ValueError) as problem:
-        return _failed(str(problem))
+        print(problem, file=sys.stderr)
+        return 2
     try:
         _serve(sandbox, len(people))
     except (OSError, OverflowError) as problem:
         # The error of create_server() repeats the address.
         reason = os.strerror(problem.errno or 0) if isinstance(problem, OSError) else problem
-        return _failed(f"Port {options.port} cannot be used ({reason}); choose another with --port.")
+        sentence = f"Port {options.port} cannot be used ({reason}); choose another with --port."
+        print(sentence, file=sys.stderr)
+        return 2
     return 0
 
 
@@ -64,12 +70,6 @@ def _serve(sandbox: Sandbox, people: int) -> None:
         print(f"{ready}; key: {DEFAULT_SHOP_KEY}", flush=True)
         stop.wait()
         gc.unfreeze()  # extensions check at the end that everything was freed
-
-
-def _subscribers(options: argparse.Namespace) -> Iterable[Mapping[str, Any]]:
-    if options.subscribers is not None:
-        return load_subscribers(options.subscribers, format_timestamp(datetime.now(UTC)))
-    return generate_people(options.people, seed=options.seed)
 
 
 def _knobs(options: argparse.Namespace) -> Knobs:
@@ -116,11 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="other invented people, another course of chance")
     add("--key", action="append", default=[], help="one more accepted shop key; repeatable")
     return parser
-
-
-def _failed(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

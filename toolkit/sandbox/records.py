@@ -22,9 +22,6 @@ MAX_PROPERTIES = 50
 
 Record = dict[str, Any]
 """A `Subscriber`, or one that is not complete yet; also a custom event."""
-
-# Subscribers
-
 Timestamp = Annotated[str, AfterValidator(lambda text: wire.format_timestamp(wire.parse_timestamp(text)))]
 
 
@@ -94,9 +91,6 @@ def load_subscribers(path: Path, now: str) -> list[Record]:
             return list(read_records(lines, str(path), now))
     except OSError as problem:
         raise InputPathError(f"{path}: the subscribers file cannot be read ({problem.strerror}).") from None
-
-
-# Bodies
 
 
 EventValue = str | int | float | bool

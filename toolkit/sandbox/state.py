@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,6 @@ from .records import Record
 from .routes import Call, answer, answer_list, subscriber_named
 from .shop import Contents, Shop
 from .wire import Reply, coded_error, copied, html_page, too_many_requests
-
-Gone = Callable[[], Coroutine[Any, Any, None]]
-"""Waits until the client is gone."""
 
 
 class SandboxState:
@@ -148,7 +145,9 @@ class SandboxState:
 
     # Answering
 
-    async def answer(self, call: Call, headers: Mapping[str, str], gone: Gone) -> Reply | None:
+    async def answer(
+        self, call: Call, headers: Mapping[str, str], until_gone: Callable[[], Awaitable[None]]
+    ) -> Reply | None:
         """Answer a request to the API after its delay; None when the connection is to be reset instead."""
         with self.lock:
             admission = self._door.admit(headers, call.knobs)
@@ -165,7 +164,7 @@ class SandboxState:
             record["violation"] = reply is not None and reply.violation
         if wait:
             with suppress(TimeoutError):
-                await asyncio.wait_for(gone(), wait)
+                await asyncio.wait_for(until_gone(), wait)
         with self.lock:
             record["status"] = reply and reply.status
         return reply
