@@ -195,25 +195,21 @@ def check_key(secret_key: str) -> str:
 
 def check_base_url(base_url: str) -> str:
     """Return the base URL without a trailing slash; SettingsError when the key would not be safe there."""
-    wrong = errors.SettingsError(
+    with suppress(ValueError):  # a port that is no number, above all
+        parts = urlsplit(base_url.strip())
+        # The requests bring their own path; a second /api/v2 would only be reported as "not found".
+        doubled = parts.path.rstrip("/").endswith("/api/v2")
+        extra = "@" in parts.netloc or parts.query or parts.fragment or doubled or parts.port == 0
+        if parts.scheme in {"http", "https"} and parts.hostname and not extra:
+            if parts.scheme == "https" or _is_loopback(parts.hostname):
+                return base_url.strip().rstrip("/")
+            raise errors.SettingsError(
+                f"POSTSCRIPT_BASE_URL is plain http on {parts.hostname}: the key could be read on the way. "
+                "Use https, or http only on 127.0.0.1."
+            )
+    raise errors.SettingsError(
         "POSTSCRIPT_BASE_URL is not an address such as https://api.postscript.io or http://127.0.0.1:8015."
     )
-    try:
-        parts = urlsplit(base_url.strip())
-        parts.port  # noqa: B018 - read, because it raises when it is no number
-    except ValueError:
-        raise wrong from None
-    # The requests bring their own path; a second /api/v2 would only be reported as "not found".
-    doubled = parts.path.rstrip("/").endswith("/api/v2")
-    extra = "@" in parts.netloc or parts.query or parts.fragment or doubled
-    if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
-        raise wrong
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise errors.SettingsError(
-            f"POSTSCRIPT_BASE_URL is plain http on {parts.hostname}: the key could be read on the way. "
-            "Use https, or http only on 127.0.0.1."
-        )
-    return base_url.strip().rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

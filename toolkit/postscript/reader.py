@@ -148,22 +148,17 @@ class _Reading:
         """Read the whole list, or ask for the people: whichever takes fewer calls."""
         first = read_page(self.postscript, sort="updated_at__desc")
         self.lookup.sample = first.rows
-        pages, times = first.total or 1, [api.parse_time(row.updated_at) for row in first.rows]
+        times = [*filter(None, (api.parse_time(row.updated_at) for row in first.rows))]
+        pages = first.total or 1
         size = len(first.rows) if pages > 1 else 0
         lookups = _cost_of_lookups(self.contacts, size=size, subscribers=pages * len(first.rows))
         estimates = {"listing": pages + 4 if pages > 1 else 2, "lookups": 2 + lookups}
         if pages > 1:
             # A shop that ignores filters is left alone, also where its list is cheaper.
             self.lookup.probe()
-        known_times = [*filter(None, times)]
-        if complete or first.total is None or estimates["lookups"] >= estimates["listing"]:
-            return self._list_all(first, known_times, estimates, complete=complete)
-        self._look_up_unknown()
-        return self._result("lookups", estimates, max(known_times, default=None), page_size=size)
-
-    def _list_all(
-        self, first: api.Page, times: list[datetime], estimates: dict[str, int], *, complete: bool
-    ) -> FetchResult:
+        if not (complete or first.total is None or estimates["lookups"] >= estimates["listing"]):
+            self._look_up_unknown()
+            return self._result("lookups", estimates, max(times, default=None), page_size=size)
         listing = Listing(self.postscript, self.rows)
         is_whole, size, back = listing.read_all(first), listing.page_size, timedelta()
         if size and times and times == sorted(times, reverse=True):
