@@ -24,8 +24,6 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from toolkit.errors import FileFormatError
-
 from .options import parse_faults
 from .records import Record, read_records
 from .routes import Call
@@ -195,10 +193,8 @@ def _controlled(state: SandboxState, call: Call) -> Reply:
             content = methods[call.method](state, call)
     except RefusedError:
         return _problem(400, "The body must be a JSON object.")
-    except DuplicateIdError as error:
-        return _problem(409, str(error))
-    except (ValueError, FileFormatError) as error:
-        return _problem(400, str(error))
+    except ValueError as error:
+        return _problem(409 if isinstance(error, DuplicateIdError) else 400, str(error))
     return content if isinstance(content, Reply) else Reply(status=200, content=content)
 
 
