@@ -143,6 +143,28 @@ def test_merged_rows_of_a_wide_table_count_only_where_their_profile_is_absent():
     assert member_list.is_complete
 
 
+def test_a_blank_id_is_no_id():
+    """Profiles without a canonical id are not one person: a contact names each, or the row has none."""
+    wide = pd.DataFrame(
+        {
+            "canonical_segment_id": [None, "", None, "p4", None],
+            "merged_to": [None, None, None, None, "p4"],
+            "email": ["ana@shop.test", "ben@shop.test", None, "dan@shop.test", "old@shop.test"],
+            "vip": ["true", "false", "true", "true", "false"],
+        }
+    )
+    member_list = read(wide)
+    assert members(member_list) == {"vip": ["email:ana@shop.test", "email:dan@shop.test"]}
+    assert reasons(member_list) == [None, None, "NO_PERSON", None, "PROFILE_MERGED"]
+    assert contacts(member_list, "email:ana@shop.test") == [("ana@shop.test", None)]
+    assert contacts(member_list, "email:dan@shop.test") == [("dan@shop.test", None), ("old@shop.test", None)]
+    traits = pd.DataFrame({"canonical_segment_id": [None, "b", ""], "name": "vip", "value": "true"})
+    identifiers = pd.DataFrame({"canonical_segment_id": ["", "b"], "type": "user_id", "value": ["1", "2"]})
+    member_list = read({"user_traits": traits, "user_identifiers": identifiers})
+    assert members(member_list) == {"vip": ["user:2"]}
+    assert reasons(member_list) == ["NO_PERSON", None, "NO_PERSON"]
+
+
 def test_a_circle_of_merges_ends():
     """Profiles merged into each other in a circle stay themselves."""
     merges = pd.DataFrame({"canonical_segment_id": ["b", "c", "a"], "segment_id": ["a", "b", "c"]})
@@ -528,6 +550,7 @@ def test_typographic_quotes_are_repaired_and_counted():
         ({"events": MEMBERS}, {}, ParameterError, "it can name user_traits"),
         ({"user_traits": MEMBERS}, {}, FileFormatError, "given as user_traits, is a plain member list"),
         (5, {}, FileFormatError, "not from int"),
+        ([], {}, ParameterError, "has no tables"),
     ],
 )
 def test_what_is_no_member_list_is_refused_with_a_sentence(source, options, error, match):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError, ParameterError
-from toolkit.frames import TEXT, numbers
+from toolkit.frames import TEXT, numbers, typed
 from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus
 
-from .formats import Format, Roles, find_format, find_roles
-from .profiles import CANDIDATE_COLUMNS, EMAIL, NAME_COLUMNS, PHONE
-from .rows import MemberRows, read_list, read_profiles, read_wide
-from .tables import Table, is_damaged, load_tables, plain_name
+from .formats import recognise
+from .profiles import EMAIL, PHONE
+from .rows import MemberRows, read_rows
+from .tables import Format, Table, is_damaged, load_tables, plain_name
 
 __all__ = ["MemberList", "read_member_list"]
 
@@ -39,7 +39,6 @@ _FORMAT_OF_TABLE = {
     "users": Format.WIDE,
 }
 _TIMES = ("receivedat", "uuidts", "computedat", "takenat")
-_OF_PROFILES_SYNC = {Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE_MERGES}
 # In this order: of several reasons a row has the first.
 _STATUS_OF_REASON = {
     "NOT_JSON": EventStatus.MALFORMED.value,
@@ -123,19 +122,15 @@ def read_member_list(
     >>> listed.payloads["person"].tolist(), listed.members
     (['user:c_1042'], 1)
     """
-    tables, roles, forms = _recognised(source, audience_key, columns or {})
+    tables = _recognised(source, audience_key, columns or {})
     moment = _moment(taken_at, tables)
-    rows = _read(tables, roles, forms, audience_key, named=bool(columns))
-    found = _member_list(rows, tables, audience_key, moment)
-    recognised = (f"{table.name} is {form}." for table, form in zip(tables, forms, strict=True))
-    return replace(found, notes=(*recognised, *found.notes))
+    rows = read_rows(tables, audience_key, named=bool(columns))
+    rows.profiles.refuse_hashes(_name_of(tables))
+    return _member_list(rows, tables, audience_key, moment)
 
 
-def _recognised(
-    source: Source, audience_key: str, columns: Mapping[str, str | Sequence[str]]
-) -> tuple[list[Table], list[Roles], list[Format]]:
-    """Return the tables of the source, the roles of their columns, and their formats."""
-    tables, roles, forms = [], [], []
+def _recognised(source: Source, audience_key: str, columns: Mapping[str, Any]) -> list[Table]:
+    tables = []
     for name, one in source.items() if isinstance(source, Mapping) else [("", source)]:
         wanted = _FORMAT_OF_TABLE.get(plain_name(str(name)))
         if wanted is None and isinstance(source, Mapping):
@@ -143,36 +138,14 @@ def _recognised(
                 f'The mapping names "{name}"; it can name user_traits, user_identifiers, profile_merges, '
                 "profile_traits and users."
             )
-        for loaded in load_tables(one):
-            table = replace(loaded, name=str(name)) if wanted and loaded.name == "(given)" else loaded
+        for loaded in load_tables(one, str(name) or "(given)"):
+            table = recognise(loaded, columns, audience_key)
+            if wanted and table.format is not wanted:
+                raise FileFormatError(f"{table.name}, given as {name}, is {table.format}.")
             tables.append(table)
-            roles.append(find_roles(table, columns))
-            forms.append(find_format(table, roles[-1], audience_key))
-            if wanted and forms[-1] is not wanted:
-                raise FileFormatError(f"{table.name}, given as {name}, is {forms[-1]}.")
-    return tables, roles, forms
-
-
-def _read(
-    tables: Sequence[Table],
-    roles: Sequence[Roles],
-    forms: Sequence[Format],
-    audience_key: str,
-    *,
-    named: bool,
-) -> MemberRows:
-    kinds = {*forms}
-    if kinds & _OF_PROFILES_SYNC:
-        if kinds - _OF_PROFILES_SYNC or named:
-            raise FileFormatError(
-                "Tables of Profiles Sync stand for themselves: read other tables apart, and without columns."
-            )
-        return read_profiles(tables, forms, audience_key)
-    if len(kinds) > 1:
-        raise FileFormatError(f"The source mixes {' and '.join(sorted(kinds))}. Read each apart.")
-    if kinds == {Format.WIDE}:
-        return read_wide(tables, roles[0], audience_key)
-    return read_list(tables, roles, forms[0], audience_key)
+    if not tables:
+        raise ParameterError("The source has no tables. Give at least one file or frame.")
+    return tables
 
 
 def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Timestamp:
@@ -183,48 +156,45 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
             # A number may count seconds or milliseconds; pandas takes it for nanoseconds.
             raise ParameterError('taken_at is no time. Write it like "2025-03-04T10:15:00Z".')
         return moment.as_unit("us")
-    newest = [
-        pd.to_datetime(pd.Series(pc.unique(table.columns[place]), dtype="str"), **_READ).max()
-        for table in tables
-        for place in table.find(*_TIMES)
-    ]
-    known = [moment for moment in newest if not pd.isna(moment)]
-    if not known:
+    written = [pc.unique(table.columns[place]) for table in tables for place in table.find(*_TIMES)]
+    texts = pd.Series(pa.concat_arrays([*written, pa.array([], TEXT)]), dtype="str")
+    newest = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").max()
+    if pd.isna(newest):
         # Not the time of the file: a copy of an old list would remove those who entered since.
         raise ParameterError(
             "Nothing states when the list was true. Give taken_at: changes after it are left alone."
         )
-    return max(known).as_unit("us")
-
-
-_READ: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
+    return newest.as_unit("us")
 
 
 def _member_list(
     rows: MemberRows, tables: Sequence[Table], audience_key: str, moment: pd.Timestamp
 ) -> MemberList:
-    name = " + ".join(dict.fromkeys(table.name for table in tables))
-    rows.profiles.refuse_hashes(name)
-    persons = rows.profiles.persons()
-    payloads = _with_torn_rows(_payloads(rows, persons), tables)
-    payloads["status"] = payloads["reason_code"].map(_STATUS_OF_REASON)
-    files, names = pd.factorize(np.array([table.name for table in tables], object))
-    payloads["file"] = pd.Categorical.from_codes(files[payloads["file"].to_numpy(np.int64)], names)
-    # One message for all of it; where a person's removal is as new, a row with a message goes before it.
-    payloads["message_id"] = f"snapshot:{moment.isoformat()}"
-    is_out = ~payloads["membership"].fillna(value=True)
-    payloads["timestamp"] = moment
-    payloads["received_at"] = pd.Series(moment, payloads.index).mask(is_out, moment - BEFORE_THOSE_IN)
-    keys = {*rows.audience_keys}
+    payloads, keys = _payloads(rows, tables), {*rows.audience_keys}
     if audience_key:
-        payloads, keys = _only(audience_key, payloads, keys), {audience_key}
+        if keys and audience_key not in keys:
+            raise ParameterError(
+                f"No row is of the audience {audience_key}. There are: {', '.join(sorted(keys))}."
+            )
+        # A row that could not be read may be of this audience.
+        is_chosen = payloads["audience_key"].eq(audience_key) | payloads["audience_key"].isna()
+        payloads, keys = payloads[is_chosen], {audience_key}
+    # One message for all of it; where a person's removal is as new, a row with a message goes before it.
+    is_out = ~payloads["membership"].fillna(value=True)
+    received = pd.Series(moment, payloads.index).mask(is_out, moment - BEFORE_THOSE_IN)
+    message = f"snapshot:{moment.isoformat()}"
+    payloads = payloads.assign(message_id=message, timestamp=moment, received_at=received)
     never_in = {"MEMBERSHIP_MISSING"} if rows.of_warehouse else set()
     spoilt, lost = rows.profiles.spreadsheet_damage()
-    spoilt_note = f"{spoilt} phones in {name} were destroyed by a spreadsheet (such as 1.5551E+10)."
+    notes = [f"{table.name} is {table.format}." for table in tables]
+    notes += [note for table in tables for note in table.notes]
+    if spoilt:
+        name = _name_of(tables)
+        notes.append(f"{spoilt} phones in {name} were destroyed by a spreadsheet (such as 1.5551E+10).")
     return MemberList(
-        payloads=payloads.reindex(columns=[*PAYLOAD_COLUMNS]).astype(PAYLOAD_COLUMNS).reset_index(drop=True),
-        candidates=_distinct(rows.profiles.candidates(persons)).astype(CANDIDATE_COLUMNS),
-        names=_distinct(rows.profiles.names(persons)).astype(NAME_COLUMNS),
+        payloads=typed(payloads.reset_index(drop=True), PAYLOAD_COLUMNS),
+        candidates=rows.profiles.candidates(),
+        names=rows.profiles.names(),
         audience_keys=tuple(sorted(keys)),
         taken_at=moment,
         is_complete=not (
@@ -232,60 +202,44 @@ def _member_list(
             or any(table.is_cut for table in tables)
             or payloads["reason_code"].isin(_MAY_BE_MEMBERS - never_in).any()
         ),
-        notes=(
-            *(note for table in tables for note in table.notes),
-            *([spoilt_note] if spoilt else []),
-            *rows.notes,
-        ),
+        notes=(*notes, *rows.notes),
     )
 
 
-def _payloads(rows: MemberRows, persons: pa.Array) -> pd.DataFrame:
-    """Give each row its membership or the reason why it has none."""
+def _name_of(tables: Sequence[Table]) -> str:
+    return " + ".join(dict.fromkeys(table.name for table in tables))
+
+
+def _payloads(rows: MemberRows, tables: Sequence[Table]) -> pd.DataFrame:
+    """Give each row its membership or the reason why it has none; add what could not be read."""
+    profiles, at = rows.profiles, pa.array(rows.at)
     texts = pc.utf8_lower(rows.memberships) if rows.of_warehouse else rows.memberships
     is_torn = is_damaged(rows.keys)
     found: dict[str, Any] = {
         **rows.reasons,
-        "ROW_TORN": rows.profiles.damaged()[rows.at] | is_torn,
-        "NO_PERSON": numbers(persons.is_null())[rows.at],
+        "ROW_TORN": profiles.damaged()[rows.at] | is_torn,
+        "NO_PERSON": numbers(profiles.persons.is_null())[rows.at],
         "PAYLOAD_VALIDATION_FAILED": numbers(rows.keys.is_null()),
         "MEMBERSHIP_MISSING": numbers(texts.is_null()),
         "MEMBERSHIP_NOT_BOOLEAN": ~numbers(pc.is_in(texts, pa.array(["true", "false"], TEXT))),
     }
     first = [reason for reason in _STATUS_OF_REASON if reason in found]  # of several reasons
     places = np.select([found[reason] for reason in first], range(len(first)), -1)
-    reasons = pd.Series(pd.Categorical.from_codes(places, first)).astype("str")
-    of_profiles = {"person": persons, **{kind: rows.profiles.first(kind) for kind in (EMAIL, PHONE)}}
     columns = {
         "audience_key": pc.if_else(pa.array(is_torn), pa.scalar(None, TEXT), rows.keys),
-        **{name: texts.take(pa.array(rows.at)) for name, texts in of_profiles.items()},
+        "person": profiles.persons.take(at),
+        **{kind: profiles.first(kind).take(at) for kind in (EMAIL, PHONE)},
     }
     frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in columns.items()})
-    memberships = pd.Series(pc.equal(texts, "true"), dtype="boolean").where(reasons.isna())
-    return frame.assign(reason_code=reasons, membership=memberships, file=rows.files, line=pd.NA)
-
-
-def _with_torn_rows(payloads: pd.DataFrame, tables: Sequence[Table]) -> pd.DataFrame:
-    """Return the rows and those that could not be read."""
+    frame["reason_code"] = pd.Categorical.from_codes(places, first).astype("str")
+    frame["membership"] = pd.Series(pc.equal(texts, "true"), dtype="boolean").where(places < 0)
+    frame = frame.assign(file=rows.files, line=pd.NA)
     torn: list[tuple[int, int | None, str]]
     torn = [(place, line, "ROW_TORN") for place, table in enumerate(tables) for line in table.torn]
     torn += [(place, None, "FILE_DAMAGED") for place, table in enumerate(tables) if table.is_cut]
-    more = pd.DataFrame(torn, columns=["file", "line", "reason_code"])
-    return pd.concat([payloads, more], ignore_index=True) if torn else payloads
-
-
-def _only(audience_key: str, payloads: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
-    """Return the rows of one audience, and those that may be of any."""
-    if keys and audience_key not in keys:
-        raise ParameterError(
-            f"No row is of the audience {audience_key}. There are: {', '.join(sorted(keys))}."
-        )
-    # A row that could not be read may be of this audience.
-    return payloads[payloads["audience_key"].eq(audience_key) | payloads["audience_key"].isna()]
-
-
-def _distinct(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of people, each once."""
-    known = frame[frame["person"].notna()].reset_index(drop=True)
-    several = known[known["person"].duplicated(keep=False)]
-    return known.drop(several.index[several.duplicated()]).reset_index(drop=True)
+    if torn:
+        more = pd.DataFrame(torn, columns=["file", "line", "reason_code"])
+        frame = pd.concat([frame, more], ignore_index=True)
+    files, names = pd.factorize(np.array([table.name for table in tables], object))
+    frame["file"] = pd.Categorical.from_codes(files[frame["file"].to_numpy(np.int64)], names)
+    return frame.assign(status=frame["reason_code"].map(_STATUS_OF_REASON))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Final, TypeAlias
+from dataclasses import replace
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +13,7 @@ import pyarrow.compute as pc
 from toolkit.errors import FileFormatError, ParameterError
 
 from .profiles import ANONYMOUS, EMAIL, KIND_OF_NAME, PERSON, PHONE, PROFILE, USER
-from .tables import Table, plain_name, shown_names
-
-Roles: TypeAlias = dict[str, list[int]]
-"""Role → places of its columns, in their order."""
+from .tables import Format, Roles, Table, plain_name, shown_names
 
 AUDIENCE, MEMBERSHIP, EXTERNAL_IDS, TRAITS = "audience_key", "membership", "external_ids", "traits"
 _NAMED_AS_THEY_ARE = (PERSON, EMAIL, PHONE, PROFILE, AUDIENCE, MEMBERSHIP, EXTERNAL_IDS, TRAITS)
@@ -35,44 +32,49 @@ _ROLE_OF_NAME: Final = {
     "externalids": EXTERNAL_IDS,
     "traits": TRAITS,
 }
-_INDEXED = {USER, ANONYMOUS, EMAIL, PHONE}
+_INDEXED: Final = {
+    name: role for name, role in _ROLE_OF_NAME.items() if role in (USER, ANONYMOUS, EMAIL, PHONE)
+}
+"""Names that a number may follow: a profile can have several."""
 _NOT_AUDIENCES = {*_ROLE_OF_NAME, "mergedto", "segmentid", "uuidts", "loadedat"}
 
-
-class Format(StrEnum):
-    """The formats of a member list; the value is how notes call it."""
-
-    LIST = "a plain member list"
-    EXPORT = "an Engage audience export"
-    WIDE = "one row a profile with a column an audience"
-    USER_TRAITS = "user_traits of Profiles Sync"
-    USER_IDENTIFIERS = "user_identifiers of Profiles Sync"
-    PROFILE_MERGES = "profile_merges of Profiles Sync"
-
-
-_BY_COLUMNS: Final = {
+OF_PROFILES_SYNC: Final = {
     Format.USER_TRAITS: {"canonicalsegmentid", "name", "value"},
     Format.USER_IDENTIFIERS: {"canonicalsegmentid", "type", "value"},
     Format.PROFILE_MERGES: {"canonicalsegmentid", "segmentid"},
 }
+"""Format → its columns."""
 
 
-def find_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
-    """Return which columns play which role: those given in *columns*, the others by their names."""
-    has_user_id = "userid" in map(plain_name, table.header)
+def recognise(table: Table, columns: Mapping[str, str | Sequence[str]], audience_key: str) -> Table:
+    """Return the table with the roles of its columns, those in *columns* as given there, and its format.
+
+    Raises FileFormatError when it is something that lists no members.
+    """
+    table = replace(table, roles=_roles_by_name(table.header) | _given_roles(table, columns))
+    table = replace(table, format=_find_format(table, audience_key))
+    is_unnamed = not audience_key and AUDIENCE not in table.roles
+    if is_unnamed and table.format in (Format.LIST, Format.EXPORT):
+        raise ParameterError(
+            f"{table.name} does not say which audience it lists. Give audience_key, as it is in Segment."
+        )
+    return table
+
+
+def _roles_by_name(header: Sequence[str]) -> Roles:
+    has_user_id = "userid" in map(plain_name, header)
     numbered: list[tuple[int, int, str]] = []
-    for place, name in enumerate(table.header):
+    for place, name in enumerate(header):
         indexed = re.fullmatch(r"(.*[^\W\d_])[ _-]?([0-9]{1,4})", name)
         role = _ROLE_OF_NAME.get(plain_name(name))
         if role is None and indexed:
-            role = _ROLE_OF_NAME.get(plain_name(indexed[1]))
-            role = role if role in _INDEXED else None
+            role = _INDEXED.get(plain_name(indexed[1]))
         if role and not (has_user_id and plain_name(name) == "id"):
             numbered.append((int(indexed[2]) if indexed else 0, place, role))
     found: Roles = {}
     for _number, place, role in sorted(numbered):
         found.setdefault(role, []).append(place)
-    return found | _given_roles(table, columns)
+    return found
 
 
 def _given_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Roles:
@@ -91,10 +93,9 @@ def _given_roles(table: Table, columns: Mapping[str, str | Sequence[str]]) -> Ro
     return found
 
 
-def find_format(table: Table, roles: Roles, audience_key: str) -> Format:
-    """Return what the table is; FileFormatError when it is something that lists no members."""
+def _find_format(table: Table, audience_key: str) -> Format:
     names = [plain_name(name) for name in table.header]
-    for found, needed in _BY_COLUMNS.items():
+    for found, needed in OF_PROFILES_SYNC.items():
         if needed <= {*names} and "mergedto" not in names:
             return found
     if names.count("key") > 1 or {"key", "value"} <= {*names}:
@@ -106,45 +107,39 @@ def find_format(table: Table, roles: Roles, audience_key: str) -> Format:
         return Format.WIDE
     if "key" in names:
         return Format.EXPORT
-    if not {PERSON, USER, ANONYMOUS, EMAIL, PHONE} & {*roles}:
+    if not {PERSON, USER, ANONYMOUS, EMAIL, PHONE} & {*table.roles}:
         raise FileFormatError(
             f"{table.name} has no column of ids, emails or phones that is known: it has "
             f"{shown_names(table.header)}. Name them in columns, such as "
             '{"user_id": "Customer", "phone": "Mobile"}.'
         )
-    return Format.WIDE if _is_wide(table, roles, audience_key) else Format.LIST
+    return Format.WIDE if _is_wide(table, audience_key) else Format.LIST
 
 
-def _is_wide(table: Table, roles: Roles, audience_key: str) -> bool:
-    if AUDIENCE in roles or MEMBERSHIP in roles:
+def _is_wide(table: Table, audience_key: str) -> bool:
+    if AUDIENCE in table.roles or MEMBERSHIP in table.roles:
         return False
-    if not audience_key:
-        if boolean_columns(table, roles):
-            return True
-        raise ParameterError(
-            f"{table.name} does not say which audience it lists. Give audience_key, as it is in Segment."
-        )
-    if _column_of(table, audience_key) is not None:
+    if audience_key and _column_of(table, audience_key) is not None:
         return True
-    names = {plain_name(name) for name in table.header}
     # A users table of a warehouse: all its rows are profiles, not members, if the key is mistyped.
-    return bool({"uuidts", "receivedat"} & names) and bool(boolean_columns(table, roles))
+    is_users = bool(table.find("uuidts", "receivedat"))
+    return bool(_boolean_columns(table)) and (is_users or not audience_key)
 
 
-def boolean_columns(table: Table, roles: Roles) -> list[int]:
+def _boolean_columns(table: Table) -> list[int]:
     """Return the places of the columns of true and false that play no other role."""
     return [
         place
-        for place, name in others(table, roles)
+        for place, name in others(table)
         if plain_name(name) not in _NOT_AUDIENCES
         and not name.casefold().startswith("context_")
         and _is_true_or_false(table.columns[place])
     ]
 
 
-def others(table: Table, roles: Roles) -> list[tuple[int, str]]:
+def others(table: Table) -> list[tuple[int, str]]:
     """Return place and name of the columns that play no role."""
-    taken = {place for places in roles.values() for place in places}
+    taken = {place for places in table.roles.values() for place in places}
     return [(place, name) for place, name in enumerate(table.header) if place not in taken]
 
 
@@ -153,11 +148,11 @@ def _is_true_or_false(texts: pa.Array) -> bool:
     return bool(given) and {*given} <= {"true", "false"}
 
 
-def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str, int]:
+def audience_columns(table: Table, audience_key: str) -> dict[str, int]:
     """Return audience key → place of its column, in a table with a column an audience."""
     if audience_key and (place := _column_of(table, audience_key)) is not None:
         return {audience_key: place}
-    found = {table.header[place]: place for place in boolean_columns(table, roles)}
+    found = {table.header[place]: place for place in _boolean_columns(table)}
     if audience_key or not found:
         lacking = f"no column of the audience {audience_key}" if audience_key else "no column of an audience"
         raise ParameterError(
@@ -169,7 +164,7 @@ def audience_columns(table: Table, roles: Roles, audience_key: str) -> dict[str,
 def _column_of(table: Table, audience_key: str) -> int | None:
     """Return the place of an audience's column; warehouses may write its name in capitals."""
     for written in (str, str.casefold):
-        for place, name in enumerate(table.header):
-            if written(name) == written(audience_key):
-                return place
+        names = [*map(written, table.header)]
+        if written(audience_key) in names:
+            return names.index(written(audience_key))
     return None

@@ -5,8 +5,8 @@ A profile is a position, from 0: a row of a member list, or a canonical id of Pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.errors import FileFormatError
-from toolkit.frames import TEXT, matches, put_together, text_array
+from toolkit.frames import TEXT, encode, matches, put_together, text_array
 
 from .tables import is_damaged
 
@@ -49,15 +49,6 @@ _HASHED = "^[0-9a-fA-F]{64}$"
 _SPREADSHEET = r"^\+?[0-9]([.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
 
 
-class Values(NamedTuple):
-    """Ids or contacts of one kind."""
-
-    profiles: Positions
-    ranks: Positions
-    """Place among those of the profile, from 0; the first is preferred."""
-    texts: pa.Array
-
-
 class Profiles:
     """The ids and contacts of *size* profiles; of several parts of a kind the first is preferred."""
 
@@ -67,61 +58,57 @@ class Profiles:
         for part in parts:
             by_kind[part[0]].append(part)
         self._found = {kind: _ranked(given) for kind, given in by_kind.items()}
+        self.persons = pa.nulls(size, TEXT)
+        """Name of each profile, null where it has no id and no contact."""
+        for kind in KINDS:
+            if self.persons.null_count:
+                self.persons = pc.coalesce(self.persons, named_texts(kind, self.first(kind)))
 
     def first(self, kind: str) -> pa.Array:
         """Return the preferred id or contact of a kind of each profile; null where it has none."""
-        profiles, ranks, texts = self._found[kind]
-        places = np.full(self.size, -1)
-        preferred = np.flatnonzero(ranks == 0)
-        places[profiles[preferred]] = preferred
-        return texts.take(pa.array(places, mask=places < 0))
+        found, places = self._found[kind], np.full(self.size, -1)
+        preferred = np.flatnonzero(found["rank"] == 0)
+        places[found["profile"].to_numpy()[preferred]] = preferred
+        return text_array(found["text"]).take(pa.array(places, mask=places < 0))
 
-    def persons(self) -> pa.Array:
-        """Return the name of each profile, null where it has no id and no contact."""
-        names = pa.nulls(self.size, TEXT)
-        for kind in KINDS:
-            if names.null_count:
-                names = pc.coalesce(names, named_texts(kind, self.first(kind)))
-        return names
-
-    def names(self, persons: pa.Array) -> pd.DataFrame:
+    def names(self) -> pd.DataFrame:
         """Return the ids that a person has besides the one that is its name: NAME_COLUMNS."""
         ids = {kind: self._found[kind] for kind in (USER, ANONYMOUS)}
-        every = {
-            "person": persons.take(pa.array(np.concatenate([found.profiles for found in ids.values()]))),
-            "name": pa.concat_arrays([named_texts(kind, found.texts) for kind, found in ids.items()]),
-        }
-        named = pa.table(every).to_pandas().astype(NAME_COLUMNS)
-        return named[named["person"] != named["name"]]
+        texts = pa.concat_arrays([named_texts(kind, text_array(ids[kind]["text"])) for kind in ids])
+        found = pd.concat([*ids.values()], ignore_index=True).assign(name=pd.Series(texts, dtype="str"))
+        named = self._of_persons(found, NAME_COLUMNS)
+        return named[named["person"] != named["name"]].reset_index(drop=True)
 
-    def candidates(self, persons: pa.Array) -> pd.DataFrame:
+    def candidates(self) -> pd.DataFrame:
         """Return the contacts of each person, an email and a phone of the same rank in a row."""
-        columns = {}
-        for kind in (EMAIL, PHONE):
-            profiles, ranks, texts = self._found[kind]
-            columns[kind] = pd.Series(texts, ranks * self.size + profiles, "str")
-        both = pd.concat(columns, axis=1).sort_index()
-        owners = persons.take(pa.array(both.index.to_numpy() % max(self.size, 1)))
-        return both.assign(person=pd.Series(owners, both.index, "str"))[[*CANDIDATE_COLUMNS]]
+        email, phone = (self._found[kind].rename(columns={"text": kind}) for kind in (EMAIL, PHONE))
+        return self._of_persons(email.merge(phone, "outer", ["rank", "profile"]), CANDIDATE_COLUMNS)
+
+    def _of_persons(self, found: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+        """Return these columns of what was found for profiles, each row once, where they have a name."""
+        owners = pd.Series(self.persons.take(pa.array(found["profile"])), dtype="str")
+        named = found.assign(person=owners).dropna(subset="person")
+        return _distinct(named[[*columns]], "person").astype(columns).reset_index(drop=True)
 
     def damaged(self) -> Marks:
         """Mark the profiles with an id or contact that holds what none can hold."""
         marked = np.zeros(self.size, np.bool_)
-        for profiles, _ranks, texts in self._found.values():
-            marked[profiles[is_damaged(texts)]] = True
+        for found in self._found.values():
+            marked[found["profile"][is_damaged(text_array(found["text"]))]] = True
         return marked
 
     def spreadsheet_damage(self) -> tuple[int, int]:
         """Return how many phones a spreadsheet destroyed, and how many profiles have no other contact."""
-        phones, bad = self._found[PHONE], matches(self._found[PHONE].texts, _SPREADSHEET)
+        phones = self._found[PHONE]
+        bad = matches(text_array(phones["text"]), _SPREADSHEET)
         usable = np.zeros(self.size, np.bool_)
-        usable[phones.profiles[~bad]] = usable[self._found[EMAIL].profiles] = True
-        return int(bad.sum()), int((~usable[phones.profiles[bad]]).sum())
+        usable[phones["profile"][~bad]] = usable[self._found[EMAIL]["profile"]] = True
+        return int(bad.sum()), int((~usable[phones["profile"][bad]]).sum())
 
     def refuse_hashes(self, name: str) -> None:
         """Raise FileFormatError when the contacts of a kind are digests."""
         for kind in (EMAIL, PHONE):
-            hashed = matches(self._found[kind].texts, _HASHED)
+            hashed = matches(text_array(self._found[kind]["text"]), _HASHED)
             if hashed.sum() > len(hashed) / 2:
                 raise FileFormatError(
                     f"The {kind}s in {name} are hashed (64 hexadecimal digits). Postscript has them in clear "
@@ -129,16 +116,19 @@ class Profiles:
                 )
 
 
-def _ranked(parts: Iterable[Part]) -> Values:
-    """Return the texts of one kind, each once a profile."""
+def _ranked(parts: Iterable[Part]) -> pd.DataFrame:
+    """Return ``profile``, ``text`` and ``rank`` of one kind: each text once a profile, the preferred 0."""
     table = pa.table({"profile": pa.array([], pa.int64()), "text": pa.array([], TEXT)})
     more = (pa.table({"profile": profiles, "text": texts}) for _kind, profiles, texts in parts)
     table = pa.concat_tables([table, *more])
-    found = table.filter(table["text"].is_valid()).to_pandas()
-    several = found[found["profile"].duplicated(keep=False)]
-    found = found.drop(several.index[several.duplicated()])
-    ranks = found.groupby("profile").cumcount().to_numpy(np.int64)
-    return Values(found["profile"].to_numpy(np.int64), ranks, text_array(found["text"]))
+    found = _distinct(table.filter(table["text"].is_valid()).to_pandas(), "profile")
+    return found.assign(rank=found.groupby("profile").cumcount())
+
+
+def _distinct(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return each row once; only those with the same value in *column*, which are few, are compared."""
+    several = frame[frame[column].duplicated(keep=False)]
+    return frame.drop(several.index[several.duplicated()])
 
 
 def named_texts(kind: str, texts: pa.Array) -> pa.Array:
@@ -181,6 +171,11 @@ def follow_merges(ids: pa.Array, away: pa.Array, into: pa.Array) -> pa.Array:
 
 
 def positions(ids: pa.Array) -> tuple[Positions, pa.Array]:
-    """Return where each id stands among the distinct ones, and these; a null is one of its own."""
-    encoded = ids.dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
+    """Return the profile of each row, by its id, and the ids of the profiles.
+
+    A blank id is none: its row is a profile of its own.
+    """
+    at, names = encode(ids)
+    blank = np.flatnonzero(at < 0)
+    at[blank] = len(names) + np.arange(len(blank))
+    return at, pa.concat_arrays([names, pa.nulls(len(blank), TEXT)])

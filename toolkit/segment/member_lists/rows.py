@@ -7,9 +7,8 @@ the tables of Profiles Sync.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow.compute as pc
 from toolkit.errors import FileFormatError, ParameterError
 from toolkit.frames import TEXT, clean_text, encode, numbers
 
-from .formats import AUDIENCE, EXTERNAL_IDS, MEMBERSHIP, TRAITS, Format, Roles, audience_columns, others
+from .formats import AUDIENCE, EXTERNAL_IDS, MEMBERSHIP, OF_PROFILES_SYNC, TRAITS, audience_columns, others
 from .profiles import (
     EMAIL,
     KIND_OF_NAME,
@@ -34,7 +33,7 @@ from .profiles import (
     follow_merges,
     positions,
 )
-from .tables import Table, is_damaged, plain_name, shown_names
+from .tables import Format, Table, is_damaged, plain_name, shown_names
 
 # Numbers stay the digits they are: a phone must not become a float. json.loads() would make a decoder a call.
 _DECODE = json.JSONDecoder(parse_int=str, parse_float=str).decode
@@ -57,94 +56,109 @@ class MemberRows:
     """Texts."""
     audience_keys: Collection[str]
     """Audiences that are listed completely."""
-    of_warehouse: bool = False
+    of_warehouse: bool
     """Warehouses write true and false in any case, and nothing for a profile that was never in the audience.
 
     Elsewhere only these two count, and a blank leaves it open.
     """
-    reasons: Mapping[str, Marks] = field(default_factory=dict)
+    reasons: Mapping[str, Marks]
     """Reason code → rows that have it: NOT_JSON, PROFILE_MERGED."""
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str]
+
+
+def read_rows(tables: Sequence[Table], audience_key: str, *, named: bool) -> MemberRows:
+    """Return the rows of tables that can be read together; *named* when columns were given for them."""
+    formats = {table.format for table in tables}
+    if formats & {*OF_PROFILES_SYNC}:
+        if formats - {*OF_PROFILES_SYNC} or named:
+            raise FileFormatError(
+                "Tables of Profiles Sync stand for themselves: read other tables apart, and without columns."
+            )
+        return _read_profiles(tables, audience_key)
+    if len(formats) > 1:
+        raise FileFormatError(f"The source mixes {' and '.join(sorted(formats))}. Read each apart.")
+    return (_read_wide if formats == {Format.WIDE} else _read_list)(tables, audience_key)
+
+
+def _files_of(tables: Sequence[Table], kind: Format) -> Positions:
+    """Return the place of its table for each row of the tables of one format."""
+    places = [place for place, table in enumerate(tables) if table.format is kind]
+    return np.repeat(places, [tables[place].size for place in places])
 
 
 # --- tables of one row a member or a profile
 
 
-def read_list(tables: Sequence[Table], roles: Sequence[Roles], form: Format, audience_key: str) -> MemberRows:
+def _read_list(tables: Sequence[Table], audience_key: str) -> MemberRows:
     """Return the rows of plain lists or exports: who is listed is a member, unless a column has false."""
     parts: list[Part] = []
     notes: list[str] = []
-    keys, memberships, is_unreadable = [], [], []
-    ends = np.cumsum([table.size for table in tables])
-    for table, columns, end in zip(tables, roles, ends.tolist(), strict=True):
-        at = np.arange(end - table.size, end)
-        if AUDIENCE not in columns and not audience_key:
-            raise ParameterError(
-                f"{table.name} does not say which audience it lists. Give audience_key, as it is in Segment."
-            )
-        parts += [(kind, at, table.columns[place]) for kind in KINDS for place in columns.get(kind, ())]
-        objects = JsonCells(table, _json_columns(table, columns) if form is Format.EXPORT else ())
-        parts += objects.parts(at)
-        notes += objects.notes(table.name)
-        is_unreadable.append(objects.is_unreadable)
-        keys.append(_column_or(audience_key, table, columns.get(AUDIENCE)))
-        memberships.append(_column_or("true", table, columns.get(MEMBERSHIP)))
-    every = pa.concat_arrays(keys)
+    files = _files_of(tables, tables[0].format)
+    is_unreadable = np.zeros(len(files), np.bool_)
+    for place, table in enumerate(tables):
+        at = np.flatnonzero(files == place)
+        parts += [(kind, at, table.columns[place]) for kind in KINDS for place in table.roles.get(kind, ())]
+        if table.format is Format.EXPORT:
+            found, is_unreadable[at], odd = _read_json(table, at)
+            parts += found
+            notes += odd
+    keys = _column_or(audience_key, tables, AUDIENCE)
+    named = {*_distinct_texts(keys.filter(pa.array(~is_damaged(keys))))}
+    is_named = all(AUDIENCE in table.roles for table in tables)
     return MemberRows(
-        profiles=Profiles(int(ends[-1]), parts),
-        at=np.arange(len(every)),
-        files=_files_of(tables, tables),
-        keys=every,
-        memberships=pa.concat_arrays(memberships),
-        audience_keys=_named_audiences(every, roles, audience_key),
-        reasons={"NOT_JSON": np.concatenate(is_unreadable)},
-        notes=tuple(notes),
+        profiles=Profiles(len(files), parts),
+        at=np.arange(len(files)),
+        files=files,
+        keys=keys,
+        memberships=_column_or("true", tables, MEMBERSHIP),
+        audience_keys=named if is_named else {*named, audience_key},
+        of_warehouse=False,
+        reasons={"NOT_JSON": is_unreadable},
+        notes=notes,
     )
 
 
-def _named_audiences(keys: pa.Array, roles: Sequence[Roles], audience_key: str) -> set[str]:
-    named = {*pc.unique(keys.filter(pa.array(~is_damaged(keys)))).drop_null().to_pylist()}
-    return named if all(AUDIENCE in columns for columns in roles) else {*named, audience_key}
+def _column_or(text: str, tables: Sequence[Table], role: str) -> pa.Array:
+    return pa.concat_arrays(
+        [
+            table.columns[table.roles[role][0]]
+            if role in table.roles
+            else pa.repeat(pa.scalar(text, TEXT), table.size)
+            for table in tables
+        ]
+    )
 
 
-def _column_or(text: str, table: Table, places: Sequence[int] | None) -> pa.Array:
-    return table.columns[places[0]] if places else pa.repeat(pa.scalar(text, TEXT), table.size)
-
-
-def _files_of(tables: Sequence[Table], every: Sequence[Table]) -> Positions:
-    """Return the place among *every* table of each row of some *tables*."""
-    places = [place for place, table in enumerate(every) if any(table is one for one in tables)]
-    return np.repeat(places, [every[place].size for place in places])
-
-
-def read_wide(tables: Sequence[Table], roles: Roles, audience_key: str) -> MemberRows:
+def _read_wide(tables: Sequence[Table], audience_key: str) -> MemberRows:
     """Return the rows of a table of one row a profile and one column of true and false an audience."""
     table = _whole_table(tables)
-    found = audience_columns(table, roles, audience_key)
-    place = next(iter(roles.get(PROFILE) or table.find("segmentid")), None)
-    ids = pa.array(np.arange(table.size)).cast(TEXT) if place is None else table.columns[place]
+    found = audience_columns(table, audience_key)
+    place = next(iter(table.roles.get(PROFILE) or table.find("segmentid")), None)
+    ids = pa.nulls(table.size, TEXT) if place is None else table.columns[place]
     into = table.first("mergedto")
-    today = follow_merges(ids, ids.filter(pc.is_valid(into)), into.drop_null())
+    today = follow_merges(pc.coalesce(ids, into), ids, into)
     at, names = positions(today)
-    is_away = numbers(pc.not_equal(ids, today), null=False)
+    is_away = numbers(pc.not_equal(pc.fill_null(ids, ""), pc.fill_null(today, "")))
     own_first = np.argsort(is_away, kind="stable")
     parts = [
         (kind, at[own_first], table.columns[column].take(pa.array(own_first)))
         for kind in KINDS
         if kind != PROFILE
-        for column in roles.get(kind, ())
+        for column in table.roles.get(kind, ())
     ]
     if place is not None:
         parts.append((PROFILE, np.arange(len(names)), names))
+    rows = np.tile(np.arange(table.size), len(found))
+    keys = pa.concat_arrays([pa.repeat(pa.scalar(key, TEXT), table.size) for key in found])
     return MemberRows(
         profiles=Profiles(len(names), parts),
-        at=np.tile(at, len(found)),
-        files=np.tile(_files_of(tables, tables), len(found)),
-        keys=pa.concat_arrays([pa.repeat(pa.scalar(key, TEXT), table.size) for key in found]),
+        at=at[rows],
+        files=_files_of(tables, Format.WIDE)[rows],
+        keys=keys,
         memberships=pa.concat_arrays([table.columns[column] for column in found.values()]),
         audience_keys=found,
         of_warehouse=True,
-        reasons={"PROFILE_MERGED": np.tile(is_away & np.isin(at, at[~is_away]), len(found))},
+        reasons={"PROFILE_MERGED": _have_own(at[rows], keys, is_away[rows])},
         notes=(f"{table.name}: the audiences are its columns {', '.join(found)}.",),
     )
 
@@ -156,55 +170,43 @@ def _whole_table(tables: Sequence[Table]) -> Table:
         return first
     if {table.header for table in tables} != {first.header}:
         raise FileFormatError("The tables have different columns. Read each apart.")
-    columns = [pa.concat_arrays([t.columns[place] for t in tables]) for place in range(len(first.header))]
-    return Table(name=f"{first.name} and {len(others)} more", header=first.header, columns=tuple(columns))
+    columns = tuple(map(pa.concat_arrays, zip(*(table.columns for table in tables), strict=True)))
+    return replace(first, name=f"{first.name} and {len(others)} more", columns=columns)
 
 
 # --- JSON in exports
 
 
-def _json_columns(table: Table, roles: Roles) -> list[int]:
-    """Return the columns of JSON objects: identifiers, then traits, then any other that looks like it."""
-    named = [*roles.get(EXTERNAL_IDS, ()), *roles.get(TRAITS, ())]
-    given = {place: table.columns[place].drop_null()[:1].to_pylist() for place, _name in others(table, roles)}
+def _read_json(table: Table, at: Positions) -> tuple[list[Part], Marks, list[str]]:
+    """Return the ids and contacts in JSON objects, marks of the rows that cannot be read, and notes."""
+    found: list[tuple[int, str, str]] = []
+    is_unreadable, is_repaired = np.zeros((2, table.size), np.bool_)
+    for place in _json_columns(table):
+        for row, text in enumerate(table.columns[place].to_pylist()):
+            cell = _object(text or "{}")
+            if cell is None:
+                cell = _object(text.translate(_QUOTES)) or _object(text.translate(_ALL_QUOTES))
+                (is_unreadable if cell is None else is_repaired)[row] = True
+            found += ((row, kind, contact) for kind, contact in _contacts(cell or {}))
+    frame = pd.DataFrame(found, columns=["row", "kind", "text"], dtype=object).groupby("kind")
+    parts = [(kind, at[mine["row"].to_numpy(np.int64)], clean_text(mine["text"])) for kind, mine in frame]
+    odd = {"had typographic quotes in their JSON, now repaired": is_repaired}
+    odd |= {"have JSON that cannot be read": is_unreadable}
+    notes = [f"{marks.sum()} rows of {table.name} {what}." for what, marks in odd.items() if marks.any()]
+    return parts, is_unreadable, notes
+
+
+def _contacts(cell: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in cell.items():
+        if (kind := KIND_OF_NAME.get(plain_name(name))) is not None:
+            texts = value if isinstance(value, list) else [value]
+            yield from ((kind, text) for text in texts if isinstance(text, str))
+
+
+def _json_columns(table: Table) -> list[int]:
+    named = [*table.roles.get(EXTERNAL_IDS, ()), *table.roles.get(TRAITS, ())]
+    given = {place: table.columns[place].drop_null()[:1].to_pylist() for place, _name in others(table)}
     return [*named, *(place for place, text in given.items() if text and text[0].startswith("{"))]
-
-
-class JsonCells:
-    """The ids and contacts in the JSON objects of some columns of a table."""
-
-    def __init__(self, table: Table, places: Iterable[int]) -> None:
-        self.is_unreadable = np.zeros(table.size, np.bool_)
-        self._is_repaired = self.is_unreadable.copy()
-        self._found: dict[tuple[int, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
-        for place in places:
-            for row, text in enumerate(table.columns[place].to_pylist()):
-                if text is not None:
-                    self._add(place, row, text)
-
-    def _add(self, place: int, row: int, text: str) -> None:
-        cell = _object(text)
-        if cell is None:
-            cell = _object(text.translate(_QUOTES)) or _object(text.translate(_ALL_QUOTES))
-            (self.is_unreadable if cell is None else self._is_repaired)[row] = True
-        for name, value in (cell or {}).items():
-            if (kind := KIND_OF_NAME.get(plain_name(name))) is not None:
-                rows, texts = self._found[place, kind]
-                given = [t for t in (value if isinstance(value, list) else [value]) if isinstance(t, str)]
-                rows += [row] * len(given)
-                texts += given
-
-    def parts(self, at: Positions) -> Iterator[Part]:
-        """Yield what was found, as parts of the profiles *at* the rows."""
-        for (_place, kind), (rows, texts) in self._found.items():
-            yield kind, at[rows], clean_text(pd.Series(texts, dtype=object))
-
-    def notes(self, name: str) -> Iterator[str]:
-        """Yield what was unusual in the table of this name."""
-        if repaired := self._is_repaired.sum():
-            yield f"{repaired} rows of {name} had typographic quotes in their JSON, now repaired."
-        if unreadable := self.is_unreadable.sum():
-            yield f"{unreadable} rows of {name} have JSON that cannot be read."
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -218,29 +220,24 @@ def _object(text: str) -> dict[str, Any] | None:
 # --- tables of Profiles Sync
 
 
-def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key: str) -> MemberRows:
+def _read_profiles(tables: Sequence[Table], audience_key: str) -> MemberRows:
     """Return the rows of user_traits, with the contacts of user_identifiers."""
-    traits, identifiers, merges = (
-        [table for table, form in zip(tables, forms, strict=True) if form is wanted]
-        for wanted in (Format.USER_TRAITS, Format.USER_IDENTIFIERS, Format.PROFILE_MERGES)
-    )
+    traits, identifiers, merges = ([t for t in tables if t.format is kind] for kind in OF_PROFILES_SYNC)
     if not traits or not identifiers:
         lacking = "user_identifiers" if traits else "user_traits"
         raise FileFormatError(
             f"{lacking} is missing. Profiles Sync keeps members and contacts in two tables, user_traits and "
             "user_identifiers: give a folder with both, or a mapping of the two names to files or frames."
         )
-    away, into = _column(merges, "segmentid"), _column(merges, "canonicalsegmentid")
-    given, owners = _column(traits, "canonicalsegmentid"), _column(identifiers, "canonicalsegmentid")
-    today = follow_merges(pa.concat_arrays([given, owners]), away, into)
+    given = _column([*traits, *identifiers], "canonicalsegmentid")
+    today = follow_merges(given, _column(merges, "segmentid"), _column(merges, "canonicalsegmentid"))
     at, ids = positions(today)
-    of_trait, of_identifier = at[: len(given)], at[len(given) :]
+    is_away = numbers(pc.not_equal(given, today), null=False)
     names, values = _column(traits, "name"), _column(traits, "value")
-    keys = [audience_key] if audience_key else _boolean_names(names, values)
-    _check_occurs(keys, names)
-    is_chosen = numbers(pc.is_in(names, pa.array(keys, TEXT)))
-    chosen = pa.array(is_chosen)
-    is_away = numbers(pc.not_equal(given, today[: len(given)]), null=False)[is_chosen]
+    of_trait, of_identifier = np.split(at, [len(names)])
+    audiences = _audiences(names, values, audience_key)
+    rows = np.flatnonzero(pc.is_in(names, pa.array(audiences, TEXT)))
+    keys = names.take(pa.array(rows))
     parts = [
         *_identifier_parts(of_identifier, identifiers),
         *_parts(of_trait, names, values, (EMAIL, PHONE)),  # a contact that is no identifier
@@ -248,14 +245,14 @@ def read_profiles(tables: Sequence[Table], forms: Sequence[Format], audience_key
     ]
     return MemberRows(
         profiles=Profiles(len(ids), parts),
-        at=of_trait[is_chosen],
-        files=_files_of(traits, tables)[is_chosen],
-        keys=names.filter(chosen),
-        memberships=values.filter(chosen),
-        audience_keys=keys,
+        at=at[rows],
+        files=_files_of(tables, Format.USER_TRAITS)[rows],
+        keys=keys,
+        memberships=values.take(pa.array(rows)),
+        audience_keys=audiences,
         of_warehouse=True,
-        reasons={"PROFILE_MERGED": _have_own(of_trait[is_chosen], names.filter(chosen), is_away)},
-        notes=(f"The audiences are the traits {', '.join(keys)}.",),
+        reasons={"PROFILE_MERGED": _have_own(at[rows], keys, is_away[rows])},
+        notes=(f"The audiences are the traits {', '.join(audiences)}.",),
     )
 
 
@@ -281,24 +278,28 @@ def _parts(at: Positions, names: pa.Array, values: pa.Array, kinds: Iterable[str
         yield kind, at[mine], values.filter(pa.array(mine))
 
 
-def _boolean_names(names: pa.Array, values: pa.Array) -> list[str]:
-    """Return the traits that are true or false wherever they have a value."""
-    is_boolean = pc.is_in(pc.utf8_lower(values), pa.array(["true", "false"], TEXT))
-    others = pc.unique(names.filter(pc.and_(pc.is_valid(values), pc.invert(is_boolean))))
-    found = {*pc.unique(names.filter(is_boolean)).drop_null().to_pylist()} - {*others.to_pylist()}
-    return sorted(found)
-
-
-def _check_occurs(keys: Sequence[str], names: pa.Array) -> None:
-    there_are = pc.unique(names).drop_null().to_pylist()
-    absent = [key for key in keys if key not in there_are]
-    if absent or not keys:
-        lacking = f"No trait is named {', '.join(absent)}" if absent else "No trait is true or false"
+def _audiences(names: pa.Array, values: pa.Array, audience_key: str) -> list[str]:
+    """Return the audience, or the traits that are true or false wherever they have a value."""
+    there_are = _distinct_texts(names)
+    if audience_key:
+        found = [audience_key] if audience_key in there_are else []
+    else:
+        is_other = pc.invert(pc.is_in(pc.utf8_lower(values), pa.array(["true", "false", None], TEXT)))
+        others = {*_distinct_texts(names.filter(is_other))}
+        found = sorted({*_distinct_texts(names.filter(values.is_valid()))} - others)
+    if not found:
+        lacking = f"No trait is named {audience_key}" if audience_key else "No trait is true or false"
         raise ParameterError(f"{lacking}. The traits are: {shown_names(there_are)}.")
+    return found
+
+
+def _distinct_texts(texts: pa.Array) -> list[str]:
+    return list(pc.unique(texts).drop_null().to_pylist())
 
 
 def _have_own(at: Positions, keys: pa.Array, is_away: Marks) -> Marks:
     """Mark the rows of merged profiles where the profile they went into has a row of its own."""
-    rows = pd.DataFrame({"profile": at, "key": pd.Series(keys, dtype="str"), "own": ~is_away})
-    has_own: Marks = rows.groupby(["profile", "key"])["own"].transform("any").to_numpy(np.bool_)
-    return is_away & has_own
+    codes, distinct = encode(keys)
+    rows, found = at * len(distinct) + codes, is_away.copy()
+    found[is_away] = np.isin(rows[is_away], rows[~is_away])
+    return found

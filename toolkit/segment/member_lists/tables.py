@@ -6,10 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -30,10 +32,24 @@ _UNPACKED = 32 << 20
 _PACKED = 100
 """A packed list may unpack to so many bytes, or to so many times its size if that is more."""
 
+Roles: TypeAlias = dict[str, list[int]]
+"""Role → places of its columns, in their order."""
+
+
+class Format(StrEnum):
+    """The formats of a member list; the value is how notes call it."""
+
+    LIST = "a plain member list"
+    EXPORT = "an Engage audience export"
+    WIDE = "one row a profile with a column an audience"
+    USER_TRAITS = "user_traits of Profiles Sync"
+    USER_IDENTIFIERS = "user_identifiers of Profiles Sync"
+    PROFILE_MERGES = "profile_merges of Profiles Sync"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """One file or frame."""
+    """One file or frame; `recognise` finds its roles and format."""
 
     name: str
     """What messages and rows call it: without the folders above."""
@@ -45,6 +61,8 @@ class Table:
     is_cut: bool = False
     """True when the end of the file is missing."""
     notes: tuple[str, ...] = ()
+    roles: Roles = field(default_factory=dict)
+    format: Format = Format.LIST
 
     @property
     def size(self) -> int:
@@ -82,25 +100,21 @@ def shown_names(names: Iterable[str]) -> str:
     return ", ".join(f'"{n}"' for n in shown[:20]) + (" …" if len(shown) > 20 else "") or "none"
 
 
-def load_tables(source: Any) -> list[Table]:
-    """Return the tables of a file, a folder, a frame, or a list of these."""
+def load_tables(source: Any, name: str) -> list[Table]:
+    """Return the tables of a file, a folder, a frame, or a list of these; frames have this *name*."""
     if isinstance(source, pd.DataFrame):
-        return [_frame_table(source)]
+        columns = tuple(clean_text(source.iloc[:, place]) for place in range(source.shape[1]))
+        header = tuple(SURROGATE.sub("\ufffd", str(name)) for name in source.columns)
+        return [Table(name=name, header=header, columns=columns)]
     if isinstance(source, str | Path):
         root, files = _find_files(str(source))
         return [_load_file(path, name_of(path, root)) for path in files]
     if isinstance(source, Sequence):
-        return [table for one in source for table in load_tables(one)]
+        return [table for one in source for table in load_tables(one, name)]
     raise FileFormatError(
         "A member list is read from a path, a DataFrame, a list of these or a mapping of names to these, "
         f"not from {type(source).__name__}."
     )
-
-
-def _frame_table(frame: pd.DataFrame) -> Table:
-    columns = tuple(clean_text(frame.iloc[:, place]) for place in range(frame.shape[1]))
-    header = tuple(SURROGATE.sub("\ufffd", str(name)) for name in frame.columns)
-    return Table(name="(given)", header=header, columns=columns)
 
 
 def _find_files(source: str) -> tuple[Path, list[Path]]:
@@ -214,18 +228,13 @@ def _read_rows(body: bytes, delimiter: str, width: int) -> tuple[tuple[pa.Array,
         return "skip"
 
     names = [str(place) for place in range(width)]
-    longest = max(map(len, lines))
+    block = max(_BLOCK_BYTES, 2 * max(map(len, lines)) + 2)
     table = pacsv.read_csv(
         pa.py_buffer(b"\n".join(lines)),
         # One thread: only then rows are counted.
-        read_options=pacsv.ReadOptions(
-            column_names=names, use_threads=False, block_size=max(_BLOCK_BYTES, 2 * longest + 2)
-        ),
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False, block_size=block),
         parse_options=pacsv.ParseOptions(
-            delimiter=delimiter,
-            quote_char='"' if b'"' in body else False,
-            newlines_in_values=True,
-            invalid_row_handler=skip,
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
         ),
         convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, TEXT), check_utf8=False),
     )
@@ -260,12 +269,8 @@ def _repair(lines: list[bytes], delimiter: str, width: int) -> list[int]:
 
 def _line_after(lines: list[bytes], place: int) -> int:
     """Return the line after the row that begins at *place*: where its quotes are even."""
-    quotes = 0
-    for end in range(place, min(place + _LINES_OF_A_ROW, len(lines))):
-        quotes += lines[end].count(b'"')
-        if quotes % 2 == 0:
-            return end + 1
-    return place + 1
+    quotes = accumulate(line.count(b'"') for line in lines[place : place + _LINES_OF_A_ROW])
+    return next((end for end, found in enumerate(quotes, place + 1) if found % 2 == 0), place + 1)
 
 
 def _cells(row: bytes, delimiter: str, *, strict: bool = True) -> list[str]:
