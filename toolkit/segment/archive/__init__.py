@@ -37,7 +37,7 @@ from toolkit.segment.payload_rows import (
 )
 from toolkit.statuses import EventStatus
 
-from .files import SAMPLE, check_kind, find_files, make_readable, numbered_lines, open_lines
+from .files import SAMPLE, find_files, make_readable, numbered_lines, open_lines
 from .reader import Partitions, Reader, event_of, read_lines
 
 __all__ = ["SAMPLE", "Archive", "read_events"]
@@ -204,8 +204,6 @@ def read_events(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]])
     if not str(source).strip():
         raise InputPathError('events_path is empty. Give a file, a folder or a glob, or "sample".')
     root, files = find_files(str(source))
-    for path in files:
-        check_kind(path, root)
     return Archive(files=tuple(files), root=root)
 
 

@@ -39,7 +39,10 @@ _OVER_LINES: Final = re.compile(rb"\s*(?:\[\s*\{|[\[{][ \t]*\r?\n)")
 
 
 def find_files(source: str) -> tuple[Path, list[Path]]:
-    """Return the folder that files are named from, and the files, in a stable order."""
+    """Return the folder that files are named from, and the files, in a stable order.
+
+    Raises FileFormatError when one is known to be of another kind.
+    """
     if source == SAMPLE:
         source = str(resources.files("toolkit.segment") / "sample" / "segment-logs")
     path = path_of(source, "events_path ")
@@ -59,16 +62,17 @@ def find_files(source: str) -> tuple[Path, list[Path]]:
     files = [path for path in shown if path.name not in _NOT_ARCHIVES and path.stat().st_size]
     if not files:
         raise InputPathError(f'events_path "{source}" holds no events: there is no file with anything in it.')
+    for path in files:
+        _check_kind(path, name_of(path, root))
     return root, files
 
 
-def check_kind(path: Path, root: Path) -> None:
-    """Raise FileFormatError when the file is known to be of another kind."""
+def _check_kind(path: Path, name: str) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(_HEAD)
     except OSError as error:
-        raise InputPathError(f"{name_of(path, root)} cannot be read: {error.strerror}.") from None
+        raise InputPathError(f"{name} cannot be read: {error.strerror}.") from None
     kind = next((kind for magic, kind in _OTHER_FORMATS.items() if start.startswith(magic)), None)
     if is_gzip(start):
         start = b"".join(Unpacked(BytesIO(start)))
@@ -76,8 +80,7 @@ def check_kind(path: Path, root: Path) -> None:
         kind = "JSON over several lines, such as one list of calls"
     if kind:
         raise FileFormatError(
-            f"{name_of(path, root)} is {kind}. Archives are newline-delimited JSON, gzip or plain: "
-            "one call a line."
+            f"{name} is {kind}. Archives are newline-delimited JSON, gzip or plain: one call a line."
         )
 
 
@@ -106,23 +109,23 @@ def make_readable(files: Sequence[Path], scratch: Path) -> Readable:
 
 def _make_readable(number: int, path: Path, scratch: Path) -> tuple[Path, bool, int]:
     """Return the link or copy, whether the file is whole, and the bytes of its lines."""
-    plain, packed = scratch / f"{number}.ndjson", scratch / f"{number}.ndjson.gz"
+    plain, size, is_whole, is_usual = scratch / f"{number}.ndjson", path.stat().st_size, True, True
     with path.open("rb") as file:
-        if not is_gzip(file.peek(2)):
-            link, is_whole, size, is_usual = plain, True, path.stat().st_size, True
-        else:
+        is_packed = is_gzip(file.peek(2))
+        if is_packed:
+            # Eight zeros are no checksum and size of anything, but padding.
+            is_usual = os.pread(file.fileno(), 8, max(size - 8, 0)) != bytes(8)
             chunks = Unpacked(file)
-            link, size, is_whole = packed, sum(map(len, chunks)), chunks.is_whole
-            file.seek(-8, os.SEEK_END)
-            is_usual = file.read() != bytes(8)  # no checksum and size of anything, but padding
-    if is_whole and is_usual and not _has_mark(path):
-        link.symlink_to(path.absolute())
-    else:
-        _copy(path, link := plain)
+            size, is_whole = sum(map(len, chunks)), chunks.is_whole
+    with open_lines(path) as lines:
+        if not is_whole or not is_usual or lines.read(len(_MARK)) == _MARK:
+            return _copied(path, plain), is_whole, size
+    link = plain.with_suffix(".ndjson.gz") if is_packed else plain
+    link.symlink_to(path.absolute())
     return link, is_whole, size
 
 
-def _copy(path: Path, copy: Path) -> None:
+def _copied(path: Path, copy: Path) -> Path:
     """Copy a file without its byte order mark; of a damaged one the whole lines, and one for the damage."""
     end = 0
     with path.open("rb") as file, copy.open("wb") as out:
@@ -135,6 +138,7 @@ def _copy(path: Path, copy: Path) -> None:
             out.seek(end)
             out.truncate()
             out.write(b"(the file is damaged from here on)\n")  # no event: the damage is counted as a row
+    return copy
 
 
 def open_lines(path: Path) -> BinaryIO:
@@ -142,11 +146,6 @@ def open_lines(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         is_packed = is_gzip(file.read(2))
     return cast("BinaryIO", gzip.open(path)) if is_packed else path.open("rb")
-
-
-def _has_mark(path: Path) -> bool:
-    with open_lines(path) as file:
-        return file.read(len(_MARK)) == _MARK
 
 
 def numbered_lines(path: Path, ordinals: Iterable[int]) -> Iterator[tuple[int, bytes]]:

@@ -11,10 +11,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeVar
 
 import duckdb
@@ -62,59 +61,26 @@ That one of ten million events shares the number of a repetition has a chance of
 _TABLES_AT_ONCE: Final = 10
 _ROWS_HELD: Final = 16_384
 _ROWS_A_PARTITION: Final = 256
+_PLACES: Final = "cut=-1"
+"""Folder of the rows that hold the place of an event."""
 _ROW: Final = ", ".join(("number", "file", *ROW_COLUMNS))
 
 
-class _LineTooLongError(Exception):
-    """Raised when a line does not fit."""
-
-
 class Reader:
-    """A DuckDB connection to the lines of some files, and the destination that decides about them.
-
-    *paths* are those of `make_readable`: DuckDB knows by their ends how they are packed.
-
-    Raises
-    ------
-    FileFormatError
-        DuckDB cannot read a file; raised at the end of the ``with`` block.
-    """
+    """A DuckDB connection to the lines of some files, and the destination that decides about them."""
 
     def __init__(
         self,
+        connection: duckdb.DuckDBPyConnection,
         paths: Sequence[Path],
         destination: Destination,
-        *,
         line_bytes: int,
-        memory_limit: str,
-        scratch: Path,
     ) -> None:
+        self.connection = connection
         self._paths = paths
         self._destination = destination
         self._line_bytes = line_bytes
         self._query = row_query(destination)
-        self.connection: Final = duckdb.connect(
-            config={"memory_limit": memory_limit, "threads": THREADS, "temp_directory": str(scratch)}
-        )
-        self.connection.execute("SET enable_progress_bar = false")  # it would be printed into the notebook
-        # Slow on long expressions; the queries name what they use twice.
-        self.connection.execute("SET disabled_optimizers = 'common_subexpressions'")
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.connection.close()
-        if isinstance(error, duckdb.Error):
-            message = str(error)
-            is_long = self._line_bytes > LINE_BYTES[0]  # two such lines a thread may not fit into memory
-            if "maximum_object_size" in message or (
-                is_long and isinstance(error, duckdb.OutOfMemoryException)
-            ):
-                raise _LineTooLongError(message) from None
-            raise FileFormatError(f"The archive cannot be read: {message.splitlines()[0][:200]}") from None
 
     def table(self) -> pa.Table:
         """Return every row, in ROW_SCHEMA; events are numbered from 0 in the order of reading."""
@@ -127,11 +93,12 @@ class Reader:
         settled = as_rows(found.filter(pa.array(~needs_python)))
         return pa.concat_tables([settled, *self.python_tables(numbers[needs_python])])
 
-    def row_query(self, more: Mapping[str, str] = MappingProxyType({})) -> str:
-        """Return the query for the rows; *more* has columns to be added to each line, name → expression."""
-        added = "".join(f", {expression} AS {name}" for name, expression in more.items())
-        lines = self._lines("read_ndjson", f"columns = {self._query.columns()}")
-        return self._query.rows(f"SELECT *, {FILE}{added} FROM {lines}", keep=", ".join([FILE, *more]))
+    def row_query(self, *, numbered: bool = False) -> str:
+        """Return the query for the rows; *numbered* adds a number that all rows of one event have."""
+        lines = self._lines("read_ndjson", f"columns = {self._query.line.columns()}")
+        if numbered:
+            return self._query.rows(f"SELECT *, {FILE}, {_NUMBER} AS number FROM {lines}", f"{FILE}, number")
+        return self._query.rows(f"SELECT *, {FILE} FROM {lines}", FILE)
 
     def python_tables(self, numbers: Iterable[int]) -> Iterator[pa.Table]:
         """Yield the rows of the events that Python has to decide, in ROW_SCHEMA; *numbers* are theirs."""
@@ -146,19 +113,18 @@ class Reader:
     def _python_events(self) -> Iterator[tuple[int, Any]]:
         """Yield the file and the event of every line that SQL leaves to Python, None for what is no JSON."""
         query = f"SELECT {FILE}, json AS whole FROM {self._lines('read_ndjson_objects')}"
-        line = f"from_json(whole, {self._query.structure()}) AS line"
+        line = f"from_json(whole, {self._query.line.structure()}) AS line"
         query = f"SELECT {FILE}, whole, line.* FROM (SELECT *, {line} FROM ({query}))"
-        query = self._query.for_python(query, keep=f"{FILE}, whole")
+        query = self._query.for_python(query, f"{FILE}, whole")
         # Written anew: DuckDB forgives a comma before a closing bracket, Python does not.
         query = f"SELECT {FILE}, json(whole)::VARCHAR FROM ({query})"
         result = self.connection.cursor().execute(query)  # of its own: rows are written while it is read
-        refused: Iterator[bytes] | None = None
+        refused = self._refused_lines()
         while found := result.fetchmany(ROWS_AT_A_TIME):
             for file, text in found:
                 if text is not None:
                     yield file, event_of(text)
                 else:
-                    refused = refused or self._refused_lines()
                     raw = next(refused, b"")
                     # DuckDB refuses a lone surrogate, which JSON allows.
                     yield file, event_of(raw) if _SURROGATE.search(raw) else None
@@ -195,19 +161,31 @@ def read_lines(
 ) -> Result:
     """Return what *act* makes of a reader of *paths*; it starts anew when a line needs more room.
 
+    *paths* are those of `make_readable`: DuckDB knows by their ends how they are packed.
+
     Raises
     ------
     FileFormatError
         DuckDB cannot read a file.
     """
+    config: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "threads": THREADS,
+        "temp_directory": str(scratch),
+    }
     for line_bytes in LINE_BYTES:
-        try:
-            with Reader(
-                paths, destination, line_bytes=line_bytes, memory_limit=memory_limit, scratch=scratch
-            ) as reader:
-                return act(reader)
-        except _LineTooLongError:
-            continue
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it would be printed into the notebook
+            # Slow on long expressions; the queries name what they use twice.
+            connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+            try:
+                return act(Reader(connection, paths, destination, line_bytes))
+            except duckdb.Error as error:
+                # Two long lines a thread may not fit into memory.
+                is_full = line_bytes > LINE_BYTES[0] and isinstance(error, duckdb.OutOfMemoryException)
+                if not is_full and "maximum_object_size" not in (message := str(error)):
+                    reason = message.splitlines()[0][:200]
+                    raise FileFormatError(f"The archive cannot be read: {reason}") from None
     raise FileFormatError(
         f"A line of the archive is longer than {LINE_BYTES[-1] >> 20} MB, or than memory allows. "
         "Segment's calls have 32 KB each: look for a file without newlines, and remove it."
@@ -236,8 +214,6 @@ class Partitions:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
-        written = quoted(glob.escape(str(folder)) + "/*/*.parquet")
-        self._written = f"read_parquet({written}, hive_partitioning = false)"
         self._repeated = pa.array([], pa.int64())
         self.rows = 0
         """Rows in all partitions."""
@@ -252,41 +228,46 @@ class Partitions:
         # every partition has one in the making, fill the memory when there are many partitions.
         held = max(_ROWS_HELD, _ROWS_A_PARTITION * self._count)
         reader.connection.execute(f"SET partitioned_write_flush_threshold = {held}")
-        self._copy(reader, f"SELECT *, {FILE} AS file FROM ({reader.row_query({'number': _NUMBER})})")
-        if count := self._counted(reader, NEEDS_PYTHON):
-            self._write_python_rows(reader, count)
-        rows = f"NOT {NEEDS_PYTHON}"
-        self.rows = self._counted(reader, rows)
-        self.torn = self._counted(reader, f"{rows} AND status = {quoted(EventStatus.MALFORMED.value)}")
+        rows = reader.row_query(numbered=True)
+        self._copy(reader, f"SELECT *, {FILE} AS file FROM ({rows})")
+        places, _torn = self._counted(reader, _PLACES)
+        if places:
+            shutil.rmtree(self._folder / _PLACES)
+            tables = reader.python_tables(range(_PYTHON_FROM, _PYTHON_FROM + places))
+            while several := [*islice(tables, _TABLES_AT_ONCE)]:
+                table = pa.concat_tables(several)
+                table = table.append_column(PART, pa.array(row_in_event(table)))
+                reader.connection.register("decided", table)
+                self._copy(reader, f"SELECT *, false AS {NEEDS_PYTHON} FROM decided")
+        self.rows, self.torn = self._counted(reader, "*")
         if self.rows:
             self._repeated = self._find_repeated(reader)
 
-    def _counted(self, reader: Reader, condition: str) -> int:
-        if not any(self._folder.iterdir()):
-            return 0  # every line is blank
-        query = f"SELECT count(*) FROM {self._written} WHERE {condition}"
-        ((count,),) = reader.connection.execute(query).fetchall()
-        return int(count)
-
-    def _write_python_rows(self, reader: Reader, count: int) -> None:
-        tables = reader.python_tables(range(_PYTHON_FROM, _PYTHON_FROM + count))
-        while several := [*islice(tables, _TABLES_AT_ONCE)]:
-            table = pa.concat_tables(several)
-            reader.connection.register("decided", table.append_column(PART, pa.array(row_in_event(table))))
-            self._copy(reader, f"SELECT *, false AS {NEEDS_PYTHON} FROM decided")
-
     def _copy(self, reader: Reader, query: str) -> None:
-        partition = f"hash(coalesce(person, message_id, '')) % {self._count}"
-        rows = f"SELECT {_ROW}, {PART}, {NEEDS_PYTHON}, {partition} AS cut FROM ({query})"
+        """Write the rows of a query, those that only hold a place apart."""
+        cut = f"hash(coalesce(person, message_id, '')) % {self._count}"
+        cut = f"CASE WHEN {NEEDS_PYTHON} THEN -1 ELSE ({cut})::BIGINT END AS cut"
         reader.connection.execute(
-            f"COPY ({rows}) TO {quoted(str(self._folder))} "
+            f"COPY (SELECT {_ROW}, {PART}, {cut} FROM ({query})) TO {quoted(str(self._folder))} "
             "(FORMAT parquet, PARTITION_BY (cut), FILENAME_PATTERN '{uuid}', APPEND, COMPRESSION lz4, "
             "ROW_GROUP_SIZE 8192)"
         )
 
+    def _written(self, folder: str) -> str:
+        files = quoted(f"{glob.escape(str(self._folder))}/{folder}/*.parquet")
+        return f"read_parquet({files}, hive_partitioning = false)"
+
+    def _counted(self, reader: Reader, folder: str) -> tuple[int, int]:
+        """Return how many rows are written, and how many of them are of lines that are no events."""
+        if not any(self._folder.glob(folder)):
+            return 0, 0
+        torn = f"count(*) FILTER (status = {quoted(EventStatus.MALFORMED.value)})"
+        query = f"SELECT count(*), {torn} FROM {self._written(folder)}"
+        ((rows, torn_rows),) = reader.connection.execute(query).fetchall()
+        return rows, torn_rows
+
     def _find_repeated(self, reader: Reader) -> pa.Array:
-        first = f"NOT {NEEDS_PYTHON} AND {PART} = 1 AND message_id IS NOT NULL"
-        events = f"(SELECT * FROM {self._written} WHERE {first})"
+        events = f"(SELECT * FROM {self._written('*')} WHERE {PART} = 1 AND message_id IS NOT NULL)"
         # Of hashes, as the ids of a large archive fill the memory.
         several = f"(SELECT hash(message_id) AS id FROM {events} GROUP BY ALL HAVING count(*) > 1)"
         query = f"SELECT {_ROW} FROM {events} SEMI JOIN {several} ON hash(message_id) = id"
@@ -295,10 +276,7 @@ class Partitions:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the partitions, in ROW_SCHEMA, repetitions marked; one without rows is left out."""
         for cut in range(self._count):
-            folder = self._folder / f"cut={cut}"
-            if not folder.is_dir():
-                continue
-            table = pq.ParquetDataset(folder, partitioning=None, filters=[(NEEDS_PYTHON, "=", False)]).read()
-            if len(table):
+            if (folder := self._folder / f"cut={cut}").is_dir():
+                table = pq.ParquetDataset(folder, partitioning=None).read()
                 # The rows of one event stand in any order by now; between two mappings the later one decides.
                 yield mark_duplicates(as_rows(rows_in_order(table, PART)), self._repeated)

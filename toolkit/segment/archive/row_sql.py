@@ -10,7 +10,6 @@ The query is a stack of selects, each adding columns to the one below: columns o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from toolkit.segment.destination import Destination
@@ -48,6 +47,13 @@ _FIELDS: Final = ("id", "key", "class", "held", "email", "phone")
 """What the query calls the fields of every action."""
 _OF_KIND: Final = re.compile("segment_(?:audience|trait)_")
 _CONTACTS: Final = ("email", "phone")
+_PERSON: Final = (
+    "CASE WHEN user_id IS NOT NULL THEN concat('user:', user_id) "
+    "WHEN anonymous_id IS NOT NULL THEN concat('anonymous:', anonymous_id) "
+    "WHEN email IS NOT NULL THEN concat('email:', lower(email)) "
+    "WHEN phone IS NOT NULL THEN concat('phone:', phone) END"
+)
+"""As `person_of` names a person."""
 _KEY_MARKS: Final = ("/", "~", '"', "\\")
 """What means something in a pointer or in JSON: a key with one of them is left to Python."""
 
@@ -64,57 +70,47 @@ class RowQuery:
     """The query of one destination, over lines that are yet to be named; may raise NotInSQLError."""
 
     def __init__(self, destination: Destination, *, fallback: str = "false") -> None:
-        self._columns = JsonColumns()
+        self.line = JsonColumns()
         self._fallback = [fallback]
         self._event = self._event_columns(destination)
         self._mappings = [self._compiled(m) for m in destination.mappings if m.enabled]
 
-    def columns(self) -> str:
-        """Return the parameter ``columns`` of ``read_ndjson``."""
-        return self._columns.columns()
-
-    def structure(self) -> str:
-        """Return the structure by which ``from_json`` gives the same columns."""
-        return self._columns.structure()
-
-    def for_python(self, lines: str, *, keep: str) -> str:
+    def for_python(self, lines: str, keep: str) -> str:
         """Return a query for *keep* of those among *lines* that need Python, in their order."""
         return f"SELECT {keep} FROM ({self._events(lines, keep)}) WHERE {NEEDS_PYTHON}"
 
-    def rows(self, lines: str, *, keep: str) -> str:
+    def rows(self, lines: str, keep: str) -> str:
         """Return a query for the rows of *lines*, in order: *keep*, NEEDS_PYTHON, PART and ROW_COLUMNS."""
-        hits = f"SELECT *, {self._hits()} FROM ({self._events(lines, keep)})"
-        fields = f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, hit, {_aliased(self._row_fields())} FROM ({hits})"
+        query = _with(self._events(lines, keep), self._hits())
+        query = _with(query, {f"field_{name}": self._by_hit(f"field_{name}") for name in _FIELDS})
         # An event that no mapping took has no contact.
-        contacts = _aliased({name: stripped(f"field_{name}", given="hit >= 0") for name in _CONTACTS})
-        meanings = f"SELECT *, {_aliased(self._meanings())} FROM (SELECT *, {contacts} FROM ({fields}))"
+        query = _with(query, {name: stripped(f"field_{name}", given="hit >= 0") for name in _CONTACTS})
+        is_ours = f"coalesce(hit >= 0 AND {self._by_hit('is_of_class')}, false)"
+        value = _value("field_held", "field_key")
+        query = _with(query, {"is_ours": is_ours, "value": value, "person": _PERSON})
         whole = "is_ours AND coalesce(field_key <> '', false) AND field_held IS NOT NULL"
-        membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
+        query = _with(query, {"is_whole": whole})
         is_trait = self._by_hit("is_trait")
-        outcomes = (
-            "SELECT *, is_whole AND person IS NOT NULL AS is_payload, "
-            f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END AS membership "
-            f"FROM (SELECT *, {whole} AS is_whole FROM ({meanings}))"
-        )
-        cells = self._cells(is_trait)
-        shown = _aliased({name: cells.get(name, name) for name in ROW_COLUMNS})
-        return f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, {shown} FROM ({outcomes})"
+        membership = "CASE WHEN value = 'true' THEN true WHEN value = 'false' THEN false END"
+        membership = f"CASE WHEN is_whole AND NOT {is_trait} THEN {membership} END"
+        query = _with(query, {"membership": membership})
+        cells = {**{name: name for name in ROW_COLUMNS}, **self._cells(is_trait)}
+        return f"SELECT {keep}, {NEEDS_PYTHON}, {PART}, {_aliased(cells)} FROM ({query})"
 
     # --- events: what all rows of one share, and whether Python has to decide it
 
     def _events(self, lines: str, keep: str) -> str:
-        columns = self._columns.select(lines, keep=keep)
         takes = {f"takes_{i}": mapping["takes"] for i, mapping in enumerate(self._mappings)}
-        events = f"SELECT *, {_aliased({**self._event, **takes})} FROM ({columns})"
+        events = _with(self.line.select(lines, keep=keep), {**self._event, **takes})
         fallback = [*dict.fromkeys(self._fallback)]
         for i, mapping in enumerate(self._mappings):
             fallback.append(f"(passes AND takes_{i} AND ({mapping['needs_python']}))")
         # As a condition of CASE, and not as a value, it is left early: rows that are settled drop out.
         needs_python = f"CASE WHEN has_broken_path OR {' OR '.join(fallback)} THEN true ELSE false END"
-        return f"SELECT *, {needs_python} AS {NEEDS_PYTHON} FROM ({events})"
+        return _with(events, {NEEDS_PYTHON: needs_python})
 
     def _event_columns(self, destination: Destination) -> dict[str, str]:
-        text = self._columns.text
+        text = self.line.text
         columns = {
             "message_id": text(("messageId",)),
             "event_type": text(("type",)),
@@ -138,7 +134,7 @@ class RowQuery:
         return columns
 
     def _id(self, key: str) -> str:
-        text = self._columns.text((key,))
+        text = self.line.text((key,))
         self._fallback.append(
             f"({text} = 'true' OR {text} = 'false' OR {may_differ(text)} OR {has_outer_space(text)})"
         )
@@ -146,7 +142,7 @@ class RowQuery:
 
     def _time(self, key: str) -> str:
         """Return the time of the usual forms, NULL for others, which are left to Python."""
-        text = self._columns.text((key,))
+        text = self.line.text((key,))
         time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
         self._fallback.append(f"({text} IS NOT NULL AND {time} IS NULL)")
         cases = (
@@ -162,8 +158,8 @@ class RowQuery:
         """Return the condition that the event is for Postscript, by the rules of `is_for_postscript`."""
         if destination.consent_categories:
             # An event with preferences is left to Python.
-            self._fallback.append(f"{self._columns.json(('context', 'consent'))} IS NOT NULL")
-        given = self._columns.json(("integrations",))
+            self._fallback.append(f"{self.line.json(('context', 'consent'))} IS NOT NULL")
+        given = self.line.json(("integrations",))
         ours, every = (f"json_extract({given}, '/{key}')::VARCHAR" for key in (INTEGRATION_NAME, "All"))
         # The first is what Engage writes. Ours stands last, before the bracket that closes the whole.
         return (
@@ -174,27 +170,21 @@ class RowQuery:
             f"ELSE {ours} = 'true' OR starts_with({ours}, '{{') END"
         )
 
-    # --- hit: the number of the mapping, or that there is none, or that the row holds a place
+    # --- the mapping that took the event, and its fields
 
-    def _hits(self) -> str:
+    def _hits(self) -> dict[str, str]:
+        """Return ``hit``: the number of the mapping, or that there is none, or that the row holds a place."""
         if len(self._mappings) <= 1:
             takes = "takes_0" if self._mappings else "false"
             hit = f"WHEN passes AND {takes} THEN 0 ELSE {_NO_MAPPING}"
-            return f"CASE WHEN {NEEDS_PYTHON} THEN {_PLACE} {hit} END AS hit, 1 AS {PART}"
+            return {"hit": f"CASE WHEN {NEEDS_PYTHON} THEN {_PLACE} {hit} END", PART: "1"}
         each = ", ".join(f"CASE WHEN takes_{i} THEN {i} END" for i, _mapping in enumerate(self._mappings))
         taken = f"list_filter([{each}], lambda hit: hit IS NOT NULL)"
         hits = (
             f"CASE WHEN {NEEDS_PYTHON} THEN [{_PLACE}] WHEN NOT passes OR len({taken}) = 0 "
             f"THEN [{_NO_MAPPING}] ELSE {taken} END"
         )
-        return f"unnest({hits}) AS hit, generate_subscripts({hits}, 1) AS {PART}"
-
-    # --- fields of the mapping that took the event
-
-    def _row_fields(self) -> dict[str, str]:
-        event = {name: name for name in self._event if name != "happened"}
-        fields = {name: self._by_hit(name) for name in (f"field_{name}" for name in _FIELDS)}
-        return {**event, "timestamp": "coalesce(happened, received_at)", **fields}
+        return {"hit": f"unnest({hits})", PART: f"generate_subscripts({hits}, 1)"}
 
     def _by_hit(self, name: str) -> str:
         """Return the expression *name* of the mapping that took the event; any, if none did."""
@@ -206,7 +196,7 @@ class RowQuery:
     def _compiled(self, mapping: ActionMapping) -> dict[str, str]:
         """Return the expressions of a mapping; only those of its trigger when its events need Python."""
         name, action = quoted(mapping.name), mapping.action
-        found = {"takes": trigger_sql(mapping.trigger.tree, self._columns, self._fallback)}
+        found = {"takes": trigger_sql(mapping.trigger.tree, self.line, self._fallback)}
         fallback: list[str] = []
         try:
             fields = self._fields(mapping, fallback)
@@ -233,7 +223,7 @@ class RowQuery:
             node = given.get(field.key, Raw(value=MISSING))
             to_sql = object_sql if field.type == "object" else text_sql
             name = names.get(field.key) or _OF_KIND.sub("", field.key)
-            found[name] = to_sql(node, self._columns, fallback)
+            found[name] = to_sql(node, self.line, fallback)
         # Not given; but so seldom that the column need not be turned into NULLs.
         fallback.append(f"{found['id']} = ''")
         key = found["key"]
@@ -247,51 +237,50 @@ class RowQuery:
 
     # --- what the fields mean
 
-    def _meanings(self) -> dict[str, str]:
-        return {
-            "is_ours": f"coalesce(hit >= 0 AND {self._by_hit('is_of_class')}, false)",
-            "value": _value("field_held", "field_key"),
-            "person": (
-                "CASE WHEN user_id IS NOT NULL THEN concat('user:', user_id) "
-                "WHEN anonymous_id IS NOT NULL THEN concat('anonymous:', anonymous_id) "
-                "WHEN email IS NOT NULL THEN concat('email:', lower(email)) "
-                "WHEN phone IS NOT NULL THEN concat('phone:', phone) END"
-            ),
-        }
-
     def _cells(self, is_trait: str) -> dict[str, str]:
         of_audience, of_trait = f"is_whole AND NOT {is_trait}", f"is_whole AND {is_trait}"
+        outcomes = self._outcomes(is_trait)
+        status = " ".join(f"WHEN {condition} THEN {status}" for condition, status, _reason in outcomes)
+        reason = " ".join(f"WHEN {condition} THEN {reason}" for condition, _status, reason in outcomes)
         return {
             "mapping": f"CASE WHEN hit >= 0 THEN {self._by_hit('name')} END",
-            "status": (
-                f"CASE WHEN is_payload THEN NULL {_without_mapping(lambda status: status.value)} "
-                f"WHEN NOT is_ours THEN {quoted(EventStatus.NOT_AN_AUDIENCE_EVENT.value)} "
-                f"ELSE {quoted(EventStatus.INVALID_PAYLOAD.value)} END"
-            ),
-            "reason_code": (
-                "CASE WHEN is_payload AND membership IS NOT NULL THEN NULL "
-                f"{_without_mapping(lambda status: REASON_CODES[status])} "
-                f"WHEN NOT is_ours THEN {self._by_hit('foreign_reason')} "
-                f"WHEN NOT is_whole THEN {quoted(REASON_CODES[EventStatus.INVALID_PAYLOAD])} "
-                "WHEN person IS NULL THEN 'NO_PERSON' "
-                f"WHEN {is_trait} AND nullif(value, 'null') IS NULL THEN 'TRAIT_VALUE_MISSING' "
-                f"WHEN {is_trait} THEN NULL "
-                "WHEN value IS NULL THEN 'MEMBERSHIP_MISSING' ELSE 'MEMBERSHIP_NOT_BOOLEAN' END"
-            ),
+            "status": f"CASE {status} END",
+            "reason_code": f"CASE {reason} END",
             "audience_key": f"CASE WHEN {of_audience} THEN field_key END",
             "audience_id": f"CASE WHEN {of_audience} THEN field_id END",
             "trait_key": f"CASE WHEN {of_trait} THEN field_key END",
             "trait_value": f"CASE WHEN {of_trait} THEN nullif(value, 'null') END",
+            "timestamp": "coalesce(happened, received_at)",
         }
 
+    def _outcomes(self, is_trait: str) -> list[tuple[str, str, str]]:
+        """Return condition, status and reason code: the first condition that holds counts."""
+        no_match, filtered, invalid = (
+            (quoted(status.value), quoted(REASON_CODES[status]))
+            for status in (
+                EventStatus.NO_MATCHING_MAPPING,
+                EventStatus.FILTERED_INTEGRATIONS,
+                EventStatus.INVALID_PAYLOAD,
+            )
+        )
+        foreign = quoted(EventStatus.NOT_AN_AUDIENCE_EVENT.value)
+        return [
+            ("person IS NOT NULL AND membership IS NOT NULL", "NULL", "NULL"),
+            (f"hit = {_NO_MAPPING} AND passes", *no_match),
+            (f"hit = {_NO_MAPPING}", *filtered),
+            ("NOT is_ours", foreign, self._by_hit("foreign_reason")),
+            ("NOT is_whole", *invalid),
+            ("person IS NULL", invalid[0], "'NO_PERSON'"),
+            (f"{is_trait} AND nullif(value, 'null') IS NULL", "NULL", "'TRAIT_VALUE_MISSING'"),
+            (is_trait, "NULL", "NULL"),
+            ("value IS NULL", "NULL", "'MEMBERSHIP_MISSING'"),
+            ("true", "NULL", "'MEMBERSHIP_NOT_BOOLEAN'"),
+        ]
 
-def _without_mapping(cell: Callable[[EventStatus], str]) -> str:
-    """Return the cases of an event that no mapping took."""
-    no_match, filtered = (
-        quoted(cell(status))
-        for status in (EventStatus.NO_MATCHING_MAPPING, EventStatus.FILTERED_INTEGRATIONS)
-    )
-    return f"WHEN hit = {_NO_MAPPING} AND passes THEN {no_match} WHEN hit = {_NO_MAPPING} THEN {filtered}"
+
+def _with(query: str, columns: dict[str, str]) -> str:
+    """Return the query with more columns, which may use those that it has."""
+    return f"SELECT *, {_aliased(columns)} FROM ({query})"
 
 
 def _aliased(columns: dict[str, str]) -> str:

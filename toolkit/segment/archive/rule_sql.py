@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-from toolkit.segment.javascript import MISSING, number_text
+from toolkit.segment.javascript import MISSING, text_of
 from toolkit.segment.mapping.directives import If
 from toolkit.segment.mapping.paths import Path, Template
 from toolkit.segment.mapping.texts import Case, Replace
@@ -87,7 +87,8 @@ def text_sql(node: Directive, columns: JsonColumns, fallback: list[str]) -> str:
     """Return the text that a field of type string gets."""
     match node:
         case Raw():
-            return _constant(node)
+            is_plain = isinstance(node.value, str | bool | int | float)
+            return quoted(text_of(node.value)) if is_plain else "NULL::VARCHAR"
         case Path():
             text = columns.text(node.steps)
             fallback.append(may_differ(text))
@@ -115,17 +116,6 @@ def object_sql(node: Directive, columns: JsonColumns, fallback: list[str]) -> st
     if isinstance(node, Raw) and (node.value is MISSING or node.value in (None, "")):
         return "NULL::VARCHAR"
     raise NotInSQLError
-
-
-def _constant(node: Raw) -> str:
-    value = node.value
-    if isinstance(value, bool):
-        return "'true'" if value else "'false'"
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, int | float):
-        return quoted(number_text(value))
-    return "NULL::VARCHAR"
 
 
 def _if(node: If, columns: JsonColumns, fallback: list[str]) -> str:
