@@ -37,10 +37,10 @@ from toolkit.segment.payload_rows import (
 )
 from toolkit.statuses import EventStatus
 
-from .files import SAMPLE, find_files, make_readable, numbered_lines, open_lines
+from .files import find_files, make_readable, numbered_lines, open_lines
 from .reader import Partitions, Reader, event_of, read_lines
 
-__all__ = ["SAMPLE", "Archive", "read_events"]
+__all__ = ["Archive", "read_events"]
 
 WHOLE_MEMORY: Final = "1GB"
 """What DuckDB may hold while it reads an archive that becomes one frame."""
@@ -107,24 +107,24 @@ class Archive:
             return
         with TemporaryDirectory(prefix="archive-") as folder:
             scratch = Path(folder)
-            readable = make_readable(self.files, scratch)
-            read = partial(read_lines, paths=readable.paths, destination=destination, scratch=scratch)
-            count = readable.size // part_bytes
+            paths, damaged, size = make_readable(self.files, scratch)
+            read = partial(read_lines, paths=paths, destination=destination, scratch=scratch)
+            count = size // part_bytes
             if count < 2:
                 table = rows_in_order(read(Reader.table, memory_limit=WHOLE_MEMORY))
                 torn = _torn_lines(table)
                 self._check(len(table), sum(map(len, torn.values())))
                 lines = {
-                    file: [number for number, _line in numbered_lines(readable.paths[file], ordinals)]
+                    file: [number for number, _line in numbered_lines(paths[file], ordinals)]
                     for file, ordinals in torn.items()
                 }
-                yield self._frame(table, lines, readable.damaged)
+                yield self._frame(table, lines, damaged)
                 return
             cut = Partitions(scratch / "partitions", count)
-            read(cut.write, memory_limit=PARTITIONS_MEMORY)
-            self._check(cut.rows, cut.torn)
-            for table in cut.tables() if cut.rows else [ROW_SCHEMA.empty_table()]:
-                yield payload_frame(table, names=self._names(), lines={}, damaged=readable.damaged)
+            written, torn_rows = read(cut.write, memory_limit=PARTITIONS_MEMORY)
+            self._check(written, torn_rows)
+            for table in cut.tables() if written else [ROW_SCHEMA.empty_table()]:
+                yield payload_frame(table, names=self._names(), lines={}, damaged=damaged)
 
     def _frame(self, table: pa.Table, lines: Mapping[int, list[int]], damaged: Set[int]) -> pd.DataFrame:
         table = mark_duplicates(table, repeated_events(table.filter(pa.array(row_in_event(table) == 1))))
@@ -145,7 +145,7 @@ class Archive:
             return
         shown = json.dumps(message_id, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
         with TemporaryDirectory(prefix="archive-") as folder:
-            for path in make_readable(self.files, Path(folder)).paths:
+            for path in make_readable(self.files, Path(folder))[0]:
                 with open_lines(path) as lines:
                     # Parsed only where the id stands as it is, or may be written with escapes.
                     yield from (event_of(line) for line in lines if shown in line or b"\\" in line)

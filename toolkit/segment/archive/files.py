@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO
 from itertools import count, repeat
@@ -84,27 +83,16 @@ def _check_kind(path: Path, name: str) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Readable:
-    """Files that DuckDB can read: links to those of an archive, or copies."""
-
-    paths: tuple[Path, ...]
-    damaged: frozenset[int]
-    """Positions of those that are damaged."""
-    size: int
-    """Bytes of all their lines, unpacked."""
-
-
-def make_readable(files: Sequence[Path], scratch: Path) -> Readable:
+def make_readable(files: Sequence[Path], scratch: Path) -> tuple[Sequence[Path], set[int], int]:
     """Give each file a plain name in *scratch*, by whose end DuckDB knows how it is packed.
 
+    Returned are these paths, the positions of damaged files, and the bytes of all lines, unpacked.
     A copy stands in for what DuckDB does not read as it is: a damaged gzip file, which it reads up to the
     damage without an error; one that is padded with zeros, as gzip allows; the line after a byte order mark.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         paths, whole, sizes = zip(*pool.map(_make_readable, count(), files, repeat(scratch)), strict=True)
-    damaged = frozenset(number for number, is_whole in enumerate(whole) if not is_whole)
-    return Readable(paths=paths, damaged=damaged, size=sum(sizes))
+    return paths, {number for number, is_whole in enumerate(whole) if not is_whole}, sum(sizes)
 
 
 def _make_readable(number: int, path: Path, scratch: Path) -> tuple[Path, bool, int]:

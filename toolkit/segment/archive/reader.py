@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -37,7 +38,7 @@ from toolkit.statuses import EventStatus
 
 from .files import numbered_lines
 from .json_columns import quoted
-from .row_sql import NEEDS_PYTHON, PART, row_query
+from .row_sql import NEEDS_PYTHON, PART, RowQuery, row_query
 
 LINE_BYTES: Final = (1 << 20, 64 << 20)
 """Longest line that is read: the first number usually, the second when a line is longer.
@@ -66,21 +67,15 @@ _PLACES: Final = "cut=-1"
 _ROW: Final = ", ".join(("number", "file", *ROW_COLUMNS))
 
 
+@dataclass(frozen=True)
 class Reader:
     """A DuckDB connection to the lines of some files, and the destination that decides about them."""
 
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        paths: Sequence[Path],
-        destination: Destination,
-        line_bytes: int,
-    ) -> None:
-        self.connection = connection
-        self._paths = paths
-        self._destination = destination
-        self._line_bytes = line_bytes
-        self._query = row_query(destination)
+    connection: duckdb.DuckDBPyConnection
+    paths: Sequence[Path]
+    destination: Destination
+    query: RowQuery
+    line_bytes: int
 
     def table(self) -> pa.Table:
         """Return every row, in ROW_SCHEMA; events are numbered from 0 in the order of reading."""
@@ -95,14 +90,14 @@ class Reader:
 
     def row_query(self, *, numbered: bool = False) -> str:
         """Return the query for the rows; *numbered* adds a number that all rows of one event have."""
-        lines = self._lines("read_ndjson", f"columns = {self._query.line.columns()}")
+        lines = self._lines("read_ndjson", f"columns = {self.query.line.columns()}")
         if numbered:
-            return self._query.rows(f"SELECT *, {FILE}, {_NUMBER} AS number FROM {lines}", f"{FILE}, number")
-        return self._query.rows(f"SELECT *, {FILE} FROM {lines}", FILE)
+            return self.query.rows(f"SELECT *, {FILE}, {_NUMBER} AS number FROM {lines}", f"{FILE}, number")
+        return self.query.rows(f"SELECT *, {FILE} FROM {lines}", FILE)
 
     def python_tables(self, numbers: Iterable[int]) -> Iterator[pa.Table]:
         """Yield the rows of the events that Python has to decide, in ROW_SCHEMA; *numbers* are theirs."""
-        rows = RowBuilder(self._destination)
+        rows = RowBuilder(self.destination)
         for number, found in zip_longest(numbers, self._python_events()):
             if number is None or found is None:
                 raise ReconciliationError("Two readings of the archive differ; was it written to?")
@@ -113,9 +108,9 @@ class Reader:
     def _python_events(self) -> Iterator[tuple[int, Any]]:
         """Yield the file and the event of every line that SQL leaves to Python, None for what is no JSON."""
         query = f"SELECT {FILE}, json AS whole FROM {self._lines('read_ndjson_objects')}"
-        line = f"from_json(whole, {self._query.line.structure()}) AS line"
+        line = f"from_json(whole, {self.query.line.structure()}) AS line"
         query = f"SELECT {FILE}, whole, line.* FROM (SELECT *, {line} FROM ({query}))"
-        query = self._query.for_python(query, f"{FILE}, whole")
+        query = self.query.for_python(query, f"{FILE}, whole")
         # Written anew: DuckDB forgives a comma before a closing bracket, Python does not.
         query = f"SELECT {FILE}, json(whole)::VARCHAR FROM ({query})"
         result = self.connection.cursor().execute(query)  # of its own: rows are written while it is read
@@ -135,17 +130,16 @@ class Reader:
         found = self.connection.sql(query).fetchnumpy()
         for file in np.unique(found[FILE][found["refused"]]):
             ordinals = np.flatnonzero(found["refused"][found[FILE] == file])
-            for _number, line in numbered_lines(self._paths[file], ordinals.tolist()):
+            for _number, line in numbered_lines(self.paths[file], ordinals.tolist()):
                 yield line
 
     def _lines(self, function: str, *options: str) -> str:
-        """Return the call of one of DuckDB's reading functions."""
         # Escaped: DuckDB reads brackets and stars in a name as a pattern.
-        paths = ", ".join(quoted(glob.escape(str(path))) for path in self._paths)
+        paths = ", ".join(quoted(glob.escape(str(path))) for path in self.paths)
         given = (
             "hive_partitioning = false",  # a folder called type=raw must not become a field of its events
             "ignore_errors = true",  # a line that is not JSON becomes a null instead of ending the query
-            f"maximum_object_size = {self._line_bytes}",
+            f"maximum_object_size = {self.line_bytes}",
             *options,
         )
         return f"{function}([{paths}], {', '.join(given)})"
@@ -161,13 +155,9 @@ def read_lines(
 ) -> Result:
     """Return what *act* makes of a reader of *paths*; it starts anew when a line needs more room.
 
-    *paths* are those of `make_readable`: DuckDB knows by their ends how they are packed.
-
-    Raises
-    ------
-    FileFormatError
-        DuckDB cannot read a file.
+    *paths* are those of `make_readable`. Raises FileFormatError when DuckDB cannot read a file.
     """
+    query = row_query(destination)
     config: dict[str, Any] = {
         "memory_limit": memory_limit,
         "threads": THREADS,
@@ -179,7 +169,7 @@ def read_lines(
             # Slow on long expressions; the queries name what they use twice.
             connection.execute("SET disabled_optimizers = 'common_subexpressions'")
             try:
-                return act(Reader(connection, paths, destination, line_bytes))
+                return act(Reader(connection, paths, destination, query, line_bytes))
             except duckdb.Error as error:
                 # Two long lines a thread may not fit into memory.
                 is_full = line_bytes > LINE_BYTES[0] and isinstance(error, duckdb.OutOfMemoryException)
@@ -215,21 +205,16 @@ class Partitions:
         self._folder = folder
         self._count = count
         self._repeated = pa.array([], pa.int64())
-        self.rows = 0
-        """Rows in all partitions."""
-        self.torn = 0
-        """Those of lines that are no events."""
 
-    def write(self, reader: Reader) -> None:
-        """Write every row that *reader* finds, and find the events that are repetitions."""
+    def write(self, reader: Reader) -> tuple[int, int]:
+        """Write every row that *reader* finds; return how many there are, and how many are of torn lines."""
         shutil.rmtree(self._folder, ignore_errors=True)  # it may be the second try
         self._folder.mkdir(parents=True)
         # So many rows a thread holds before it writes them. More, or row groups of the usual size, of which
         # every partition has one in the making, fill the memory when there are many partitions.
         held = max(_ROWS_HELD, _ROWS_A_PARTITION * self._count)
         reader.connection.execute(f"SET partitioned_write_flush_threshold = {held}")
-        rows = reader.row_query(numbered=True)
-        self._copy(reader, f"SELECT *, {FILE} AS file FROM ({rows})")
+        self._copy(reader, f"SELECT *, {FILE} AS file FROM ({reader.row_query(numbered=True)})")
         places, _torn = self._counted(reader, _PLACES)
         if places:
             shutil.rmtree(self._folder / _PLACES)
@@ -239,9 +224,10 @@ class Partitions:
                 table = table.append_column(PART, pa.array(row_in_event(table)))
                 reader.connection.register("decided", table)
                 self._copy(reader, f"SELECT *, false AS {NEEDS_PYTHON} FROM decided")
-        self.rows, self.torn = self._counted(reader, "*")
-        if self.rows:
+        rows, torn = self._counted(reader, "*")
+        if rows:
             self._repeated = self._find_repeated(reader)
+        return rows, torn
 
     def _copy(self, reader: Reader, query: str) -> None:
         """Write the rows of a query, those that only hold a place apart."""
@@ -258,7 +244,6 @@ class Partitions:
         return f"read_parquet({files}, hive_partitioning = false)"
 
     def _counted(self, reader: Reader, folder: str) -> tuple[int, int]:
-        """Return how many rows are written, and how many of them are of lines that are no events."""
         if not any(self._folder.glob(folder)):
             return 0, 0
         torn = f"count(*) FILTER (status = {quoted(EventStatus.MALFORMED.value)})"

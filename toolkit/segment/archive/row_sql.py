@@ -115,8 +115,8 @@ class RowQuery:
             "message_id": text(("messageId",)),
             "event_type": text(("type",)),
             "event_name": text(("event",)),
-            "happened": self._time("timestamp"),
-            "received_at": self._time("receivedAt"),
+            "happened": self._time("timestamp", "happened"),
+            "received_at": self._time("receivedAt", "received_at"),
             "user_id": self._id("userId"),
             "anonymous_id": self._id("anonymousId"),
             "passes": self._passes(destination),
@@ -140,10 +140,9 @@ class RowQuery:
         )
         return text
 
-    def _time(self, key: str) -> str:
+    def _time(self, key: str, time: str) -> str:
         """Return the time of the usual forms, NULL for others, which are left to Python."""
         text = self.line.text((key,))
-        time = {"timestamp": "happened", "receivedAt": "received_at"}[key]
         self._fallback.append(f"({text} IS NOT NULL AND {time} IS NULL)")
         cases = (
             # In a text so long, to its end, every number has all its digits: strptime takes no more of them.
@@ -214,7 +213,6 @@ class RowQuery:
         }
 
     def _fields(self, mapping: ActionMapping, fallback: list[str]) -> dict[str, str]:
-        """Return one of _FIELDS → expression."""
         if not isinstance(tree := mapping.fields.tree, ObjectOf):
             raise NotInSQLError
         given, found = dict(tree.members), {}
@@ -232,7 +230,9 @@ class RowQuery:
         email = found["email"]
         fallback.append(f"(user_id IS NULL AND anonymous_id IS NULL AND {not_ascii(email)})")
         if mapping.action == SYNC_TRAITS:
-            fallback.append(_is_no_plain_value(_value(found["held"], key)))
+            # Python decides which other values a property can hold, and how they are written.
+            plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
+            fallback.append(f"NOT regexp_matches({_value(found['held'], key)}, {plain})")
         return found
 
     # --- what the fields mean
@@ -297,9 +297,3 @@ def _value(held: str, key: str) -> str:
     )
     # A pointer: as a path, other keys than these would have wildcards.
     return f"CASE {' '.join(last)} ELSE json_extract({held}, concat('/', {key}))::VARCHAR END"
-
-
-def _is_no_plain_value(value: str) -> str:
-    # Python decides which other values a property can hold, and how they are written.
-    plain = quoted(r'^(?:null|true|false|-?[1-9][0-9]{0,14}|0|"[^"\\]*")$')
-    return f"NOT regexp_matches({value}, {plain})"

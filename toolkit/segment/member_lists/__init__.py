@@ -18,7 +18,7 @@ from toolkit.frames import TEXT, numbers, typed
 from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus
 
-from .formats import recognise
+from .formats import OF_PROFILES_SYNC, recognise
 from .profiles import EMAIL, PHONE
 from .rows import MemberRows, read_rows
 from .tables import Format, Table, is_damaged, load_tables, plain_name
@@ -31,13 +31,8 @@ is in decides."""
 
 Source: TypeAlias = "str | Path | pd.DataFrame | Sequence[Any] | Mapping[str, Any]"
 
-_FORMAT_OF_TABLE = {
-    "usertraits": Format.USER_TRAITS,
-    "useridentifiers": Format.USER_IDENTIFIERS,
-    "profilemerges": Format.PROFILE_MERGES,
-    "profiletraits": Format.WIDE,
-    "users": Format.WIDE,
-}
+_FORMAT_OF_TABLE = {plain_name(kind.name): kind for kind in OF_PROFILES_SYNC}
+_FORMAT_OF_TABLE |= {"profiletraits": Format.WIDE, "users": Format.WIDE}
 _TIMES = ("receivedat", "uuidts", "computedat", "takenat")
 # In this order: of several reasons a row has the first.
 _STATUS_OF_REASON = {
@@ -125,7 +120,6 @@ def read_member_list(
     tables = _recognised(source, audience_key, columns or {})
     moment = _moment(taken_at, tables)
     rows = read_rows(tables, audience_key, named=bool(columns))
-    rows.profiles.refuse_hashes(_name_of(tables))
     return _member_list(rows, tables, audience_key, moment)
 
 
@@ -170,6 +164,8 @@ def _moment(taken_at: datetime | str | None, tables: Sequence[Table]) -> pd.Time
 def _member_list(
     rows: MemberRows, tables: Sequence[Table], audience_key: str, moment: pd.Timestamp
 ) -> MemberList:
+    name = " + ".join(dict.fromkeys(table.name for table in tables))
+    rows.profiles.refuse_hashes(name)
     payloads, keys = _payloads(rows, tables), {*rows.audience_keys}
     if audience_key:
         if keys and audience_key not in keys:
@@ -189,7 +185,6 @@ def _member_list(
     notes = [f"{table.name} is {table.format}." for table in tables]
     notes += [note for table in tables for note in table.notes]
     if spoilt:
-        name = _name_of(tables)
         notes.append(f"{spoilt} phones in {name} were destroyed by a spreadsheet (such as 1.5551E+10).")
     return MemberList(
         payloads=typed(payloads.reset_index(drop=True), PAYLOAD_COLUMNS),
@@ -204,10 +199,6 @@ def _member_list(
         ),
         notes=(*notes, *rows.notes),
     )
-
-
-def _name_of(tables: Sequence[Table]) -> str:
-    return " + ".join(dict.fromkeys(table.name for table in tables))
 
 
 def _payloads(rows: MemberRows, tables: Sequence[Table]) -> pd.DataFrame:

@@ -57,10 +57,7 @@ class MemberRows:
     audience_keys: Collection[str]
     """Audiences that are listed completely."""
     of_warehouse: bool
-    """Warehouses write true and false in any case, and nothing for a profile that was never in the audience.
-
-    Elsewhere only these two count, and a blank leaves it open.
-    """
+    """Warehouses write true in any case, and nothing for a profile that was never in the audience."""
     reasons: Mapping[str, Marks]
     """Reason code → rows that have it: NOT_JSON, PROFILE_MERGED."""
     notes: Sequence[str]
@@ -81,7 +78,6 @@ def read_rows(tables: Sequence[Table], audience_key: str, *, named: bool) -> Mem
 
 
 def _files_of(tables: Sequence[Table], kind: Format) -> Positions:
-    """Return the place of its table for each row of the tables of one format."""
     places = [place for place, table in enumerate(tables) if table.format is kind]
     return np.repeat(places, [tables[place].size for place in places])
 
@@ -119,14 +115,11 @@ def _read_list(tables: Sequence[Table], audience_key: str) -> MemberRows:
 
 
 def _column_or(text: str, tables: Sequence[Table], role: str) -> pa.Array:
-    return pa.concat_arrays(
-        [
-            table.columns[table.roles[role][0]]
-            if role in table.roles
-            else pa.repeat(pa.scalar(text, TEXT), table.size)
-            for table in tables
-        ]
-    )
+    def column(table: Table) -> pa.Array:
+        places = table.roles.get(role)
+        return table.columns[places[0]] if places else pa.repeat(pa.scalar(text, TEXT), table.size)
+
+    return pa.concat_arrays([*map(column, tables)])
 
 
 def _read_wide(tables: Sequence[Table], audience_key: str) -> MemberRows:

@@ -204,15 +204,9 @@ def parse_csv(data: bytes, name: str) -> Table:
 
 def _utf8(data: bytes) -> tuple[bytes, bool]:
     """Return the data with lines that end in a newline, and whether all of it was UTF-8."""
-    try:
-        data.decode("utf-8")
-        is_utf8 = True
-    except UnicodeDecodeError:
-        data, is_utf8 = data.decode("utf-8", "replace").encode(), False
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-        data = data if b"\n" in data else data.replace(b"\r", b"\n")
-    return data, is_utf8
+    utf8 = data.decode("utf-8", "replace").encode()
+    lines = utf8.replace(b"\r\n", b"\n")
+    return lines if b"\n" in lines else lines.replace(b"\r", b"\n"), utf8 == data
 
 
 def _read_rows(body: bytes, delimiter: str, width: int) -> tuple[tuple[pa.Array, ...], list[int]]:
