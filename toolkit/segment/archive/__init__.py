@@ -63,17 +63,14 @@ class Archive:
     def payloads(self, destination: Destination | None = None) -> pd.DataFrame:
         """Resolve every event into payloads of *destination*, the default one when left out.
 
+        Raises FileFormatError when not one line of the archive is an event.
+
         Returns
         -------
         DataFrame
             PAYLOAD_COLUMNS, one row an event × mapping, in the order of files and lines. ``status`` is
             null where the event may still decide something. ``line`` counts from 1 and is given for
             lines that cannot be read.
-
-        Raises
-        ------
-        FileFormatError
-            Not one line of the archive is an event.
         """
         (frame,) = self.payloads_by_person(destination, part_bytes=sys.maxsize)
         return frame
@@ -83,21 +80,13 @@ class Archive:
     ) -> Iterator[pd.DataFrame]:
         """Resolve every event into payloads, some of the people at a time, in bounded memory.
 
-        Parameters
-        ----------
-        part_bytes
-            About how many bytes of lines, unpacked, to hold at a time.
+        About *part_bytes* of lines, unpacked, are held at a time. Raises FileFormatError as `payloads` does.
 
         Yields
         ------
         DataFrame
             Like the frame of `payloads`, with every row of some of the people. ``line`` is not given. An
             archive that is not large comes in one piece, as do events that are no files.
-
-        Raises
-        ------
-        FileFormatError
-            Not one line of the archive is an event.
         """
         destination = destination or Destination.default()
         if self.given is not None:
@@ -220,16 +209,12 @@ def _events_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it: numpy's booleans and numbers become Python's, a parsed time text."""
     try:
-        return _as_json(value)
+        if isinstance(value, dict):
+            return {key: _plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | np.ndarray):
+            return [_plain(inner) for inner in value]
     except RecursionError:
         return value  # nested so deep that no rule looks into it
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_json(inner) for key, inner in value.items()}
-    if isinstance(value, list | np.ndarray):
-        return [_as_json(inner) for inner in value]
     if isinstance(value, np.generic):
         return value.item()
     return value.isoformat() if isinstance(value, datetime) else value
