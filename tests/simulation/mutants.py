@@ -104,8 +104,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="what is left over is not compared with the list",
         seed=25,
         file="sync/delivery/transitions.py",
-        old="found = None if listed is None else find_due(chain, is_in=key in listed)",
-        new="found = chain[-1]",
+        old="due += find_due(chain, is_in=key in listed)",
+        new="due += chain[-1:]",
     ),
     Mutant(
         name="a custom event is posted whoever claimed it",
@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="a live run does not remember what it was asked for",
         seed=2,
         file="sync/sync.py",
-        old="    ledger.save_state(run.shop_id, run.run_id, folded.state)\n",
+        old="        ledger.save_state(run.shop_id, run.run_id, folded.state)\n",
         new="",
     ),
     Mutant(
@@ -225,7 +225,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="an undo leaves its run's events in force",
         seed=31,
         file="sync/undo.py",
-        old="        ledger.take_back(shop.shop_id, record.run_id)\n",
+        old="            ledger.take_back(shop.shop_id, record.run_id)\n",
         new="",
     ),
     Mutant(

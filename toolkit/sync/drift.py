@@ -68,12 +68,11 @@ def find_drift(state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame) 
         rest = pd.concat([_not_ours(listed.drop_duplicates(), changes, contacts, subscribers), rest])
     reached = changes.dropna(subset="subscriber_id").drop_duplicates("subscriber_id")
     held = subscribers[is_in(subscribers["subscriber_id"], rest["subscriber_id"])]
-    masks = {
-        "email_masked": mask_emails(text_array(held["email_folded"])).to_pylist(),
-        "phone_masked": mask_phones(text_array(held["phone_digits"])).to_pylist(),
-    }
-    shown = held[["subscriber_id"]].assign(**masks).drop_duplicates("subscriber_id")
-    for more in (reached[["subscriber_id", "person"]], shown):
+    shown = held[["subscriber_id"]].assign(
+        email_masked=mask_emails(text_array(held["email_folded"])).to_pylist(),
+        phone_masked=mask_phones(text_array(held["phone_digits"])).to_pylist(),
+    )
+    for more in (reached[["subscriber_id", "person"]], shown.drop_duplicates("subscriber_id")):
         rest = rest.merge(more, how="left", on="subscriber_id")
     rest = rest.sort_values(["subscriber_id", "drift", "audience_key"], kind="stable")
     return pd.concat([typed(part, DRIFT_COLUMNS) for part in (wrong, rest)], ignore_index=True)
@@ -97,10 +96,8 @@ def plan_repair(
 
     Parameters
     ----------
-    kinds
-        Which of DRIFT_KINDS to repair. With ``ghost key`` every one of them is removed.
-    ghost_keys
-        Ghost keys to remove by name.
+    kinds, ghost_keys
+        Which of DRIFT_KINDS to repair, with ``ghost key`` every one of them; and ghost keys by name.
     custom_events
         ``none``, or ``transitions`` to post one for each membership that is added or removed.
     max_removal_share
@@ -147,20 +144,15 @@ def _not_ours(
 
 def _wishes(drift: pd.DataFrame, state: State) -> pd.DataFrame:
     """Return WISH_COLUMNS: what would repair each drift, or why nothing does."""
-    words = state.memberships[["person", "audience_key", "audience_id", "message_id"]]
-    values = state.traits[["person", "trait_key", "value", "message_id"]]
-    is_trait = drift["trait_key"].notna()
-    asked = pd.concat(
-        [
-            drift[~is_trait].merge(words, how="left", on=["person", "audience_key"]),
-            drift[is_trait].merge(values, how="left", on=["person", "trait_key"]),
-        ]
-    ).reindex(columns=[*WISH_COLUMNS, "drift"])
-    is_malformed = asked["drift"] == "malformed value"
-    is_no_list = is_malformed & asked["audience_key"].isna()
-    asked["member"] = (asked["drift"] == "missing").astype("boolean").mask(asked["trait_key"].notna())
-    asked["person"] = asked["person"].fillna("subscriber " + asked["subscriber_id"])
-    asked = asked.astype(WISH_COLUMNS)
-    asked.loc[is_malformed, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "KEY_LISTED_TWICE"]
-    asked.loc[is_no_list, ["status", "reason_code"]] = [ChangeStatus.CONFLICT.value, "PROPERTY_NOT_A_LIST"]
-    return asked[[*WISH_COLUMNS]].reset_index(drop=True)
+    about = ["person", "audience_key", "trait_key"]
+    values = pd.concat([state.memberships, state.traits])
+    values = values.reindex(columns=[*about, "audience_id", "value", "message_id"]).astype("str")
+    wishes = drift.merge(values, how="left", on=about)
+    is_malformed, is_list = wishes["drift"] == "malformed value", wishes["audience_key"].notna()
+    wishes["member"] = (wishes["drift"] == "missing").astype("boolean").mask(wishes["trait_key"].notna())
+    wishes["person"] = wishes["person"].fillna("subscriber " + wishes["subscriber_id"])
+    wishes = typed(wishes, WISH_COLUMNS)
+    decided = ["status", "reason_code"]
+    wishes.loc[is_malformed & is_list, decided] = [ChangeStatus.UNCHANGED.value, "KEY_LISTED_TWICE"]
+    wishes.loc[is_malformed & ~is_list, decided] = [ChangeStatus.CONFLICT.value, "PROPERTY_NOT_A_LIST"]
+    return wishes

@@ -15,7 +15,7 @@ from toolkit.frames import check_columns, is_in
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.member_lists import BEFORE_THOSE_IN, MemberList
 
-from .plan.columns import have_like, listed_keys, places
+from .plan.columns import have_like, listed_keys
 from .plan.matching import match_people, phones_held
 
 CLEAN = {"phone": "phone_e164", "email": "email_clean"}
@@ -45,8 +45,6 @@ def mirror_member_list(
     ----------
     subscribers
         Every subscriber of the shop: SUBSCRIBER_COLUMNS.
-    remembered
-        What earlier runs asked for.
     accept_incomplete
         True removes people even if rows of the list were unreadable, or it has no members.
 
@@ -101,8 +99,6 @@ def _with_leavers(state: State, listed: MemberList) -> State:
     memberships = state.memberships
     is_older = memberships["timestamp"].isna() | (memberships["timestamp"] < listed.taken_at)
     leaving = memberships["member"] & is_older & memberships["audience_key"].isin(listed.audience_keys)
-    if not leaving.any():
-        return state
     leaving &= ~have_like(memberships, _listed_names(listed), ["person", "audience_key"])
     out = memberships.copy()
     out.loc[leaving, ["member", "message_id"]] = [False, None]
@@ -114,11 +110,9 @@ def _with_leavers(state: State, listed: MemberList) -> State:
 def _listed_names(listed: MemberList) -> pd.DataFrame:
     """Return the members by all their names: their ids, and their contacts, which name who has no id."""
     contacts = [
-        pd.DataFrame({"person": given["person"], "name": f"{kind}:" + given[kind]})
-        for kind in CLEAN
-        if len(given := listed.candidates[listed.candidates[kind].notna()])
+        listed.candidates[["person"]].assign(name=f"{kind}:" + listed.candidates[kind]) for kind in CLEAN
     ]
-    names = pd.concat([listed.names, *contacts], ignore_index=True)
+    names = pd.concat([listed.names, *contacts], ignore_index=True).dropna()
     is_email = names["name"].str.startswith("email:")
     names = names.assign(name=names["name"].mask(is_email, names["name"].str.lower()))
     rows = listed.payloads
@@ -178,37 +172,32 @@ def _own_contacts(people: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFra
 
 
 def _judge_options(people: pd.DataFrame, listed: MemberList, default_region: str) -> pd.DataFrame:
-    """Judge every contact of the people, the list's and the one remembered; the best has the lowest rank."""
+    """Judge every contact of the people: the list's, and the one remembered, ``first`` where it is newer."""
     given = listed.candidates[is_in(listed.candidates["person"], people["person"])]
     newer = {f"{kind}_first": people[f"{kind}_at"] > listed.taken_at for kind in CLEAN}
     both = pd.concat([given, people.assign(**newer)], ignore_index=True)
     judged = check_contacts(both, default_region=default_region)
-    for kind in CLEAN:
-        judged[f"{kind}_rank"] = np.where(both[f"{kind}_first"].eq(True), -1, np.arange(len(both)))
-    return judged.assign(phone_digits=phones_held(judged).to_pandas(), email_folded=judged["email_clean"])
+    first = {name: both[name].eq(True) for name in newer}
+    return judged.assign(
+        phone_digits=phones_held(judged).to_pandas(), email_folded=judged["email_clean"], **first
+    )
 
 
 def _choose_contacts(people: pd.DataFrame, options: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame of check_contacts() with the best phone and the best email of each person."""
-    who = places(options["person"], people["person"])
-    chosen = {"person": people["person"].reset_index(drop=True)}
+    """Return the frame of check_contacts() with the best phone and the best email of each person.
+
+    The best is one that finds a subscriber of its own, else one that finds several, else a usable one.
+    """
+    chosen = people[["person"]]
     for kind, clean in CLEAN.items():
-        rows = _best(who, options, kind, subscribers[HELD[kind]])
-        best = options[[kind, f"{kind}_code", clean]].take(rows).set_axis(who[rows])
-        chosen |= dict(best.reindex(range(len(people))).items())
+        value, held = options[HELD[kind]], subscribers[HELD[kind]]
+        finds, is_shared = is_in(value, held), is_in(value, held[held.duplicated()])
+        rank = np.select([finds & ~is_shared, finds, value.notna()], [0, 2, 4], default=6)
+        given = options.assign(rank=rank - options[f"{kind}_first"])[options[kind].notna()]
+        best = given.sort_values("rank", kind="stable").drop_duplicates("person")
+        chosen = chosen.merge(best[["person", kind, f"{kind}_code", clean]], how="left", on="person")
     columns = ["person", "email", "phone", "email_code", "phone_code", "email_clean", "phone_e164"]
-    return pd.DataFrame(chosen)[columns].fillna({"email_code": "absent", "phone_code": "absent"})
-
-
-def _best(who: np.ndarray, options: pd.DataFrame, kind: str, held: pd.Series) -> np.ndarray:
-    """Return the row of each person's best phone or email: one that finds a subscriber, else a usable one."""
-    clean = options[HELD[kind]]
-    finds, is_shared = is_in(clean, held), is_in(clean, held[held.duplicated()])
-    score = np.select([finds & ~is_shared, finds, clean.notna()], [0, 1, 2], default=3)
-    given = np.flatnonzero(options[kind].notna())
-    rank = options[f"{kind}_rank"].to_numpy()
-    order = given[np.lexsort((rank[given], score[given], who[given]))]
-    return np.asarray(order[np.diff(who[order], prepend=-1) != 0])
+    return chosen[columns].fillna({"email_code": "absent", "phone_code": "absent"})
 
 
 def _with_chosen(people: pd.DataFrame, contacts: pd.DataFrame, listed: MemberList) -> pd.DataFrame:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ParamSpec
+from typing import Any
 
 import pandas as pd
 
@@ -23,15 +21,15 @@ from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 from .cost import CostEstimate, planned_calls
-from .delivery import Execution, StopReason, deliver
-from .delivery.transitions import expect, planned_ids
+from .delivery import deliver
+from .delivery.execution import Execution, StopReason
+from .delivery.transitions import expect, transitions_of
 from .plan import Plan, newly_reached, settled
 from .plan.removal_limit import removal_limit_sentence
 from .runs import LedgerStore, RunRecord
 
-EVENT_STATES = {"sent": "posted", "unknown": "unknown", "refused": "refused", "obsolete": "obsolete"}
-"""State of a custom event → how the summary counts it."""
-P = ParamSpec("P")
+SUMMED = ("members", "dated_ahead", "planned_calls_by_kind", "planned_minutes", "official_calls_by_kind")
+"""Facts of a run that its summary has as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +61,6 @@ class Run:
             "event_statuses": self.event_statuses,
             "memberships": int(self.changes["audience_key"].notna().sum()),
             "traits": int(self.changes["trait_key"].notna().sum()),
-            "members": facts["members"],
-            "dated_ahead": facts["dated_ahead"],
             "change_statuses": self.change_statuses,
             "adds": self.plan.adds,
             "removes": self.plan.removes,
@@ -72,9 +68,7 @@ class Run:
             "custom_events": self.plan.transitions - facts["custom_events_closed"],
             **{f"custom_events_{n}": count for n, count in facts["events"].items()},
             "removal_share": round(self.plan.removal_share, 4),
-            "planned_calls_by_kind": facts["planned_calls_by_kind"],
-            "planned_minutes": facts["planned_minutes"],
-            "official_calls_by_kind": facts["official_calls_by_kind"],
+            **{name: facts[name] for name in SUMMED},
             "started_at": self.record.started_at.isoformat() + "Z",
         }
 
@@ -87,21 +81,6 @@ class Run:
             )
 
 
-def holding_the_shop(call: Callable[P, Run]) -> Callable[P, Run]:
-    """Keep the shop while a live call lasts; its arguments name ``shop``, ``ledger`` and ``dry_run``."""
-    signature = inspect.signature(call)
-
-    @functools.wraps(call)
-    def held(*args: P.args, **named: P.kwargs) -> Run:
-        given = signature.bind(*args, **named).arguments
-        is_live = not given.get("dry_run", True)
-        with given["ledger"].holding(given["shop"].shop_id) if is_live else nullcontext():
-            return call(*args, **named)
-
-    return held
-
-
-@holding_the_shop
 def sync(
     plan: Plan,
     folded: Folded | None,
@@ -143,121 +122,125 @@ def sync(
         Set from another thread, it ends the run as ``canceled``; what is under way finishes, as after an
         interrupt.
     """
+    run = Execution(
+        plan=plan,
+        folded=folded,
+        shop=shop,
+        postscript=postscript,
+        ledger=ledger,
+        canary=canary,
+        read_again=read_again,
+        repeat_unknown=repeat_unknown,
+        on_progress=on_progress,
+        cancel=cancel or threading.Event(),
+    )
+    with nullcontext() if dry_run else ledger.holding(shop.shop_id):
+        return _run(run, cost, parameters or {}, mode="dry_run" if dry_run else "live")
+
+
+def _run(run: Execution, cost: CostEstimate | None, parameters: Mapping[str, Any], *, mode: str) -> Run:
+    """Record a run from its start to its end, and carry it out if it is a live one."""
     clock = time.monotonic()
-    run = Execution(plan, shop, postscript, ledger, on_progress=on_progress, cancel=cancel)
-    options: dict[str, Any] = {"canary": canary, "read_again": read_again, "repeat_unknown": repeat_unknown}
     record = RunRecord(
         run_id=run.run_id,
-        shop_id=shop.shop_id,
-        shop_name=shop.name,
-        mode="dry_run" if dry_run else "live",
+        shop_id=run.shop_id,
+        shop_name=run.shop.name,
+        mode=mode,
         status=RunStatus.RUNNING.value,
-        received=folded.received if folded else 0,
+        received=run.folded.received if run.folded else 0,
         started_at=run.started_at,
-        facts=_facts(run, folded, cost, parameters, **options),
+        facts=_facts(run, cost, parameters),
     )
-    ledger.save_run(record)
-    if plan.exceeds_removal_limit:
-        run.stop(removal_limit_sentence(plan), StopReason.REMOVAL_LIMIT)
-    if not dry_run:
-        _carry_out(run, folded, record, **options)
-    return _end(run, folded, record, clock)
+    run.ledger.save_run(record)
+    if run.plan.exceeds_removal_limit:
+        run.stop(removal_limit_sentence(run.plan), StopReason.REMOVAL_LIMIT)
+    if mode == "live":
+        try:
+            _remember(run)
+            if not run.is_stopping:
+                deliver(run)
+        except Exception as error:
+            # Not Postscript's doing (a full disk, say): the ledger must not show "running" for ever.
+            reason = str(error) if isinstance(error, ToolkitError) else type(error).__name__
+            run.ledger.save_run(replace(record, status=RunStatus.FAILED.value, error=reason))
+            raise
+    return _end(run, record, clock)
 
 
-def _facts(
-    run: Execution,
-    folded: Folded | None,
-    cost: CostEstimate | None,
-    parameters: Mapping[str, Any] | None,
-    *,
-    canary: int,
-    read_again: bool,
-    repeat_unknown: bool,
-) -> dict[str, Any]:
+def _facts(run: Execution, cost: CostEstimate | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
     plan, ledger, calls_so_far = run.plan, run.ledger, run.postscript.calls
-    ids = planned_ids(plan, run.shop_id, run_id=run.run_id)
-    closed = {ids[external_id] for external_id in ledger.find_closed(ids)}
-    left = ledger.load_unknown_transitions(run.shop_id) if repeat_unknown else []
+    own = transitions_of(plan.announced, run.shop_id, run_id=run.run_id).values()
+    done = ledger.find_closed(t.external_id for t in own)
+    closed = {(t.subscriber_id, t.audience_key) for t in own if t.external_id in done}
+    left = ledger.load_unknown_transitions(run.shop_id) if run.repeat_unknown else []
     left += ledger.load_open_transitions(run.shop_id)
     calls = planned_calls(
         plan,
         reads=sum(calls_so_far.values()),
-        canary=canary,
-        read_again=read_again,
+        canary=run.canary,
+        read_again=run.read_again,
         left_over=expect(plan, left, closed=closed),
     )
     return {
         # A ledger's URL may hold a password.
-        "parameters": {name: value for name, value in (parameters or {}).items() if name != "ledger_url"},
-        "kind": folded.kind if folded is not None and plan.kind == "sync" else plan.kind,
+        "parameters": {name: value for name, value in parameters.items() if name != "ledger_url"},
+        "kind": run.folded.kind if run.folded is not None and plan.kind == "sync" else plan.kind,
         "planned_calls": sum(calls.values()),
         "planned_calls_by_kind": calls,
         "planned_minutes": cost and cost.minutes,
         "official_calls_by_kind": cost and cost.official,
         "calls": calls_so_far,
-        "read_again": read_again,
+        "read_again": run.read_again,
         "custom_events": plan.custom_events,
         "custom_events_closed": len(closed),
-        "removal_share": plan.removal_share,
-        "max_removal_share": plan.max_removal_share,
     }
 
 
-def _carry_out(run: Execution, folded: Folded | None, record: RunRecord, **options: Any) -> None:
-    try:
-        if folded is not None:
-            _remember(run, folded)
-        if not run.plan.exceeds_removal_limit:
-            deliver(run, **options)
-    except Exception as error:
-        # Not Postscript's doing (a full disk, say): the ledger must not show "running" for ever.
-        reason = str(error) if isinstance(error, ToolkitError) else type(error).__name__
-        run.ledger.save_run(replace(record, status=RunStatus.FAILED.value, error=reason))
-        raise
-
-
-def _remember(run: Execution, folded: Folded) -> None:
+def _remember(run: Execution) -> None:
     """Keep what a live run was asked for; apart where it must not be carried out."""
-    ledger, plan = run.ledger, run.plan
-    if plan.exceeds_removal_limit or run.is_stopping:
+    ledger, plan, folded = run.ledger, run.plan, run.folded
+    if run.is_stopping and folded:
         # Kept apart: what is remembered, the next run carries out unasked.
         cause = "limit" if plan.exceeds_removal_limit else "person"
         ledger.hold(run.shop_id, run.run_id, folded.state, cause=cause)
-        return
-    ledger.save_state(run.shop_id, run.run_id, folded.state)
-    ledger.release_held(run.shop_id, folded.state)
-    if plan.reached is not None:
-        ledger.save_reached(run.shop_id, newly_reached(plan.changes, plan.reached))
+    elif folded:
+        ledger.save_state(run.shop_id, run.run_id, folded.state)
+        ledger.release_held(run.shop_id, folded.state)
+        if plan.reached is not None:
+            ledger.save_reached(run.shop_id, newly_reached(plan.changes, plan.reached))
 
 
-def _end(run: Execution, folded: Folded | None, record: RunRecord, clock: float) -> Run:
+def _end(run: Execution, record: RunRecord, clock: float) -> Run:
     """Record how a run ended, and return it."""
-    changed = run.table()
-    events = empty_table(PAYLOAD_COLUMNS) if folded is None else folded.events
+    folded, changed = run.folded, run.table()
+    events = folded.events if folded else empty_table(PAYLOAD_COLUMNS)
     _check(run.plan, folded, changed)
     run.ledger.save_results(run.run_id, events, changed)
     if record.mode == "live" and len(run.plan.left):
         run.ledger.save_reached(run.shop_id, settled(run.plan.left, changed), left_in=run.run_id)
     needing = changed.loc[changed["status"].isin([*NEEDS_ATTENTION]), "status"].value_counts()
-    sentence, status = _attention_sentence(needing, run.events["unresolved"]), RunStatus.COMPLETED
+    ended = [f"{count} changes ended as {status}" for status, count in needing.items()]
+    if unresolved := run.events["unresolved"]:
+        ended.append(f"{unresolved} custom events left over from earlier runs were not confirmed")
+    status = RunStatus.COMPLETED_WITH_ERRORS if ended else RunStatus.COMPLETED
     if run.error:
         status = RunStatus.CANCELED if run.stopped_by is StopReason.CANCELED else RunStatus.FAILED
-    elif sentence:
-        status = RunStatus.COMPLETED_WITH_ERRORS
+    # Audience → people whose latest value is in, 0 for one that everybody has left.
+    members = folded.state.memberships.groupby("audience_key")["member"].sum().to_dict() if folded else {}
     facts = {
         "stopped_by": run.stopped_by.value,
-        "events": {name: run.events[state] for state, name in EVENT_STATES.items()},
-        "read_again": record.facts["read_again"] or run.others_write,
-        "notes": [*_notes(run, read_again=record.facts["read_again"])],
-        "members": {} if folded is None else _count_members(folded),
-        "dated_ahead": 0 if folded is None else folded.ahead,
+        "events": {name: run.events[name] for name in ("posted", "unknown", "refused", "obsolete")},
+        "read_again": run.read_again or run.others_write,
+        "notes": [*_notes(run)],
+        "members": members,
+        "dated_ahead": folded.ahead if folded else 0,
         "calls": run.postscript.calls,
     }
     record = replace(
         record,
         status=status.value,
-        error=run.error or sentence,
+        error=run.error or (f"{', '.join(ended)}." if ended else ""),
         facts={**record.facts, **facts},
         finished_at=datetime.now(UTC).replace(tzinfo=None),
         seconds=time.monotonic() - clock,
@@ -266,16 +249,8 @@ def _end(run: Execution, folded: Folded | None, record: RunRecord, clock: float)
     return Run(record=record, plan=run.plan, events=events, changes=changed)
 
 
-def _attention_sentence(needing: pd.Series, unresolved: int) -> str:
-    """Return what a run that completed left to look at; empty when there is nothing."""
-    ended = [f"{n} changes ended as {status}" for status, n in needing.items()]
-    if unresolved:
-        ended.append(f"{unresolved} custom events left over from earlier runs were not confirmed")
-    return f"{', '.join(ended)}." if ended else ""
-
-
-def _notes(run: Execution, *, read_again: bool) -> Iterator[str]:
-    if run.others_write and not read_again:
+def _notes(run: Execution) -> Iterator[str]:
+    if run.others_write and not run.read_again:
         yield "Others write to the same lists: from then on each subscriber was read again before its write."
     for run_id, count in run.ledger.count_held(run.shop_id).items():
         yield (
@@ -293,9 +268,3 @@ def _check(plan: Plan, folded: Folded | None, changed: pd.DataFrame) -> None:
         moved = plan.changes["subscriber_id"].notna() & plan.changes["match_method"].isna()
         expected = len(folded.state.memberships) + len(folded.state.traits) + int(moved.sum())
     check_totals(expected, count_statuses(changed), of="memberships and traits")
-
-
-def _count_members(folded: Folded) -> dict[str, int]:
-    """Return audience → people whose latest value is in, 0 for one that everybody has left."""
-    counted = folded.state.memberships.groupby("audience_key")["member"].sum()
-    return {str(key): int(count) for key, count in counted.items()}

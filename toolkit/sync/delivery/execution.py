@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
-from typing import TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pandas as pd
 
+from toolkit.audiences.memberships import Folded
 from toolkit.errors import InvalidAuthenticationError, LostAnswerError, PostscriptError, RejectedError
 from toolkit.postscript import api
 from toolkit.postscript.lookup import WORKERS, Postscript, connect_shop
@@ -33,8 +34,6 @@ CANCELED = "The run was canceled; what was under way has finished, the rest is p
 
 _DONE = {"add": ChangeStatus.ADDED, "remove": ChangeStatus.REMOVED, "set": ChangeStatus.UPDATED}
 
-Item = TypeVar("Item")
-
 
 class StopReason(StrEnum):
     """What ended a run before its time; a scheduler reads it as ``stopped_by``."""
@@ -48,35 +47,35 @@ class StopReason(StrEnum):
     CANCELED = "canceled"
 
 
+@dataclass(kw_only=True)
 class Execution:
     """One run of a plan. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        shop: api.Shop,
-        postscript: Postscript,
-        ledger: LedgerStore,
-        *,
-        on_progress: Callable[[int, int, Mapping[str, int]], None],
-        cancel: threading.Event | None,
-    ) -> None:
-        self.plan, self.shop, self.postscript, self.ledger = plan, shop, postscript, ledger
-        self.started_at = datetime.now(UTC).replace(tzinfo=None)
+    plan: Plan
+    folded: Folded | None
+    shop: api.Shop
+    postscript: Postscript
+    ledger: LedgerStore
+    canary: int
+    """Subscribers that are written one by one first, each read before and after."""
+    read_again: bool
+    repeat_unknown: bool
+    on_progress: Callable[[int, int, Mapping[str, int]], None]
+    cancel: threading.Event
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
+    error: str = ""
+    stopped_by: StopReason = StopReason.NONE
+    events: Counter[str] = field(default_factory=Counter)
+    """What became of custom events → how many; ``unresolved`` are those of earlier runs that were not
+    confirmed: no answer came, or they failed again."""
+    others_write: bool = False
+    """True once an answer showed that others write to the lists too."""
+    external_ids: dict[int, str] = field(default_factory=dict)
+    """Row → its custom event's id, once its subscriber's turn came."""
+
+    def __post_init__(self) -> None:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-        self.shop_id = shop.shop_id
-        self.error = ""
-        self.stopped_by = StopReason.NONE
-        self.events: Counter[str] = Counter()
-        """State → custom events that this run brought to it; ``unresolved`` are those of earlier runs that
-        were not confirmed: no answer came, or they failed again."""
-        self.others_write = False
-        """True once an answer showed that others write to the lists too."""
-        self.external_ids: dict[int, str] = {}
-        """Row → its custom event's id, once its subscriber's turn came."""
-        self._operations, self._reasons = plan.changes["operation"], plan.changes["reason_code"]
-        self._on_progress = on_progress
-        self._cancel = cancel or threading.Event()
+        self.shop_id = self.shop.shop_id
         self._recorded: dict[int, tuple[str, str, str]] = {}
         self._counts: Counter[str] = Counter()
         self._stopping = threading.Event()
@@ -84,12 +83,11 @@ class Execution:
         self._suspects: set[str] = set()
         self._failed: set[str] = set()
         self._done = 0
-        self._all = len(plan.writes) + plan.transitions
 
     @property
     def is_stopping(self) -> bool:
         """True when nothing more may be begun."""
-        if self._cancel.is_set() and not self._stopping.is_set():
+        if self.cancel.is_set() and not self._stopping.is_set():
             self.stop(CANCELED, StopReason.CANCELED)
         return self._stopping.is_set()
 
@@ -105,10 +103,6 @@ class Execution:
                 self.error, self.stopped_by = error, reason
         self._stopping.set()
 
-    def check(self) -> None:
-        """Raise LedgerError when the shop is no longer this run's own."""
-        self.ledger.check_lock(self.shop_id)
-
     def record(self, rows: Iterable[int], status: ChangeStatus, reason: str, message: str = "") -> None:
         """Record what became of these rows of the plan."""
         with self._lock:
@@ -120,12 +114,14 @@ class Execution:
 
     def finish(self, index: int, reason: str = "") -> None:
         """Record that a row was carried out, for the plan's reason unless there is another."""
-        self.record([index], _DONE[self._operations.at[index]], reason or self._reasons.at[index])
+        changes = self.plan.changes
+        status = _DONE[changes.at[index, "operation"]]
+        self.record([index], status, reason or changes.at[index, "reason_code"])
 
-    def count_events(self, state: str, count: int = 1) -> None:
-        """Count custom events that reached this state."""
+    def count_events(self, end: str, count: int = 1) -> None:
+        """Count custom events that ended so."""
         with self._lock:
-            self.events[state] += count
+            self.events[end] += count
 
     def advance(self) -> None:
         """Count one more call that went well."""
@@ -134,7 +130,7 @@ class Execution:
             self._failed.clear()
             self._done += 1
             done, counts = self._done, +self._counts
-        self._on_progress(done, max(self._all, done), counts)
+        self.on_progress(done, max(len(self.plan.writes) + self.plan.transitions, done), counts)
 
     def fail(
         self, subscriber_id: str, rows: Iterable[int], error: PostscriptError, *, is_event: bool = False
@@ -145,12 +141,12 @@ class Execution:
         the next run, which would never get beyond it.
         """
         is_lost, is_refused = isinstance(error, LostAnswerError), isinstance(error, RejectedError)
+        status, reason = ChangeStatus.FAILED, "TRANSPORT_FAILED"
         if is_lost or (is_event and api.may_be_applied(error)):
-            self.record(rows, ChangeStatus.UNKNOWN, "ANSWER_LOST", str(error))
+            status, reason = ChangeStatus.UNKNOWN, "ANSWER_LOST"
         elif is_refused:
-            self.record(rows, ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT", str(error))
-        else:
-            self.record(rows, ChangeStatus.FAILED, "TRANSPORT_FAILED", str(error))
+            status, reason = ChangeStatus.REJECTED, "REJECTED_BY_POSTSCRIPT"
+        self.record(rows, status, reason, str(error))
         if is_lost or (is_refused and not is_event):
             return
         with self._lock:
@@ -182,37 +178,40 @@ class Execution:
         is_key = isinstance(error, InvalidAuthenticationError)
         self.stop(str(error), StopReason.AUTHENTICATION if is_key else StopReason.TRANSPORT)
 
-    def for_all(self, act: Callable[[Item], None], items: Sequence[Item]) -> None:
+    def for_all(self, act: Callable[[Any], None], items: Sequence[Any]) -> None:
         """Act on every item, several at once, in their order, until done or stopped.
 
         What is under way when the run stops, or is interrupted, still finishes.
         """
-        left, turn = enumerate(items, 1), threading.Lock()
+        if not items:
+            return
+        left, turn, count = self._in_turn(items), threading.Lock(), min(WORKERS, len(items))
 
         def work() -> None:
             while not self.is_stopping:
                 with turn:
-                    found = [*islice(left, 1)]
-                    if found and found[0][0] % CHECK_EVERY == 0:
-                        self.check()
-                if not found:
+                    item = next(left, None)
+                if item is None:
                     return
-                act(found[0][1])
+                act(item)
 
-        if not items:
-            return
-        with ThreadPoolExecutor(min(WORKERS, len(items))) as pool:
-            futures: list[Future[None]] = []
+        with ThreadPoolExecutor(count) as pool:
             try:
-                futures += [pool.submit(work) for _ in range(min(WORKERS, len(items)))]
+                futures = [pool.submit(work) for _ in range(count)]
                 wait(futures, return_when=FIRST_EXCEPTION)
                 for future in futures:
                     if future.done():
                         future.result()
             except BaseException:
-                self._stopping.set()
-                wait(futures)
+                self._stopping.set()  # the pool waits for what is under way
                 raise
+
+    def _in_turn(self, items: Sequence[Any]) -> Iterator[Any]:
+        """Yield the items; every so often, make sure that the shop is still this run's own."""
+        for number, item in enumerate(items, 1):
+            if number % CHECK_EVERY == 0:
+                self.ledger.check_lock(self.shop_id)
+            yield item
 
     def table(self) -> pd.DataFrame:
         """Return the planned changes (CHANGE_COLUMNS) with what became of them."""
@@ -226,7 +225,7 @@ class Execution:
             for index in changed.index[changed["operation"].notna()]:
                 self._recorded.setdefault(index, (ChangeStatus.PENDING.value, reason, ""))
         if self._recorded:
-            recorded = pd.DataFrame.from_dict(self._recorded, orient="index").astype("str")
-            for position, name in enumerate(("status", "reason_code", "status_message")):
-                changed.loc[recorded.index, name] = recorded[position]
+            ends = ["status", "reason_code", "status_message"]
+            recorded = pd.DataFrame.from_dict(self._recorded, orient="index", columns=ends).astype("str")
+            changed.loc[recorded.index, ends] = recorded
         return changed

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -45,39 +44,39 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def transition_of(changes: pd.DataFrame, index: int, shop_id: str, *, run_id: str) -> Transition:
-    """Return the custom event of one row of a plan's changes; without a message id the run names it."""
-    subscriber_id, key = changes.at[index, "subscriber_id"], changes.at[index, "audience_key"]
-    entered = changes.at[index, "operation"] == "add"
-    audience_id = changes.at[index, "audience_id"]
-    when = _when(changes.at[index, "timestamp"], changes.at[index, "message_id"], run_id)
-    return Transition(
-        external_id=transition_id(shop_id, subscriber_id, key, entered=entered, when=when),
-        subscriber_id=subscriber_id,
-        audience_key=key,
-        audience_id=None if pd.isna(audience_id) else audience_id,
-        entered=entered,
-    )
-
-
-def planned_ids(plan: Plan, shop_id: str, *, run_id: str) -> dict[str, Pair]:
-    """Return the external ids of the plan's custom events, and the subscriber and audience of each."""
-    columns = ("subscriber_id", "audience_key", "operation", "timestamp", "message_id")
-    rows = zip(*(plan.announced[name] for name in columns), strict=True)
+def transitions_of(announced: pd.DataFrame, shop_id: str, *, run_id: str) -> dict[int, Transition]:
+    """Return row → custom event of a plan's `announced`; without a time and a message id the run names it."""
+    names = ("subscriber_id", "audience_key", "audience_id", "operation", "timestamp", "message_id")
+    rows = zip(announced.index, *(announced[name] for name in names), strict=True)
     found = {}
-    for who, key, operation, moment, message_id in rows:
-        when = _when(moment, message_id, run_id)
-        found[transition_id(shop_id, who, key, entered=operation == "add", when=when)] = (who, key)
+    for index, who, key, audience_id, operation, moment, message_id in rows:
+        entered, named = operation == "add", run_id if pd.isna(message_id) else message_id
+        when = named if pd.isna(moment) else moment.isoformat()
+        found[index] = Transition(
+            external_id=transition_id(shop_id, who, key, entered=entered, when=when),
+            subscriber_id=who,
+            audience_key=key,
+            audience_id=None if pd.isna(audience_id) else audience_id,
+            entered=entered,
+        )
     return found
 
 
-def _when(moment: Any, message_id: Any, run_id: str) -> str:
-    if pd.notna(moment):
-        return str(moment.isoformat())
-    return run_id if pd.isna(message_id) else str(message_id)
-
-
 # --- what earlier runs left -------------------------------------------------------------------------------
+
+
+def take_up(run: Execution) -> list[Transition]:
+    """Return the custom events that earlier runs left; those left half-way are unknown from now on."""
+    left = run.ledger.load_unknown_transitions(run.shop_id) if run.repeat_unknown else []
+    for transition in run.ledger.load_open_transitions(run.shop_id):
+        if transition.state == "posting":
+            # The process ended before the answer came: repeating could text twice.
+            run.ledger.mark_transitions([transition.external_id], "unknown")
+            run.count_events("unresolved")
+            run.count_events("unknown")
+        else:
+            left.append(transition)
+    return left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,41 +97,38 @@ def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] =
     if plan.custom_events == "none" or not left:
         return LeftOver(dropped=len(closed))
     subscribers = {t.subscriber_id for t in left}
-    own, lists = _own(plan, subscribers, closed), _lists_after(plan, subscribers)
-    chains: dict[Pair, list[Transition]] = {}
-    for transition in left:
-        chains.setdefault((transition.subscriber_id, transition.audience_key), []).append(transition)
-    posted, dropped = 0, len(closed)
-    for (who, key), chain in chains.items():
+    announced = plan.announced[plan.announced["subscriber_id"].isin(subscribers)]
+    own = {(t.subscriber_id, t.audience_key): t for t in transitions_of(announced, "", run_id="").values()}
+    lists, posted, dropped = _lists_after(plan, subscribers), 0, len(closed)
+    for pair, chain in _chains(left).items():
+        who, key = pair
         is_in = key in lists[who] if who in lists else _as_left(chain)
-        posted += sum(t.entered is is_in for t in chain if t.state in NOT_CONFIRMED)
-        unsent = [t for t in chain if t.state not in NOT_CONFIRMED]
-        mine = own.get((who, key))
-        if mine is not None:
-            unsent.append(replace(chain[0], external_id="", entered=mine))
-        due = find_due(unsent, is_in=is_in) if unsent else None
-        is_own = due is not None and due.external_id == ""
-        posted += due is not None and not is_own
-        dropped += mine is not None and not is_own
+        mine = [own[pair]] if pair in own and pair not in closed else []
+        due = find_due([*chain, *mine], is_in=is_in)
+        own_due = sum(t in mine for t in due)
+        posted += len(due) - own_due
+        dropped += len(mine) - own_due
     return LeftOver(reads=len(subscribers), posted=posted, dropped=dropped)
 
 
-def find_due(chain: Sequence[Transition], *, is_in: bool) -> Transition | None:
-    """Return the one custom event of a subscriber and audience that is due; None when they cancel out.
+def find_due(chain: Sequence[Transition], *, is_in: bool) -> list[Transition]:
+    """Return which custom events of a subscriber and audience are due; *is_in* is what the list is now.
 
-    *chain* are those that were never sent, the oldest first; *is_in* is what the list is now.
+    *chain* has the oldest first. Of those that were never sent it is the last that is so, unless they cancel
+    out; one that was not confirmed is due again while it is so.
     """
-    if chain[0].entered is not is_in:
-        return None  # as it was before the first of them
-    return next(transition for transition in reversed(chain) if transition.entered is is_in)
+    due = [t for t in chain if t.state in NOT_CONFIRMED and t.entered is is_in]
+    unsent = [t for t in chain if t.state not in NOT_CONFIRMED]
+    if unsent and unsent[0].entered is is_in:  # else it is as it was before the first of them
+        due.append(next(t for t in reversed(unsent) if t.entered is is_in))
+    return due
 
 
-def _own(plan: Plan, subscribers: Collection[str], closed: Collection[Pair]) -> dict[Pair, bool]:
-    """Return subscriber and audience → whether the plan's own custom event is an entry."""
-    rows = plan.announced
-    rows = rows[rows["subscriber_id"].isin(subscribers)]
-    found = zip(rows["subscriber_id"], rows["audience_key"], rows["operation"] == "add", strict=True)
-    return {(who, key): bool(entered) for who, key, entered in found if (who, key) not in closed}
+def _chains(some: Iterable[Transition]) -> dict[Pair, list[Transition]]:
+    found: dict[Pair, list[Transition]] = {}
+    for transition in some:
+        found.setdefault((transition.subscriber_id, transition.audience_key), []).append(transition)
+    return found
 
 
 def _lists_after(plan: Plan, subscribers: Collection[str]) -> dict[str, Collection[str]]:
@@ -159,45 +155,31 @@ class _NotClaimedError(Exception):
 
 
 class Poster:
-    """Posts the custom events of a run, and those that earlier runs left."""
+    """Posts the custom events that are due, and those that earlier runs left."""
 
-    def __init__(self, run: Execution) -> None:
-        self._run = run
-        self._row_of: dict[str, int] = {}
-        self._left_over: set[str] = set()
+    def __init__(
+        self, run: Execution, left_over: Sequence[Transition], due: Mapping[str, Sequence[Transition]]
+    ) -> None:
+        self._run, self._due = run, due
+        self._row_of = {external_id: row for row, external_id in run.external_ids.items()}
+        self._left: dict[str, list[Transition]] = {}
+        for transition in left_over:
+            self._left.setdefault(transition.subscriber_id, []).append(transition)
 
-    def take_up(self, *, repeat_unknown: bool) -> list[Transition]:
-        """Return the custom events that earlier runs left; those left half-way are unknown from now on."""
-        ledger, shop_id = self._run.ledger, self._run.shop_id
-        left = ledger.load_unknown_transitions(shop_id) if repeat_unknown else []
-        for transition in ledger.load_open_transitions(shop_id):
-            if transition.state == "posting":
-                # The process ended before the answer came: repeating could text twice.
-                ledger.mark_transitions([transition.external_id], "unknown")
-                self._run.count_events("unresolved")
-                self._run.count_events("unknown")
-            else:
-                left.append(transition)
-        return left
-
-    def post_all(self, left_over: Sequence[Transition], due: Iterable[Sequence[Transition]]) -> None:
+    def post_all(self) -> None:
         """Post every custom event that is due; one subscriber's in order, the older first."""
-        self._row_of = {external_id: row for row, external_id in self._run.external_ids.items()}
-        self._left_over = {t.external_id for t in left_over}
-        mine: dict[str, dict[str, Transition]] = {}
-        for transition in (*left_over, *(each for some in due for each in some)):
-            # By id: one that is left over may be planned again, when another tool changed the list.
-            mine.setdefault(transition.subscriber_id, {})[transition.external_id] = transition
-        self._run.for_all(self._post_some, [[*some.values()] for some in mine.values()])
+        self._run.for_all(self._post_some, [*dict.fromkeys([*self._left, *self._due])])
 
-    def _post_some(self, some: Sequence[Transition]) -> None:
+    def _post_some(self, who: str) -> None:
         """Post what is due of one subscriber's custom events; earlier ones only as far as the list agrees."""
-        if count := sum(t.external_id in self._left_over for t in some):
-            who = some[0].subscriber_id
+        left = self._left.get(who, [])
+        # By id: one that is left over may be planned again, when another tool changed the list.
+        some = [*{t.external_id: t for t in (*left, *self._due.get(who, ()))}.values()]
+        if left:
             try:
                 record = find_subscriber(self._run.postscript, who)
             except PostscriptError as error:
-                self._run.count_events("unresolved", count)
+                self._run.count_events("unresolved", len(left))
                 self._run.fail(who, [], error)
                 return
             listed = None if record is None else api.read_audiences(record.properties) or ()
@@ -207,27 +189,19 @@ class Poster:
             if self._run.is_stopping or not self._post(transition):
                 return
 
-    def _still_due(self, some: Sequence[Transition], listed: tuple[str, ...] | None) -> Sequence[Transition]:
+    def _still_due(self, some: Sequence[Transition], listed: tuple[str, ...] | None) -> list[Transition]:
         """Return those to post, and close the others that were never sent; without a list all."""
-        chains: dict[str, list[Transition]] = {}
-        due: set[str] = set()
-        for transition in some:
-            if transition.state not in NOT_CONFIRMED:
-                chains.setdefault(transition.audience_key, []).append(transition)
-            elif listed is not None and (transition.audience_key in listed) is transition.entered:
-                due.add(transition.external_id)
-        self._run.ledger.mark_transitions([*due], "due")
-        for key, chain in chains.items():
-            found = None if listed is None else find_due(chain, is_in=key in listed)
-            due |= {found.external_id} if found else set()
-            self._close([t for t in chain if t is not found])
-        return [t for t in some if t.external_id in due]
-
-    def _close(self, obsolete: Sequence[Transition]) -> None:
+        due = []
+        if listed is not None:
+            for (_, key), chain in _chains(some).items():
+                due += find_due(chain, is_in=key in listed)
+        self._run.ledger.mark_transitions([t.external_id for t in due if t.state in NOT_CONFIRMED], "due")
+        obsolete = [t for t in some if t not in due and t.state not in NOT_CONFIRMED]
         self._run.ledger.mark_transitions([t.external_id for t in obsolete], "obsolete")
         self._run.count_events("obsolete", len(obsolete))
         for transition in obsolete:
             self._finish(transition, "EVENT_NOT_DUE")
+        return [t for t in some if t in due]
 
     def _finish(self, transition: Transition, reason: str = "") -> None:
         """Record for the row, if this run has one, that its membership changed."""
@@ -262,7 +236,7 @@ class Poster:
         except PostscriptError as error:
             return self._fail(transition, call, error)
         self._run.ledger.end_event(call, transition, "sent", result_of(answer))
-        self._run.count_events("sent")
+        self._run.count_events("posted")
         self._finish(transition)
         self._run.advance()
         return True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from toolkit.errors import PostscriptError, RejectedError, ServerError
@@ -20,7 +20,7 @@ from toolkit.sync.plan import new_list, properties_of
 from toolkit.sync.runs import Held, Transition, result_of
 
 from .execution import Execution, StopReason
-from .transitions import transition_of
+from .transitions import transitions_of
 
 LIST = api.AUDIENCES_PROPERTY
 _ONE_MOMENT = timedelta(seconds=5)
@@ -44,20 +44,13 @@ class Write:
     """True when the list of audiences is one of them."""
     traits: str | None
     """JSON object of the traits that were read, and their JSON text."""
+    record: api.Subscriber | None = None
+    """What was read right before the write; None when it was not."""
 
     @property
     def others(self) -> int:
         """Properties beside the list of audiences."""
         return self.property_count - self.has_list
-
-    def without_traits(self) -> Write:
-        """Return the write of the list of audiences alone."""
-        return replace(
-            self,
-            before={LIST: self.before[LIST]} if self.before else {},
-            after={LIST: self.after[LIST]},
-            rows={index: row for index, row in self.rows.items() if row[0] != "set"},
-        )
 
     def held(self, shop_id: str, count: int | None) -> Held:
         """Return what the subscriber holds once this was written."""
@@ -81,75 +74,59 @@ class Write:
 class Writer:
     """Carries the writes of a plan out."""
 
-    def __init__(self, run: Execution, *, read_again: bool) -> None:
-        self._run, self._read_again, changes = run, read_again, run.plan.changes
-        writes = pd.Index(run.plan.writes["subscriber_id"])
-        wanted = changes.index[changes["operation"].notna()].to_numpy()
-        codes = writes.get_indexer(changes.loc[wanted, "subscriber_id"])
-        order = np.argsort(codes, kind="stable")
-        self._rows = wanted[order]
-        self._starts = np.searchsorted(codes[order], np.arange(len(writes) + 1))
-        self._writes = {name: run.plan.writes[name].array for name in run.plan.writes}
-        self._changes = {name: changes[name] for name in ("operation", "audience_key", "reason_code")}
-        places = pd.Index(run.plan.subscribers["subscriber_id"]).get_indexer(writes)
-        self._traits = run.plan.subscribers["properties"].array.take(places)
+    def __init__(self, run: Execution) -> None:
+        self._run, plan = run, run.plan
+        self._rows: dict[str, list[int]] = {}
+        for index, who in plan.changes.loc[plan.changes["operation"].notna(), "subscriber_id"].items():
+            self._rows.setdefault(who, []).append(index)
+        self._traits = plan.subscribers.set_index("subscriber_id")["properties"]
+        self._transitions = transitions_of(plan.announced, run.shop_id, run_id=run.run_id)
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""
-        self.unsettled = {*writes}
+        self.unsettled = {*plan.writes["subscriber_id"]}
         """Subscribers whose write is still to come, or did not succeed."""
         self.is_proved = False
         """True once a write was seen to keep the subscriber's other properties."""
 
     def get(self, position: int) -> Write:
         """Return the write at that place of the plan."""
-        row = {name: column[position] for name, column in self._writes.items()}
-        traits = self._traits[position]
-        operations, keys = self._changes["operation"], self._changes["audience_key"]
-        rows = self._rows[self._starts[position] : self._starts[position + 1]].tolist()
+        row, changes = self._run.plan.writes.iloc[position], self._run.plan.changes
+        who = row["subscriber_id"]
+        traits = self._traits[who]
         return Write(
-            subscriber_id=row["subscriber_id"],
+            subscriber_id=who,
             before=properties_of(row["before"]),
             after=properties_of(row["after"]),
-            rows={index: (operations.at[index], keys.at[index]) for index in rows},
+            rows={i: (changes.at[i, "operation"], changes.at[i, "audience_key"]) for i in self._rows[who]},
             property_count=int(row["property_count"]),
             has_list=bool(row["has_property"]),
             traits=None if pd.isna(traits) else traits,
         )
 
-    def write(self, position: int) -> None:
-        """Write one subscriber as planned, or as it is now, once others were seen to write the lists."""
-        if self._read_again or self._run.others_write:
-            self.write_read_again(position)
-        else:
-            self._write(self.get(position), None)
+    def write(self, position: int, *, is_checked: bool = False) -> None:
+        """Write one subscriber as planned; as it is now when it *is_checked*, or others write lists."""
+        write: Write | None = self.get(position)
+        if write and (is_checked or self._run.read_again or self._run.others_write):
+            write = self._as_it_is_now(write)
+        if write:
+            self._write(write)
 
-    def write_read_again(self, position: int) -> None:
-        """Read the subscriber again, write what is still lacking, and see that nothing was lost by it."""
-        write = self.get(position)
-        try:
-            record = self._read(write)
-        except PostscriptError as error:
-            if api.is_gone(error):
-                self._forget(write)
-            else:
-                self._run.fail(write.subscriber_id, write.rows, error)
-            return
-        fresh = write if record is None else self._as_it_is_now(write, record)
-        if fresh is not None:
-            self._write(fresh, record)
-
-    def _read(self, write: Write) -> api.Subscriber | None:
-        return api.parse_record(self._run.postscript.send(api.get_subscriber(write.subscriber_id)))
-
-    def _as_it_is_now(self, write: Write, record: api.Subscriber) -> Write | None:
+    def _as_it_is_now(self, write: Write) -> Write | None:
         """Return the write for what the subscriber holds now; None when nothing is left of it."""
+        try:
+            record = find_subscriber(self._run.postscript, write.subscriber_id)
+        except PostscriptError as error:
+            self._run.fail(write.subscriber_id, write.rows, error)
+            return None
+        if record is None:
+            self._forget(write)
+            return None
         listed = api.read_audiences(record.properties)
         if listed is None and LIST in write.after:
             self._run.record(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
             return None
         listed = listed or ()
-        if {*listed} != {*write.before.get(LIST, listed)}:
-            self._run.others_write = True
+        self._run.others_write |= {*listed} != {*write.before.get(LIST, listed)}
         rows = dict(write.rows)
         for index, (operation, key) in write.rows.items():
             if reason := _ALREADY.get((operation, key in listed)):
@@ -174,29 +151,26 @@ class Writer:
             rows=rows,
             property_count=len(record.properties),
             has_list=has_list,
+            record=record,
         )
 
-    def _write(self, write: Write, record: api.Subscriber | None) -> None:
-        error = self._patch(write, record)
-        if isinstance(error, RejectedError) and error.status_code in {400, 404} and self._is_gone(write):
-            self._forget(write)
-            return
-        error = _as_failure(error)
-        audiences = {index for index, row in write.rows.items() if row[0] != "set"}
+    def _write(self, write: Write) -> None:
+        error = self._patch(write)
+        if error is not None and error.status_code in {400, 404}:
+            # It may mean that there is no such subscriber.
+            with suppress(PostscriptError):
+                if find_subscriber(self._run.postscript, write.subscriber_id) is None:
+                    self._forget(write)
+                    return
+        audiences = {index: row for index, row in write.rows.items() if row[0] != "set"}
         if isinstance(error, RejectedError) and 0 < len(audiences) < len(write.rows):
             # A trait that Postscript does not take must not keep the audiences from the subscriber.
-            self._run.fail(write.subscriber_id, write.rows.keys() - audiences, error)
-            write = write.without_traits()
-            error = _as_failure(self._patch(write, record))
+            self._run.fail(write.subscriber_id, write.rows.keys() - audiences.keys(), error)
+            before, after = ({LIST: held[LIST]} for held in (write.before, write.after))
+            write = replace(write, before=before, after=after, rows=audiences)
+            error = self._patch(write)
         if error is not None:
             self._run.fail(write.subscriber_id, write.rows, error)
-
-    def _is_gone(self, write: Write) -> bool:
-        """Return whether a refusal with 400 or 404 means that there is no such subscriber."""
-        try:
-            return find_subscriber(self._run.postscript, write.subscriber_id) is None
-        except PostscriptError:
-            return False
 
     def _forget(self, write: Write) -> None:
         meaning = get_reason("SUBSCRIBER_GONE").meaning
@@ -205,22 +179,27 @@ class Writer:
         # A shop does not lose several subscribers in a row between reading and writing.
         self._run.suspect(write.subscriber_id)
 
-    def _patch(self, write: Write, record: api.Subscriber | None) -> PostscriptError | None:
+    def _patch(self, write: Write) -> PostscriptError | None:
         """Send the write and record what came of it; return the error when it failed."""
-        transitions = self._transitions(write.rows)
-        is_posted = self._run.plan.custom_events != "none"
-        posted = [*transitions.values()] if is_posted else []
+        transitions = {i: self._transitions[i] for i in write.rows if i in self._transitions}
+        posted = [*transitions.values()]
+        self._run.external_ids.update({index: t.external_id for index, t in transitions.items()})
         request = api.write_properties(write.subscriber_id, write.after)
         if self._run.is_doubtful:
             # An outage of writes alone, perhaps: twenty more with all their tries would take half an hour.
             request = replace(request, max_tries=2)
-        call, answer = self._send(write.subscriber_id, request, write.before, write.after, posted)
+        call, answer = self._send(write, request, posted)
         if isinstance(answer, PostscriptError):
-            return answer
+            return _as_failure(answer)
         after = api.parse_written(write.subscriber_id, answer)
-        problem = self._problem_of(write, record, after)
-        if problem:
-            self._stop(write, record, problem, call=call, answer=answer, posted=posted)
+        if problem := self._problem_of(write, after):
+            is_back = self._put_back(write)
+            self._run.ledger.end_write(call, result_of(answer, f"PropertiesLost: {problem}"))
+            if is_back:
+                self._run.ledger.mark_transitions([t.external_id for t in posted], "obsolete")
+            self._run.record(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
+            ending = f"What it held was {'' if is_back else 'not '}put back."
+            self._run.stop(f"{problem} {ending}", StopReason.GUARD)
         elif after is not None and not _is_kept(write, after):
             self._run.ledger.end_write(call, result_of(answer, "WriteNotKept"))
             self._run.record(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
@@ -231,24 +210,19 @@ class Writer:
             held = write.held(self._run.shop_id, len(after.properties) if after else None)
             ids = [transition.external_id for transition in posted]
             open_ids = self._run.ledger.end_write(call, result_of(answer), due=ids, held=held)
-            self._settle(write, transitions if is_posted else {}, open_ids)
+            self._settle(write, transitions, open_ids)
         return None
 
     def _send(
-        self,
-        subscriber_id: str,
-        request: api.Request,
-        before: Mapping[str, Any],
-        after: Mapping[str, Any],
-        posted: Iterable[Transition] = (),
+        self, write: Write, request: api.Request, posted: Iterable[Transition] = ()
     ) -> tuple[int, api.Answer | PostscriptError]:
         """Write properties, in the journal before it leaves; an error is recorded there and returned."""
         call = self._run.ledger.start_write(
             self._run.run_id,
             self._run.shop_id,
-            subscriber_id,
-            before=json_text(before),
-            after=json_text(after),
+            write.subscriber_id,
+            before=json_text(write.before),
+            after=json_text(write.after),
             due=posted,
         )
         try:
@@ -271,34 +245,21 @@ class Writer:
                 self._run.finish(index, "EVENT_ALREADY_SENT" if transition else "")
         self._run.advance()
 
-    def _transitions(self, rows: Mapping[int, tuple[str, str]]) -> dict[int, Transition]:
-        """Return row → custom event; a trait has none, and a contact that moved has one only if asked for."""
-        plan, reasons = self._run.plan, self._changes["reason_code"]
-        takes_moves = plan.custom_events == "transitions_and_moves"
-        found = {
-            index: transition_of(plan.changes, index, self._run.shop_id, run_id=self._run.run_id)
-            for index, (operation, _) in rows.items()
-            if operation != "set" and (takes_moves or reasons.at[index] != "CONTACT_MOVED")
-        }
-        self._run.external_ids.update({index: t.external_id for index, t in found.items()})
-        return found
-
     # --- the guard ------------------------------------------------------------------------------------
 
-    def _problem_of(self, write: Write, before: api.Subscriber | None, after: api.Subscriber | None) -> str:
+    def _problem_of(self, write: Write, after: api.Subscriber | None) -> str:
         """Return what a write did wrong, in a sentence; empty when it did nothing wrong.
 
         The API is believed to merge by key. If it replaced them instead, every further write would erase
         other integrations' data. An empty answer shows nothing, so the first writes are read again.
         """
+        before = write.record
         if before is not None and after is None:
-            try:
-                after = self._read(write)
-            except PostscriptError:
-                return ""
+            with suppress(PostscriptError):
+                after = find_subscriber(self._run.postscript, write.subscriber_id)
         if after is None:
             return ""
-        if _has_lost(write, before, after):
+        if _has_lost(write, after):
             return (
                 f"Subscriber {write.subscriber_id} had {write.property_count} properties before the write "
                 f"and has lost some by it. {get_reason('PROPERTIES_LOST').fix}"
@@ -308,42 +269,30 @@ class Writer:
         if not _is_kept(write, after):
             return f"Subscriber {write.subscriber_id}: {get_reason('WRITE_NOT_KEPT').meaning}"
         self.is_proved = self.is_proved or write.others > 0
-        is_dated = after.updated_at != before.updated_at
-        if before.updated_at and (is_dated or not _is_recent(before.updated_at)):
+        is_dated, changed_at = after.updated_at != before.updated_at, api.parse_time(before.updated_at)
+        # One that was only just now proves nothing: a further change may show the same time.
+        is_recent = changed_at is not None and abs(datetime.now(UTC) - changed_at) < _ONE_MOMENT
+        if before.updated_at and (is_dated or not is_recent):
             self._run.ledger.judge_mirror(self._run.shop_id, is_dated=is_dated)
         return ""
 
-    def _stop(
-        self,
-        write: Write,
-        before: api.Subscriber | None,
-        problem: str,
-        *,
-        call: int,
-        answer: api.Answer,
-        posted: Iterable[Transition],
-    ) -> None:
-        """Put back what the subscriber held, where that was read, and end the run."""
-        is_back = False
-        if before is not None:
-            held = {name: value for name, value in before.properties.items() if value is not None}
-            request = api.write_properties(write.subscriber_id, held)
-            again, restored = self._send(write.subscriber_id, request, {}, held)
-            if not isinstance(restored, PostscriptError):
-                is_back = True
-                self._run.ledger.end_write(again, result_of(restored, "put back"))
-        self._run.ledger.end_write(call, result_of(answer, f"PropertiesLost: {problem}"))
-        if is_back:
-            self._run.ledger.mark_transitions([transition.external_id for transition in posted], "obsolete")
-        self._run.record(write.rows, ChangeStatus.FAILED, "PROPERTIES_LOST", problem)
-        ending = f"What it held was {'' if is_back else 'not '}put back."
-        self._run.stop(f"{problem} {ending}", StopReason.GUARD)
+    def _put_back(self, write: Write) -> bool:
+        """Write what the subscriber held, where that was read; False when it could not be."""
+        if write.record is None:
+            return False
+        held = {name: value for name, value in write.record.properties.items() if value is not None}
+        request = api.write_properties(write.subscriber_id, held)
+        call, answer = self._send(replace(write, before={}, after=held), request)
+        if isinstance(answer, PostscriptError):
+            return False
+        self._run.ledger.end_write(call, result_of(answer, "put back"))
+        return True
 
 
-def _has_lost(write: Write, before: api.Subscriber | None, after: api.Subscriber) -> bool:
+def _has_lost(write: Write, after: api.Subscriber) -> bool:
     """Return whether a property that was not written has gone: by name if they are known, else by number."""
-    if before is not None:
-        kept = {name for name, value in before.properties.items() if value not in (None, [])}
+    if write.record is not None:
+        kept = {name for name, value in write.record.properties.items() if value not in (None, [])}
         return bool(kept - {*write.after, *after.properties})
     left = [name for name in after.properties if name not in write.after and name != LIST]
     return len(left) < write.others - len([name for name in write.before if name != LIST])
@@ -358,14 +307,8 @@ def _is_kept(write: Write, after: api.Subscriber) -> bool:
     return wanted - before <= held and not (before - wanted) & held
 
 
-def _as_failure(error: PostscriptError | None) -> PostscriptError | None:
+def _as_failure(error: PostscriptError) -> PostscriptError:
     """Return a refusal as a failure: a gateway's, and a 404 about a subscriber who is there."""
     if isinstance(error, RejectedError) and (error.status_code == 404 or not error.from_postscript):
         return ServerError(str(error), status_code=error.status_code)
     return error
-
-
-def _is_recent(updated_at: str) -> bool:
-    """Return whether that was only just now, so that a further change may show the same time."""
-    moment = api.parse_time(updated_at)
-    return moment is not None and abs(datetime.now(UTC) - moment) < _ONE_MOMENT
