@@ -121,11 +121,9 @@ def plan_repair(
         wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
     removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
-    beside = (
-        listed_keys(subscribers).drop_duplicates()["audience_key"].value_counts().sub(removed, fill_value=0)
-    )
-    looked_at = {str(key): int(count) for key, count in beside.items()}
-    return replace(repair, kind="repair", looked_at_beside=looked_at)
+    listed = listed_keys(subscribers).drop_duplicates()["audience_key"].value_counts()
+    beside = listed.sub(removed, fill_value=0).astype("int64").to_dict()
+    return replace(repair, kind="repair", looked_at_beside=beside)
 
 
 def _not_ours(

@@ -123,10 +123,8 @@ def _listed_names(listed: MemberList) -> pd.DataFrame:
 
 def _with_more(rows: pd.DataFrame, more: pd.DataFrame, *about: str) -> pd.DataFrame:
     """Return *rows* with *more* behind them; of those about the same person the last stands."""
-    is_again = is_in(rows["person"], more["person"])
     more = more.reindex(columns=rows.columns).astype(rows.dtypes)
-    last = pd.concat([rows[is_again], more]).drop_duplicates(["person", *about], keep="last")
-    return pd.concat([rows[~is_again], last], ignore_index=True)
+    return pd.concat([rows, more]).drop_duplicates(["person", *about], keep="last", ignore_index=True)
 
 
 # --- subscribers without a person ---------------------------------------------------------------------

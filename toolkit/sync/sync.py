@@ -28,9 +28,6 @@ from .plan import Plan, newly_reached, settled
 from .plan.removal_limit import removal_limit_sentence
 from .runs import LedgerStore, RunRecord
 
-SUMMED = ("members", "dated_ahead", "planned_calls_by_kind", "planned_minutes", "official_calls_by_kind")
-"""Facts of a run that its summary has as they are."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -68,7 +65,8 @@ class Run:
             "custom_events": self.plan.transitions - facts["custom_events_closed"],
             **{f"custom_events_{n}": count for n, count in facts["events"].items()},
             "removal_share": round(self.plan.removal_share, 4),
-            **{name: facts[name] for name in SUMMED},
+            **{name: facts[name] for name in ("members", "dated_ahead", "planned_minutes")},
+            **{name: facts[name] for name in ("planned_calls_by_kind", "official_calls_by_kind")},
             "started_at": self.record.started_at.isoformat() + "Z",
         }
 

@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -30,7 +31,8 @@ from toolkit.postscript.lookup import find_subscriber
 from toolkit.sync.plan import Plan, properties_of
 from toolkit.sync.runs import Transition, result_of
 
-from .execution import Execution
+if TYPE_CHECKING:
+    from .execution import Execution
 
 Pair = tuple[str, str]
 """Ids of a subscriber and an audience."""
