@@ -137,13 +137,9 @@ HISTORY_COLUMNS = {
     "started_at": "datetime64[us]",
     "mode": "str",
     "status": "str",
-    "received": "int64",
-    "adds": "int64",
-    "removes": "int64",
-    "waiting": "int64",
-    "custom_events": "int64",
-    "left_over": "int64",
-    "calls": "int64",
+    **dict.fromkeys(
+        ("received", "adds", "removes", "waiting", "custom_events", "left_over", "calls"), "int64"
+    ),
     "seconds": "float64",
     "kind": "str",
 }

@@ -126,7 +126,8 @@ class Writer:
             self._run.record(write.rows, ChangeStatus.CONFLICT, "PROPERTY_NOT_A_LIST")
             return None
         listed = listed or ()
-        self._run.others_write |= {*listed} != {*write.before.get(LIST, listed)}
+        if {*listed} != {*write.before.get(LIST, listed)}:
+            self._run.others_write = True
         rows = dict(write.rows)
         for index, (operation, key) in write.rows.items():
             if reason := _ALREADY.get((operation, key in listed)):
@@ -204,13 +205,12 @@ class Writer:
             self._run.ledger.end_write(call, result_of(answer, "WriteNotKept"))
             self._run.record(write.rows, ChangeStatus.CONFLICT, "WRITE_NOT_KEPT")
         else:
-            if after is not None and LIST in write.after:
-                others = {*(api.read_audiences(after.properties) or ())} - {*write.after[LIST]}
-                self._run.others_write |= bool(others)
+            if after is not None and LIST in write.after and _listed(after) - {*write.after[LIST]}:
+                self._run.others_write = True
             held = write.held(self._run.shop_id, len(after.properties) if after else None)
             ids = [transition.external_id for transition in posted]
             open_ids = self._run.ledger.end_write(call, result_of(answer), due=ids, held=held)
-            self._settle(write, transitions, open_ids)
+            self._settle(write, open_ids)
         return None
 
     def _send(
@@ -233,11 +233,11 @@ class Writer:
             self._run.ledger.end_write(call, result_of(error, f"{type(error).__name__}: {error}{unclear}"))
             return call, error
 
-    def _settle(self, write: Write, transitions: Mapping[int, Transition], open_ids: Collection[str]) -> None:
+    def _settle(self, write: Write, open_ids: Collection[str]) -> None:
         """Record what the write did; rows whose custom event is still to come wait for it."""
         self.unsettled.discard(write.subscriber_id)
         for index in write.rows:
-            transition = transitions.get(index)
+            transition = self._transitions.get(index)
             if transition is not None and transition.external_id in open_ids:
                 self._run.record([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
@@ -289,6 +289,10 @@ class Writer:
         return True
 
 
+def _listed(record: api.Subscriber) -> set[str]:
+    return {*(api.read_audiences(record.properties) or ())}
+
+
 def _has_lost(write: Write, after: api.Subscriber) -> bool:
     """Return whether a property that was not written has gone: by name if they are known, else by number."""
     if write.record is not None:
@@ -302,7 +306,7 @@ def _is_kept(write: Write, after: api.Subscriber) -> bool:
     """Return whether the list holds what was added and not what was removed; others may have added to it."""
     if LIST not in write.after:
         return True
-    wanted, held = {*write.after[LIST]}, {*(api.read_audiences(after.properties) or ())}
+    wanted, held = {*write.after[LIST]}, _listed(after)
     before = {*write.before.get(LIST, ())}
     return wanted - before <= held and not (before - wanted) & held
 
