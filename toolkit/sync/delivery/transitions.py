@@ -100,17 +100,16 @@ def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] =
         return LeftOver(dropped=len(closed))
     subscribers = {t.subscriber_id for t in left}
     announced = plan.announced[plan.announced["subscriber_id"].isin(subscribers)]
-    own = {(t.subscriber_id, t.audience_key): t for t in transitions_of(announced, "", run_id="").values()}
-    lists, posted, dropped = _lists_after(plan, subscribers), 0, len(closed)
-    for pair, chain in _chains(left).items():
-        who, key = pair
+    planned = transitions_of(announced, "", run_id="").values()
+    own = {t.external_id: t for t in planned if (t.subscriber_id, t.audience_key) not in closed}
+    lists, due = _lists_after(plan, subscribers), []
+    for (who, key), chain in _chains([*left, *own.values()]).items():
         is_in = key in lists[who] if who in lists else _as_left(chain)
-        mine = [own[pair]] if pair in own and pair not in closed else []
-        due = find_due([*chain, *mine], is_in=is_in)
-        own_due = sum(t in mine for t in due)
-        posted += len(due) - own_due
-        dropped += len(mine) - own_due
-    return LeftOver(reads=len(subscribers), posted=posted, dropped=dropped)
+        due += find_due(chain, is_in=is_in)
+    own_due = sum(t.external_id in own for t in due)
+    return LeftOver(
+        reads=len(subscribers), posted=len(due) - own_due, dropped=len(closed) + len(own) - own_due
+    )
 
 
 def find_due(chain: Sequence[Transition], *, is_in: bool) -> list[Transition]:
