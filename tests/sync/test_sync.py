@@ -323,6 +323,7 @@ def test_without_custom_events():
     store = mixed_store()
     run = deliver(MIXED, store, Notes(), custom_events="none")
     assert not store.posted
+    assert run.changes["external_id"].isna().all()
     assert Counter(ends(run).values()) == {
         ("added", "ENTERED"): 3,
         ("removed", "EXITED"): 2,
@@ -1157,6 +1158,17 @@ def test_a_list_that_is_none_when_it_is_read_again_is_left_alone(ledger):
     run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
     assert ends(run)["s_1", "vip"] == ("conflict", "PROPERTY_NOT_A_LIST")
     assert (store.writes, store.lists()) == ([], {"s_1": "vip"})
+
+
+def test_a_read_that_shows_no_subscriber_is_no_ground_for_a_write(ledger):
+    """What the first one holds is not known then: the change failed, and the next run makes it."""
+    store = Store({1: []})
+    answer = store.answer
+    store.answer = lambda r: {} if r.method == "GET" and r.path.count("/") == 4 else answer(r)
+    run = deliver([word(1, "vip")], store, ledger)
+    assert (ends(run)["s_1", "vip"], store.writes) == (FAILED, [])
+    store.answer = answer
+    assert deliver([], store, ledger).change_statuses == {"added": 1}
 
 
 @pytest.mark.parametrize("others", [0, 1])
