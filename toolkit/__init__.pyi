@@ -20,7 +20,8 @@ from .segment.destination import Destination
 from .segment.destination.actions import Discard, Payload
 from .segment.mapping import MISSING, Mapping
 from .segment.member_lists import MemberList, read_member_list
-from .segment.triggers import Trigger, lint_trigger
+from .segment.triggers import Trigger
+from .segment.triggers.lint import lint_trigger
 from .sync.cost import CostEstimate, estimate_cost
 from .sync.drift import find_drift, plan_repair
 from .sync.forecast import Forecast, forecast

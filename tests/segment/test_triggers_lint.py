@@ -5,8 +5,8 @@ import pytest
 from tables import every
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import Trigger, lint_trigger
-from toolkit.segment.triggers.lint import SENTENCES
+from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers.lint import SENTENCES, lint_trigger
 from toolkit.segment.triggers.tokens import MAX_FOUND
 from toolkit.segment.triggers.write import canonical
 

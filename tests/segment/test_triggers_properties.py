@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from tables import examples
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import Trigger, explain_tree, lint_trigger
+from toolkit.segment.triggers import Trigger, explain_tree
+from toolkit.segment.triggers.lint import lint_trigger
 from toolkit.segment.triggers.tree import And, Comparison, Function, Never, Not, Or, predicate
 from toolkit.segment.triggers.write import canonical, condition_text, negation_normal_form, write_trigger
 

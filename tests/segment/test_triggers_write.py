@@ -4,14 +4,7 @@ import pytest
 from tables import every
 
 from toolkit.errors import TriggerError
-from toolkit.segment.triggers import (
-    PRESETS,
-    Trigger,
-    activation_trigger,
-    audience_trigger,
-    events_trigger,
-    lint_trigger,
-)
+from toolkit.segment.triggers import Trigger
 from toolkit.segment.triggers.tree import And, Comparison, Function, Never, Not, Or
 from toolkit.segment.triggers.write import canonical, write_trigger
 
@@ -122,51 +115,3 @@ def test_deep_trees():
         write_trigger(tree)
     while isinstance(tree, Not):  # taken apart by hand: it is too deep for Python to throw away
         tree = tree.part
-
-
-EVENTS = [
-    {
-        "type": "track",
-        "event": "Audience Entered",
-        "context": {"personas": {"computation_class": "audience"}},
-    },
-    {"type": "identify", "context": {"personas": {"computation_key": "vip", "computation_class": "trait"}}},
-    {"type": "page", "context": {"personas": {"event_emitter_id": "ee_1"}}},
-]
-
-
-@every(
-    "text, fires",
-    [
-        (PRESETS["default"], [True, True, False]),
-        (PRESETS["audiences"], [True, False, False]),
-        (audience_trigger("vip"), [False, True, False]),
-        (events_trigger("Audience Entered"), [True, False, False]),
-        (events_trigger("Audience Exited", "Audience Entered"), [True, False, False]),
-        (activation_trigger("ee_1"), [False, False, True]),
-        (audience_trigger("it's \\ odd * é🎉"), [False, False, False]),
-    ],
-)
-def test_presets(text, fires):
-    """Each fires for its own events, read in either dialect, and the linter reports nothing."""
-    for dialect in ("strict", "official"):
-        assert [Trigger(text, dialect=dialect).matches(event) for event in EVENTS] == fires
-    assert lint_trigger(text) == ()
-
-
-@pytest.mark.parametrize("preset", [audience_trigger, events_trigger, activation_trigger])
-@pytest.mark.parametrize(
-    "value", ['vip" or type != "', "ends with \\", 'a\\"b', r"a\\b", "", None, 5], ids=repr
-)
-def test_presets_refuse_what_cannot_be_quoted(preset, value):
-    """No value can break out of its quotes: such a one is refused."""
-    with pytest.raises(TriggerError):
-        preset(value)
-
-
-def test_presets_are_read_only():
-    """The table is shared, so it cannot be changed."""
-    with pytest.raises(TypeError):
-        PRESETS["default"] = ""
-    with pytest.raises(TriggerError, match="at least one"):
-        events_trigger()

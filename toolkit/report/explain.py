@@ -20,7 +20,8 @@ from toolkit.segment.destination.actions import SYNC_AUDIENCES, ActionMapping, D
 from toolkit.segment.events import INTEGRATION_NAME, has_consent, is_for_postscript
 from toolkit.segment.javascript import kind_of
 from toolkit.segment.payload_rows import row_of
-from toolkit.segment.triggers import Trigger, lint_trigger
+from toolkit.segment.triggers import Trigger
+from toolkit.segment.triggers.lint import lint_trigger
 from toolkit.statuses import EventStatus, get_reason
 
 from .actions import LONG, Made, differences, filled_fields, official_steps, our_steps

@@ -11,6 +11,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -111,11 +112,8 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 
 def _names(folder: Path, root: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(entry.name for entry in found)
-    except OSError as error:
-        raise _unreadable(folder, root, error) from None
+    with _named(folder, root):
+        return sorted(path.name for path in folder.iterdir())
 
 
 def _is_folder(path: Path, root: Path) -> bool:
@@ -126,28 +124,28 @@ def _is_folder(path: Path, root: Path) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    try:
+    with _named(path, _HERE), suppress(FileNotFoundError, NotADirectoryError):
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise _unreadable(path, _HERE, error) from None
-    return True
+        return True
+    return False
 
 
 def _looked_at(path: Path, root: Path) -> os.stat_result:
-    try:
+    with _named(path, root):
         return path.stat()
+
+
+@contextmanager
+def _named(path: Path, root: Path) -> Iterator[None]:
+    """Raise an error that names the *path* where it cannot be looked at."""
+    try:
+        yield
     except OSError as error:
-        raise _unreadable(path, root, error) from None
-
-
-def _unreadable(path: Path, root: Path, error: OSError) -> InputPathError:
-    is_dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
-    reason = "it is a link to nothing" if is_dangling else error.strerror
-    return InputPathError(
-        f"{name_of(path, root)} cannot be read: {reason}. Nothing was read. Repair or remove it."
-    )
+        is_dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+        reason = "it is a link to nothing" if is_dangling else error.strerror
+        raise InputPathError(
+            f"{name_of(path, root)} cannot be read: {reason}. Nothing was read. Repair or remove it."
+        ) from None
 
 
 def without_surrogates(text: str) -> str:

@@ -178,11 +178,8 @@ def unit_count(text: str) -> int:
 
 def unit_at(text: str, index: int) -> str:
     """Return the UTF-16 unit at *index*; blank beyond the end."""
-    if text.isascii():
-        return text[index : index + 1]
     # The first index + 1 characters have as many units at least.
-    encoded = text[: index + 1].encode(_UTF_16, "surrogatepass")
-    return encoded[2 * index : 2 * index + 2].decode(_UTF_16, "surrogatepass")
+    return units(text[: index + 1])[index : index + 1]
 
 
 def whole(text: str) -> str:

@@ -121,7 +121,7 @@ def payload_frame(
     *names* are those of the files, by position; *lines* has the line numbers of a file's torn lines, where
     they are known. Of a *damaged* file the last torn line stands for all that could not be read.
     """
-    frame = table.drop_columns(["number", "file"]).to_pandas(types_mapper=_dtype_of)
+    frame = table.drop_columns(["number", "file"]).to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
     files = table["file"].to_numpy()
     frame["file"] = pd.Categorical.from_codes(files, categories=[*names])
     frame["line"] = pd.Series(pd.NA, index=frame.index, dtype="Int64")
@@ -133,10 +133,6 @@ def payload_frame(
         if file in damaged and len(mine):
             frame.loc[mine[-1], "reason_code"] = "FILE_DAMAGED"
     return typed(frame, PAYLOAD_COLUMNS)
-
-
-def _dtype_of(kind: pa.DataType) -> Any:
-    return {pa.bool_(): pd.BooleanDtype()}.get(kind)
 
 
 # --- order and repetitions

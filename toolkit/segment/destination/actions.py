@@ -23,19 +23,19 @@ CLASS_FIELD: Final = "segment_computation_action"
 """The field with the class of what Engage computed; an event of another class is not meant for the action."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Field:
     """One field of an action."""
 
     key: str
     label: str
     """The name people see."""
+    default: AbstractMapping[str, Any]
+    """The mapping used where none is given."""
     type: Literal["string", "object"] = "string"
     required: bool = False
     choices: tuple[str, ...] = ()
     """The only texts allowed; empty allows any."""
-    default: AbstractMapping[str, Any]
-    """The mapping used where none is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,36 +59,27 @@ class Action:
 
 def _fields(kind: str, classes: tuple[str, ...]) -> tuple[Field, ...]:
     """Return the fields of the action for one kind of computation, ``audience`` or ``trait``."""
-    label = kind.capitalize()
+    label, computed = kind.capitalize(), "context.personas.computation"
+    held = _first_of("properties", "traits")
     return (
-        Field(key=f"segment_{kind}_id", label=f"{label} ID", default=_computation("id")),
-        Field(key=f"segment_{kind}_key", label=f"{label} Key", required=True, default=_computation("key")),
+        Field(f"segment_{kind}_id", f"{label} ID", _first_of(f"{computed}_id")),
+        Field(f"segment_{kind}_key", f"{label} Key", _first_of(f"{computed}_key"), required=True),
         Field(
-            key=CLASS_FIELD,
-            label="Segment Computation Action",
+            CLASS_FIELD,
+            "Segment Computation Action",
+            _first_of(f"{computed}_class"),
             required=True,
             choices=classes,
-            default=_computation("class"),
         ),
-        Field(key="email", label="Email address", default=_first_of("traits.email", "context.traits.email")),
-        Field(key="phone", label="Phone", default=_first_of("traits.phone", "context.traits.phone")),
-        Field(
-            key="traits_or_props",
-            label="Traits or properties object",
-            type="object",
-            required=True,
-            default=_first_of("properties", "traits"),
-        ),
+        Field("email", "Email address", _first_of("traits.email", "context.traits.email")),
+        Field("phone", "Phone", _first_of("traits.phone", "context.traits.phone")),
+        Field("traits_or_props", "Traits or properties object", held, type="object", required=True),
     )
 
 
-def _computation(name: str) -> dict[str, Any]:
-    return {"@path": f"$.context.personas.computation_{name}"}
-
-
-def _first_of(name: str, other: str) -> dict[str, Any]:
+def _first_of(name: str, other: str = "") -> dict[str, Any]:
     path = {"@path": f"$.{name}"}
-    return {"@if": {"exists": path, "then": path, "else": {"@path": f"$.{other}"}}}
+    return {"@if": {"exists": path, "then": path, "else": _first_of(other)}} if other else path
 
 
 SYNC_AUDIENCES: Final = Action(
@@ -127,7 +118,7 @@ def check_fields(
     refused: dict[str, str] = {}
     for known in fields:
         value = values.get(known.key)
-        if value is None or value == "" or (isinstance(value, float) and is_not_finite(value)):
+        if value is None or value == "" or is_not_finite(value):
             if known.required:
                 missing[known.key] = f"{known.label} is missing."
             continue
@@ -271,16 +262,18 @@ class ActionMapping:
         try:
             values = self.fields.resolve(event)
         except MappingError as error:
-            return self._invalid(f"The mapping fails at {error}.")
+            return self._refusal({}, {"": f"The mapping fails at {error}."})
         if not isinstance(values, dict):
-            return self._invalid("The mapping gives no object of fields.")
+            return self._refusal({}, {"": "The mapping gives no object of fields."})
         checked, problems = check_fields(values, self.action.fields)
-        return self._refusal(values, problems) if problems else self._accepted(checked)
+        contacts = {kind: contact_text(values.get(kind)) for kind in ("email", "phone")}
+        if problems:
+            return self._refusal(contacts, problems)
+        made = TraitPayload if self.action.slug == SYNC_TRAITS.slug else Payload
+        absent = {known.key: None for known in self.action.fields}
+        return made(**(absent | checked | contacts), mapping=self.name, official=checked)
 
-    def _invalid(self, reason: str) -> Discard:
-        return Discard(status=EventStatus.INVALID_PAYLOAD, reason=reason, mapping=self.name)
-
-    def _refusal(self, values: dict[str, Any], problems: dict[str, str]) -> Discard:
+    def _refusal(self, contacts: dict[str, str | None], problems: dict[str, str]) -> Discard:
         """Say why: with another class, or none, the event was never meant for the action."""
         foreign = CLASS_FIELD in problems
         status = EventStatus.NOT_AN_AUDIENCE_EVENT if foreign else EventStatus.INVALID_PAYLOAD
@@ -288,13 +281,6 @@ class ActionMapping:
             status=status,
             reason=" ".join(problems.values()),
             mapping=self.name,
-            email=contact_text(values.get("email")),
-            phone=contact_text(values.get("phone")),
+            **contacts,
             reason_code=self.action.foreign_reason if foreign else REASON_CODES[status],
         )
-
-    def _accepted(self, checked: dict[str, Any]) -> Payload | TraitPayload:
-        made = TraitPayload if self.action.slug == SYNC_TRAITS.slug else Payload
-        absent = {known.key: None for known in self.action.fields}
-        contacts = {kind: checked.get(kind, "").strip() or None for kind in ("email", "phone")}
-        return made(**(absent | checked | contacts), mapping=self.name, official=checked)

@@ -39,16 +39,15 @@ _SECRET: Final = re.compile(
 """How Postscript's private keys look: the key of an audience may begin like one, but has no such mix."""
 _PERHAPS_SECRET: Final = re.compile(r"(?<![A-Za-z0-9])sk_\w+")
 _NEITHER: Final = "is neither YAML nor JSON:"
+_NO_NUMBER: Final = f"{_NEITHER} it has a number that JSON has not."
 
 
 class UnreadableError(ValueError):
     """The text is not in its language; the message never quotes it."""
 
 
-class _Object(dict[str, Any]):
-    """An object in which keys are given twice."""
-
-    twice: tuple[str, ...] = ()
+class _Pairs(list[tuple[str, Any]]):
+    """An object in which keys may be given twice."""
 
 
 class _Text(str):
@@ -84,40 +83,21 @@ def read_document(path: Path) -> tuple[Any, list[str]]:
         raise FileFormatError(f"{path.name} {_NEITHER} it is not UTF-8 text.") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        made = _Object(made)
-        made.twice = tuple(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-    return made
-
-
 # --- JSON
 
 
 def parse_json(text: str, place: str = "") -> tuple[Any, list[str]]:
     """Return the same of a JSON text that stands at *place*; UnreadableError when it is none."""
     try:
-        content = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_number, parse_float=_finite
-        )
+        content = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise UnreadableError(f"{_NEITHER} {error.msg} ({where}).") from None
     except RecursionError:
         raise UnreadableError("is nested too deeply.") from None
     except ValueError:  # a whole number of thousands of digits, too
-        raise UnreadableError(f"{_NEITHER} it has a number that JSON has not.") from None
-    return content, _problems(content, place)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _refuse_number(digits)
-
-
-def _refuse_number(_digits: str) -> NoReturn:
-    raise ValueError
+        raise UnreadableError(_NO_NUMBER) from None
+    return _checked(content, place)
 
 
 # --- YAML
@@ -128,12 +108,12 @@ _CORE: Final = "tag:yaml.org,2002:"
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML's safe loader, but keys are texts, and what JSON has not is a text with a problem."""
 
-    def object_of(self, node: yaml.MappingNode) -> dict[str, Any]:
+    def object_of(self, node: yaml.MappingNode) -> _Pairs:
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 line = f"(line {key.start_mark.line + 1})"
                 raise UnreadableError(f"has a list or an object as a key {line}; a key is a text.")
-        return _object([(key.value, self.construct_object(value, deep=True)) for key, value in node.value])
+        return _Pairs((key.value, self.construct_object(value, deep=True)) for key, value in node.value)
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         kind = node.tag.removeprefix(_CORE)
@@ -181,7 +161,7 @@ def _parse_yaml(text: str) -> tuple[Any, list[str]]:
         raise UnreadableError(f"{_NEITHER} {_sentence(error, text)}") from None
     except yaml.YAMLError:
         raise UnreadableError(f"{_NEITHER} it holds characters that no text has.") from None
-    return content, _problems(content, "")
+    return _checked(content, "")
 
 
 def _sentence(error: yaml.MarkedYAMLError, text: str) -> str:
@@ -199,33 +179,32 @@ def _sentence(error: yaml.MarkedYAMLError, text: str) -> str:
 # --- what may be in it, and where
 
 
-def _problems(content: Any, root: str) -> list[str]:
-    """Return what is odd in the values, and where there are secrets."""
+def _checked(content: Any, root: str) -> tuple[Any, list[str]]:
+    """Return the content with its objects, what is odd in the values, and where there are secrets."""
     problems: list[str] = []
 
-    def visit(value: Any, place: str, depth: int) -> None:
+    def visit(value: Any, place: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise UnreadableError("is nested too deeply.")
-        if isinstance(value, dict):
-            problems.extend(f"{at(place, key)}: is given twice" for key in getattr(value, "twice", ()))
-            problems.extend(f"{at(place, key)}: {NO_SECRETS}" for key in value if _is_secret(key, value[key]))
-        elif isinstance(value, _Text) or (isinstance(value, str) and _SECRET.search(value)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UnreadableError(_NO_NUMBER)  # in JSON: in YAML it is a _Text
+        if isinstance(value, _Pairs):
+            made = dict(value)
+            times = Counter(key for key, _ in value)
+            problems.extend(f"{at(place, key)}: is given twice" for key in made if times[key] > 1)
+            problems.extend(f"{at(place, key)}: {NO_SECRETS}" for key in made if _is_secret(key, made[key]))
+            return {key: visit(inner, at(place, key), depth + 1) for key, inner in made.items()}
+        if isinstance(value, list):
+            return [visit(inner, at(place, i), depth + 1) for i, inner in enumerate(value)]
+        if isinstance(value, _Text) or (isinstance(value, str) and _SECRET.search(value)):
             problems.append(f"{place or 'the file'}: {getattr(value, 'problem', NO_SECRETS)}")
-        for key, inner in _parts(value):
-            visit(inner, at(place, key), depth + 1)
+        return value
 
-    visit(content, root, 0)
-    return [*dict.fromkeys(problems)]
-
-
-def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:
-    if isinstance(value, dict):
-        return value.items()
-    return enumerate(value) if isinstance(value, list) else ()
+    return visit(content, root, 0), [*dict.fromkeys(problems)]
 
 
 def _is_secret(key: str, value: Any) -> bool:
-    is_named = _SECRET_NAME.search(key.lower().replace("-", "_")) and not isinstance(value, dict | list)
+    is_named = _SECRET_NAME.search(key.lower().replace("-", "_")) and not isinstance(value, list)
     return bool(is_named or _SECRET.search(key))
 
 

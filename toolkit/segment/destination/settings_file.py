@@ -84,10 +84,9 @@ class _Reader:
                 self.wrong("subscriptions", "is another word for mappings; keep one of them")
             # Segment has one setting, and it is the secret.
             self.keys(self.typed(dict, content.get("settings", {}), "settings", "an object"), "settings", ())
+            place = "subscriptions" if "subscriptions" in content else "mappings"
             # In Segment's exports a subscription may have no name.
-            place, name = (
-                ("subscriptions", SYNC_AUDIENCES.name) if "subscriptions" in content else ("mappings", "")
-            )
+            name = SYNC_AUDIENCES.name if place == "subscriptions" else ""
             built = self.mappings(self.typed(list, content.get(place), place, "a list"), place, name=name)
             categories = content.get("consent_categories", [])
         if not any(mapping.enabled for mapping in built):
@@ -103,12 +102,10 @@ class _Reader:
             self.mapping(item, at(place, i), name=name and f"{name} {i + 1}")
             for i, item in enumerate(items[:MAX_READ])
         )
-        seen: set[str] = set()
-        for i, mapping in enumerate(built):
-            if mapping.name in seen:
-                taken = f"{shortened(mapping.name)!r} is taken by another mapping"
-                self.wrong(at(at(place, i), "name"), taken)
-            seen.add(mapping.name)
+        names = [mapping.name for mapping in built]
+        for i, taken in enumerate(names):
+            if taken in names[:i]:
+                self.wrong(f"{at(place, i)}.name", f"{shortened(taken)!r} is taken by another mapping")
         if len(items) > MAX_MAPPINGS:
             self.wrong(at(place, MAX_MAPPINGS), f"Segment allows {MAX_MAPPINGS}, these are {len(items)}")
         return built
@@ -153,17 +150,16 @@ class _Reader:
         return default
 
     def trigger(self, place: str, value: Any, *, dialect: str) -> Trigger:
-        trigger = Trigger(DEFAULT_TRIGGER)
-        if value is MISSING or self.typed(str, value, place, "a text") is not value:
-            return trigger
-        try:
-            trigger = Trigger(value, dialect=dialect)
-            error = trigger.error
-        except TriggerError as raised:
-            error = raised
-        if error is not None:
-            self.wrong(place, str(error))
-        return trigger
+        if value is not MISSING and self.typed(str, value, place, "a text") is value:
+            try:
+                trigger = Trigger(value, dialect=dialect)
+            except TriggerError as error:
+                self.wrong(place, str(error))
+            else:
+                if trigger.error:
+                    self.wrong(place, str(trigger.error))
+                return trigger
+        return Trigger(DEFAULT_TRIGGER)
 
     def fields(self, given: dict[str, tuple[str, Any]], action: Action) -> Mapping:
         """Read the fields: ours are merged over the default ones, a pasted mapping is whole as it is."""

@@ -15,35 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final
 
 from toolkit.errors import TriggerError
 
-from .lint import SENTENCES, Lint, lint_trigger
+from .lint import SENTENCES
 from .official import read_official
 from .strict import read_strict
-from .tree import And, Comparison, Failing, FailingConditionError, Node, Not, Or, predicate, reader
-from .write import condition_text, negation_normal_form, write_trigger
-
-__all__ = [
-    "DEFAULT_TRIGGER",
-    "PRESETS",
-    "Condition",
-    "Lint",
-    "Trigger",
-    "activation_trigger",
-    "audience_trigger",
-    "events_trigger",
-    "lint_trigger",
-]
+from .tree import And, Failing, FailingConditionError, Node, Not, Or, predicate, reader
+from .write import condition_text, negation_normal_form
 
 DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
 """What Segment suggests for the Sync Audiences action."""
-PRESETS: Final[Mapping[str, str]] = MappingProxyType(
-    {"default": DEFAULT_TRIGGER, "audiences": 'context.personas.computation_class = "audience"'}
-)
-"""Name → text: what Segment suggests; calls of audiences alone, without computed traits and journeys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +83,6 @@ class Trigger:
     There is nothing here, so Segment never matches; write a condition (at character 1)
     """
 
-    __slots__ = ("_matches", "dialect", "error", "text", "tree")
-
     text: str
     """The text as given; empty for what was none."""
     dialect: str
@@ -120,9 +101,10 @@ class Trigger:
         if dialect == "strict":
             self.tree = read_strict(text)
         else:
-            self.tree, notes = read_official(text)
-            if notes.refusal:
-                code, position = notes.refusal
+            reading = read_official(text)
+            self.tree = reading.tree
+            if reading.refusal:
+                code, position = reading.refusal
                 self.error = TriggerError(SENTENCES[code], position if isinstance(text, str) else None)
         self._matches: Final = predicate(self.tree)
 
@@ -172,61 +154,24 @@ class Trigger:
 
 def explain_tree(tree: Node, event: Mapping[str, Any]) -> tuple[Condition, ...]:
     """Return the conditions of *tree*, left to right, with what they found in *event*."""
-    found: list[Condition] = []
-    _, deciding = _outcome(negation_normal_form(tree), event, found)
-    for place in deciding:
-        found[place] = replace(found[place], decided=True)
-    return tuple(found)
+    return tuple(_outcome(negation_normal_form(tree), event)[1])
 
 
-def _outcome(node: Node, event: Mapping[str, Any], found: list[Condition]) -> tuple[bool | None, list[int]]:
-    """Return whether *node* holds (None: Segment fails) and what decides it; add to *found*."""
+def _outcome(node: Node, event: Mapping[str, Any]) -> tuple[bool | None, list[Condition]]:
+    """Return whether *node* holds (None: Segment fails), and its conditions."""
     if isinstance(node, And | Or):
-        outcomes = [_outcome(part, event, found) for part in node.parts]
+        outcomes = [_outcome(part, event) for part in node.parts]
         ends_it = isinstance(node, Or)
         first = next((outcome for outcome in outcomes if outcome[0] in (ends_it, None)), None)
-        return first or (not ends_it, [place for _, places in outcomes for place in places])
+        decides = [first is None or outcome is first for outcome in outcomes]
+        return first[0] if first else not ends_it, [
+            replace(condition, decided=condition.decided and decided)
+            for (_, conditions), decided in zip(outcomes, decides, strict=True)
+            for condition in conditions
+        ]
     inner = node.part if isinstance(node, Not) else node
     path: tuple[str, ...] = getattr(inner, "path", ())
     value = reader(path)(event) if path else None
     holds = None if isinstance(node, Failing) else predicate(node)(event)
-    found.append(
-        Condition(text=condition_text(node), path=path, value=value, holds=bool(holds), decided=False)
-    )
-    return holds, [len(found) - 1]
-
-
-# --- presets
-
-
-def audience_trigger(key: str) -> str:
-    """Return the trigger for the calls of the audience with this key; TriggerError if no text can hold it.
-
-    >>> audience_trigger("vip_customers")
-    'context.personas.computation_key = "vip_customers"'
-    """
-    return _any_equal("context.personas.computation_key", key)
-
-
-def events_trigger(*names: str) -> str:
-    """Return the trigger for track calls of these names, one at least; TriggerError if no text can hold one.
-
-    >>> events_trigger("Audience Entered", "Audience Exited")
-    'event = "Audience Entered" or event = "Audience Exited"'
-    """
-    return _any_equal("event", *names)
-
-
-def activation_trigger(emitter_id: str) -> str:
-    """Return the trigger for one activation, an audience connected to a destination; TriggerError as above.
-
-    *emitter_id* is ``context.personas.event_emitter_id`` of its events.
-    """
-    return _any_equal("context.personas.event_emitter_id", emitter_id)
-
-
-def _any_equal(path: str, *values: str) -> str:
-    if not values or not all(isinstance(value, str) and value for value in values):
-        raise TriggerError("Name at least one event, audience or activation; no name may be empty", None)
-    steps = tuple(path.split("."))
-    return write_trigger(Or(parts=tuple(Comparison(path=steps, operator="=", value=v) for v in values)))
+    text = condition_text(node)
+    return holds, [Condition(text=text, path=path, value=value, holds=bool(holds), decided=True)]

@@ -10,9 +10,9 @@ from typing import Final
 
 from toolkit.errors import TriggerError
 
-from .official import OfficialReading, read_official
+from .official import read_official
 from .strict import read_strict
-from .tokens import MAX_TOKENS, Misreading
+from .tokens import MAX_TOKENS, Misreading, OfficialReading
 from .tree import Node
 from .write import canonical, write_trigger
 
@@ -140,7 +140,7 @@ def lint_trigger(text: str) -> tuple[Lint, ...]:
     if strict is not None and canonical(strict) == canonical(reading.tree):
         return ()
     corrected = _corrected(text, strict, reading)
-    found = sorted(dict.fromkeys(reading.notes.found), key=lambda misreading: misreading.position)
+    found = sorted(dict.fromkeys(reading.found), key=lambda misreading: misreading.position)
     if not found:
         found = [Misreading("reads-differently", (error and error.position) or 0)]
     return tuple(
@@ -160,15 +160,13 @@ def _strictly(text: str) -> tuple[Node | None, TriggerError | None]:
 
 
 def _corrected(text: str, strict: Node | None, reading: OfficialReading) -> str:
-    meant = strict
-    if "too-big" in reading.notes.codes or not isinstance(text, str):
+    if "too-big" in reading.codes or not isinstance(text, str):
         return ""
-    if meant is None:
-        meant, _ = _strictly(_repaired(text))
-    if meant is None and reading.notes.refusal is None and reading.notes.codes <= _ACCEPTED:
+    meant = strict or _strictly(_repaired(text))[0]
+    if meant is None and reading.refusal is None and reading.codes <= _ACCEPTED:
         meant = reading.tree
     try:
-        return "" if meant is None else write_trigger(meant)
+        return write_trigger(meant) if meant else ""
     except TriggerError:
         return ""
 
@@ -195,6 +193,7 @@ _REPAIR = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SAME_WORDS: Final = {
+    **{word: word for word in ("and", "or", "true", "false", "null")},
     **dict.fromkeys(("==", "==="), "="),
     **{sign: f"\\{sign}" for sign in "$@#"},
     "not": "!",
@@ -205,7 +204,7 @@ _SAME_WORDS: Final = {
 _CONDITION = re.compile(r"[=<>!()\"&|]|\b(?:and|or|not|in)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"\.(?=[0-9])")
 _MOST_DIGITS: Final = 30
-_CONSTANTS: Final = ("and", "or", "true", "false", "null")
+"""A number that would take more in the form that both dialects read stays as it is."""
 
 
 def _repaired(text: str) -> str:
@@ -236,13 +235,6 @@ def _repair(match: re.Match[str]) -> str:
     if match["nothing"]:
         return ""
     if match["number"]:
-        return _plain_number(found)
-    if found.lower() in _CONSTANTS:
-        return found.lower()
+        plain = f"{Decimal(found):f}".lstrip("+")
+        return plain if len(plain) <= _MOST_DIGITS else found
     return _SAME_WORDS.get(found.lower()) or _DIGIT.sub(r".\\", found)
-
-
-def _plain_number(digits: str) -> str:
-    """Return a number in the form both dialects read, as it is when that would take too many digits."""
-    plain = f"{Decimal(digits):f}".lstrip("+")
-    return plain if len(plain) <= _MOST_DIGITS else digits

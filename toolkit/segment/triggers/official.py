@@ -9,77 +9,46 @@ is passed over without a word. Where that differs from what is written, it is no
 from __future__ import annotations
 
 import contextlib
-import re
-from bisect import bisect_left
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from toolkit.segment.javascript import units
 
 from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
-from .tokens import Misreading, Misreadings, Token, end_token, official_tokens
-from .tree import And, Failing, Never, Node, Or
+from .tokens import OfficialReading, Token, end_token, official_tokens
+from .tree import And, Failing, Never, Node, Or, joined
 
 _FUNCTIONS: Final = ("contains", "match")
 _ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
 """Fields of an event that conditions could be about, but not at Segment."""
-_WIDE: Final = re.compile("[\U00010000-\U0010ffff]")
-
-
-class OfficialReading(NamedTuple):
-    """What Segment makes of a text."""
-
-    tree: Node
-    """`Never` when Segment can use the text for no event at all."""
-    notes: Misreadings
-    """Where the reading differs from what is written; its ``refusal`` is why the text cannot be used."""
 
 
 def read_official(text: object) -> OfficialReading:
     """Return Segment's reading of anything; what it cannot use is never true."""
-    notes = Misreadings()
+    reading = OfficialReading(text if isinstance(text, str) else "")
     if not isinstance(text, str):
-        notes.refuse("not-a-text", 0)
-        return OfficialReading(Never(), notes)
-    tree: Node = Never()
-    with contextlib.suppress(_UnusableError):
-        if tokens := official_tokens(units(text), notes):
-            tree = _tree(tokens, notes)
-    wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
-
-    def in_characters(misreading: Misreading) -> Misreading:
-        return Misreading(misreading.code, misreading.position - bisect_left(wide, misreading.position))
-
-    notes.found = [*map(in_characters, notes.found)]
-    notes.refusal = notes.refusal and in_characters(notes.refusal)
-    return OfficialReading(Never() if notes.refusal else tree, notes)
+        reading.refuse("not-a-text", 0)
+    elif tokens := official_tokens(units(text), reading):
+        with contextlib.suppress(_UnusableError):
+            top = _List(tokens, reading)
+            reading.tree = top.read() or top.stop("nothing-left" if len(tokens) > 1 else "empty", 0)
+            if top.parts[0] == Failing():
+                is_empty = tokens[0].text == "(" and tokens[1].text == ")"
+                top.stop("empty-parentheses" if is_empty else "odd-path", tokens[0].position)
+    if reading.refusal:
+        reading.tree = Never()
+    return reading
 
 
 class _UnusableError(Exception):
     """Segment can use the text for no event; the reason is noted."""
 
 
-def _refuse(notes: Misreadings, code: str, position: int) -> NoReturn:
-    notes.refuse(code, position)
-    raise _UnusableError
-
-
-def _tree(tokens: list[Token], notes: Misreadings) -> Node:
-    top = _List(tokens, notes)
-    whole = top.read()
-    if whole is None:
-        _refuse(notes, "nothing-left" if len(tokens) > 1 else "empty", 0)
-    if top.parts[0] == Failing():
-        empty = [token.text for token in tokens[:2]] == ["(", ")"]
-        _refuse(notes, "empty-parentheses" if empty else "odd-path", tokens[0].position)
-    return whole
-
-
 class _List:
     """Reads one list of conditions: the whole text, or what stands in parentheses."""
 
-    def __init__(self, tokens: list[Token], notes: Misreadings, *, inside: bool = False) -> None:
+    def __init__(self, tokens: list[Token], reading: OfficialReading, *, inside: bool = False) -> None:
         self.tokens = tokens
-        self.notes = notes
+        self.reading = reading
         self.inside = inside
         self.next = 0
         self.parts: list[Node] = []
@@ -103,50 +72,53 @@ class _List:
         return self.tokens[self.next] if self.next < len(self.tokens) else end_token(self.tokens[-1].position)
 
     def demand(self, after: Token) -> Token:
-        return self.shift() or _refuse(self.notes, "unfinished", after.position)
+        return self.shift() or self.stop("unfinished", after.position)
+
+    def stop(self, code: str, position: int) -> NoReturn:
+        self.reading.refuse(code, position)
+        raise _UnusableError
 
     def read(self) -> Node | None:
         """Return the whole list; None when it holds no condition."""
         while (token := self.shift()) is not None and token.kind != "end":
-            if token.kind == "joint":
-                self.connective(token)
-            elif token.kind == "name":
-                self.name(token)
-            elif token.kind == "mark" and token.text == "(":
-                self.add(self.group(token), token)
-            elif token.kind == "operator" and token.text == "!":
-                self.bang(token)
-            elif token.kind != "mark" or token.text != ")":
-                self.pass_over("ignored-text", token)
-            elif self.forgiven:
-                self.forgiven -= 1
-            else:
-                self.notes.add("extra-parenthesis", token.position)
+            match token:
+                case Token("joint"):
+                    self.connective(token)
+                case Token("name"):
+                    self.name(token)
+                case Token("mark", "("):
+                    self.add(self.group(token), token)
+                case Token("operator", "!"):
+                    self.bang(token)
+                case Token("mark", ")") if self.forgiven:
+                    self.forgiven -= 1
+                case Token("mark", ")"):
+                    self.reading.add("extra-parenthesis", token.position)
+                case _:
+                    self.pass_over("ignored-text", token)
         if self.waiting is not None:
-            self.notes.add("stray-connective", self.waiting.position)
-        if len(self.parts) < 2:
-            return self.parts[0] if self.parts else None
-        return And(parts=tuple(self.parts)) if self.joint == "and" else Or(parts=tuple(self.parts))
+            self.reading.add("stray-connective", self.waiting.position)
+        return joined(And if self.joint == "and" else Or, self.parts) if self.parts else None
 
     def add(self, node: Node, token: Token) -> None:
         if self.parts and self.waiting is None and not self.silent:
-            self.notes.add("missing-connective", token.position)
+            self.reading.add("missing-connective", token.position)
         self.waiting, self.silent = None, False
         self.parts.append(node)
 
     def pass_over(self, code: str, token: Token) -> None:
         """Note the first of what is ignored in a row."""
         if not self.silent or code not in ("ignored-text", "skipped-field"):
-            self.notes.add(code, token.position)
+            self.reading.add(code, token.position)
         self.waiting, self.silent = None, True
 
     # --- one member
 
     def connective(self, token: Token) -> None:
         if self.waiting is not None or not (self.parts or self.silent):
-            self.notes.add("stray-connective", token.position)
+            self.reading.add("stray-connective", token.position)
         if self.joints - {token.text}:
-            self.notes.add("mixed-connectives", token.position)
+            self.reading.add("mixed-connectives", token.position)
         self.joint = token.text
         self.joints.add(token.text)
         self.waiting, self.silent = token, False
@@ -154,10 +126,13 @@ class _List:
     def name(self, token: Token) -> None:
         field = token.text.partition(".")[0]
         if field in TEXT_FIELDS + OBJECT_FIELDS:
-            self.comparison(token, field)
+            operator = self.demand(token)
+            value = self.demand(operator)
+            self.add(compared(field, token, operator, value, self.reading), token)
+            self.silent = _is_torn(operator, value, self.peek())
         elif field in BUILT_INS:
             # Found in Segment's table of fields, by way of JavaScript, but no field.
-            self.notes.add("built-in-name", token.position)
+            self.reading.add("built-in-name", token.position)
             self.demand(self.demand(token))
         elif token.text in _FUNCTIONS:
             self.call(token, negated=False)
@@ -170,30 +145,24 @@ class _List:
             self.next += 1
             self.call(name, negated=True)
         else:
-            self.notes.add("lost-negation", token.position)
+            self.reading.add("lost-negation", token.position)
 
     def group(self, opening: Token) -> Node:
-        start = self.next
-        while (token := self.shift()) is None or token.text != ")" or token.kind != "mark":
-            if token is None:
-                code = "nested-parentheses" if self.inside else "open-parenthesis"
-                _refuse(self.notes, code, opening.position)
-        inner = [*self.tokens[start : self.next - 1], end_token(token.position)]
-        content = _List(inner, self.notes, inside=True)
+        places = range(self.next, len(self.tokens))
+        end = next((place for place in places if self.tokens[place][:2] == ("mark", ")")), None)
+        if end is None:
+            self.stop("nested-parentheses" if self.inside else "open-parenthesis", opening.position)
+        inner = [*self.tokens[self.next : end], end_token(self.tokens[end].position)]
+        self.next = end + 1
+        content = _List(inner, self.reading, inside=True)
         whole = content.read()
         if content.open_call:
             self.forgiven += 1
             if self.peek().text != ")":
-                self.notes.add("call-in-group", opening.position)
+                self.reading.add("call-in-group", opening.position)
         if whole is None:
-            self.notes.add("empty-parentheses", opening.position)
+            self.reading.add("empty-parentheses", opening.position)
         return whole or Failing()
-
-    def comparison(self, token: Token, field: str) -> None:
-        operator = self.demand(token)
-        value = self.demand(operator)
-        self.add(compared(field, token, operator, value, self.notes), token)
-        self.silent = _is_torn(operator, value, self.peek())
 
     def call(self, name: Token, *, negated: bool) -> None:
         opening = self.demand(name)
@@ -205,10 +174,9 @@ class _List:
         self.open_call = self.inside and closing.kind == "end"
         shape = (opening.text, path.kind, comma.text, value.kind)
         if shape != ("(", "name", ",", "string") or (closing.text != ")" and not self.open_call):
-            self.notes.add("odd-call", name.position)
-        field = called_field(path.text)
-        if field is not None:
-            self.add(called(field, name, path, value, self.notes, negated=negated), name)
+            self.reading.add("odd-call", name.position)
+        if field := called_field(path.text):
+            self.add(called(field, name, path, value, self.reading, negated=negated), name)
             return
         head = path.text.partition(".")[0]
         code = "function-on-type" if head == "type" else "skipped-field"

@@ -6,9 +6,9 @@ import math
 import re
 from typing import Final, TypeAlias, get_args
 
-from toolkit.segment.javascript import number_of, number_text, whole
+from toolkit.segment.javascript import number_of, text_of, whole
 
-from .tokens import NUMBER, Misreadings, Token
+from .tokens import NUMBER, OfficialReading, Token
 from .tree import (
     And,
     Comparison,
@@ -43,7 +43,7 @@ _RELATIONS: Final[dict[str, Operator]] = {
     "number_equals": "=",
     "number_not_equals": "!=",
 }
-_TEXT_TESTS: Final[tuple[FunctionName, ...]] = ("contains", "starts_with", "ends_with")
+_TEXT_TESTS: Final = {test: test for test in get_args(FunctionName) if test != "match"}
 _STATES: Final[dict[str, tuple[Operator, bool | None]]] = {
     "exists": ("!=", None),
     "not_exists": ("=", None),
@@ -61,19 +61,17 @@ _ESCAPES: Final = re.compile(r"\\[\"'\\]")
 _ONE_STAR: Final = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
 
 
-def compared(field: str, name: Token, operator: Token, value: Token, notes: Misreadings) -> Node:
+def compared(field: str, name: Token, operator: Token, value: Token, reading: OfficialReading) -> Node:
     """Return what ``name operator value`` means."""
     if operator.kind != "operator" or operator.text == "!":
-        notes.add(_odd_operator(operator, value), operator.position)
+        reading.add(_odd_operator(operator, value), operator.position)
     else:
-        _check_name(field, name, notes)
+        _check_name(field, name, reading)
     if operator.kind in ("operator", "name") and operator.text != "in":
-        _check_value(field, operator, value, notes)
-    state = _WRITTEN_STATES.get((operator.text, value.text))
-    if state is not None and _has_state(field, state):
-        return _placed(field, name, state, "", notes)
-    constant = _constant(value)
-    return _placed(field, name, operator.text, _string(constant) if field in TEXT_FIELDS else constant, notes)
+        _check_value(field, operator, value, reading)
+    state = _WRITTEN_STATES.get((operator.text, value.text), "")
+    has_states = field in (*OBJECT_FIELDS, "userId") or (field == "name" and state.endswith("exists"))
+    return _placed(field, name, (has_states and state) or operator.text, _constant(value), reading)
 
 
 def called_field(path: str) -> str | None:
@@ -83,53 +81,43 @@ def called_field(path: str) -> str | None:
     return next((field for field in OBJECT_FIELDS if path.startswith(field)), None)
 
 
-def called(field: str, name: Token, path: Token, value: Token, notes: Misreadings, *, negated: bool) -> Node:
+def called(
+    field: str, name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool
+) -> Node:
     """Return what a call of contains or match means."""
-    _check_name(field, path, notes)
+    _check_name(field, path, reading)
     if value.kind == "string":
-        _check_string(value, notes)
-    text = _string(_constant(value))
+        _check_string(value, reading)
+    text = text_of(_constant(value))
     test = "contains"
     if name.text == "match":
         if not _ONE_STAR.fullmatch(value.text):
-            notes.add("glob", value.position)
+            reading.add("glob", value.position)
         starts = value.text.endswith('*"')
         test, text = ("starts_with", text[:-1]) if starts else ("ends_with", text[1:])
-    return _placed(field, path, f"not_{test}" if negated else test, text, notes)
-
-
-def _has_state(field: str, state: str) -> bool:
-    return field in OBJECT_FIELDS or field == "userId" or (field == "name" and state.endswith("exists"))
+    return _placed(field, path, f"not_{test}" if negated else test, text, reading)
 
 
 def _constant(value: Token) -> Written:
-    if value.kind == "string":
-        return value.text[1:-1] if value.text[0] == '"' else value.text
     if value.kind == "number":
         return number_of(value.text)
     if value.kind == "name" and value.text in ("true", "false"):
         return value.text == "true"
-    return value.text
-
-
-def _string(constant: Written) -> str:
-    if isinstance(constant, bool):
-        return "true" if constant else "false"
-    return constant if isinstance(constant, str) else number_text(constant)
+    return value.text[1:-1] if value.kind == "string" and value.text[0] == '"' else value.text
 
 
 # --- operator and constant as a node
 
 
-def _placed(field: str, name: Token, operator: str, constant: Written, notes: Misreadings) -> Node:
+def _placed(field: str, name: Token, operator: str, constant: Written, reading: OfficialReading) -> Node:
     """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
-        return _leaf((field,), operator, constant)
+        return _leaf((field,), operator, text_of(constant))
     within = name.text.removeprefix(f"{field}.")
     keys = _KEYS.findall(whole(within))
     if keys:
-        return _with_built_ins(_leaf((field, *keys), operator, constant), name, notes)
-    notes.add("odd-path", name.position)
+        return _with_built_ins(_leaf((field, *keys), operator, constant), name, reading)
+    reading.add("odd-path", name.position)
     if within:
         return Failing()
     missing = predicate(_leaf((field,), operator, constant))({})
@@ -137,10 +125,9 @@ def _placed(field: str, name: Token, operator: str, constant: Written, notes: Mi
 
 
 def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
-    for test in _TEXT_TESTS:
-        if operator in (test, f"not_{test}"):
-            text = whole(_string(constant))
-            return Function(name=test, path=path, text=text, negated=operator != test)
+    text = whole(text_of(constant))
+    if test := _TEXT_TESTS.get(operator.removeprefix("not_")):
+        return Function(name=test, path=path, text=text, negated=operator != test)
     if operator in _STATES:
         relation, state = _STATES[operator]
         return Comparison(path=path, operator=relation, value=state)
@@ -148,7 +135,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
         return Never()
     relation = _RELATIONS[operator]
     if operator in ("=", "!=") and not isinstance(constant, float):
-        return Comparison(path=path, operator=relation, value=whole(_string(constant)))
+        return Comparison(path=path, operator=relation, value=text)
     number = number_of(constant) if isinstance(constant, str) else float(constant)
     if not math.isnan(number):
         return Comparison(path=path, operator=relation, value=number)
@@ -156,11 +143,11 @@ def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
     return Comparison(path=path, operator=">=", value=-math.inf) if relation == "!=" else Never()
 
 
-def _with_built_ins(leaf: Leaf, name: Token, notes: Misreadings) -> Node:
+def _with_built_ins(leaf: Leaf, name: Token, reading: OfficialReading) -> Node:
     """Return the leaf as JavaScript answers it where every object has something of the last name."""
     if not isinstance(leaf, Comparison) or leaf.value is not None or leaf.path[-1] not in BUILT_INS:
         return leaf
-    notes.add("built-in-name", name.position)
+    reading.add("built-in-name", name.position)
     holder = Comparison(path=leaf.path[:-1], operator=leaf.operator, value=None)
     return Or(parts=(leaf, holder)) if leaf.operator == "!=" else And(parts=(leaf, holder))
 
@@ -168,11 +155,11 @@ def _with_built_ins(leaf: Leaf, name: Token, notes: Misreadings) -> Node:
 # --- what is misread
 
 
-def _check_name(field: str, name: Token, notes: Misreadings) -> None:
+def _check_name(field: str, name: Token, reading: OfficialReading) -> None:
     if field in TEXT_FIELDS and name.text != field:
-        notes.add("ignored-suffix", name.position)
+        reading.add("ignored-suffix", name.position)
     elif field in OBJECT_FIELDS and not name.text.startswith(f"{field}."):
-        notes.add("bare-object", name.position)
+        reading.add("bare-object", name.position)
 
 
 def _odd_operator(operator: Token, value: Token) -> str:
@@ -184,28 +171,28 @@ def _odd_operator(operator: Token, value: Token) -> str:
     return {"in": "in-list", "[": "list-index"}.get(operator.text, "odd-operator")
 
 
-def _check_value(field: str, operator: Token, value: Token, notes: Misreadings) -> None:
+def _check_value(field: str, operator: Token, value: Token, reading: OfficialReading) -> None:
     orders = operator.text in ("<", "<=", ">", ">=")
     if value.kind == "operator" and value.position == operator.position + len(operator.text):
-        notes.add("missing-space" if orders and value.text == "=" else "odd-operator", operator.position)
+        reading.add("missing-space" if orders and value.text == "=" else "odd-operator", operator.position)
     elif value.kind == "end":
-        notes.add("missing-value", operator.position)
+        reading.add("missing-value", operator.position)
     elif orders and value.kind != "number" and not NUMBER.fullmatch(value.text.strip('"')):
-        notes.add("order-of-texts", value.position)
+        reading.add("order-of-texts", value.position)
     elif value.kind == "string":
-        _check_string(value, notes)
+        _check_string(value, reading)
     elif value.kind == "number" and not NUMBER.fullmatch(value.text):
-        notes.add("number-form" if re.search("[0-9]", value.text) else "odd-value", value.position)
+        reading.add("number-form" if re.search("[0-9]", value.text) else "odd-value", value.position)
     elif value.kind == "null" and field in ("type", "event"):
-        notes.add("null-as-text", value.position)
+        reading.add("null-as-text", value.position)
     elif value.kind == "name" and value.text not in ("true", "false", "null"):
-        notes.add("bare-word", value.position)
+        reading.add("bare-word", value.position)
     elif value.kind in ("operator", "mark", "joint"):
-        notes.add("odd-value", value.position)
+        reading.add("odd-value", value.position)
 
 
-def _check_string(value: Token, notes: Misreadings) -> None:
+def _check_string(value: Token, reading: OfficialReading) -> None:
     if value.text[0] == "'":
-        notes.add("single-quotes", value.position)
+        reading.add("single-quotes", value.position)
     if _ESCAPES.search(value.text):
-        notes.add("escape-in-text", value.position)
+        reading.add("escape-in-text", value.position)

@@ -18,13 +18,14 @@ literal.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, get_args
 
 from toolkit.errors import TriggerError
 from toolkit.segment.javascript import number_text
 
 from .tokens import ESCAPED_INDEX, NUMBER, Token, strict_tokens, unescaped
-from .tree import And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or
+from .tree import And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or, joined
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -81,16 +82,13 @@ class _Parser:
             raise TriggerError(f"Expected '{mark}' {why}", self.peek().position)
 
     def any_of(self) -> Node:
-        parts = [self.all_of()]
-        while self.found("name", "or"):
-            parts.append(self.all_of())
-        return parts[0] if len(parts) == 1 else Or(parts=tuple(parts))
+        return self.list_of(lambda: self.list_of(self.unary, "and", And), "or", Or)
 
-    def all_of(self) -> Node:
-        parts = [self.unary()]
-        while self.found("name", "and"):
-            parts.append(self.unary())
-        return parts[0] if len(parts) == 1 else And(parts=tuple(parts))
+    def list_of(self, part: Callable[[], Node], word: str, kind: type[And | Or]) -> Node:
+        parts = [part()]
+        while self.found("name", word):
+            parts.append(part())
+        return joined(kind, parts)
 
     def unary(self) -> Node:
         negated = False

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from toolkit.errors import TriggerError
+
+from .tree import Never, Node
 
 MAX_LENGTH: Final = 100_000
 """Segment refuses a name, number or text this long."""
@@ -45,6 +48,10 @@ _STRICT: Final = re.compile(
     |(?P<stray>.)""",
     re.DOTALL | re.VERBOSE,
 )
+_STRAYS: Final = {
+    **dict.fromkeys("\"'", "This text is never closed; a quote inside a text is written \\\" or \\'"),
+    "\\": "Nothing follows the \\",
+}
 
 
 def _cut(pattern: re.Pattern[str], text: str) -> Iterator[Token]:
@@ -58,19 +65,12 @@ def strict_tokens(text: str) -> list[Token]:
     found: list[Token] = []
     for token in _cut(_STRICT, text):
         if token.kind == "stray":
-            raise TriggerError(_stray(token.text), token.position)
+            means_nothing = f"{token.text!r} means nothing here; in a name write it with a \\ before it"
+            raise TriggerError(_STRAYS.get(token.text, means_nothing), token.position)
         if len(found) >= MAX_TOKENS:
             raise TriggerError(f"A trigger has at most {MAX_TOKENS:,} words and signs", token.position)
         found.append(token)
     return [*found, Token("end", "", len(text))]
-
-
-def _stray(character: str) -> str:
-    if character in "\"'":
-        return "This text is never closed; a quote inside a text is written \\\" or \\'"
-    if character == "\\":
-        return "Nothing follows the \\"
-    return f"{character!r} means nothing here; in a name write it with a \\ before it"
 
 
 # --- Segment
@@ -84,30 +84,34 @@ class Misreading(NamedTuple):
     position: int
 
 
-class Misreadings:
-    """Collects misreadings: the first places of a text, and every code."""
+class OfficialReading:
+    """What Segment makes of a text, and where that differs from what is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.tree: Node = Never()
+        """`Never`, too, when Segment can use the text for no event at all."""
         self.found: list[Misreading] = []
+        """The first places, and only those before `last`."""
         self.codes: set[str] = set()
+        """Of all places."""
         self.refusal: Misreading | None = None
         """The first that makes the whole text unusable to Segment."""
-        self._last = float("inf")
+        self.last = float("inf")
+        """Where a text in quotes turns inside out, so that no place behind it is one."""
+        self._wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
 
-    def add(self, code: str, position: int) -> None:
-        """Note one."""
+    def add(self, code: str, position: int) -> Misreading:
+        """Note a misreading at a *position* in UTF-16 units."""
+        misreading = Misreading(code, position - bisect_left(self._wide, position))
         self.codes.add(code)
-        if len(self.found) < MAX_FOUND and position <= self._last:
-            self.found.append(Misreading(code, position))
+        if len(self.found) < MAX_FOUND and position <= self.last:
+            self.found.append(misreading)
+        return misreading
 
     def refuse(self, code: str, position: int) -> None:
         """Note one for which Segment can use the text for no event at all."""
-        self.add(code, position)
-        self.refusal = self.refusal or Misreading(code, position)
-
-    def stop_after(self, position: int) -> None:
-        """Keep no place behind the first such *position*: there a text in quotes turns inside out."""
-        self._last = min(self._last, position)
+        misreading = self.add(code, position)
+        self.refusal = self.refusal or misreading
 
 
 def end_token(position: int) -> Token:
@@ -115,28 +119,35 @@ def end_token(position: int) -> Token:
     return Token("end", "eos", position)
 
 
+_WIDE: Final = re.compile("[\U00010000-\U0010ffff]")
 _ENDS = r"(?:[ \t\n,\])]|\Z)"
 _GOES_ON = r"[^ \t\n,\])]"
+# A kind with a _ is the code of what makes the whole text unreadable to Segment.
 _OFFICIAL: Final = re.compile(
     rf"""(?P<space>[ \t\n]+)
     |(?P<null>null(?={_ENDS}))
     |(?P<joint>(?:and|or)(?={_ENDS}))
     |(?P<cut>(?:a{_GOES_ON}|n{_GOES_ON}{{1,2}})\Z)
     |(?P<name>(?:[A-Za-z_]|\\.)(?:[A-Za-z0-9_-]|\\.)*)
+    |(?P<odd_number>[0-9+-][0-9]*\.(?:[0-9]*\.[0-9.]*|(?={_ENDS})))
     |(?P<number>[0-9+-][0-9.]*)
-    |(?P<string>"[^"]*(?:"(?={_ENDS})|(?="))|'[^']*(?:'(?={_ENDS})|(?=')))
+    |(?P<string>"[^"]*"(?={_ENDS})|'[^']*'(?={_ENDS}))
+    |(?P<torn>"[^"]*(?=")|'[^']*(?='))
     |(?P<operator>[!<>]=(?={_ENDS})|[=<>]|!(?=[A-Za-z(]))
     |(?P<mark>[.,()\[\]])
-    |(?P<stray>.)""",
+    |(?P<open_quote>["'])
+    |(?P<carriage_return>\r)
+    |(?P<missing_space>!(?==))
+    |(?P<bang_space>!)
+    |(?P<odd_character>.)""",
     re.DOTALL | re.VERBOSE,
 )
-_END: Final = re.compile(_ENDS)
 _BEYOND: Final = {"string": 2, "number": 1}
 """The quotes are not counted, and a number may be one longer."""
 _TEARING: Final = frozenset(("odd-character", "odd-number", "open-quote", "too-big"))
 
 
-def official_tokens(text: str, misreadings: Misreadings) -> list[Token]:
+def official_tokens(text: str, reading: OfficialReading) -> list[Token]:
     """Return the tokens, dotted names joined; what makes the text unreadable to Segment is noted.
 
     The tokens go on behind such a place where only a space is at fault, so that a linter can show more than
@@ -145,67 +156,56 @@ def official_tokens(text: str, misreadings: Misreadings) -> list[Token]:
     found: list[Token] = []
     for token in _cut(_OFFICIAL, text):
         if len(found) >= MAX_TOKENS:
-            misreadings.refuse("too-big", token.position)
+            reading.refuse("too-big", token.position)
             break
-        end = token.position + len(token.text)
-        if token.kind != "stray":
-            found.append(_read(token, text[end : end + 2], misreadings))
+        if "_" not in token.kind:
+            end = token.position + len(token.text)
+            found.append(_read(token, text[end : end + 2], reading))
             continue
-        misreadings.refuse(_odd(token.text, text[end : end + 1]), token.position)
-        if token.text in "\"'" or len(misreadings.found) >= MAX_FOUND:
+        reading.refuse(token.kind.replace("_", "-"), token.position)
+        if token.kind == "open_quote" or len(reading.found) >= MAX_FOUND:
             break
-    return [] if misreadings.codes & _TEARING else [*_joined(found), end_token(len(text))]
+    return [] if reading.codes & _TEARING else [*_joined(found), end_token(len(text))]
 
 
-def _odd(character: str, after: str) -> str:
-    if character == "!":
-        return "missing-space" if after == "=" else "bang-space"
-    return {'"': "open-quote", "'": "open-quote", "\r": "carriage-return"}.get(character, "odd-character")
-
-
-def _read(token: Token, after: str, misreadings: Misreadings) -> Token:
+def _read(token: Token, after: str, reading: OfficialReading) -> Token:
     """Return the token as Segment takes it; *after* has the two characters that follow."""
     kind, text, position = token
     end = position + len(text)
     if kind == "name":
-        text = _read_name(token, after, misreadings)
-    elif kind == "string" and (len(text) == 1 or text[-1] != text[0]):
+        text = _read_name(token, after, reading)
+    elif kind == "torn":
         # What follows the closing quote is no end, so Segment opens another text with it.
-        misreadings.add("carriage-return" if after[1:] == "\r" else "missing-space", end + 1)
-        misreadings.stop_after(end + 1)
-        text += text[0]
-    elif kind == "number":
-        if text.count(".") > 1 or (text.endswith(".") and _END.match(after)):
-            misreadings.refuse("odd-number", position)
-        elif after[:1].isalpha() or after[:1] in ("_", "\\"):
-            misreadings.add("cut-number", position)
+        reading.add("carriage-return" if after[1:] == "\r" else "missing-space", end + 1)
+        reading.last = min(reading.last, end + 1)
+        kind, text = "string", text + text[0]
+    elif kind == "number" and (after[:1].isalpha() or after[:1] in ("_", "\\")):
+        reading.add("cut-number", position)
     elif kind == "cut":
         # Segment looks ahead for "and" or "null", and does not step back from the end of the text.
-        misreadings.add("cut-word", position)
+        reading.add("cut-word", position)
         kind, text = "name", text[0]
     if len(text) >= MAX_LENGTH + _BEYOND.get(kind, 0):
-        misreadings.refuse("too-long", position)
+        reading.refuse("too-long", position)
     return Token(kind, text, position)
 
 
-def _read_name(token: Token, after: str, misreadings: Misreadings) -> str:
+def _read_name(token: Token, after: str, reading: OfficialReading) -> str:
     if after and after[0] in "[<>+\"'":
         code = "list-index" if after[0] == "[" else "missing-space"
-        misreadings.refuse(code, token.position + len(token.text))
+        reading.refuse(code, token.position + len(token.text))
     if re.search(r"\\[.\[\]]", token.text):
-        misreadings.add("list-index" if ESCAPED_INDEX.search(token.text) else "dotted-key", token.position)
+        reading.add("list-index" if ESCAPED_INDEX.search(token.text) else "dotted-key", token.position)
     return unescaped(token.text)
 
 
 def _joined(tokens: list[Token]) -> list[Token]:
     """Make one token of names with dots between, spaces or not."""
     found: list[Token] = []
-    at = 0
-    while at < len(tokens):
-        end = at + 1
-        if tokens[at].kind == "name":
-            while end + 1 < len(tokens) and tokens[end].text == "." and tokens[end + 1].kind == "name":
-                end += 2
-        found.append(tokens[at]._replace(text=".".join(token.text for token in tokens[at:end:2])))
-        at = end
+    for token in tokens:
+        is_inner = token.kind == "name" and len(found) > 1 and found[-1].text == "."
+        if is_inner and found[-2].kind == "name":
+            found[-2:] = [found[-2]._replace(text=f"{found[-2].text}.{token.text}")]
+        else:
+            found.append(token)
     return found

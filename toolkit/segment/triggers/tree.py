@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from toolkit.frames import SURROGATE
 from toolkit.segment.javascript import as_double, units
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -103,6 +102,12 @@ class Function:
 Leaf: TypeAlias = Comparison | Function | Never | Failing
 Node: TypeAlias = And | Or | Not | Leaf
 
+
+def joined(kind: type[And | Or], parts: list[Node]) -> Node:
+    """Return the parts joined, or the only part as it is."""
+    return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
+
+
 # --- trees as functions, which are called millions of times
 
 Event: TypeAlias = Mapping[str, Any]
@@ -111,8 +116,6 @@ Reader: TypeAlias = Callable[[Event], Any]
 
 INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 """A step that is the position of a list item."""
-_EXACT: Final = 2**53
-"""Integers up to here are doubles as they stand."""
 _RELATIONS: Final[dict[Operator, Callable[[float, float], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -151,58 +154,42 @@ def _fail(event: Event) -> bool:  # noqa: ARG001
 
 def _joined(parts: list[Predicate], *, ends_it: bool) -> Predicate:
     """Return the list as one: the first part with the answer *ends_it* decides."""
-    if len(parts) == 2:  # half of the time that the loop takes
-        first, second = parts
-        if ends_it:
-            return lambda event: first(event) or second(event)
-        return lambda event: first(event) and second(event)
 
-    def joined(event: Event) -> bool:
-        for part in parts:
+    def holds(event: Event) -> bool:
+        for part in parts:  # twice as fast as any() and all()
             if part(event) is ends_it:
                 return ends_it
         return not ends_it
 
-    return joined
+    return holds
 
 
 def _comparison(node: Comparison, read: Reader) -> Predicate:
-    constant, equal = node.value, node.operator == "="
+    constant, is_equal = node.value, node.operator == "="
     if isinstance(constant, float):
         return _number(_RELATIONS[node.operator], constant, read)
-    if isinstance(constant, str):
-        if equal:
-            return lambda event: read(event) == constant
-        return lambda event: read(event) != constant
-    if equal:
-        return lambda event: read(event) is constant
-    return lambda event: read(event) is not constant
+    same = operator.eq if isinstance(constant, str) else operator.is_
+    return lambda event: same(read(event), constant) is is_equal
 
 
 def _number(compare: Callable[[float, float], bool], number: float, read: Reader) -> Predicate:
     def holds(event: Event) -> bool:
         value = read(event)
-        if isinstance(value, float):
-            return compare(value, number)
         # bool is an int in Python, and not a number in JSON.
-        if not isinstance(value, int) or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return compare(value if -_EXACT <= value <= _EXACT else as_double(value), number)
+        return compare(as_double(value), number)
 
     return holds
 
 
 def _function(node: Function, read: Reader) -> Predicate:
-    test = _TESTS[node.name](node.text)
-    if SURROGATE.search(node.text):
-        # It is found inside a whole character, as in JavaScript.
-        test_units = _TESTS[node.name](units(node.text))
-        test = lambda text: test_units(units(text))  # noqa: E731
-    expected = not node.negated
+    # In UTF-16 units, so that half a character is found inside a whole one, as in JavaScript.
+    test, expected = _TESTS[node.name](units(node.text)), not node.negated
 
     def holds(event: Event) -> bool:
         value = read(event)
-        return isinstance(value, str) and test(value) is expected
+        return isinstance(value, str) and test(units(value)) is expected
 
     return holds
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from itertools import chain, product
 from typing import Final, TypeAlias
 
 from toolkit.errors import TriggerError
 
 from .official import read_official
 from .strict import read_strict
-from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Node, Not, Or
+from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Node, Not, Or, joined
 
 MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
@@ -34,10 +36,12 @@ def write_trigger(tree: Node) -> str:
     """
     try:
         plain = canonical(tree)
-        for kind in (Or, And) if isinstance(plain, Or) else (And, Or):
-            clauses = _clauses(plain, kind)
-            text = None if clauses is None else _official_text(clauses, kind)
-            if text is not None and clauses is not None and _is_read_as(text, _meaning(clauses, kind)):
+        for kind, other in ((Or, And), (And, Or)) if isinstance(plain, Or) else ((And, Or), (Or, And)):
+            if (clauses := _clauses(plain, kind)) is None:
+                continue
+            text = _official_text(clauses, kind)
+            meaning = kind(parts=tuple(other(parts=tuple(clause)) for clause in clauses))
+            if _is_read_as(text, canonical(meaning)):
                 return text
     except RecursionError:
         raise TriggerError("The tree is too many levels deep; make it flatter", None) from None
@@ -50,60 +54,36 @@ def write_trigger(tree: Node) -> str:
 
 def _is_read_as(text: str, meaning: Node) -> bool:
     reading = read_official(text)
-    if reading.notes.refusal or canonical(reading.tree) != meaning:
-        return False
     try:
-        return canonical(read_strict(text)) == meaning
+        return not reading.refusal and canonical(reading.tree) == canonical(read_strict(text)) == meaning
     except TriggerError:
         return False
-
-
-def _meaning(clauses: Clauses, kind: type[And | Or]) -> Node:
-    other = Or if kind is And else And
-    return canonical(kind(parts=tuple(other(parts=tuple(clause)) for clause in clauses)))
 
 
 def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
     """Return the tree as a list, joined by *kind*, of lists joined by the other; None when too long."""
     if not isinstance(node, And | Or):
         return [[node]]
-    inner = [_clauses(part, kind) for part in node.parts]
+    parts = [clauses for part in node.parts if (clauses := _clauses(part, kind)) is not None]
+    if len(parts) < len(node.parts):
+        return None
     if isinstance(node, kind):
-        return None if None in inner else [clause for clauses in inner for clause in clauses or ()]
-    product: Clauses = [[]]
-    for clauses in inner:
-        if clauses is None or len(product) * len(clauses) > max(MAX_GROUPS, len(product)):
-            return None
-        if len(clauses) == 1:  # in place: a long list of single conditions would be copied for each
-            for clause in product:
-                clause.extend(clauses[0])
-        else:
-            product = [[*clause, *more] for clause in product for more in clauses]
-        if len(product) > 1 and len(product) * len(product[0]) > MAX_CONDITIONS:
-            return None
-    return product
+        return [*chain.from_iterable(parts)]
+    groups = math.prod(map(len, parts))
+    if groups > MAX_GROUPS or (groups > 1 and groups * sum(len(part[0]) for part in parts) > MAX_CONDITIONS):
+        return None
+    return [[*chain.from_iterable(chosen)] for chosen in product(*parts)]
 
 
-def _official_text(clauses: Clauses, kind: type[And | Or]) -> str | None:
+def _official_text(clauses: Clauses, kind: type[And | Or]) -> str:
     outer, inner = (" and ", " or ") if kind is And else (" or ", " and ")
-    if len(clauses) == 1:
-        outer = inner
-        clauses = [[leaf] for leaf in clauses[0]]
     groups = []
     for clause in clauses:
-        # A call ends the group it stands in, so it has to be the last.
-        clause.sort(key=lambda leaf: isinstance(leaf, Function))
-        if not all(_has_words(leaf) for leaf in clause):
-            return None
+        if len(clauses) > 1:  # a call ends the group it stands in, so it has to be the last
+            clause.sort(key=lambda leaf: isinstance(leaf, Function))
         text = inner.join(condition_text(leaf, official=True) for leaf in clause)
-        groups.append(f"({text})" if len(clause) > 1 else text)
+        groups.append(f"({text})" if len(clause) > 1 and len(clauses) > 1 else text)
     return outer.join(groups)
-
-
-def _has_words(leaf: Node) -> bool:
-    if isinstance(leaf, Function):
-        return leaf.name != "match" and '"' not in leaf.text
-    return isinstance(leaf, Comparison) and not (isinstance(leaf.value, str) and '"' in leaf.value)
 
 
 def condition_text(leaf: Node, *, official: bool = False) -> str:
@@ -154,25 +134,29 @@ def canonical(node: Node) -> Node:
 
     Every rewriting keeps the meaning exactly; what cannot be moved stays where it is.
     """
-    return negation_normal_form(_simplified(node))
+    return negation_normal_form(node, simplify=_simplest)
 
 
-def negation_normal_form(node: Node, *, negate: bool = False) -> Node:
+def negation_normal_form(
+    node: Node, *, negate: bool = False, simplify: Callable[[Leaf], Node] = lambda leaf: leaf
+) -> Node:
     """Return the tree with negations moved in as far as they go, and nested lists of one kind flattened.
 
     A `Not` that stays is around a single condition. "Not equal to 5" holds for a missing value when 5 is a
     text, and does not when it is a number, so only the first takes a negation in.
     """
+    if not isinstance(node, And | Or | Not):
+        node = simplify(node)
     if isinstance(node, Not):
-        return negation_normal_form(node.part, negate=not negate)
+        return negation_normal_form(node.part, negate=not negate, simplify=simplify)
     if not isinstance(node, And | Or):
         return _opposite(node) if negate else node
     kind = And if isinstance(node, And) is not negate else Or
     parts: list[Node] = []
     for part in node.parts:
-        inner = negation_normal_form(part, negate=negate)
+        inner = negation_normal_form(part, negate=negate, simplify=simplify)
         parts.extend(inner.parts if isinstance(inner, kind) else [inner])
-    return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
+    return joined(kind, parts)
 
 
 def _opposite(leaf: Leaf) -> Node:
@@ -181,17 +165,12 @@ def _opposite(leaf: Leaf) -> Node:
     return Not(part=leaf)
 
 
-def _simplified(node: Node) -> Node:
-    """Return the tree with every condition in its simplest form."""
-    if isinstance(node, And | Or):
-        return replace(node, parts=tuple(_simplified(part) for part in node.parts))
-    if isinstance(node, Not):
-        return Not(part=_simplified(node.part))
-    if isinstance(node, Comparison) and isinstance(node.value, bool) and node.operator == "!=":
-        return Not(part=replace(node, operator="="))
-    if isinstance(node, Function) and node.name == "match":
-        return _without_pattern(node)
-    return replace(node, name="starts_with") if isinstance(node, Function) and not node.text else node
+def _simplest(leaf: Leaf) -> Node:
+    if isinstance(leaf, Comparison) and isinstance(leaf.value, bool) and leaf.operator == "!=":
+        return Not(part=replace(leaf, operator="="))
+    if isinstance(leaf, Function) and leaf.name == "match":
+        return _without_pattern(leaf)
+    return replace(leaf, name="starts_with") if isinstance(leaf, Function) and not leaf.text else leaf
 
 
 def _without_pattern(node: Function) -> Node:
@@ -205,11 +184,10 @@ def _without_pattern(node: Function) -> Node:
             return replace(node, name="ends_with", text=last)
         case ["", middle, ""]:
             return replace(node, name="contains", text=middle)
-        case [first, last] if not _overlaps(first, last):
-            ends = (
-                replace(node, name="starts_with", text=first),
-                replace(node, name="ends_with", text=last),
-            )
+        # In a text that is too short for both, the two could overlap.
+        case [first, last] if not any(first.endswith(last[:n]) for n in range(1, len(last) + 1)):
+            starts = replace(node, name="starts_with", text=first)
+            ends = starts, replace(node, name="ends_with", text=last)
             return Or(parts=ends) if node.negated else And(parts=ends)
     return replace(node, text=pattern)
 
@@ -219,8 +197,3 @@ def _equality(node: Function, text: str) -> Node:
         return Comparison(path=node.path, operator="=", value=text)
     is_text = Function(name="starts_with", path=node.path, text="", negated=False)
     return And(parts=(is_text, Comparison(path=node.path, operator="!=", value=text)))
-
-
-def _overlaps(first: str, last: str) -> bool:
-    """Tell whether a text can start with one and end with the other and be too short for both."""
-    return any(first.endswith(last[:length]) for length in range(1, min(len(first), len(last)) + 1))
