@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import encode, typed
+from toolkit.frames import encode, to_table, typed
 from toolkit.statuses import EventStatus
 
 from . import events
@@ -19,18 +19,8 @@ from .destination.actions import Discard, Payload, TraitPayload
 from .events import PAYLOAD_COLUMNS, ROW_COLUMNS
 from .inputs import without_surrogates
 
-_TYPES: Final = {
-    "membership": pa.bool_(),
-    "timestamp": pa.timestamp("us", "UTC"),
-    "received_at": pa.timestamp("us", "UTC"),
-}
-ROW_SCHEMA: Final = pa.schema(
-    [
-        pa.field("number", pa.int64()),
-        pa.field("file", pa.int32()),
-        *(pa.field(name, _TYPES.get(name, pa.string())) for name in ROW_COLUMNS),
-    ]
-)
+_CELLS: Final = to_table(dict.fromkeys(ROW_COLUMNS, ()), ROW_COLUMNS).schema
+ROW_SCHEMA: Final = pa.schema([("number", pa.int64()), ("file", pa.int32()), *_CELLS])
 """A row: the number of its event, the position of its file, ROW_COLUMNS."""
 
 ROWS_AT_A_TIME: Final = 20_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from toolkit.errors import FileFormatError, TriggerError
 from toolkit.segment.mapping import MISSING, Mapping, check_mapping, kind_of
@@ -34,8 +34,6 @@ _IGNORED: Final = ("id", "actionId", "destinationId", "modelId", "type", "revers
 """What Segment stores beside it and is not needed here."""
 _FRAMEWORK_FIELDS: Final = ("enable_batching", "batch_size", "batch_keys", "_metadata")
 """Fields that Segment adds to every action; they do not concern what is sent."""
-_DIALECTS: Final = {dialect: dialect for dialect in ("strict", "official")}
-Choice = TypeVar("Choice")
 
 
 def read_destination(path: Path) -> tuple[tuple[ActionMapping, ...], tuple[str, ...]]:
@@ -116,8 +114,8 @@ class _Reader:
             content, name = self.typed(dict, content, place, "an object"), place
         self.keys(content, place, (*(s for names in _SPELLINGS.values() for s in names), *_IGNORED))
         given = {known: self.one_of(content, place, spelled) for known, spelled in _SPELLINGS.items()}
-        action = self.choice(*given["action"], choices=ACTIONS, default=SYNC_AUDIENCES)
-        dialect = self.choice(*given["dialect"], choices=_DIALECTS, default="strict")
+        action = ACTIONS[self.choice(*given["action"], tuple(ACTIONS))]
+        dialect = self.choice(*given["dialect"], ("strict", "official"))
         place_of_enabled, enabled = given["enabled"]
         return ActionMapping(
             name=self.name(*given["name"], name=name),
@@ -141,13 +139,14 @@ class _Reader:
             self.wrong(place, "should be a text")
         return name or place
 
-    def choice(self, place: str, value: Any, *, choices: dict[str, Choice], default: Choice) -> Choice:
-        if isinstance(value, str) and value in choices:
-            return choices[value]
+    def choice(self, place: str, value: Any, choices: tuple[str, ...]) -> str:
+        """Return *value*, or the first of the *choices* when it is missing or none of them."""
+        if value in choices:
+            return str(value)
         if value is not MISSING:
             what = repr(shortened(value)) if isinstance(value, str) else kind_of(value)
             self.wrong(place, f"{what} is not known; there are {', '.join(choices)}")
-        return default
+        return choices[0]
 
     def trigger(self, place: str, value: Any, *, dialect: str) -> Trigger:
         if value is not MISSING and self.typed(str, value, place, "a text") is value:

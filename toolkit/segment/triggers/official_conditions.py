@@ -9,20 +9,7 @@ from typing import Final, TypeAlias, get_args
 from toolkit.segment.javascript import number_of, text_of, whole
 
 from .tokens import NUMBER, OfficialReading, Token
-from .tree import (
-    And,
-    Comparison,
-    Failing,
-    Function,
-    FunctionName,
-    Leaf,
-    Never,
-    Node,
-    Not,
-    Operator,
-    Or,
-    predicate,
-)
+from .tree import And, Comparison, Failing, Function, FunctionName, Never, Node, Not, Operator, Or, predicate
 
 Written: TypeAlias = str | float | bool
 """What stands for the value: a text or word, a number, true or false."""
@@ -124,7 +111,7 @@ def _placed(field: str, name: Token, operator: str, constant: Written, reading: 
     return Not(part=Never()) if missing else Never()
 
 
-def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
+def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Comparison | Function | Never:
     text = whole(text_of(constant))
     if test := _TEXT_TESTS.get(operator.removeprefix("not_")):
         return Function(name=test, path=path, text=text, negated=operator != test)
@@ -143,7 +130,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Leaf:
     return Comparison(path=path, operator=">=", value=-math.inf) if relation == "!=" else Never()
 
 
-def _with_built_ins(leaf: Leaf, name: Token, reading: OfficialReading) -> Node:
+def _with_built_ins(leaf: Node, name: Token, reading: OfficialReading) -> Node:
     """Return the leaf as JavaScript answers it where every object has something of the last name."""
     if not isinstance(leaf, Comparison) or leaf.value is not None or leaf.path[-1] not in BUILT_INS:
         return leaf
