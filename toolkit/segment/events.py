@@ -129,8 +129,10 @@ def dedupe_key(event: Mapping[str, Any]) -> str:
     if isinstance(message_id, str) and message_id.strip():
         return message_id
     key = _within(event, "context", "personas", "computation_key")
+    holders = [event.get("properties"), event.get("traits")] if isinstance(key, str) else []
+    value = next((holder[key] for holder in holders if isinstance(holder, Mapping) and key in holder), None)
     parts = [event.get(name) for name in ("type", "event", "userId", "anonymousId")]
-    parts += [key, _value_of(event, key), event.get("timestamp")]
+    parts += [key, value, event.get("timestamp")]
     # The contacts as well: they are the person where there is no id.
     parts += [event.get("traits"), event.get("properties"), _within(event, "context", "traits")]
     # ASCII output: a lone surrogate cannot be encoded, its escape can.
@@ -179,16 +181,6 @@ def _id_text(value: object) -> str:
     if not math.isfinite(value) if isinstance(value, float) else value.bit_length() > 1024:
         return ""
     return str(int(value)) if value == int(value) else repr(value)
-
-
-def _value_of(event: Mapping[str, Any], key: object) -> object:
-    """Return the event's value under the audience *key*, in its properties or else its traits."""
-    if isinstance(key, str):
-        for name in ("properties", "traits"):
-            holder = event.get(name)
-            if isinstance(holder, Mapping) and key in holder:
-                return holder[key]
-    return None
 
 
 def _microseconds(value: object) -> int | None:

@@ -57,14 +57,9 @@ def is_hidden(name: str) -> bool:
 
 
 def files_below(root: Path) -> list[Path]:
-    """Return the files in a folder and below, in a stable order.
+    """Return the files in a folder and below, in a stable order; InputPathError names what is unreadable.
 
     Links are followed, each folder once, so that a link to a folder above ends. Hidden names are left out.
-
-    Raises
-    ------
-    InputPathError
-        A folder, file or link cannot be looked at.
     """
     return sorted(file for _folder, files in _walk(root, root) for file in files)
 

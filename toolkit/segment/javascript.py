@@ -112,8 +112,14 @@ def text_of(value: Any) -> str:
     ('1,2,', '[object Object]')
     """
     if isinstance(value, list):
-        return ",".join([_scalar_text(item) for item in innermost(value)])
-    return _scalar_text(value)
+        return ",".join(map(text_of, innermost(value)))
+    if isinstance(value, str):
+        return value
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number_text(value) if isinstance(value, int | float) else "[object Object]"
 
 
 def innermost(value: list[Any]) -> list[Any]:
@@ -128,16 +134,6 @@ def innermost(value: list[Any]) -> list[Any]:
         else:
             found.append(None if isinstance(part, list) else part)
     return found
-
-
-def _scalar_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or value is MISSING:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return number_text(value) if isinstance(value, int | float) else "[object Object]"
 
 
 def is_truthy(value: Any) -> bool:

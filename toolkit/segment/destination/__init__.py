@@ -16,7 +16,7 @@ from toolkit.segment.mapping import Mapping
 from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 from toolkit.statuses import EventStatus
 
-from .actions import SYNC_AUDIENCES, ActionMapping, Discard, Payload, TraitPayload
+from .actions import REASON_CODES, SYNC_AUDIENCES, ActionMapping, Discard, Payload, TraitPayload
 from .settings_file import read_destination
 
 
@@ -79,4 +79,4 @@ class Destination:
             return tuple(found)
         else:
             reason = "No enabled mapping has a trigger that matches the event."
-        return (Discard(status=status, reason=reason),)
+        return (Discard(status=status, reason=reason, reason_code=REASON_CODES[status]),)

@@ -238,12 +238,8 @@ class Discard:
     email: str | None = field(default=None, repr=False)
     """The contact the event has all the same, trimmed: another event of the person may need it."""
     phone: str | None = field(default=None, repr=False)
-    reason_code: str = ""
-    """The reason in one word, such as ``NO_MATCHING_MAPPING``; when not given, that of the status."""
-
-    def __post_init__(self) -> None:
-        if not self.reason_code:
-            object.__setattr__(self, "reason_code", REASON_CODES[self.status])
+    reason_code: str
+    """The reason in one word, such as ``NO_MATCHING_MAPPING``."""
 
 
 @dataclass(frozen=True, kw_only=True)

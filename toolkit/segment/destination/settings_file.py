@@ -195,10 +195,7 @@ class _Reader:
 
 
 def _single(content: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the one mapping that the file is, None when it is a destination.
-
-    It may be a mapping with its trigger, or only the object of its fields.
-    """
+    """Return the mapping that the file is, perhaps only its fields; None when it is a destination."""
     if content.keys() & {"mappings", "subscriptions"}:
         return None
     spelled = {s for known in ("action", "trigger", "fields", "mapping") for s in _SPELLINGS[known]}

@@ -136,7 +136,7 @@ class Trigger:
         """
         if self.error is not None or not isinstance(event, dict):
             return ()
-        return explain_tree(self.tree, event)
+        return tuple(explain_tree(negation_normal_form(self.tree), event)[1])
 
     def __repr__(self) -> str:
         dialect = "" if self.dialect == "strict" else f", dialect={self.dialect!r}"
@@ -152,15 +152,10 @@ class Trigger:
         return partial(Trigger, dialect=self.dialect), (self.text,)
 
 
-def explain_tree(tree: Node, event: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Return the conditions of *tree*, left to right, with what they found in *event*."""
-    return tuple(_outcome(negation_normal_form(tree), event)[1])
-
-
-def _outcome(node: Node, event: Mapping[str, Any]) -> tuple[bool | None, list[Condition]]:
-    """Return whether *node* holds (None: Segment fails), and its conditions."""
+def explain_tree(node: Node, event: Mapping[str, Any]) -> tuple[bool | None, list[Condition]]:
+    """Return whether a tree in normal form holds (None: Segment fails), and its conditions."""
     if isinstance(node, And | Or):
-        outcomes = [_outcome(part, event) for part in node.parts]
+        outcomes = [explain_tree(part, event) for part in node.parts]
         ends_it = isinstance(node, Or)
         first = next((outcome for outcome in outcomes if outcome[0] in (ends_it, None)), None)
         decides = [first is None or outcome is first for outcome in outcomes]

@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 from typing import Final
 
 from toolkit.errors import TriggerError
 
 from .official import read_official
 from .strict import read_strict
-from .tokens import MAX_TOKENS, Misreading, OfficialReading
+from .tokens import MAX_TOKENS, OfficialReading
 from .tree import Node
 from .write import canonical, write_trigger
 
@@ -140,9 +141,9 @@ def lint_trigger(text: str) -> tuple[Lint, ...]:
     if strict is not None and canonical(strict) == canonical(reading.tree):
         return ()
     corrected = _corrected(text, strict, reading)
-    found = sorted(dict.fromkeys(reading.found), key=lambda misreading: misreading.position)
+    found = sorted(dict.fromkeys(reading.found), key=itemgetter(1))
     if not found:
-        found = [Misreading("reads-differently", (error and error.position) or 0)]
+        found = [("reads-differently", (error and error.position) or 0)]
     return tuple(
         Lint(code=code, position=position, sentence=f"{SENTENCES[code]}.", corrected=corrected)
         for code, position in found
@@ -165,10 +166,7 @@ def _corrected(text: str, strict: Node | None, reading: OfficialReading) -> str:
     meant = strict or _strictly(_repaired(text))[0]
     if meant is None and reading.refusal is None and reading.codes <= _ACCEPTED:
         meant = reading.tree
-    try:
-        return write_trigger(meant) if meant else ""
-    except TriggerError:
-        return ""
+    return write_trigger(meant) if meant else ""
 
 
 _ACCEPTED: Final = frozenset(

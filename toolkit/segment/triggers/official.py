@@ -13,8 +13,8 @@ from typing import Final, NoReturn
 
 from toolkit.segment.javascript import units
 
-from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, called_field, compared
-from .tokens import OfficialReading, Token, end_token, official_tokens
+from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, compared
+from .tokens import END, OfficialReading, Token, official_tokens
 from .tree import And, Failing, Never, Node, Or, joined
 
 _FUNCTIONS: Final = ("contains", "match")
@@ -64,15 +64,16 @@ class _List:
         self.forgiven = 0
         """Closing parentheses to come that were used up by a call."""
 
-    def shift(self) -> Token | None:
-        self.next += 1
-        return self.tokens[self.next - 1] if self.next <= len(self.tokens) else None
-
     def peek(self) -> Token:
-        return self.tokens[self.next] if self.next < len(self.tokens) else end_token(self.tokens[-1].position)
+        return self.tokens[min(self.next, len(self.tokens) - 1)]
 
-    def demand(self, after: Token) -> Token:
-        return self.shift() or self.stop("unfinished", after.position)
+    def take(self, count: int, after: Token) -> list[Token]:
+        """Return so many tokens, whatever they are."""
+        taken = self.tokens[self.next : self.next + count]
+        if len(taken) < count:
+            self.stop("unfinished", [after, *taken][-1].position)
+        self.next += count
+        return taken
 
     def stop(self, code: str, position: int) -> NoReturn:
         self.reading.refuse(code, position)
@@ -80,7 +81,8 @@ class _List:
 
     def read(self) -> Node | None:
         """Return the whole list; None when it holds no condition."""
-        while (token := self.shift()) is not None and token.kind != "end":
+        while (token := self.peek()).kind != "end":
+            self.next += 1
             match token:
                 case Token("joint"):
                     self.connective(token)
@@ -126,14 +128,13 @@ class _List:
     def name(self, token: Token) -> None:
         field = token.text.partition(".")[0]
         if field in TEXT_FIELDS + OBJECT_FIELDS:
-            operator = self.demand(token)
-            value = self.demand(operator)
+            operator, value = self.take(2, token)
             self.add(compared(field, token, operator, value, self.reading), token)
             self.silent = _is_torn(operator, value, self.peek())
         elif field in BUILT_INS:
             # Found in Segment's table of fields, by way of JavaScript, but no field.
             self.reading.add("built-in-name", token.position)
-            self.demand(self.demand(token))
+            self.take(2, token)
         elif token.text in _FUNCTIONS:
             self.call(token, negated=False)
         else:
@@ -152,7 +153,7 @@ class _List:
         end = next((place for place in places if self.tokens[place][:2] == ("mark", ")")), None)
         if end is None:
             self.stop("nested-parentheses" if self.inside else "open-parenthesis", opening.position)
-        inner = [*self.tokens[self.next : end], end_token(self.tokens[end].position)]
+        inner = [*self.tokens[self.next : end], END._replace(position=self.tokens[end].position)]
         self.next = end + 1
         content = _List(inner, self.reading, inside=True)
         whole = content.read()
@@ -165,18 +166,15 @@ class _List:
         return whole or Failing()
 
     def call(self, name: Token, *, negated: bool) -> None:
-        opening = self.demand(name)
-        path = self.demand(opening)
-        comma = self.demand(path)
-        value = self.demand(comma)
+        opening, path, comma, value = self.take(4, name)
         closing = self.peek()
         self.next += 1
         self.open_call = self.inside and closing.kind == "end"
         shape = (opening.text, path.kind, comma.text, value.kind)
         if shape != ("(", "name", ",", "string") or (closing.text != ")" and not self.open_call):
             self.reading.add("odd-call", name.position)
-        if field := called_field(path.text):
-            self.add(called(field, name, path, value, self.reading, negated=negated), name)
+        if node := called(name, path, value, self.reading, negated=negated):
+            self.add(node, name)
             return
         head = path.text.partition(".")[0]
         code = "function-on-type" if head == "type" else "skipped-field"
@@ -194,8 +192,8 @@ def _is_torn(operator: Token, value: Token, follower: Token) -> bool:
 def _unknown_name(token: Token, field: str, follower: Token) -> str:
     if token.text in ("and", "or"):
         return "missing-space"
-    if token.text.lower() in ("and", "or", "not"):
-        return "lost-negation" if token.text.lower() == "not" else "uppercase-word"
+    if (word := token.text.lower()) in ("and", "or", "not"):
+        return "lost-negation" if word == "not" else "uppercase-word"
     if field in _ELSEWHERE:
         return "not-portable-field"
     return "unknown-function" if follower.text == "(" else "skipped-field"

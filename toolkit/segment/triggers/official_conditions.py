@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Final, TypeAlias, get_args
@@ -37,11 +38,8 @@ _STATES: Final[dict[str, tuple[Operator, bool | None]]] = {
     "is_true": ("=", True),
     "is_false": ("=", False),
 }
-_WRITTEN_STATES: Final = {
-    ("=", "null"): "not_exists",
-    ("!=", "null"): "exists",
-    ("=", "true"): "is_true",
-    ("=", "false"): "is_false",
+_WRITTEN_STATES: Final[dict[tuple[str, str], str]] = {
+    (relation, json.dumps(value)): state for state, (relation, value) in _STATES.items()
 }
 _KEYS: Final = re.compile(r"[^\[.\]]+")
 _ESCAPES: Final = re.compile(r"\\[\"'\\]")
@@ -61,17 +59,11 @@ def compared(field: str, name: Token, operator: Token, value: Token, reading: Of
     return _placed(field, name, (has_states and state) or operator.text, _constant(value), reading)
 
 
-def called_field(path: str) -> str | None:
-    """Return the field that contains or match look into; None when Segment drops the call."""
-    if path in ("event", "name", "userId"):
-        return path
-    return next((field for field in OBJECT_FIELDS if path.startswith(field)), None)
-
-
-def called(
-    field: str, name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool
-) -> Node:
-    """Return what a call of contains or match means."""
+def called(name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool) -> Node | None:
+    """Return what a call of contains or match means; None when Segment drops it."""
+    field = next((f for f in OBJECT_FIELDS if path.text.startswith(f)), path.text)
+    if field == "type" or field not in TEXT_FIELDS + OBJECT_FIELDS:
+        return None
     _check_name(field, path, reading)
     if value.kind == "string":
         _check_string(value, reading)
@@ -123,7 +115,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Comparison
     relation = _RELATIONS[operator]
     if operator in ("=", "!=") and not isinstance(constant, float):
         return Comparison(path=path, operator=relation, value=text)
-    number = number_of(constant) if isinstance(constant, str) else float(constant)
+    number = number_of(constant)
     if not math.isnan(number):
         return Comparison(path=path, operator=relation, value=number)
     # No number is NaN, so each one differs from it.

@@ -25,7 +25,7 @@ from toolkit.errors import TriggerError
 from toolkit.segment.javascript import number_text
 
 from .tokens import ESCAPED_INDEX, NUMBER, Token, strict_tokens, unescaped
-from .tree import And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or, joined
+from .tree import INDEX, And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or, joined
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -37,7 +37,6 @@ OBJECT_FIELDS: Final = ("properties", "traits", "context", "integrations")
 _CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
 _FUNCTIONS: Final[dict[str, FunctionName]] = {"contains": "contains", "match": "match"}
 _OPERATORS: Final[dict[str, Operator]] = {operator: operator for operator in get_args(Operator)}
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def read_strict(text: str) -> Node:
@@ -133,10 +132,8 @@ class _Parser:
     def path(self) -> tuple[str, ...]:
         token = self.take()
         if token.kind != "name" or token.text in ("and", "or", *_CONSTANTS):
-            shown = token.text or "the end"
-            raise TriggerError(
-                f"Expected a condition, which starts with a field, not {shown}", token.position
-            )
+            why = f"Expected a condition, which starts with a field, not {token.text or 'the end'}"
+            raise TriggerError(why, token.position)
         field = unescaped(token.text)
         if field not in TEXT_FIELDS + OBJECT_FIELDS:
             known = ", ".join(TEXT_FIELDS + OBJECT_FIELDS)
@@ -169,7 +166,7 @@ def _key(token: Token) -> str:
 
 
 def _index(token: Token) -> str:
-    if not _INDEX.fullmatch(token.text):
+    if not INDEX.fullmatch(token.text):
         raise TriggerError("Expected the number of a list item, from 0", token.position)
     return token.text
 

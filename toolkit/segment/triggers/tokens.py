@@ -76,33 +76,25 @@ def strict_tokens(text: str) -> list[Token]:
 # --- Segment
 
 
-class Misreading(NamedTuple):
-    """One place where Segment's reading differs from what is written."""
-
-    code: str
-    """A key of SENTENCES, in `lint`."""
-    position: int
-
-
 class OfficialReading:
     """What Segment makes of a text, and where that differs from what is written."""
 
     def __init__(self, text: str) -> None:
         self.tree: Node = Never()
         """`Never`, too, when Segment can use the text for no event at all."""
-        self.found: list[Misreading] = []
-        """The first places, and only those before `last`."""
+        self.found: list[tuple[str, int]] = []
+        """The first misreadings, none behind `last`: a key of SENTENCES in `lint`, and the place."""
         self.codes: set[str] = set()
         """Of all places."""
-        self.refusal: Misreading | None = None
+        self.refusal: tuple[str, int] | None = None
         """The first that makes the whole text unusable to Segment."""
         self.last = float("inf")
         """Where a text in quotes turns inside out, so that no place behind it is one."""
         self._wide = [match.start() + count for count, match in enumerate(_WIDE.finditer(text))]
 
-    def add(self, code: str, position: int) -> Misreading:
+    def add(self, code: str, position: int) -> tuple[str, int]:
         """Note a misreading at a *position* in UTF-16 units."""
-        misreading = Misreading(code, position - bisect_left(self._wide, position))
+        misreading = code, position - bisect_left(self._wide, position)
         self.codes.add(code)
         if len(self.found) < MAX_FOUND and position <= self.last:
             self.found.append(misreading)
@@ -114,10 +106,8 @@ class OfficialReading:
         self.refusal = self.refusal or misreading
 
 
-def end_token(position: int) -> Token:
-    """Return what follows the last token; Segment takes its text for a value like any other."""
-    return Token("end", "eos", position)
-
+END: Final = Token("end", "eos", 0)
+"""What follows the last token; Segment takes its text for a value like any other."""
 
 _WIDE: Final = re.compile("[\U00010000-\U0010ffff]")
 _ENDS = r"(?:[ \t\n,\])]|\Z)"
@@ -165,7 +155,7 @@ def official_tokens(text: str, reading: OfficialReading) -> list[Token]:
         reading.refuse(token.kind.replace("_", "-"), token.position)
         if token.kind == "open_quote" or len(reading.found) >= MAX_FOUND:
             break
-    return [] if reading.codes & _TEARING else [*_joined(found), end_token(len(text))]
+    return [] if reading.codes & _TEARING else [*_joined(found), END._replace(position=len(text))]
 
 
 def _read(token: Token, after: str, reading: OfficialReading) -> Token:

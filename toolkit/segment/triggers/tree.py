@@ -62,18 +62,11 @@ class Failing:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The value found against a constant; what is compared depends on the kind of the constant.
+    """The value found against a constant, whose kind decides what is compared; only numbers have an order.
 
-    ================  ======================================================================
-    constant          meaning
-    ================  ======================================================================
-    text              ``=`` a text, and exactly this one; ``!=`` anything else, null as well.
-                      No order.
-    number            a number (booleans are none) that stands in this relation to the
-                      constant; false of all else, for ``!=`` too
-    true, false       ``=`` exactly this boolean; ``!=`` anything else, null as well. No order.
-    null              ``=`` null or missing; ``!=`` anything else. No order.
-    ================  ======================================================================
+    A text: ``=`` exactly this text, ``!=`` anything else, null as well. A number: a number (booleans are
+    none) that stands in this relation to it; false of all else, for ``!=`` too. True or false: ``=`` exactly
+    this boolean, ``!=`` anything else, null as well. Null: ``=`` null or missing, ``!=`` anything else.
     """
 
     path: tuple[str, ...]

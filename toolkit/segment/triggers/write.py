@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from itertools import chain, product
@@ -25,39 +26,22 @@ Clauses: TypeAlias = list[list[Node]]
 
 
 def write_trigger(tree: Node) -> str:
-    """Write a tree as a text that both dialects read with the same meaning.
+    """Write a tree as a text that both dialects read with the same meaning; blank when there is none.
 
     Segment has no nested parentheses, no negation of a group and one call a group at most; a tree is turned
-    over and multiplied out until it fits. TriggerError is raised where that language has no words for it.
-
-    >>> from toolkit.segment.triggers import Trigger
-    >>> write_trigger(Trigger("!(type = 'page' or type = 'screen') and match(event, 'Cart*')").tree)
-    'type != "page" and type != "screen" and match(event, "Cart*")'
+    over and multiplied out until it fits.
     """
-    try:
-        plain = canonical(tree)
-        for kind, other in ((Or, And), (And, Or)) if isinstance(plain, Or) else ((And, Or), (Or, And)):
-            if (clauses := _clauses(plain, kind)) is None:
-                continue
+    plain = canonical(tree)
+    for kind, other in ((Or, And), (And, Or)) if isinstance(plain, Or) else ((And, Or), (Or, And)):
+        clauses = _clauses(plain, kind)
+        if clauses is not None:
             text = _official_text(clauses, kind)
-            meaning = kind(parts=tuple(other(parts=tuple(clause)) for clause in clauses))
-            if _is_read_as(text, canonical(meaning)):
-                return text
-    except RecursionError:
-        raise TriggerError("The tree is too many levels deep; make it flatter", None) from None
-    raise TriggerError(
-        "Segment's language cannot say this; it has one level of parentheses with one call in each, no "
-        "negation but != and !contains, !match, and no texts with a double quote or with \\\\ or \\'",
-        None,
-    )
-
-
-def _is_read_as(text: str, meaning: Node) -> bool:
-    reading = read_official(text)
-    try:
-        return not reading.refusal and canonical(reading.tree) == canonical(read_strict(text)) == meaning
-    except TriggerError:
-        return False
+            meaning = canonical(kind(parts=tuple(other(parts=tuple(clause)) for clause in clauses)))
+            reading = read_official(text)
+            with suppress(TriggerError):
+                if not reading.refusal and canonical(reading.tree) == canonical(read_strict(text)) == meaning:
+                    return text
+    return ""
 
 
 def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
@@ -150,19 +134,15 @@ def negation_normal_form(
     if isinstance(node, Not):
         return negation_normal_form(node.part, negate=not negate, simplify=simplify)
     if not isinstance(node, And | Or):
-        return _opposite(node) if negate else node
+        if negate and isinstance(node, Comparison) and (node.value is None or isinstance(node.value, str)):
+            return replace(node, operator="!=" if node.operator == "=" else "=")
+        return Not(part=node) if negate else node
     kind = And if isinstance(node, And) is not negate else Or
     parts: list[Node] = []
     for part in node.parts:
         inner = negation_normal_form(part, negate=negate, simplify=simplify)
         parts.extend(inner.parts if isinstance(inner, kind) else [inner])
     return joined(kind, parts)
-
-
-def _opposite(leaf: Leaf) -> Node:
-    if isinstance(leaf, Comparison) and (leaf.value is None or isinstance(leaf.value, str)):
-        return replace(leaf, operator="!=" if leaf.operator == "=" else "=")
-    return Not(part=leaf)
 
 
 def _simplest(leaf: Leaf) -> Node:
