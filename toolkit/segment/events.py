@@ -161,10 +161,8 @@ def event_time(event: Mapping[str, Any]) -> int | None:
     >>> event_time({"timestamp": "2025-03-04T10:15:00.000Z"})
     1741083300000000
     """
-    for key in _TIMES:
-        if (moment := _microseconds(event.get(key))) is not None:
-            return moment
-    return None
+    moments = (_microseconds(event.get(key)) for key in _TIMES)
+    return next((moment for moment in moments if moment is not None), None)
 
 
 def received_time(event: Mapping[str, Any]) -> int | None:

@@ -12,6 +12,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -165,12 +166,13 @@ class Unpacked:
         self.is_whole = False
 
     def __iter__(self) -> Iterator[bytes]:
-        unpacker, step = _unpacker(), b""
+        new_unpacker = partial(zlib.decompressobj, wbits=31)  # 31: gzip, its checksum included
+        unpacker, step = new_unpacker(), b""
         while step := step or self._file.read(_STEP):
             if unpacker.eof:
                 if not (step := step.lstrip(b"\0")):
                     continue
-                unpacker = _unpacker()
+                unpacker = new_unpacker()
             before = unpacker.copy()
             try:
                 yield unpacker.decompress(step)
@@ -179,10 +181,6 @@ class Unpacked:
                 return
             step = unpacker.unused_data
         self.is_whole = unpacker.eof
-
-
-def _unpacker() -> zlib._Decompress:
-    return zlib.decompressobj(wbits=31)  # 31: gzip, its checksum included
 
 
 def _up_to_the_damage(unpacker: zlib._Decompress, data: bytes) -> Iterator[bytes]:

@@ -59,18 +59,14 @@ class Action:
 
 def _fields(kind: str, classes: tuple[str, ...]) -> tuple[Field, ...]:
     """Return the fields of the action for one kind of computation, ``audience`` or ``trait``."""
-    label, computed = kind.capitalize(), "context.personas.computation"
-    held = _first_of("properties", "traits")
+    label, held = kind.capitalize(), _first_of("properties", "traits")
+    own_id, own_key, own_class = (
+        _first_of(f"context.personas.computation_{name}") for name in ("id", "key", "class")
+    )
     return (
-        Field(f"segment_{kind}_id", f"{label} ID", _first_of(f"{computed}_id")),
-        Field(f"segment_{kind}_key", f"{label} Key", _first_of(f"{computed}_key"), required=True),
-        Field(
-            CLASS_FIELD,
-            "Segment Computation Action",
-            _first_of(f"{computed}_class"),
-            required=True,
-            choices=classes,
-        ),
+        Field(f"segment_{kind}_id", f"{label} ID", own_id),
+        Field(f"segment_{kind}_key", f"{label} Key", own_key, required=True),
+        Field(CLASS_FIELD, "Segment Computation Action", own_class, required=True, choices=classes),
         Field("email", "Email address", _first_of("traits.email", "context.traits.email")),
         Field("phone", "Phone", _first_of("traits.phone", "context.traits.phone")),
         Field("traits_or_props", "Traits or properties object", held, type="object", required=True),

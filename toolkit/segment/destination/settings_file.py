@@ -152,12 +152,11 @@ class _Reader:
         if value is not MISSING and self.typed(str, value, place, "a text") is value:
             try:
                 trigger = Trigger(value, dialect=dialect)
+                if trigger.error is None:
+                    return trigger
+                self.wrong(place, str(trigger.error))
             except TriggerError as error:
                 self.wrong(place, str(error))
-            else:
-                if trigger.error:
-                    self.wrong(place, str(trigger.error))
-                return trigger
         return Trigger(DEFAULT_TRIGGER)
 
     def fields(self, given: dict[str, tuple[str, Any]], action: Action) -> Mapping:

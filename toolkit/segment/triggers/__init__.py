@@ -158,11 +158,10 @@ def explain_tree(node: Node, event: Mapping[str, Any]) -> tuple[bool | None, lis
         outcomes = [explain_tree(part, event) for part in node.parts]
         ends_it = isinstance(node, Or)
         first = next((outcome for outcome in outcomes if outcome[0] in (ends_it, None)), None)
-        decides = [first is None or outcome is first for outcome in outcomes]
         return first[0] if first else not ends_it, [
-            replace(condition, decided=condition.decided and decided)
-            for (_, conditions), decided in zip(outcomes, decides, strict=True)
-            for condition in conditions
+            replace(condition, decided=condition.decided and (first is None or outcome is first))
+            for outcome in outcomes
+            for condition in outcome[1]
         ]
     inner = node.part if isinstance(node, Not) else node
     path: tuple[str, ...] = getattr(inner, "path", ())

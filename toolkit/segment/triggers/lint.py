@@ -142,8 +142,7 @@ def lint_trigger(text: str) -> tuple[Lint, ...]:
         return ()
     corrected = _corrected(text, strict, reading)
     found = sorted(dict.fromkeys(reading.found), key=itemgetter(1))
-    if not found:
-        found = [("reads-differently", (error and error.position) or 0)]
+    found = found or [("reads-differently", (error and error.position) or 0)]
     return tuple(
         Lint(code=code, position=position, sentence=f"{SENTENCES[code]}.", corrected=corrected)
         for code, position in found

@@ -15,7 +15,7 @@ from toolkit.segment.javascript import units
 
 from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, compared
 from .tokens import END, OfficialReading, Token, official_tokens
-from .tree import And, Failing, Never, Node, Or, joined
+from .tree import And, Failing, Never, Node, Or, unite
 
 _FUNCTIONS: Final = ("contains", "match")
 _ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
@@ -100,7 +100,7 @@ class _List:
                     self.pass_over("ignored-text", token)
         if self.waiting is not None:
             self.reading.add("stray-connective", self.waiting.position)
-        return joined(And if self.joint == "and" else Or, self.parts) if self.parts else None
+        return unite(And if self.joint == "and" else Or, self.parts) if self.parts else None
 
     def add(self, node: Node, token: Token) -> None:
         if self.parts and self.waiting is None and not self.silent:
@@ -143,8 +143,7 @@ class _List:
     def bang(self, token: Token) -> None:
         name = self.peek()
         if name.kind == "name" and name.text in _FUNCTIONS:
-            self.next += 1
-            self.call(name, negated=True)
+            self.call(*self.take(1, token), negated=True)
         else:
             self.reading.add("lost-negation", token.position)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Final, TypeAlias, get_args
+from typing import Final, get_args
 
 from toolkit.segment.javascript import number_of, text_of, whole
 
 from .tokens import NUMBER, OfficialReading, Token
 from .tree import And, Comparison, Failing, Function, FunctionName, Never, Node, Not, Operator, Or, predicate
-
-Written: TypeAlias = str | float | bool
-"""What stands for the value: a text or word, a number, true or false."""
 
 TEXT_FIELDS: Final = ("type", "event", "name", "userId")
 OBJECT_FIELDS: Final = ("properties", "traits", "context")
@@ -67,8 +64,7 @@ def called(name: Token, path: Token, value: Token, reading: OfficialReading, *, 
     _check_name(field, path, reading)
     if value.kind == "string":
         _check_string(value, reading)
-    text = text_of(_constant(value))
-    test = "contains"
+    test, text = "contains", text_of(_constant(value))
     if name.text == "match":
         if not _ONE_STAR.fullmatch(value.text):
             reading.add("glob", value.position)
@@ -77,7 +73,7 @@ def called(name: Token, path: Token, value: Token, reading: OfficialReading, *, 
     return _placed(field, path, f"not_{test}" if negated else test, text, reading)
 
 
-def _constant(value: Token) -> Written:
+def _constant(value: Token) -> str | float:
     if value.kind == "number":
         return number_of(value.text)
     if value.kind == "name" and value.text in ("true", "false"):
@@ -88,7 +84,7 @@ def _constant(value: Token) -> Written:
 # --- operator and constant as a node
 
 
-def _placed(field: str, name: Token, operator: str, constant: Written, reading: OfficialReading) -> Node:
+def _placed(field: str, name: Token, operator: str, constant: str | float, reading: OfficialReading) -> Node:
     """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, text_of(constant))
@@ -103,7 +99,7 @@ def _placed(field: str, name: Token, operator: str, constant: Written, reading: 
     return Not(part=Never()) if missing else Never()
 
 
-def _leaf(path: tuple[str, ...], operator: str, constant: Written) -> Comparison | Function | Never:
+def _leaf(path: tuple[str, ...], operator: str, constant: str | float) -> Comparison | Function | Never:
     text = whole(text_of(constant))
     if test := _TEXT_TESTS.get(operator.removeprefix("not_")):
         return Function(name=test, path=path, text=text, negated=operator != test)

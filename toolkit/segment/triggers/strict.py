@@ -25,7 +25,7 @@ from toolkit.errors import TriggerError
 from toolkit.segment.javascript import number_text
 
 from .tokens import ESCAPED_INDEX, NUMBER, Token, strict_tokens, unescaped
-from .tree import INDEX, And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or, joined
+from .tree import INDEX, And, Comparison, Constant, Function, FunctionName, Node, Not, Operator, Or, unite
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -87,7 +87,7 @@ class _Parser:
         parts = [part()]
         while self.found("name", word):
             parts.append(part())
-        return joined(kind, parts)
+        return unite(kind, parts)
 
     def unary(self) -> Node:
         negated = False

@@ -96,8 +96,8 @@ Leaf: TypeAlias = Comparison | Function | Never | Failing
 Node: TypeAlias = And | Or | Not | Leaf
 
 
-def joined(kind: type[And | Or], parts: list[Node]) -> Node:
-    """Return the parts joined, or the only part as it is."""
+def unite(kind: type[And | Or], parts: list[Node]) -> Node:
+    """Return the parts as one node, or the only part as it is."""
     return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
 
 

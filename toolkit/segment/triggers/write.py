@@ -9,20 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from itertools import chain, product
-from typing import Final, TypeAlias
+from typing import Final
 
 from toolkit.errors import TriggerError
 
 from .official import read_official
 from .strict import read_strict
-from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Node, Not, Or, joined
+from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Node, Not, Or, unite
 
 MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
 MAX_CONDITIONS: Final = 10_000
 """How many conditions these groups may hold in all."""
-
-Clauses: TypeAlias = list[list[Node]]
 
 
 def write_trigger(tree: Node) -> str:
@@ -44,7 +42,7 @@ def write_trigger(tree: Node) -> str:
     return ""
 
 
-def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
+def _clauses(node: Node, kind: type[And | Or]) -> list[list[Node]] | None:
     """Return the tree as a list, joined by *kind*, of lists joined by the other; None when too long."""
     if not isinstance(node, And | Or):
         return [[node]]
@@ -59,7 +57,7 @@ def _clauses(node: Node, kind: type[And | Or]) -> Clauses | None:
     return [[*chain.from_iterable(chosen)] for chosen in product(*parts)]
 
 
-def _official_text(clauses: Clauses, kind: type[And | Or]) -> str:
+def _official_text(clauses: list[list[Node]], kind: type[And | Or]) -> str:
     outer, inner = (" and ", " or ") if kind is And else (" or ", " and ")
     groups = []
     for clause in clauses:
@@ -100,9 +98,8 @@ def _constant(value: Constant, official: bool) -> str:  # noqa: FBT001
 
 
 def _path(path: tuple[str, ...], official: bool) -> str:  # noqa: FBT001
-    field, *steps = path
-    names = (f"[{s}]" if not official and INDEX.fullmatch(s) else f".{_name(s)}" for s in steps)
-    return field + "".join(names)
+    steps = (f"[{s}]" if not official and INDEX.fullmatch(s) else f".{_name(s)}" for s in path[1:])
+    return path[0] + "".join(steps)
 
 
 def _name(name: str) -> str:
@@ -142,7 +139,7 @@ def negation_normal_form(
     for part in node.parts:
         inner = negation_normal_form(part, negate=negate, simplify=simplify)
         parts.extend(inner.parts if isinstance(inner, kind) else [inner])
-    return joined(kind, parts)
+    return unite(kind, parts)
 
 
 def _simplest(leaf: Leaf) -> Node:
