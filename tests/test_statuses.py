@@ -7,6 +7,7 @@ from tables import every
 import toolkit
 from toolkit.errors import ReconciliationError
 from toolkit.statuses import (
+    _FIXES,
     NEEDS_ATTENTION,
     REASONS,
     ChangeStatus,
@@ -48,6 +49,7 @@ def test_reasons():
         assert reason.fix == "" or re.fullmatch(r"[A-Z].+\.", reason.fix), code
         assert f'"{code}"' in sources, code
         assert get_reason(code) is reason
+    assert _FIXES.keys() <= REASONS.keys()
 
 
 def test_an_unknown_reason():

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -281,9 +282,7 @@ def _text_of(value: Any) -> str | None:
 
 def _typed_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
     """Return a column of a frame with the type it has; as text when its cells have several, or objects."""
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in _OF_ONE_TYPE:
-        return _texts_of(column.tolist())
-    try:
-        return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError, RecursionError):
-        return _texts_of(column.tolist())
+    if column.dtype != object or pd.api.types.infer_dtype(column, skipna=True) in _OF_ONE_TYPE:
+        with suppress(pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError, RecursionError):
+            return pa.array(column, from_pandas=True)
+    return _texts_of(column.tolist())

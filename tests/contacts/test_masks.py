@@ -18,7 +18,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from tables import every
 from traitlets.config import Config
 
-from toolkit.contacts import masks
 from toolkit.contacts.masks import (
     mask_all,
     mask_email,
@@ -306,14 +305,6 @@ def test_a_name_without_end(piece, length):
 
 def _is_text(contact):
     return contact.isascii() or contact.encode("utf-8", "replace").decode() == contact
-
-
-@pytest.mark.parametrize(("column", "one"), [(mask_emails, mask_email), (mask_phones, mask_phone)])
-def test_masks_of_more_than_a_batch(column, one, monkeypatch):
-    """A column that is masked in pieces is masked in its order."""
-    contacts = [f"ana{n}@mail.test +1415555{n:04}" if n % 3 else f"b{n}@x.test" for n in range(100)]
-    monkeypatch.setattr(masks, "_BATCH", 7)
-    assert column(pa.array(contacts, TEXT)).to_pylist() == [one(contact) for contact in contacts]
 
 
 @pytest.mark.parametrize("contact", ["x" * 1_000_000, "@" * 1_000_000, "1" * 1_000_000], ids=["x", "@", "1"])

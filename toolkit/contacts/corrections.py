@@ -17,12 +17,12 @@ import pandas as pd
 
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import as_it_was
-from toolkit.frames import empty_table
+from toolkit.frames import empty_table, text_array
 
 from .checks import CONTACT_VERDICTS, OK, check_contact, check_region
 from .masks import mask_contact, mask_text, mask_texts
 from .suggestions import slips_of_usual_domains, suggest
-from .tables import contact_formats
+from .tables import formats
 
 FIX_COLUMNS = {
     "person": "str",
@@ -81,7 +81,7 @@ def _rows(contacts: pd.DataFrame, contact: str, region: str) -> pd.DataFrame:
         "contact": contact,
         "code": faulty[f"{contact}_code"],
         "as_written": raw.map(lambda text: mask_contact(contact, text)),
-        "shape": contact_formats(faulty, contact).to_numpy(),
+        "shape": formats(text_array(raw), contact),
         "suggestion": [each and mask_contact(contact, each.value) for each in found],
         "why": [each and each.why for each in found],
         "accept": "",

@@ -10,12 +10,11 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import TEXT, byte_lengths, encode, numbers, put_together, text_array
+from toolkit.frames import TEXT, byte_lengths, put_together, text_array
 
 from .checks import phone_digits
 from .phone_like import find_phones, holds_phone
@@ -53,8 +52,8 @@ _PERHAPS = "|".join(
 """Pattern of the texts that mask_text() may change, read alike by re and RE2."""
 _may_change = re.compile(_PERHAPS).search
 
-_BATCH = 1 << 15
-"""Contacts masked at once: what is made on the way stays in the processor's cache."""
+_NOT_FIRST = "•@"
+"""Never shown as the first letter of an address."""
 _SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
 """What str.strip() takes off."""
 
@@ -68,8 +67,8 @@ def mask_email(email: str | None) -> str:
     if not email:
         return ""
     local, at, domain = email.strip().rpartition("@")
-    shown = _shown_domain(domain) if at else ""
-    return f"{local[:1].replace('•', '')}•••{shown}" if shown else "•••"
+    shown = _shown_domain(at + domain)
+    return f"{local[:1].strip(_NOT_FIRST)}•••{shown}" if shown else "•••"
 
 
 def mask_phone(phone: str | None) -> str:
@@ -165,42 +164,25 @@ def _mask_column(name: object, column: pd.Series) -> pd.Series:
 
 def mask_emails(emails: pa.Array) -> pa.Array:
     """Return a column of email addresses (large_string), each as `mask_email` hides it; null stays null."""
-    return _by_batches(emails, _mask_emails)
+    trimmed = pc.utf8_trim(emails, _SPACES)
+    domains = pc.replace_substring_regex(trimmed, "(?s)^.*@", "@").dictionary_encode()
+    shown = pa.array(map(_shown_domain, domains.dictionary.to_pylist()), TEXT).take(domains.indices)
+    first = pc.replace_substring_regex(pc.utf8_slice_codeunits(trimmed, 0, 1), f"[{_NOT_FIRST}]", "")
+    hidden = pc.if_else(pc.equal(shown, ""), "•••", put_together(first, "•••", shown))
+    return pc.if_else(pc.equal(emails, ""), "", hidden)
 
 
 def mask_phones(phones: pa.Array) -> pa.Array:
     """Return a column of phone numbers (large_string), each as `mask_phone` hides it; null stays null."""
-    return _by_batches(phones, _mask_phones)
-
-
-def _by_batches(texts: pa.Array, mask: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    starts = range(0, max(len(texts), 1), _BATCH)
-    batches = [texts.slice(start, _BATCH) for start in starts]
-    return pa.concat_arrays([pc.if_else(pc.equal(b, ""), "", mask(b.fill_null(""))) for b in batches])
-
-
-def _mask_emails(emails: pa.Array) -> pa.Array:
-    parts = pc.split_pattern(pc.utf8_trim(emails, _SPACES), "@", max_splits=1, reverse=True)
-    ends = numbers(parts.offsets)
-    texts, has_domain = parts.flatten(), pa.array(np.diff(ends) == 2)
-    place, domains = encode(texts.take(pa.array(np.maximum(ends[1:] - 1, 0))))
-    shown = pa.array(map(_shown_domain, domains.to_pylist()), TEXT).take(pa.array(place))
-    first = pc.utf8_slice_codeunits(texts.take(pa.array(ends[:-1])), 0, 1)
-    first = pc.if_else(pc.equal(first, "•"), "", first)
-    whole = put_together(first, "•••", shown)
-    return pc.if_else(pc.and_(has_domain, pc.not_equal(shown, "")), whole, "•••")
-
-
-def _mask_phones(phones: pa.Array) -> pa.Array:
     digits = digits_of(phones)
-    last = pc.utf8_slice_codeunits(digits, -2, None)
-    return put_together("•••", pc.if_else(pa.array(byte_lengths(digits) > 6), last, ""))
+    last = pc.if_else(pa.array(byte_lengths(digits) > 6), pc.utf8_slice_codeunits(digits, -2, None), "")
+    return pc.if_else(pc.equal(phones, ""), "", put_together("•••", last))
 
 
 @lru_cache(maxsize=1 << 16)
 def _shown_domain(domain: str) -> str:
-    """Return what a mask shows of a domain: all of it, or nothing of what may be none."""
-    return f"@{domain}" if _DOMAIN.fullmatch(domain) else ""
+    """Return what a mask shows of a domain and the @ before it: all, or nothing of what may be none."""
+    return domain if domain.startswith("@") and _DOMAIN.fullmatch(domain, 1) else ""
 
 
 def _mask_person(person: str, kind: str, name: str) -> str:

@@ -6,14 +6,13 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from toolkit.errors import RunFailedError
-from toolkit.frames import TEXT, byte_lengths, encode, text_array
+from toolkit.frames import TEXT, text_array
 
 from .masks import mask_contact
 from .plans import TEXTING, country_codes, digits_of, sort_numbers
@@ -25,6 +24,8 @@ _LONGEST = 40
 """Letters of a text whose format is shown; what follows them is an ellipsis."""
 _SIGNS = {"Lu": "A", "Pd": "-", "P": "□", "S": "□", "Z": "␣", "C": "␣"}
 """Category of Unicode, or its first letter → what stands for such letters; a stands for any other."""
+_RUNS = (("^ +| +$", "␣"), ("␣+", "␣"), ("a*A[Aa]*", "A"), ("a+", "a"))
+_DAMAGED = re.compile(r"#(?:[.,]#+)?[eE]\+?#{1,3}")
 _USED = {"phone": "phone_e164", "email": "email_clean"}
 """Contact → its column of standard forms."""
 
@@ -38,47 +39,18 @@ class ContactCoverage:
 
     ways: Mapping[str, int]
     """By what → people: ``phone_and_email``, ``phone_only``, ``email_only``, ``neither``."""
-    warn_unusable_share: float
-    """0 to 1; a larger share of ``neither`` is a warning."""
-    max_unusable_share: float
-    """0 to 1; a larger share of ``neither`` must not pass."""
-
-    @property
-    def people(self) -> int:
-        """People in all."""
-        return sum(self.ways.values())
-
-    @property
-    def unusable(self) -> int:
-        """People with neither phone nor email that can be used: no sync reaches them."""
-        return self.ways["neither"]
-
-    @property
-    def share(self) -> float:
-        """Share of people who cannot be looked up, 0 to 1."""
-        return self.unusable / max(self.people, 1)
-
-    @property
-    def error(self) -> str:
-        """Why this must not pass; empty when it may."""
-        if self.share <= self.max_unusable_share:
-            return ""
-        limit = f"max_unusable_share allows {self.max_unusable_share:.0%}"
-        return f"{self._found}; {limit}. See contacts_to_fix.csv."
-
-    @property
-    def sentence(self) -> str:
-        """How many people cannot be looked up, and whether that is too many."""
-        if self.error:
-            return f"Too many: {self.error}"
-        if self.share <= self.warn_unusable_share:
-            return f"{self._found}."
-        limit = f"warn_unusable_share, {self.warn_unusable_share:.0%}"
-        return f"Warning: {self._found}. That is more than {limit}."
-
-    @property
-    def _found(self) -> str:
-        return f"{self.unusable:,} of {self.people:,} people ({self.share:.1%}) cannot be looked up"
+    people: int
+    """People in all."""
+    unusable: int
+    """People with neither phone nor email that can be used: no sync reaches them."""
+    share: float
+    """Share of people who cannot be looked up, 0 to 1."""
+    error: str
+    """Why this must not pass; empty when it may."""
+    warning: str
+    """The sentence, where it is a warning; empty otherwise."""
+    sentence: str
+    """How many people cannot be looked up, and whether that is too many."""
 
     def summary(self) -> dict[str, object]:
         """Return the figures for a scheduler, ready for JSON."""
@@ -86,7 +58,7 @@ class ContactCoverage:
             "status": "failed" if self.error else "completed",
             "stopped_by": "guard" if self.error else "",
             "error": self.error,
-            "warning": self.sentence if self.share > self.warn_unusable_share else "",
+            "warning": self.warning,
             "people": self.people,
             "unusable": self.unusable,
             "unusable_share": round(self.share, 4),
@@ -118,10 +90,24 @@ def measure_coverage(
         "email_only": ~phone & email,
         "neither": ~phone & ~email,
     }
+    counts = {way: int(people.sum()) for way, people in ways.items()}
+    share = counts["neither"] / max(len(contacts), 1)
+    found = f"{counts['neither']:,} of {len(contacts):,} people ({share:.1%}) cannot be looked up"
+    sentence, error = f"{found}.", ""
+    if share > max_unusable_share:
+        error = f"{found}; max_unusable_share allows {max_unusable_share:.0%}. See contacts_to_fix.csv."
+        sentence = f"Too many: {error}"
+    elif share > warn_unusable_share:
+        limit = f"warn_unusable_share, {warn_unusable_share:.0%}"
+        sentence = f"Warning: {found}. That is more than {limit}."
     return ContactCoverage(
-        ways={way: int(people.sum()) for way, people in ways.items()},
-        warn_unusable_share=warn_unusable_share,
-        max_unusable_share=max_unusable_share,
+        ways=counts,
+        people=len(contacts),
+        unusable=counts["neither"],
+        share=share,
+        error=error,
+        warning=sentence if share > warn_unusable_share else "",
+        sentence=sentence,
     )
 
 
@@ -145,43 +131,40 @@ def format_table(contacts: pd.DataFrame) -> pd.DataFrame:
     for contact, column in _USED.items():
         given = contacts[contacts[f"{contact}_code"] != "absent"]
         used = text_array(given[column])
-        shown = _used_phones(used) if contact == "phone" else formats(used, digit="a")
         columns = {
             "contact": contact,
-            "as_written": contact_formats(given, contact),
-            "as_used": pd.Series(shown, given.index, "str").where(given[column].notna()),
-            "code": given[f"{contact}_code"],
+            "as_written": formats(text_array(given[contact]), contact),
+            "as_used": _used_phones(used) if contact == "phone" else formats(used, contact),
+            "code": given[f"{contact}_code"].array,
         }
-        table = pd.DataFrame(columns, given.index)
+        table = pd.DataFrame(columns, range(len(given)), dtype="str")
         counted.append(table.value_counts([*columns], dropna=False).rename("people").reset_index())
-    dtypes = {**dict.fromkeys(("contact", "as_written", "as_used", "code"), "str"), "people": "int64"}
     order = ["people", "contact", "as_written", "as_used"]
-    found = pd.concat(counted).astype(dtypes)
-    return found.sort_values(order, ascending=[False, False, True, True], ignore_index=True)
+    ascending = [False, False, True, True]
+    return pd.concat(counted).sort_values(order, ascending=ascending, ignore_index=True)
 
 
-def contact_formats(contacts: pd.DataFrame, contact: str) -> pd.Series:
-    """Return the formats of the phones or emails of *contacts* as they were written; null becomes empty."""
-    shown = formats(text_array(contacts[contact]), digit=DIGIT if contact == "phone" else "a")
-    damaged = contacts[f"{contact}_code"] == "phone_spreadsheet_damage"
-    found = pd.Series(shown, contacts.index, "str")
-    return found.mask(damaged, found.str.replace(r"^(#(?:[.,]#+)?)[Aa](\+?#+)$", r"\1E\2", regex=True))
+def formats(texts: pa.Array, contact: str) -> pa.Array:
+    """Return the formats of a ``phone`` or ``email`` column (large_string); null stays null."""
+    digit, usual = (DIGIT, "[0-9]") if contact == "phone" else ("a", "[0-9a-z]")
+    # Once for the column: few different texts are left.
+    cut = pc.utf8_slice_codeunits(texts, 0, _LONGEST + 1)
+    rough = pc.replace_substring_regex(cut, usual, digit).dictionary_encode()
+    shown = [_format(text, digit) for text in rough.dictionary.to_pylist()]
+    return pa.array(shown, TEXT).take(rough.indices)
 
 
-def formats(texts: pa.Array, *, digit: str) -> pa.Array:
-    """Return the formats of *texts* (large_string), *digit* standing for every digit; null becomes empty."""
-    given = texts.fill_null("").to_pylist()
-    cut = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in given]
-    whole = "".join(cut)
-    # All at once: a call for each text takes longer than what it does.
-    shown = whole.translate({ord(letter): _sign(letter, digit) for letter in set(whole)})
-    bounds = pairwise(accumulate(map(len, cut), initial=0))
-    places, distinct = encode(pa.array([shown[start:end] for start, end in bounds], TEXT))
-    return pa.array(map(_without_runs, distinct.to_pylist()), TEXT).take(pa.array(places))
+def _format(text: str, digit: str) -> str:
+    if _DAMAGED.fullmatch(text):  # by a spreadsheet: its E is part of the number
+        return text.upper()
+    signs = "".join(_sign(letter, digit) for letter in text[:_LONGEST])
+    signs += "…" * (len(text) > _LONGEST)
+    for run, instead in _RUNS:
+        signs = re.sub(run, instead, signs)
+    return signs
 
 
 def _sign(letter: str, digit: str) -> str:
-    """Return what stands for a letter."""
     category = unicodedata.category(letter)
     if category == "Nd":
         return digit
@@ -190,20 +173,11 @@ def _sign(letter: str, digit: str) -> str:
     return _SIGNS.get(category) or _SIGNS.get(category[0], "a")
 
 
-def _without_runs(signs: str) -> str:
-    signs = re.sub("^ +| +$", "␣", signs)
-    for run, instead in (("␣+", "␣"), ("a*A[Aa]*", "A"), ("a+", "a")):
-        signs = re.sub(run, instead, signs)
-    return signs
-
-
-def _used_phones(phones: pa.Array) -> pa.Array:
+def _used_phones(phones: pa.Array) -> list[str | None]:
     """Return E.164 numbers with their country code and a # for every other digit."""
-    digits = digits_of(phones.fill_null("+000"))
-    codes, sizes = country_codes(digits), byte_lengths(digits)
-    kinds, places = np.unique(codes * 100 + sizes, return_inverse=True)
-    shown = [f"+{kind // 100}" + DIGIT * (kind % 100 - len(str(kind // 100))) for kind in kinds.tolist()]
-    return pa.array(shown, TEXT).take(pa.array(places))
+    codes = map(str, country_codes(digits_of(phones.fill_null("+000"))).tolist())
+    given = zip(phones.to_pylist(), codes, strict=True)
+    return [phone and f"+{code}".ljust(len(phone), DIGIT) for phone, code in given]
 
 
 # --- numbers, domains, shared contacts ---------------------------------------------------------------------
