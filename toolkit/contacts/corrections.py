@@ -7,34 +7,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.files import as_it_was
-from toolkit.frames import empty_table, text_array
+from toolkit.frames import empty_table, text_array, typed
 
 from .checks import CONTACT_VERDICTS, OK, check_contact, check_region
 from .masks import mask_contact, mask_text, mask_texts
 from .suggestions import slips_of_usual_domains, suggest
 from .tables import formats
 
-FIX_COLUMNS = {
-    "person": "str",
-    "contact": "str",
-    "code": "str",
-    "as_written": "str",
-    "shape": "str",
-    "suggestion": "str",
-    "why": "str",
-    "accept": "str",
-    "correction": "str",
-}
+FIX_COLUMNS = dict.fromkeys(
+    ("person", "contact", "code", "as_written", "shape", "suggestion", "why", "accept", "correction"), "str"
+)
 """One row a contact; contacts and persons are masked. ``accept`` and ``correction`` are for answers."""
 
 CORRECTION_COLUMNS = {"row": "int64", **{name: "str" for name in FIX_COLUMNS if name != "shape"}}
@@ -162,7 +153,7 @@ def _answers(text: str, name: str) -> Iterator[dict[str, str | int]]:
             "2_validate_contacts wrote, with your answers in accept and correction."
         )
     for number, cells in enumerate(rows, start=2):
-        row = dict.fromkeys(names, "") | dict(zip(header, map(plain, cells), strict=False))
+        row = dict.fromkeys(names, "") | dict(zip(header, map(_plain, cells), strict=False))
         if row["correction"] or row["accept"].lower() not in NO:
             yield {"row": number, **{key: row[key] for key in names}}
 
@@ -180,13 +171,14 @@ def _cells(text: str, name: str) -> list[list[str]]:
         csv.field_size_limit(limit)
 
 
-def plain(cell: str) -> str:
-    """Return what a cell holds, without the apostrophe that keeps it from being a formula.
-
-    >>> plain(" '+1 415 555 0100 ")
-    '+1 415 555 0100'
-    """
+def _plain(cell: str) -> str:
+    """Return what a cell holds, without the apostrophe that keeps it from being a formula."""
     return as_it_was(cell.strip())
+
+
+def _same(cell: str) -> str:
+    """Return a cell in the form in which cells are compared: without what a spreadsheet changes."""
+    return " ".join(_plain(cell).split())
 
 
 # --- what answers change
@@ -208,18 +200,6 @@ OUTCOMES = {
 """What became of an answer → the sentence for it."""
 
 
-class _Outcome(NamedTuple):
-    """What an answer leads to."""
-
-    code: str
-    place: int | None = None
-    """Of the person among the people; None when it is not exactly one."""
-    value: str = ""
-    """The contact to put in place."""
-    detail: str = ""
-    """For the sentence; masked."""
-
-
 def correct_people(
     people: pd.DataFrame, corrections: pd.DataFrame, region: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -227,99 +207,79 @@ def correct_people(
 
     *region* is as check_region() returns it. Answers that changed nothing come first.
     """
-    answers = [*corrections.itertuples(index=False)]
-    wanted = {_same(mask_text(answer.person)) for answer in answers}
-    places = defaultdict(list)
-    for place, name in enumerate(mask_texts(people["person"]) if wanted else ()):
-        if (same := _same(name)) in wanted:
-            places[same].append(place)
-    found = [_find(answer, _raws(people, answer, places), region) for answer in answers]
-    rows = []
-    values: dict[str, dict[int, str]] = {"email": {}, "phone": {}}
-    for answer, one in zip(answers, _without_contradictions(answers, found), strict=True):
-        person = contact = None
-        if one.place is not None:
-            person, contact = mask_text(people["person"].iat[one.place]), answer.contact
-            if one.code == "corrected":
-                values[contact][one.place] = one.value
-        rows.append((answer.row, person, contact, one.code, OUTCOMES[one.code].format(one.detail)))
-    rows.sort(key=lambda row: row[3] == "corrected")
-    for contact, corrected in values.items():
-        if corrected:
-            column = people[contact].copy()
-            column.iloc[[*corrected]] = [*corrected.values()]
-            people = people.assign(**{contact: column})
-    return people, pd.DataFrame(rows, columns=[*OUTCOME_COLUMNS]).astype(OUTCOME_COLUMNS)
-
-
-def _raws(people: pd.DataFrame, answer: Any, places: dict[str, list[int]]) -> dict[int, str]:
-    """Return place → contact as written, of the people that the row may be about."""
-    if answer.contact not in ("phone", "email"):
-        return {}
-    column = people[answer.contact]
-    raws = {place: column.iat[place] for place in places.get(_same(mask_text(answer.person)), ())}
-    return {place: raw for place, raw in raws.items() if isinstance(raw, str) and raw}
-
-
-def _find(answer: Any, raws: dict[int, str], region: str) -> _Outcome:
-    """Return what an answer leads to, taken alone."""
-    typed = check_contact(answer.contact, answer.correction, region)
-    if answer.correction and typed.value is None:
-        return _Outcome("unusable", detail=" ".join(CONTACT_VERDICTS[typed.code]).strip())
-    if not answer.correction and answer.accept.lower() not in YES:
-        return _Outcome("unclear")
-    now = {place: check_contact(answer.contact, raw, region) for place, raw in raws.items()}
-    alike = [
-        place
-        for place, raw in raws.items()
-        if _is_masked_so(answer, raw, answer.as_written) and now[place].code == answer.code
+    if corrections.empty:
+        return people, empty_table(OUTCOME_COLUMNS)
+    candidates = _candidates(people, corrections)
+    found = corrections[["row", "contact"]].reset_index(drop=True)
+    found[["outcome", "place", "text"]] = [
+        _judge_answer(answer, raws, region)
+        for answer, raws in zip(corrections.itertuples(), candidates, strict=True)
     ]
-    if len(alike) == 1:
-        return _decide(answer, alike[0], raws[alike[0]], typed.value, region)
+    corrected = found[found["outcome"] == "corrected"]
+    several = corrected.groupby(["contact", "place"])["text"].transform("nunique") > 1
+    found.loc[corrected.index[several], "outcome"] = "contradicted"
+    for contact, rows in corrected[~several].groupby("contact"):
+        column = people[contact].copy()
+        column.iloc[rows["place"].to_numpy(int)] = rows["text"].to_numpy()
+        people = people.assign(**{contact: column})
+    found["sentence"] = [
+        OUTCOMES[outcome].format(mask_contact(contact, text) if outcome == "corrected" else text)
+        for contact, outcome, text in zip(found["contact"], found["outcome"], found["text"], strict=True)
+    ]
+    found["person"] = [
+        mask_text(people["person"].iat[place]) if place >= 0 else None for place in found["place"]
+    ]
+    found["contact"] = found["contact"].where(found["place"] >= 0)
+    found = found.sort_values("outcome", key=lambda outcome: outcome == "corrected", kind="stable")
+    return people, typed(found.reset_index(drop=True), OUTCOME_COLUMNS)
+
+
+def _candidates(people: pd.DataFrame, corrections: pd.DataFrame) -> Iterator[dict[int, str]]:
+    """Yield place → contact as written, of the people that each answer may be about."""
+    wanted = [_same(mask_text(person)) for person in corrections["person"]]
+    places: dict[str, list[int]] = {name: [] for name in wanted}
+    for place, name in enumerate(map(_same, mask_texts(people["person"]))):
+        if name in places:
+            places[name].append(place)
+    for name, contact in zip(wanted, corrections["contact"], strict=True):
+        known = places[name] if contact in ("phone", "email") else []
+        raws = {place: people[contact].iat[place] for place in known}
+        yield {place: raw for place, raw in raws.items() if isinstance(raw, str) and raw}
+
+
+def _judge_answer(answer: Any, raws: dict[int, str], region: str) -> tuple[str, int, str]:
+    """Return what an answer leads to, taken alone: outcome, place of the person or -1, contact or detail."""
+    given = check_contact(answer.contact, answer.correction, region)
+    if answer.correction and given.value is None:
+        return "unusable", -1, " ".join(CONTACT_VERDICTS[given.code]).strip()
+    if not answer.correction and answer.accept.lower() not in YES:
+        return "unclear", -1, ""
+    now = {place: check_contact(answer.contact, raw, region) for place, raw in raws.items()}
+    as_shown = (_same(answer.as_written), answer.code)
+    alike = [place for place, raw in raws.items() if (_shown(answer, raw), now[place].code) == as_shown]
+    if len(alike) > 1:
+        return "ambiguous", -1, ""
     if alike:
-        return _Outcome("ambiguous")
+        return _accept(answer, alike[0], raws[alike[0]], given.value, region)
     if len(now) == 1:
         [(place, verdict)] = now.items()
-        if verdict.value is not None and (
-            verdict.value == typed.value
-            if typed.value is not None
-            else _is_masked_so(answer, verdict.value, answer.suggestion)
-        ):
-            return _Outcome("in_place", place)
-    return _Outcome("not_found")
+        wanted = given.value or _same(answer.suggestion)
+        if verdict.value is not None and wanted in (verdict.value, _shown(answer, verdict.value)):
+            return "in_place", place, ""
+    return "not_found", -1, ""
 
 
-def _decide(answer: Any, place: int, raw: str, typed: str | None, region: str) -> _Outcome:
-    value = typed
-    if value is None:
-        meant = suggest(answer.contact, raw, region)
-        if meant is None:
-            return _Outcome("no_suggestion", place)
-        if meant.why != answer.why or not _is_masked_so(answer, meant.value, answer.suggestion):
-            return _Outcome("suggestion_changed", place)
-        value = meant.value
-    return _Outcome("corrected", place, value, mask_contact(answer.contact, value))
+def _accept(answer: Any, place: int, raw: str, given: str | None, region: str) -> tuple[str, int, str]:
+    if given is not None:
+        return "corrected", place, given
+    meant = suggest(answer.contact, raw, region)
+    if meant is None:
+        return "no_suggestion", place, ""
+    if (meant.why, _shown(answer, meant.value)) != (answer.why, _same(answer.suggestion)):
+        return "suggestion_changed", place, ""
+    return "corrected", place, meant.value
 
 
-def _is_masked_so(answer: Any, contact: str, shown: str) -> bool:
-    return _same(mask_contact(answer.contact, contact)) == _same(shown)
-
-
-def _without_contradictions(answers: Sequence[Any], found: Sequence[_Outcome]) -> list[_Outcome]:
-    """Hold back the answers that another one contradicts on the same contact."""
-    contacts = [(one.place, answer.contact) for answer, one in zip(answers, found, strict=True)]
-    values = defaultdict(set)
-    for contact, one in zip(contacts, found, strict=True):
-        if one.code == "corrected":
-            values[contact].add(one.value)
-    return [
-        one._replace(code="contradicted", detail="")
-        if one.code == "corrected" and len(values[contact]) > 1
-        else one
-        for contact, one in zip(contacts, found, strict=True)
-    ]
-
-
-def _same(cell: str) -> str:
-    """Return a cell in the form in which cells are compared: without what a spreadsheet changes."""
-    return " ".join(plain(cell).split())
+def _shown(answer: Any, contact: str) -> str:
+    """Return a contact as a cell of the file shows it."""
+    return _same(mask_contact(answer.contact, contact))

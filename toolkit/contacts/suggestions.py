@@ -6,14 +6,14 @@ Only where one thing is meant and it can be used. What was cut off is not guesse
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cache
+from typing import NamedTuple
 
 import phonenumbers
 
-from .checks import OK, check_email, check_phone
+from .checks import OK, check_email, check_phone, phone_digits
 
 LONGEST = 254
 """Letters of the longest text that is looked at."""
@@ -30,14 +30,11 @@ USUAL_DOMAINS = frozenset(_USUAL.split())
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Suggestion:
-    """What was probably meant."""
+class Suggestion(NamedTuple):
+    """What was probably meant, in the form in which it is used, and why, in a few words without it."""
 
     value: str
-    """In the form in which it is used: E.164, or a lower-case email."""
     why: str
-    """A few words, without the contact."""
 
 
 def suggest_email(raw: str) -> Suggestion | None:
@@ -60,7 +57,7 @@ def suggest_email(raw: str) -> Suggestion | None:
     if found is None:
         return None
     local, _, domain = found.rpartition("@")
-    if (meant := _without_slip(domain)) != domain:
+    if meant := slips_of_usual_domains().get(domain):
         found, whys = f"{local}@{meant}", [*whys, f"{domain} for {meant}"]
     return Suggestion(value=found, why="; ".join(whys)) if whys and check_email(found).code == OK else None
 
@@ -136,9 +133,7 @@ def _replaced(pattern: str, instead: str) -> Repair:
     return lambda text: compiled.sub(instead, text)
 
 
-def _with_at(text: str) -> str:
-    in_words = r"\s*[(\[{]\s*at\s*[)\]}]\s*|\s+at\s+"
-    return text if "@" in text else re.sub(in_words, "@", text, flags=re.IGNORECASE)
+_at_for_words = _replaced(r"\s*[(\[{]\s*at\s*[)\]}]\s*|\s+at\s+", "@")
 
 
 def _with_domain(repair: Repair) -> Repair:
@@ -160,10 +155,6 @@ def _if_usual(repair: Repair) -> Repair:
     return lambda domain: found if (found := repair(domain.lower())) in USUAL_DOMAINS else domain
 
 
-def _without_slip(domain: str) -> str:
-    return slips_of_usual_domains().get(domain, domain)
-
-
 def _only_address(text: str) -> str:
     """Return the one address beside other text; the text itself when its bounds are not clear."""
     words = {word.rstrip(".:") for word in _SEPARATED.split(text) if "@" in word}
@@ -179,7 +170,7 @@ _EMAIL_REPAIRS: tuple[tuple[str, Repair], ...] = (
     ("mailto: before it", _replaced(r"^mailto:\s*", "")),
     ("a name beside it", _replaced(r"^[^<>@]*<\s*([^<>]+?)\s*>$", r"\1")),
     ("other text beside it", _only_address),
-    ("its at sign in words", _with_at),
+    ("its at sign in words", lambda text: text if "@" in text else _at_for_words(text)),
     ("a dot in words", _replaced(r"\s*[(\[{]\s*dot\s*[)\]}]\s*|\s+dot\s+", ".")),
     ("a doubled at sign", _replaced("@@+", "@")),
     ("a space in it", _replaced(r"\s*([@.])\s*", r"\1")),
@@ -188,12 +179,14 @@ _EMAIL_REPAIRS: tuple[tuple[str, Repair], ...] = (
     ("a comma for a dot", _with_domain(_with_dots)),
     ("a doubled dot", _replaced(r"\.\.+", ".")),
     ("its ending left out", _with_domain(_if_usual("{}.com".format))),
-    ("its dot left out", _with_domain(_if_usual(_without_slip))),
+    ("its dot left out", _with_domain(lambda domain: slips_of_usual_domains().get(domain.lower(), domain))),
 )
 """Why, and what is changed for it: one after the other until the address can be used."""
 
 
 # --- phones ------------------------------------------------------------------------------------------------
+
+Readings = Callable[[str], Iterable[str]]
 
 _DIGITS_FOR = str.maketrans({"O": "0", "o": "0", "l": "1", "I": "1", "i": "1", "|": "1"})
 _NUMBERS = re.compile(r"\+?[0-9(][0-9 ().\-\u2010-\u2015\u00a0]{5,}[0-9]")
@@ -210,44 +203,32 @@ def _whole(text: str) -> Iterator[str]:
         yield f"+{number:f}"
 
 
-def _digits(text: str) -> str:
-    """Return the digits of a text of digits and what stands between them; empty for any other."""
-    return re.sub("[^0-9]", "", text) if re.fullmatch(r"[0-9 ().\-/+]+", text) else ""
-
-
-def _with_plus(text: str) -> Iterator[str]:
-    if (digits := _digits(text)) and "+" not in text and not digits.startswith("0"):
-        yield f"+{digits}"
-
-
-def _after_exit_code(text: str) -> Iterator[str]:
-    if found := re.match(r"\+?(?:00|011)([1-9][0-9]+)$", _digits(text)):
-        yield f"+{found[1]}"
-
-
-def _without_plus(text: str) -> Iterator[str]:
-    if text.startswith("+") and (digits := _digits(text)):
-        yield digits
-
-
 def _letters_as_digits(text: str) -> Iterator[str]:
     meant = text.translate(_DIGITS_FOR)
-    if meant != text and _digits(meant) and len(re.sub("[^0-9]", "", text)) >= 6:
+    if meant != text and re.fullmatch(r"[0-9 ().\-/+]+", meant) and len(phone_digits(text)) >= 6:
         yield meant
 
 
-def _parts(text: str) -> Iterator[str]:
-    for found in _NUMBERS.finditer(text):
-        if found[0] != text:
-            yield found[0]
+def _rewritten(pattern: str, instead: str) -> Readings:
+    """Return what reads a text of this pattern, but for what stands between digits."""
+
+    def readings(text: str) -> list[str]:
+        found = re.fullmatch(pattern, re.sub(r"[ ().\-/]+", "", text))
+        return [found.expand(instead)] if found else []
+
+    return readings
 
 
-_PHONE_REPAIRS: tuple[tuple[str, Callable[[str], Iterator[str]]], ...] = (
+def _parts(text: str) -> list[str]:
+    return [found[0] for found in _NUMBERS.finditer(text) if found[0] != text]
+
+
+_PHONE_REPAIRS: tuple[tuple[str, Readings], ...] = (
     ("scientific notation that has all digits", _whole),
     ("letters for digits", _letters_as_digits),
-    ("begins as dialled abroad", _after_exit_code),
-    ("lacks its plus", _with_plus),
-    ("plus without a country code", _without_plus),
+    ("begins as dialled abroad", _rewritten(r"\+?(?:00|011)\+?([1-9][0-9]+)", r"+\1")),
+    ("lacks its plus", _rewritten("([1-9][0-9]*)", r"+\1")),
+    ("plus without a country code", _rewritten(r"\+([0-9]+)", r"\1")),
     ("one number among other text", _parts),
 )
 """Why, and the readings it allows; the first that leads to one number, and only one, is taken."""
