@@ -138,7 +138,7 @@ def some_frame(**contacts):
 
 def judged_singly(people, region):
     """Return the four verdict columns as lists, each contact judged alone."""
-    absent = Verdict(code="absent", value=None)
+    absent = Verdict("absent")
     emails = [check_email.__wrapped__(raw) if raw is not None else absent for raw in people["email"]]
     phones = [check_phone.__wrapped__(raw, region) if raw is not None else absent for raw in people["phone"]]
     codes = [[verdict.code for verdict in verdicts] for verdicts in (emails, phones)]
@@ -298,6 +298,8 @@ def test_reserved_domains_are_the_librarys(monkeypatch):
         ("'+14155550100", "US"),
         ("+1\u00a0415\u00a0555\u20130100", "US"),
         ("4155550100.0", "US"),
+        ("415-555-0100 x12", "US"),
+        ("(415) 555-0100 ext. 12", "US"),
         ("011 44 7700 900123", "US"),
         ("0044 7700 900123", "DE"),
         ("07700 900123", "GB"),
@@ -351,7 +353,7 @@ def test_usual_emails_are_plain(raw, value):
     "raw",
     each(
         "٤١٥٥٥٥٠١٠٠|4.15E+09|1-800-FLOWERS|4155550100;ext=5|12||++14155550100|\u00a04155550100.0|"
-        "415-555-0100 x12|415-555-0100 ext. 12|+999 123 456|+011 44 7700 900123"
+        "415-555-0100x12|415-555-0100 x12345678|+999 123 456|+011 44 7700 900123"
     ),
 )
 def test_unusual_phones_are_left(raw):

@@ -55,7 +55,8 @@ _PLAIN_PHONE = r"^[^0-9+;\x80-\x{10FFFF}]*\+?[0-9 ()./\-\x{A0}\x{2010}-\x{2015}]
 _LONGEST_PHONE = 100
 _FEWEST_DIGITS = 3
 """So many are needed to find a country code; libphonenumber judges fewer."""
-_FLOAT = r"^([\t\n\r ]*\+?[0-9]{7,15})\.0+[\t\n\r ]*$"
+_TAIL = r"^(?:([\t\n\r ]*\+?[0-9]{7,15})\.0+[\t\n\r ]*|([^x]*) (?:x|ext\.) ?[0-9]{1,7})$"
+"""A float's fraction, or an extension: what stands before it is kept."""
 _FLOAT_LIKE = r"^[^0-9+]*\+?[0-9]{7,15}\.0+[^0-9]*$"
 
 
@@ -169,8 +170,8 @@ def judge_phones(raw: pa.Array, region: str) -> Iterator[Judged]:
     from_abroad = numbers(pc.match_substring(texts, "+"))
     dialled = ~from_abroad & _begins(digits, home.abroad)
     if dialled.any():  # what follows is a country code, as after a plus
-        cut = _cut(digits.filter(pa.array(dialled)), home.abroad)
-        digits = pc.replace_with_mask(digits, pa.array(dialled), cut)
+        after = _cut(digits.filter(pa.array(dialled)), home.abroad)
+        digits = pc.replace_with_mask(digits, pa.array(dialled), after)
         from_abroad |= dialled
     enough = byte_lengths(digits) >= _FEWEST_DIGITS
     coded, local = enough & from_abroad, enough & ~from_abroad
@@ -179,11 +180,13 @@ def judge_phones(raw: pa.Array, region: str) -> Iterator[Judged]:
 
 
 def _plain_phones(raw: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Return the plainly written rows, without the .0 of numbers that went through a float column."""
-    rows = np.flatnonzero(matches(raw, _PLAIN_PHONE) & (byte_lengths(raw) <= _LONGEST_PHONE))
-    texts = pc.replace_substring_regex(raw.take(pa.array(rows)), _FLOAT, r"\1")
-    clear = ~matches(texts, _FLOAT_LIKE)  # that with odd spaces around it is left out
-    return rows[clear], texts.filter(pa.array(clear))
+    """Return the plainly written rows, without extension and the .0 of numbers from a float column."""
+    texts = pc.replace_substring_regex(raw, _TAIL, r"\1\2")
+    # A float with odd spaces around it is left out.
+    plain = (
+        matches(texts, _PLAIN_PHONE) & ~matches(texts, _FLOAT_LIKE) & (byte_lengths(raw) <= _LONGEST_PHONE)
+    )
+    return np.flatnonzero(plain), texts.filter(pa.array(plain))
 
 
 def _judge_with_code(rows: np.ndarray, digits: pa.Array) -> Iterator[Judged]:
@@ -229,19 +232,20 @@ def _without_prefix(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
     if not begins.any():
         return digits
     before = digits.filter(pa.array(begins))
-    after = _rewrite(before, plan) if plan.rewrite else _cut(before, plan.prefix)
+    after = _cut(before, plan.prefix, plan.rewrite)
     spoilt = _is_national(before, plan) & ~_is_national(after, plan)
     return pc.replace_with_mask(digits, pa.array(begins), pc.if_else(pa.array(spoilt), before, after))
 
 
-def _rewrite(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
-    """Rewrite national prefixes one by one, for RE2 does not show whether their last group took part."""
-    prefix = re.compile(plan.prefix)
+def _cut(digits: pa.Array, prefix: str, rewrite: str = "") -> pa.Array:
+    """Leave out the prefix that all begin with; where its last group took part, *rewrite* it."""
+    # One by one: RE2 does not show whether a group took part.
+    pattern = re.compile(prefix)
 
-    def replacement(found: re.Match[str]) -> str:
-        return "" if found[prefix.groups] is None else found.expand(plan.rewrite)
+    def instead(found: re.Match[str]) -> str:
+        return found.expand(rewrite) if rewrite and found[pattern.groups] is not None else ""
 
-    return pa.array([prefix.sub(replacement, number, count=1) for number in digits.to_pylist()], TEXT)
+    return pa.array([pattern.sub(instead, number, count=1) for number in digits.to_pylist()], TEXT)
 
 
 def _by_length(national: pa.Array, plan: NumberingPlan) -> np.ndarray:
@@ -254,7 +258,3 @@ def _is_national(digits: pa.Array, plan: NumberingPlan) -> np.ndarray:
 
 def _begins(digits: pa.Array, prefix: str) -> np.ndarray:
     return matches(digits, f"^(?:{prefix})") if prefix else np.zeros(len(digits), np.bool_)
-
-
-def _cut(digits: pa.Array, prefix: str) -> pa.Array:
-    return pc.replace_substring_regex(digits, f"^(?:{prefix})", "", max_replacements=1)

@@ -6,8 +6,8 @@ Phones are judged by libphonenumber's data, emails by syntax only: no DNS, nothi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
@@ -59,13 +59,12 @@ _UNREADABLE = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether one contact can be used, and how."""
 
     code: str
     """A key of CONTACT_VERDICTS."""
-    value: str | None
+    value: str | None = None
     """The contact in its standard form (E.164 phone, lower-case email); None unless the code is ok."""
 
 
@@ -96,24 +95,24 @@ def check_phone(raw: str, region: str) -> Verdict:
     """
     text = raw.strip()
     if not text:
-        return Verdict(code="absent", value=None)
+        return Verdict("absent")
     if _SPREADSHEET.fullmatch(text):
-        return Verdict(code="phone_spreadsheet_damage", value=None)
+        return Verdict("phone_spreadsheet_damage")
     if _INTEGRAL_FLOAT.fullmatch(text):  # a number that went through a float column
         text = text.partition(".")[0]
     if len(text) > 100:  # libphonenumber refuses above 250; nothing of that length is a phone
-        return Verdict(code="phone_not_a_number", value=None)
+        return Verdict("phone_not_a_number")
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as error:
-        return Verdict(code=_UNREADABLE.get(error.error_type, "phone_not_a_number"), value=None)
+        return Verdict(_UNREADABLE.get(error.error_type, "phone_not_a_number"))
     judged = phonenumbers.is_possible_number_with_reason(number)
     if judged != phonenumbers.ValidationResult.IS_POSSIBLE:
         # Not read as another country's number that lost its plus: that would be a guess at a stranger.
-        return Verdict(code=_POSSIBLE.get(judged, "phone_impossible"), value=None)
+        return Verdict(_POSSIBLE.get(judged, "phone_impossible"))
     # An extension is left out: a text message cannot be sent to one.
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return Verdict(code=OK, value=e164)
+    return Verdict(OK, e164)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -127,15 +126,15 @@ def check_email(raw: str) -> Verdict:
     """
     text = raw.strip()
     if not text:
-        return Verdict(code="absent", value=None)
+        return Verdict("absent")
     if len(text) > 254:  # the longest there can be; the library looks at every letter before it refuses
-        return Verdict(code="email_invalid", value=None)
+        return Verdict("email_invalid")
     try:
         # test_environment: the reserved .test domain is allowed, so that a rehearsal can use it.
         found = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        return Verdict(code="email_invalid", value=None)
-    return Verdict(code=OK, value=found.normalized.lower())
+        return Verdict("email_invalid")
+    return Verdict(OK, found.normalized.lower())
 
 
 def fold_email(email: str) -> str:

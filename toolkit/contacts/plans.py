@@ -207,19 +207,15 @@ def _kinds_by_region(code: int, national: pa.Array) -> Iterator[tuple[str, np.nd
 
 def _kinds_in(metadata: PhoneMetadata | None, national: pa.Array) -> np.ndarray:
     """Return the kind of each national number by the patterns of a region, as places in KINDS."""
-    kinds = np.full(len(national), _UNKNOWN, np.int8)
     if metadata is None:
-        return kinds
-    open_rows = np.flatnonzero(_fits(national, metadata.general_desc))
-    for kind, name in _PATTERNS.items():
-        fits = _fits(national.take(pa.array(open_rows)), getattr(metadata, name))
-        kinds[open_rows[fits]] = KINDS.index(kind)
-        open_rows = open_rows[~fits]
-    left = national.take(pa.array(open_rows))
-    fixed, same = _fits(left, metadata.fixed_line), metadata.same_mobile_and_fixed_line_pattern
-    mobile = fixed if same else _fits(left, metadata.mobile)
+        return np.full(len(national), _UNKNOWN, np.int8)
+    fixed, same = _fits(national, metadata.fixed_line), metadata.same_mobile_and_fixed_line_pattern
+    mobile = fixed if same else _fits(national, metadata.mobile)
     names = ("unknown", "fixed line", "mobile", "fixed line or mobile")
-    kinds[open_rows] = np.array([*map(KINDS.index, names)])[fixed + 2 * mobile]
+    kinds: np.ndarray = np.array([*map(KINDS.index, names)])[fixed + 2 * mobile]
+    for kind, name in reversed(_PATTERNS.items()):  # the first that fits decides
+        kinds[_fits(national, getattr(metadata, name))] = KINDS.index(kind)
+    kinds[~_fits(national, metadata.general_desc)] = _UNKNOWN
     return kinds
 
 
