@@ -6,7 +6,7 @@ ones seen for the person, so an event without a contact still counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -143,6 +143,12 @@ class State:
     def empty(cls) -> State:
         """Return a state that asks for nothing."""
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
+
+    @classmethod
+    def together(cls, parts: Sequence[State]) -> State:
+        """Return the state of all people from those of some."""
+        names = ("memberships", "people", "traits")
+        return cls(**{n: pd.concat([getattr(p, n) for p in parts], ignore_index=True) for n in names})
 
     def after(self, before: State) -> State:
         """Return this state, and that of *before* where this one has nothing newer, as fold() does."""
@@ -298,13 +304,11 @@ def correct(
     return replace(asked, people=people), outcomes
 
 
-def in_order(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events in the order in which they supersede each other, the last one deciding."""
-    return events.take(by_time(events))
-
-
 def by_time(events: pd.DataFrame) -> np.ndarray:
-    """Return the places of the rows by EVENT_ORDER, nulls first, and where those are equal as they are."""
+    """Return the places of the rows in the order in which they supersede each other, the last one deciding.
+
+    Nulls come first, and rows with equal EVENT_ORDER as they are.
+    """
     return sorted_rows(to_arrow(events, EVENT_ORDER), EVENT_ORDER)
 
 
@@ -319,7 +323,7 @@ def _latest(stated: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFr
     if not len(stated):
         return before, np.empty(0, np.int64)
     columns = MEMBERSHIP_COLUMNS if key == "audience_key" else TRAIT_COLUMNS
-    everything = _below(to_arrow(before, columns), stated)
+    everything = pa.concat_tables([to_arrow(before, columns).cast(stated.schema), stated])
     # Equal on all three: the same message read again. The one just read comes last.
     last = last_rows(everything, ["person", key], EVENT_ORDER)
     deciding: np.ndarray = last[last >= len(before)] - len(before)
@@ -331,35 +335,21 @@ def _latest_contacts(seen: pa.Table, before: pd.DataFrame) -> pd.DataFrame:
     if not len(seen):
         return before
     known = to_arrow(before)
-    codes, persons = encode(_below(known.select(["person"]), seen.select(["person"]))["person"])
+    codes, persons = encode(pa.concat_tables([known.select(["person"]), seen.select(["person"])])["person"])
     by_name = np.asarray(pc.sort_indices(persons))
     columns = {"person": persons.take(by_name)}
     for contact in ("email", "phone"):
-        contacts = _contacts(seen, known, contact)
+        at = f"{contact}_at"
+        # What orders equal times is null of those before: of two as late *seen* comes last.
+        order = [at, *(name for name in EVENT_ORDER[1:] if name in seen.column_names)]
+        new = seen.rename_columns([at if name == "timestamp" else name for name in seen.column_names])
+        both = [known.select([contact, at]), new.select([contact, *order])]
+        contacts = pa.concat_tables(both, promote_options="permissive")
         rows = np.flatnonzero(contacts[contact].is_valid())
-        order = contacts.column_names[1:]
         rows = rows[sorted_rows(contacts.take(rows), order)]
         last = np.full(len(persons), -1)
         last[codes[rows]] = rows  # of several the last one stays
         chosen = last[by_name]
         latest = contacts.take(pa.array(chosen, mask=chosen < 0))
-        columns |= {name: latest[name] for name in (contact, f"{contact}_at")}
+        columns |= {name: latest[name] for name in (contact, at)}
     return to_frame(pa.table(columns), PEOPLE_COLUMNS)
-
-
-def _contacts(seen: pa.Table, before: pa.Table, contact: str) -> pa.Table:
-    """Return contact, when it was seen, and what orders equal times; of two as late *seen* comes last."""
-    at = f"{contact}_at"
-    if "timestamp" in seen.column_names:
-        seen = seen.rename_columns({"timestamp": at})
-    order = [at, *(name for name in EVENT_ORDER if name in seen.column_names)]
-    return _below(before.select([contact, at]), seen.select([contact, *order]))
-
-
-def _below(first: pa.Table, second: pa.Table) -> pa.Table:
-    """Return one table below the other, with the columns of the second; what the first lacks is null."""
-    columns = {
-        name: first[name] if name in first.column_names else pa.nulls(len(first), second[name].type)
-        for name in second.column_names
-    }
-    return pa.concat_tables([pa.table(columns).cast(second.schema), second])

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from toolkit.contacts.bulk import check_contacts
-from toolkit.frames import empty_table
+from toolkit.frames import is_in, typed
 from toolkit.segment.destination import Destination
 from toolkit.statuses import check_totals
 
-from .memberships import Folded, State, ahead_notes, check_occur, fold, in_order, key_list
+from .memberships import Folded, State, ahead_notes, by_time, check_occur, fold, key_list
 
 MOVEMENT_COLUMNS = {
     "audience_key": "str",
@@ -135,103 +135,86 @@ def preview(
     True
     """
     audience_keys = key_list(audience_keys)
-    parts: list[Preview] = []
+    parts: list[dict[str, pd.DataFrame]] = []
+    states: list[State] = []
     keys: set[str] = set()
-    received = 0
+    received = people = 0
     for payloads in archive.payloads_by_person(destination):
         folded = fold(payloads)
         known = set(folded.state.memberships["audience_key"])
         here = [key for key in audience_keys if key in known]  # not each occurs in each part
         state = folded.state.choose(here) if here or not audience_keys else State.empty()
         contacts = check_contacts(state.people, default_region=default_region)
-        largest = [*parts[-1].overlap.index] if parts else []
-        # Whole: also people who are in no chosen audience may have a contact that counts.
-        kept = folded.state if keep_state else None
-        parts.append(_preview_part(folded, state, contacts, largest, kept))
+        parts.append(_count(folded, state, contacts, [*parts[-1]["overlap"].index] if parts else []))
+        if keep_state:  # whole: also people who are in no chosen audience may have a contact that counts
+            states.append(folded.state)
         keys |= known
         received += len(payloads)
+        people += len(state.people)
     if not keep_state:
         check_occur(audience_keys, keys)
-    found = _summed(parts)
+    every = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
+    sample = every["sample"].groupby("audience_key").head(SAMPLE_SIZE)
+    found = Preview(
+        audiences=sum_counts(every["audiences"], "audience_key"),
+        movements=sum_counts(every["movements"], "audience_key", "day"),
+        overlap=sum_overlaps(every["overlap"]),
+        sample=sample.sort_values("audience_key", kind="stable", ignore_index=True),
+        totals=sum_counts(every["totals"], "status", "reason_code"),
+        traits=sum_counts(every["traits"], "trait_key"),
+        people=people,
+        state=State.together(states) if keep_state else None,
+    )
     check_totals(received, found.statuses, of="events")
     return found
 
 
-def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
-    """Return the audiences of *state* with AUDIENCE_COUNTS; *contacts* are its people's, as checked."""
-    usable = contacts.set_index("person")[["phone_e164", "email_clean"]].notna()
-    rows = state.memberships.join(usable, on="person").fillna({"phone_e164": False, "email_clean": False})
-    member, phone, email = (rows[n].astype("bool") for n in ("member", "phone_e164", "email_clean"))
-    counted = rows[["audience_key", "audience_id"]].assign(
-        stated=1,
-        members=member,
-        with_phone=member & phone,
-        with_email=member & email,
-        with_both=member & phone & email,
-        without_contact=member & ~phone & ~email,
-    )
-    counted = counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64"))
-    return _sum(counted, ["audience_key"], AUDIENCE_COUNTS, audience_id="max")
+def _count(
+    folded: Folded, state: State, contacts: pd.DataFrame, largest: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of a preview of some of the people, so that those of all add up.
 
-
-def _sum(counted: pd.DataFrame, by: Sequence[str], sums: Sequence[str], **others: str) -> pd.DataFrame:
-    """Add up the counts of rows that are alike; *others* are columns and how they are taken."""
-    grouped = counted.groupby([*by], as_index=False, dropna=False)
-    return grouped.agg({**others, **dict.fromkeys(sums, "sum")})
-
-
-def _preview_part(
-    folded: Folded, state: State, contacts: pd.DataFrame, largest: Sequence[str], kept: State | None
-) -> Preview:
-    """Return the preview of some of the people; *largest* are the audiences laid over each other before."""
+    *largest* are the audiences laid over each other before.
+    """
     audiences = count_audiences(state, contacts)
     moves = find_moves(folded.events[folded.events["audience_key"].isin(audiences["audience_key"])])
     flapping = audiences["audience_key"].map(count_flapping(moves)).fillna(0).astype("int64")
     totals = folded.events.value_counts(["status", "reason_code"], dropna=False).reset_index()
-    return Preview(
-        audiences=audiences.assign(flapping=flapping),
-        movements=count_movements(moves),
-        overlap=count_overlap(state.memberships, largest),
-        sample=_some_members(state),
-        totals=totals.fillna({"reason_code": ""}),
-        traits=state.traits.groupby("trait_key").size().rename("people").reset_index(),
-        people=len(state.people),
-        state=kept,
-    )
-
-
-def _summed(parts: Sequence[Preview]) -> Preview:
-    """Return the preview of all people from those of some."""
-
-    def every(name: str) -> pd.DataFrame:
-        return pd.concat([getattr(part, name) for part in parts])
-
-    states = [part.state for part in parts if part.state is not None]
-    kept = {
-        name: pd.concat([getattr(state, name) for state in states], ignore_index=True)
-        for name in ("memberships", "people", "traits")
-        if states
+    members = state.memberships[state.memberships["member"]].rename(columns={"timestamp": "since"})
+    sample = members.groupby("audience_key").head(SAMPLE_SIZE).merge(state.people, on="person", how="left")
+    return {
+        "audiences": audiences.assign(flapping=flapping),
+        "movements": count_movements(moves),
+        "overlap": count_overlap(state.memberships, largest),
+        "sample": typed(sample, SAMPLE_COLUMNS),
+        "totals": totals.fillna({"reason_code": ""}),
+        "traits": state.traits.groupby("trait_key").size().rename("people").reset_index(),
     }
-    samples = every("sample").groupby("audience_key").head(SAMPLE_SIZE)
-    return Preview(
-        audiences=_sum(
-            every("audiences"), ["audience_key"], (*AUDIENCE_COUNTS, "flapping"), audience_id="max"
-        ),
-        movements=sum_movements([part.movements for part in parts]),
-        overlap=sum_overlaps([part.overlap for part in parts]),
-        sample=samples.sort_values("audience_key", kind="stable", ignore_index=True),
-        totals=_sum(every("totals"), ["status", "reason_code"], ["count"]),
-        traits=_sum(every("traits"), ["trait_key"], ["people"]),
-        people=sum(part.people for part in parts),
-        state=State(**kept) if states else None,
+
+
+def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:
+    """Return the audiences of *state* with AUDIENCE_COUNTS; *contacts* are its people's, as checked."""
+    rows = state.memberships
+    member = rows["member"].to_numpy()
+    phone, email = (
+        member & is_in(rows["person"], contacts.loc[contacts[name].notna(), "person"])
+        for name in ("phone_e164", "email_clean")
     )
+    counted = rows[["audience_key", "audience_id"]].assign(
+        stated=1,
+        members=member,
+        with_phone=phone,
+        with_email=email,
+        with_both=phone & email,
+        without_contact=member & ~phone & ~email,
+    )
+    return sum_counts(counted.astype(dict.fromkeys(AUDIENCE_COUNTS, "int64")), "audience_key")
 
 
-def _some_members(state: State) -> pd.DataFrame:
-    """Return the first members of each audience, SAMPLE_COLUMNS."""
-    members = state.memberships[state.memberships["member"]]
-    some = members.groupby("audience_key").head(SAMPLE_SIZE).merge(state.people, on="person", how="left")
-    return some.rename(columns={"timestamp": "since"})[[*SAMPLE_COLUMNS]].astype(SAMPLE_COLUMNS)
+def sum_counts(counted: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Add up the counts of rows that are alike; an audience has the largest of its ids."""
+    how = {name: "max" if name == "audience_id" else "sum" for name in counted if name not in by}
+    return counted.groupby([*by], as_index=False, dropna=False).agg(how)
 
 
 # --- history: counted by person, so that the counts of some people and of the others add up
@@ -243,7 +226,8 @@ def find_moves(events: pd.DataFrame) -> pd.DataFrame:
     *events* are PAYLOAD_COLUMNS as folded. A person whose first event is an exit has not left: no entry is
     known.
     """
-    stated = in_order(events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])])
+    stated = events[events["membership"].notna() & events["status"].isin(["counted", "superseded"])]
+    stated = stated.take(by_time(stated))
     member = stated["membership"].astype("bool")
     before = member.groupby([stated["person"], stated["audience_key"]]).shift(fill_value=False)
     moved = stated.assign(member=member)[member != before]
@@ -256,15 +240,8 @@ def count_movements(moves: pd.DataFrame) -> pd.DataFrame:
     Over all days ``entered`` less ``left`` is the number of members.
     """
     entered = moves["member"].astype("int64")
-    return sum_movements(
-        [moves.assign(day=moves["timestamp"].dt.floor("D"), entered=entered, left=1 - entered)]
-    )
-
-
-def sum_movements(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the MOVEMENT_COLUMNS of all people from those of some."""
-    every = pd.concat([empty_table(MOVEMENT_COLUMNS), *parts])
-    return _sum(every, ["audience_key", "day"], ["entered", "left"]).astype(MOVEMENT_COLUMNS)
+    counted = moves.assign(day=moves["timestamp"].dt.floor("D"), entered=entered, left=1 - entered)
+    return typed(sum_counts(counted[[*MOVEMENT_COLUMNS]], "audience_key", "day"), MOVEMENT_COLUMNS)
 
 
 def count_flapping(moves: pd.DataFrame) -> pd.Series:
@@ -294,10 +271,7 @@ def count_overlap(memberships: pd.DataFrame, known: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(counts.astype("int64"), index=index, columns=keys)
 
 
-def sum_overlaps(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the overlap of all people from those of some."""
-    keys = sorted({key for part in parts for key in part.index})
-    whole = pd.DataFrame(0, index=pd.Index(keys, name="audience_key", dtype="str"), columns=keys)
-    for part in parts:
-        whole.loc[part.index, part.columns] += part
-    return whole
+def sum_overlaps(parts: pd.DataFrame) -> pd.DataFrame:
+    """Return the overlap of all people from those of some, one below the other."""
+    whole = parts.groupby(level="audience_key").sum().astype("int64")
+    return whole.reindex(columns=[*whole.index])
