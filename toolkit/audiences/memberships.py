@@ -34,34 +34,19 @@ from toolkit.frames import (
 from toolkit.segment.events import EVENT_ORDER, PAYLOAD_COLUMNS
 from toolkit.statuses import EventStatus, check_totals
 
+TIME = "datetime64[us, UTC]"
+_DECIDING = {"timestamp": TIME, "received_at": TIME, "message_id": "str"}
 MEMBERSHIP_COLUMNS = {
-    "person": "str",
-    "audience_key": "str",
-    "audience_id": "str",
+    **dict.fromkeys(("person", "audience_key", "audience_id"), "str"),
     "member": "bool",
-    "timestamp": "datetime64[us, UTC]",
-    "received_at": "datetime64[us, UTC]",
-    "message_id": "str",
+    **_DECIDING,
 }
 """One row per person and audience; the times and the message are those of the deciding event."""
 
-TRAIT_COLUMNS = {
-    "person": "str",
-    "trait_key": "str",
-    "value": "str",
-    "timestamp": "datetime64[us, UTC]",
-    "received_at": "datetime64[us, UTC]",
-    "message_id": "str",
-}
+TRAIT_COLUMNS = {**dict.fromkeys(("person", "trait_key", "value"), "str"), **_DECIDING}
 """One row per person and computed trait; ``value`` is JSON text, the rest is that of the deciding event."""
 
-PEOPLE_COLUMNS = {
-    "person": "str",
-    "email": "str",
-    "email_at": "datetime64[us, UTC]",
-    "phone": "str",
-    "phone_at": "datetime64[us, UTC]",
-}
+PEOPLE_COLUMNS = {"person": "str", "email": "str", "email_at": TIME, "phone": "str", "phone_at": TIME}
 """One row per person: the latest non-empty contacts, as text, and when they were seen."""
 
 _AHEAD = timedelta(days=1)

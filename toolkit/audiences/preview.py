@@ -18,14 +18,9 @@ from toolkit.frames import is_in, typed
 from toolkit.segment.destination import Destination
 from toolkit.statuses import check_totals
 
-from .memberships import Folded, State, ahead_notes, by_time, check_occur, fold, key_list
+from .memberships import TIME, Folded, State, ahead_notes, by_time, check_occur, fold, key_list
 
-MOVEMENT_COLUMNS = {
-    "audience_key": "str",
-    "day": "datetime64[us, UTC]",
-    "entered": "int64",
-    "left": "int64",
-}
+MOVEMENT_COLUMNS = {"audience_key": "str", "day": TIME, "entered": "int64", "left": "int64"}
 """One row per audience and day with an entry or an exit; ``day`` is its midnight in UTC, or null."""
 
 FLAPPING = 3
@@ -37,13 +32,7 @@ _PEOPLE_AT_ONCE = 20_000
 AUDIENCE_COUNTS = ("stated", "members", "with_phone", "with_email", "with_both", "without_contact")
 """What is counted of each audience: people in or out of it, those in it, and how those can be reached."""
 
-SAMPLE_COLUMNS = {
-    "audience_key": "str",
-    "person": "str",
-    "since": "datetime64[us, UTC]",
-    "phone": "str",
-    "email": "str",
-}
+SAMPLE_COLUMNS = {"audience_key": "str", "person": "str", "since": TIME, "phone": "str", "email": "str"}
 SAMPLE_SIZE = 5
 """Members of each audience that a preview names."""
 

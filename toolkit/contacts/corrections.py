@@ -110,8 +110,7 @@ def read_corrections(path: str | Path, *, overwritten: Path | None = None) -> pd
         raise InputPathError(
             f"corrections_path: {shown} cannot be read. Give the contacts_to_fix.csv with your answers."
         ) from None
-    rows = [*_answers(_text(data, file.name), file.name)]
-    return pd.DataFrame(rows, columns=[*CORRECTION_COLUMNS]).astype(CORRECTION_COLUMNS)
+    return _answers(_text(data, file.name), file.name)
 
 
 def _holds_answers(file: Path) -> bool:
@@ -142,8 +141,8 @@ def _text(data: bytes, name: str) -> str:
     return text
 
 
-def _answers(text: str, name: str) -> Iterator[dict[str, str | int]]:
-    """Yield CORRECTION_COLUMNS of each row with an answer."""
+def _answers(text: str, name: str) -> pd.DataFrame:
+    """Return CORRECTION_COLUMNS of each row with an answer."""
     header, *rows = _cells(text, name) or [[]]
     header = [cell.strip().lower() for cell in header]
     names = [key for key in CORRECTION_COLUMNS if key != "row"]
@@ -152,10 +151,11 @@ def _answers(text: str, name: str) -> Iterator[dict[str, str | int]]:
             f"{name} lacks the column {', '.join(lacking)}. Give the contacts_to_fix.csv that "
             "2_validate_contacts wrote, with your answers in accept and correction."
         )
-    for number, cells in enumerate(rows, start=2):
-        row = dict.fromkeys(names, "") | dict(zip(header, map(_plain, cells), strict=False))
-        if row["correction"] or row["accept"].lower() not in NO:
-            yield {"row": number, **{key: row[key] for key in names}}
+    records = [dict(zip(header, map(_plain, cells), strict=False)) for cells in rows]
+    table = pd.DataFrame(records, columns=names, dtype="str").fillna("")
+    table = typed(table.assign(row=range(2, len(table) + 2)), CORRECTION_COLUMNS)
+    is_no = table["accept"].str.lower().isin(NO)
+    return table[(table["correction"] != "") | ~is_no].reset_index(drop=True)
 
 
 def _cells(text: str, name: str) -> list[list[str]]:

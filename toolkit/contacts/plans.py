@@ -25,34 +25,25 @@ from .checks import NUMBER, OK
 LONGEST = 17
 """Digits of the longest national number that libphonenumber reads."""
 
+_TRIED = ["premium_rate", "toll_free", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail"]
+"""libphonenumber's names of the first kinds below, in the order in which it tries their patterns."""
 TEXTING = {
-    "mobile": "Can get texts.",
-    "fixed line or mobile": "Can get texts if it is a mobile; the number does not show which it is.",
-    "fixed line": "Landlines rarely get texts.",
-    "toll free": "A business line, not a person's mobile.",
     "premium rate": "A business line, not a person's mobile.",
+    "toll free": "A business line, not a person's mobile.",
     "shared cost": "A business line, not a person's mobile.",
     "VoIP": "Internet phone: some get texts.",
     "personal number": "Forwards calls; texts may not follow.",
     "pager": "A pager.",
     "company number": "A business line, not a person's mobile.",
     "voicemail": "A mailbox for calls.",
+    "mobile": "Can get texts.",
+    "fixed line or mobile": "Can get texts if it is a mobile; the number does not show which it is.",
+    "fixed line": "Landlines rarely get texts.",
     "unknown": "The length is right, but no such numbers are given out: look for a typing mistake.",
 }
 """Kind of number → what that means for texting."""
 KINDS = tuple(TEXTING)
 _UNKNOWN = KINDS.index("unknown")
-_PATTERNS = {
-    "premium rate": "premium_rate",
-    "toll free": "toll_free",
-    "shared cost": "shared_cost",
-    "VoIP": "voip",
-    "personal number": "personal_number",
-    "pager": "pager",
-    "company number": "uan",
-    "voicemail": "voicemail",
-}
-"""Kind of number → libphonenumber's name of its pattern, in the order in which it tries them."""
 
 # Read alike by Python's re and Arrow's RE2: digits, classes of them, groups, choices, counts; no lookaround.
 _SHARED = re.compile(r"(?:\\d|[0-9]|\[[0-9-]+\]|\(\?:|[()|?$]|\{[0-9]{1,2}(?:,[0-9]{1,2})?\})*")
@@ -213,8 +204,8 @@ def _kinds_in(metadata: PhoneMetadata | None, national: pa.Array) -> np.ndarray:
     mobile = fixed if same else _fits(national, metadata.mobile)
     names = ("unknown", "fixed line", "mobile", "fixed line or mobile")
     kinds: np.ndarray = np.array([*map(KINDS.index, names)])[fixed + 2 * mobile]
-    for kind, name in reversed(_PATTERNS.items()):  # the first that fits decides
-        kinds[_fits(national, getattr(metadata, name))] = KINDS.index(kind)
+    for kind, name in reversed([*enumerate(_TRIED)]):  # the first that fits decides
+        kinds[_fits(national, getattr(metadata, name))] = kind
     kinds[~_fits(national, metadata.general_desc)] = _UNKNOWN
     return kinds
 
