@@ -144,9 +144,11 @@ class Reference:
         )
 
     def prose(self, text: str) -> str:
-        """Return a docstring's text as Markdown, in one line a paragraph."""
-        paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())]
-        return "\n\n".join(self._marked(paragraph) for paragraph in paragraphs)
+        """Return a docstring's text as Markdown, in one line a paragraph; examples as code."""
+        return "\n\n".join(
+            f"```pycon\n{part}\n```" if part.startswith(">>>") else self._marked(" ".join(part.split()))
+            for part in re.split(r"\n\s*\n", text.strip())
+        )
 
     def _marked(self, text: str) -> str:
         pieces = re.split(r"(``.+?``|`.+?`)", text)
@@ -233,6 +235,8 @@ def bullet(term: str, text: str) -> str:
 
 
 def filled(text: str, *, indent: str = "") -> str:
+    if text.startswith("```"):
+        return text
     after = "  " if text.startswith("- ") else indent
     return textwrap.fill(
         text,

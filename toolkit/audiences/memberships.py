@@ -6,7 +6,7 @@ ones seen for the person, so an event without a contact still counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -129,12 +129,6 @@ class State:
         """Return a state that asks for nothing."""
         return cls(memberships=empty_table(MEMBERSHIP_COLUMNS), people=empty_table(PEOPLE_COLUMNS))
 
-    @classmethod
-    def together(cls, parts: Sequence[State]) -> State:
-        """Return the state of all people from those of some."""
-        names = ("memberships", "people", "traits")
-        return cls(**{n: pd.concat([getattr(p, n) for p in parts], ignore_index=True) for n in names})
-
     def after(self, before: State) -> State:
         """Return this state, and that of *before* where this one has nothing newer, as fold() does."""
         if before.is_empty:
@@ -217,25 +211,11 @@ class Folded:
 def fold(payloads: pd.DataFrame, *, remembered: State | None = None, now: datetime | None = None) -> Folded:
     """Fold payloads to one final state per membership or trait of a person.
 
-    Parameters
-    ----------
-    payloads
-        PAYLOAD_COLUMNS, one row an event and mapping, in any order.
-    remembered
-        What earlier runs asked for. Where it is newer it stands, and its contacts are used where these
-        events bring none.
-    now
-        The present, with a timezone; that of the machine when left out. Events dated more than a day after it
-        still decide, as ``DECIDED_AHEAD``.
+    *payloads* are PAYLOAD_COLUMNS, one row an event and mapping, in any order; returned are they with their
+    status, in the same order, and the state. *remembered* is what earlier runs asked for: where it is newer,
+    it stands, and its contacts are used where these events bring none. *now* is the present, with a timezone;
+    events dated more than a day after it still decide, as ``DECIDED_AHEAD``.
 
-    Returns
-    -------
-    Folded
-        ``events`` (every row of *payloads* with its status, same order) and ``state``. Without payloads:
-        no events, and the remembered state.
-
-    Examples
-    --------
     >>> fold(empty_table(PAYLOAD_COLUMNS)).received
     0
     """

@@ -98,27 +98,12 @@ def preview(
 ) -> Preview:
     """Count what fold() and check_contacts() make of the whole archive; nothing is sent.
 
-    Parameters
-    ----------
-    archive
-        What read_events() returns.
-    destination
-        Whose mappings decide; the default destination when left out.
-    audience_keys
-        Only these audiences, or this one; empty takes all.
-    default_region
-        Country in which phones without a country code are read.
-    keep_state
-        Keep what the archive asks for, from which forecast() starts: about a gigabyte for a million people.
-        Whether *audience_keys* occur is then checked by forecast(), which also knows what is remembered.
+    *archive* is what read_events() returns. The mappings of *destination* decide, or the default one.
+    *audience_keys* are the only audiences to count, or the only one; empty takes all. With *keep_state* what
+    the archive asks for is kept, from which forecast() starts: about a gigabyte for a million people.
+    ParameterError is raised when one of *audience_keys* does not occur; where the state is kept that is left
+    to forecast(), which also knows what is remembered.
 
-    Raises
-    ------
-    ParameterError
-        One of *audience_keys* does not occur, and the state is not kept.
-
-    Examples
-    --------
     >>> from toolkit import read_events
     >>> preview(read_events("sample")).received > 0
     True
@@ -152,7 +137,7 @@ def preview(
         totals=sum_counts(every["totals"], "status", "reason_code"),
         traits=sum_counts(every["traits"], "trait_key"),
         people=people,
-        state=State.together(states) if keep_state else None,
+        state=_together(states) if keep_state else None,
     )
     check_totals(received, found.statuses, of="events")
     return found
@@ -179,6 +164,11 @@ def _count(
         "totals": totals.fillna({"reason_code": ""}),
         "traits": state.traits.groupby("trait_key").size().rename("people").reset_index(),
     }
+
+
+def _together(parts: Sequence[State]) -> State:
+    names = ("memberships", "people", "traits")
+    return State(**{n: pd.concat([getattr(p, n) for p in parts], ignore_index=True) for n in names})
 
 
 def count_audiences(state: State, contacts: pd.DataFrame) -> pd.DataFrame:

@@ -63,27 +63,12 @@ _FLOAT_LIKE = r"^[^0-9+]*\+?[0-9]{7,15}\.0+[^0-9]*$"
 def check_contacts(people: pd.DataFrame, *, default_region: str = "US") -> pd.DataFrame:
     """Judge the contacts of people, those that are alike together.
 
-    Parameters
-    ----------
-    people
-        Columns ``person``, ``email``, ``phone`` (text as the events had it; null when absent).
-    default_region
-        Country in which numbers without a country code are read, two letters.
+    *people* have the columns ``person``, ``email`` and ``phone`` (text as the events had it; null when
+    absent). *default_region* is the country in which numbers without a country code are read, two letters;
+    ParameterError is raised when it is unknown, or a column is missing. Returned is one row per person, in
+    the order given, with these columns and ``email_code``, ``phone_code`` (keys of CONTACT_VERDICTS),
+    ``email_clean`` (lower case), ``phone_e164``; the last two null unless the code is ``ok``.
 
-    Returns
-    -------
-    DataFrame
-        One row per person, in the order given. Columns: ``person``, ``email``, ``phone`` (as given),
-        ``email_code``, ``phone_code`` (keys of CONTACT_VERDICTS), ``email_clean`` (lower case),
-        ``phone_e164``; both null unless the code is ``ok``.
-
-    Raises
-    ------
-    ParameterError
-        The region is unknown, or a column is missing.
-
-    Examples
-    --------
     >>> people = pd.DataFrame({"person": ["user:1"], "email": [None], "phone": ["415-555-0100"]})
     >>> check_contacts(people)["phone_e164"].tolist()
     ['+14155550100']
