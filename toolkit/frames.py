@@ -129,8 +129,7 @@ def sorted_rows(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
     """Return the rows in the order of *columns*, nulls first, and where they are equal as they were."""
     # sort_values() would number all texts; here they are compared only where the columns before are equal.
     keys = [(name, "ascending", "at_start") for name in columns]
-    rows: np.ndarray = np.asarray(pc.sort_indices(table, sort_keys=keys))
-    return rows
+    return np.asarray(pc.sort_indices(table, sort_keys=keys))
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, *, null: int = -1) -> np.ndarray:
@@ -186,8 +185,7 @@ def last_rows(table: pa.Table, keys: Sequence[str], order: Sequence[str]) -> np.
     groups, rows = number_rows(table.select([*keys])), sorted_rows(table, order)
     last = np.zeros(groups.max(initial=-1) + 1, np.int64)
     last[groups[rows]] = rows  # of several the last one stays
-    ordered: np.ndarray = last[sorted_rows(table.select([*keys]).take(last), keys)]
-    return ordered
+    return np.asarray(last[sorted_rows(table.select([*keys]).take(last), keys)])
 
 
 def places_in(table: pa.Table, other: pa.Table) -> np.ndarray:
@@ -195,8 +193,7 @@ def places_in(table: pa.Table, other: pa.Table) -> np.ndarray:
     rows = number_rows(pa.concat_tables([other, table.cast(other.schema)]))
     places = np.full(rows.max(initial=-1) + 1, -1)
     places[rows[: len(other)]] = np.arange(len(other))
-    found: np.ndarray = places[rows[len(other) :]]
-    return found
+    return np.asarray(places[rows[len(other) :]])
 
 
 def without(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:

@@ -270,10 +270,7 @@ def correct(
 
 
 def by_time(events: pd.DataFrame) -> np.ndarray:
-    """Return the places of the rows in the order in which they supersede each other, the last one deciding.
-
-    Nulls come first, and rows with equal EVENT_ORDER as they are.
-    """
+    """Return the places of the rows by EVENT_ORDER, nulls first; equal rows stay in their order."""
     return sorted_rows(to_arrow(events, EVENT_ORDER), EVENT_ORDER)
 
 
@@ -291,8 +288,7 @@ def _latest(stated: pa.Table, before: pd.DataFrame, key: str) -> tuple[pd.DataFr
     everything = pa.concat_tables([to_arrow(before, columns).cast(stated.schema), stated])
     # Equal on all three: the same message read again. The one just read comes last.
     last = last_rows(everything, ["person", key], EVENT_ORDER)
-    deciding: np.ndarray = last[last >= len(before)] - len(before)
-    return to_frame(everything.take(last), columns), deciding
+    return to_frame(everything.take(last), columns), np.asarray(last[last >= len(before)] - len(before))
 
 
 def _latest_contacts(seen: pa.Table, before: pd.DataFrame) -> pd.DataFrame:

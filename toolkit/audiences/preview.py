@@ -146,10 +146,7 @@ def preview(
 def _count(
     folded: Folded, state: State, contacts: pd.DataFrame, largest: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of a preview of some of the people, so that those of all add up.
-
-    *largest* are the audiences laid over each other before.
-    """
+    """Return the tables of a preview of some people; *largest* are the audiences compared before."""
     audiences = count_audiences(state, contacts)
     moves = find_moves(folded.events[folded.events["audience_key"].isin(audiences["audience_key"])])
     flapping = audiences["audience_key"].map(count_flapping(moves)).fillna(0).astype("int64")

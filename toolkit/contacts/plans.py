@@ -47,6 +47,8 @@ _UNKNOWN = KINDS.index("unknown")
 
 # Read alike by Python's re and Arrow's RE2: digits, classes of them, groups, choices, counts; no lookaround.
 _SHARED = re.compile(r"(?:\\d|[0-9]|\[[0-9-]+\]|\(\?:|[()|?$]|\{[0-9]{1,2}(?:,[0-9]{1,2})?\})*")
+_NORTH_AMERICA = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
+_TRUNK = re.compile(r"0[1-9]\d{8,10}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,6 +143,27 @@ def codes_by_start() -> np.ndarray:
         choices = (int(str(number)[:digits]) for digits in (1, 2, 3))
         starts[number] = next((code for code in choices if code in COUNTRY_CODE_TO_REGION_CODE), 0)
     return starts
+
+
+def can_be_dialled(digits: str) -> bool:
+    """Return whether bare digits are a phone: of North America, with a 0 in front, or with a country code.
+
+    >>> can_be_dialled("4155550123"), can_be_dialled("447700900123"), can_be_dialled("1000234567")
+    (True, True, False)
+    """
+    if _NORTH_AMERICA.fullmatch(digits) or _TRUNK.fullmatch(digits):
+        return True
+    abroad = digits.removeprefix("00")
+    pattern = _pattern_of(abroad[:3]) if 10 <= len(abroad) <= 15 else None
+    return pattern is not None and pattern.fullmatch(abroad) is not None
+
+
+@lru_cache(maxsize=1024)
+def _pattern_of(start: str) -> re.Pattern[str] | None:
+    """Return the pattern of the numbers, with their country code, that begin with three digits."""
+    code = int(codes_by_start()[int(start)])
+    plan = plan_of_code(code) if code else None
+    return re.compile(rf"{code}(?:{plan.national})") if plan else None
 
 
 def country_codes(digits: pa.Array) -> np.ndarray:
