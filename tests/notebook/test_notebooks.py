@@ -29,7 +29,8 @@ from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.sync.cost import estimate_cost
-from toolkit.sync.plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan
+from toolkit.sync.plan import CHANGE_COLUMNS, Plan
+from toolkit.sync.plan.writing import WRITE_COLUMNS
 
 KEY = "sk_a_key_that_must_not_be_seen_7Qx"
 SAMPLE_SUBSCRIBERS = SAMPLE / "subscribers.ndjson"

@@ -14,7 +14,7 @@ from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TR
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
 from toolkit.sync.drift import DRIFT_COLUMNS, DRIFT_KINDS, find_drift, plan_repair
-from toolkit.sync.plan import properties_of
+from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.sync import sync
 
 

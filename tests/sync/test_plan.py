@@ -19,15 +19,11 @@ from toolkit.frames import json_text
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 from toolkit.sync.desired import recheck
-from toolkit.sync.plan import (
-    CHANGE_COLUMNS,
-    WRITE_COLUMNS,
-    match_people,
-    new_list,
-    plan,
-    properties_of,
-)
+from toolkit.sync.plan import CHANGE_COLUMNS, plan
+from toolkit.sync.plan.columns import new_list
+from toolkit.sync.plan.matching import match_people
 from toolkit.sync.plan.removal_limit import count_removals
+from toolkit.sync.plan.writing import WRITE_COLUMNS, properties_of
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
 EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"

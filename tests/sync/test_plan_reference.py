@@ -16,7 +16,8 @@ from toolkit.audiences.memberships import (
 from toolkit.contacts.bulk import check_contacts
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
-from toolkit.sync.plan import WRITE_COLUMNS, plan, properties_of
+from toolkit.sync.plan import plan
+from toolkit.sync.plan.writing import WRITE_COLUMNS, properties_of
 
 LIST = "Segment Audiences"
 KEYS = ("a", "b", 'quo"te', "back\\slash", "ключ", ",", "]", '","', " ", "", "tab\t", "\u2028", "a,b")

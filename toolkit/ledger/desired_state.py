@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
 from toolkit.frames import to_frame, to_table, without
-from toolkit.sync.plan import REACHED_COLUMNS
+from toolkit.sync.plan.matching import REACHED_COLUMNS
 
 from .database import Database, delete, read_rows, records, upsert
 from .schema import held, memberships, people, reached, replaced, runs, traits

@@ -11,7 +11,7 @@ from toolkit.audiences.memberships import is_ahead
 from toolkit.contacts.masks import mask_table, mask_text
 from toolkit.postscript import api
 from toolkit.statuses import get_meaning
-from toolkit.sync.plan import properties_of
+from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import LOOK_AT, Audit
 
 from .display import cut, whole_text

@@ -16,13 +16,13 @@ import pyarrow as pa
 from toolkit.audiences.memberships import Folded, by_time
 from toolkit.contacts.checks import fold_email, phone_digits
 from toolkit.errors import ParameterError
-from toolkit.frames import encode, is_in, numbers, text_array
+from toolkit.frames import TEXT, encode, is_in, numbers, text_array
 from toolkit.segment.events import EVENT_ORDER
 from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, TEXT, find, is_listed, names_of, take
+from .plan.columns import NONE, AudienceLists, find, take
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)
@@ -145,7 +145,7 @@ def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     """Count what the official action does with these events, one after the other."""
     reads, subscriber = _look_up(events, plan.subscribers)
-    lists, list_texts = encode(text_array(plan.subscribers["audiences"]))
+    lists, texts = encode(text_array(plan.subscribers["audiences"]))
     key, keys = encode(text_array(events["audience_key"]))
     is_found = np.append(lists, NONE)[subscriber] != NONE  # what is no list stops the action
     known = np.flatnonzero(is_found & events["membership"].notna().to_numpy())
@@ -154,7 +154,7 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     writes = _count_turns(
         subscriber * len(keys) + key,
         events["membership"].array[known].to_numpy(np.bool_),
-        is_listed(lists[subscriber], list_texts, key, names_of(keys.to_pylist())),
+        AudienceLists.read(texts, keys.to_pylist()).have(lists[subscriber], key),
     )
     return {"reads": reads, "writes": writes, "custom_events": int(is_found.sum())}
 

@@ -14,10 +14,11 @@ from toolkit.frames import json_text, typed
 from toolkit.postscript import api
 from toolkit.statuses import ChangeStatus
 
-from .plan import Plan, plan_rows, properties_of
+from .plan import Plan, plan_rows
 from .plan.columns import NONE
-from .plan.deciding import lay_beside
+from .plan.deciding import PlanRows
 from .plan.matching import LACKING
+from .plan.writing import properties_of
 
 _LIST = api.AUDIENCES_PROPERTY
 
@@ -57,7 +58,7 @@ def plan_wishes(
     shown = {name: wishes[name].array for name in ("subscriber_id", "email_masked", "phone_masked")}
     never = pd.Series(pd.NaT, range(len(wishes)), "datetime64[us, UTC]")
     asked = wishes.reset_index(drop=True).assign(timestamp=never, received_at=never)
-    decided = plan_rows(lay_beside(asked, known, place, lacking), shown)
+    decided = plan_rows(PlanRows.lay_beside(asked, known, place), lacking, shown)
     given = {
         name: decided["changes"][name].where(is_open, wishes[name].array)
         for name in ("status", "reason_code")

@@ -29,8 +29,10 @@ from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.events import PAYLOAD_COLUMNS
 
 from .desired import recheck
-from .plan import CHANGE_COLUMNS, WRITE_COLUMNS, Plan, match_people
+from .plan import CHANGE_COLUMNS, Plan
 from .plan.columns import have_like
+from .plan.matching import match_people
+from .plan.writing import WRITE_COLUMNS
 
 FORMAT = 1
 """Version of the file's layout."""

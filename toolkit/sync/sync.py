@@ -24,7 +24,8 @@ from .cost import CostEstimate, planned_calls
 from .delivery import deliver
 from .delivery.execution import Execution, StopReason
 from .delivery.transitions import expect, transitions_of
-from .plan import Plan, newly_reached, settled
+from .plan import Plan
+from .plan.matching import newly_reached, settled
 from .plan.removal_limit import removal_limit_sentence
 from .runs import LedgerStore, RunRecord
 

@@ -19,7 +19,9 @@ from toolkit.postscript.subscribers import subscribers_table
 from toolkit.statuses import ChangeStatus
 
 from .desired import WISH_COLUMNS, plan_wishes
-from .plan import Plan, match_people, properties_of
+from .plan import Plan
+from .plan.matching import match_people
+from .plan.writing import properties_of
 from .runs import LedgerStore, RunRecord
 from .sync import Run, sync
 

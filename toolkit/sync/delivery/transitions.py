@@ -28,7 +28,8 @@ import pandas as pd
 from toolkit.errors import PostscriptError, RejectedError
 from toolkit.postscript import api
 from toolkit.postscript.lookup import find_subscriber
-from toolkit.sync.plan import Plan, properties_of
+from toolkit.sync.plan import Plan
+from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import Transition, result_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from toolkit.frames import json_text
 from toolkit.postscript import api
 from toolkit.postscript.lookup import find_subscriber
 from toolkit.statuses import ChangeStatus, get_reason
-from toolkit.sync.plan import new_list, properties_of
+from toolkit.sync.plan.columns import new_list
+from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import Held, Transition, result_of
 
 from .execution import Execution, StopReason

@@ -19,48 +19,14 @@ from toolkit.audiences.memberships import State, check_occur, key_list
 from toolkit.contacts.bulk import CONTACT_COLUMNS
 from toolkit.contacts.masks import mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
-from toolkit.frames import check_columns, empty_table, text_array, to_frame
+from toolkit.frames import TEXT, check_columns, empty_table, text_array, to_frame
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 
-from .columns import NONE, TEXT, frame, new_list, places, spell, take
-from .deciding import (
-    LEFT_OUT,
-    OPERATION_NAMES,
-    REASONS,
-    STATUS_OF_REASON,
-    PlanRows,
-    decide,
-    lay_beside,
-    operations,
-)
-from .matching import (
-    LACKING,
-    METHODS,
-    REACHED_COLUMNS,
-    find_left,
-    match,
-    match_people,
-    moved_rows,
-    newly_reached,
-    settled,
-)
+from .columns import NONE, frame, places, spell, take
+from .deciding import LEFT_OUT, OPERATIONS, STATUS_OF_REASON, PlanRows, decide
+from .matching import LACKING, METHODS, REACHED_COLUMNS, find_left, match, moved_rows
 from .removal_limit import Removals, count_removals
-from .writing import WRITE_COLUMNS, properties_of, writes_table
-
-__all__ = [
-    "CHANGE_COLUMNS",
-    "CUSTOM_EVENTS",
-    "REACHED_COLUMNS",
-    "WRITE_COLUMNS",
-    "Plan",
-    "match_people",
-    "new_list",
-    "newly_reached",
-    "plan",
-    "plan_rows",
-    "properties_of",
-    "settled",
-]
+from .writing import writes_table
 
 CHANGE_COLUMNS = {
     "person": "str",
@@ -218,21 +184,6 @@ def plan(
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     chosen = frozenset(key_list(audience_keys))
     check_occur(chosen, state.memberships["audience_key"].unique().tolist())
-    rows, shown, left = _lay_beside_subscribers(state, contacts, subscribers, reached)
-    decided = plan_rows(rows, shown, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode)
-    return Plan(
-        **decided,
-        left=left,
-        custom_events=custom_events,
-        max_removal_share=max_removal_share,
-        reached=reached,
-    )
-
-
-def _lay_beside_subscribers(
-    state: State, contacts: pd.DataFrame, subscribers: pd.DataFrame, reached: pd.DataFrame | None
-) -> tuple[PlanRows, dict[str, pa.Array], pd.DataFrame]:
-    """Return the rows, more columns of the changes, and the rows of *reached* whose person has moved."""
     asked, matches = _lay_out(state), match(contacts, subscribers)
     contact = places(asked["person"], contacts["person"])
     place = np.append(matches.subscriber, NONE)[contact]
@@ -242,36 +193,51 @@ def _lay_beside_subscribers(
         more, theirs = moved_rows(asked, place, left, subscribers)
         asked, place = pd.concat([asked, more], ignore_index=True), np.append(place, theirs)
         contact, lacking = (np.append(each, np.full(len(more), NONE)) for each in (contact, lacking))
-    is_moved = (contact == NONE) & (place != NONE)
     shown = {
         "match_method": spell(matches.method, METHODS),
         "email_masked": mask_emails(text_array(contacts["email"])),
         "phone_masked": mask_phones(text_array(contacts["phone"])),
     }
-    rows = lay_beside(asked, subscribers, place, lacking, is_moved=is_moved)
-    return rows, {name: take(column, contact) for name, column in shown.items()}, left
+    decided = plan_rows(
+        PlanRows.lay_beside(asked, subscribers, place),
+        lacking,
+        {name: take(column, contact) for name, column in shown.items()},
+        is_moved=(contact == NONE) & (place != NONE),
+        audience_keys=chosen,
+        skip_opted_out=skip_opted_out,
+        sync_mode=sync_mode,
+    )
+    return Plan(
+        **decided,
+        left=left,
+        custom_events=custom_events,
+        max_removal_share=max_removal_share,
+        reached=reached,
+    )
 
 
 def _lay_out(state: State) -> pd.DataFrame:
     """Lay memberships and traits under each other: one row each is what a person's subscriber should hold."""
-    asked = state.memberships.astype({"member": "boolean"}).reset_index(drop=True)
+    asked = state.memberships.reset_index(drop=True)
+    asked["member"] = asked["member"].astype("boolean")
     if len(state.traits):
         return pd.concat([asked, state.traits], ignore_index=True)
     nothing = pa.nulls(len(asked), TEXT)
     return asked.assign(**to_frame(pa.table({"trait_key": nothing, "value": nothing})))
 
 
-def plan_rows(rows: PlanRows, shown: Mapping[str, Any], **options: Any) -> dict[str, pd.DataFrame]:
+def plan_rows(
+    rows: PlanRows, lacking: np.ndarray, shown: Mapping[str, Any], **options: Any
+) -> dict[str, pd.DataFrame]:
     """Return the frames of a plan; *shown* are more columns of changes, *options* those of decide()."""
-    reason = decide(rows, **options)
-    operation = operations(reason)
+    reason = decide(rows, lacking, **options)
     values, nothing = rows.asked["value"], pa.nulls(len(reason), TEXT)
     columns = {
         **{name: rows.asked[name] for name in CHANGE_COLUMNS if name in rows.asked},
         "trait_value": values.map(mask_text, na_action="ignore") if values.notna().any() else values,
-        "operation": spell(operation, OPERATION_NAMES),
+        "operation": spell(reason, [OPERATIONS.get(name) for name in STATUS_OF_REASON]),
         "status": spell(reason, [status.value for status in STATUS_OF_REASON.values()]),
-        "reason_code": spell(reason, REASONS),
+        "reason_code": spell(reason, STATUS_OF_REASON),
         "subscriber_id": take(text_array(rows.held["subscriber_id"]), rows.subscriber),
         "can_send": rows.held["can_send"].array.take(rows.subscriber, allow_fill=True),
         **shown,
@@ -279,6 +245,6 @@ def plan_rows(rows: PlanRows, shown: Mapping[str, Any], **options: Any) -> dict[
     }
     return {
         "changes": frame(columns, CHANGE_COLUMNS),
-        "writes": writes_table(rows, operation),
+        "writes": writes_table(rows, reason),
         "subscribers": rows.held,
     }

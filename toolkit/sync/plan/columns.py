@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,18 @@ import pyarrow.compute as pc
 
 from toolkit.frames import (
     SURROGATE,
+    TEXT,
     encode,
     json_text,
     numbers,
     places_in,
+    put_together,
     text_array,
     to_arrow,
     to_frame,
     typed,
 )
 
-TEXT = pa.large_string()
 NONE, SEVERAL = -1, -2
 
 
@@ -37,24 +39,15 @@ def take(column: pa.Array, rows: np.ndarray) -> pa.Array:
     return column.take(pa.array(rows, mask=rows < 0))
 
 
-def spell(codes: np.ndarray, names: Iterable[str]) -> pa.Array:
+def spell(codes: np.ndarray, names: Iterable[str | None]) -> pa.Array:
     """Return the name of each code, null for a negative one."""
     return pa.array(names, TEXT).take(pa.array(codes, mask=codes < 0))
 
 
-def joined(*parts: pa.Array | str) -> pa.Array:
-    """Return the parts of each row as one text; null where one of them is."""
-    return pc.binary_join_element_wise(
-        *(pa.scalar(p, TEXT) if isinstance(p, str) else p for p in (*parts, ""))
-    )
-
-
 def frame(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Return a frame of *dtypes*, in their order."""
-    arrays = {name: column for name, column in columns.items() if isinstance(column, pa.Array)}
-    # At once, and not copied: pandas takes Arrow's texts as they are.
-    rest = {name: column for name, column in columns.items() if name not in arrays}
-    return typed(to_frame(pa.table(arrays)).assign(**rest), dtypes)
+    values = {name: c.to_pandas() if isinstance(c, pa.Array) else c for name, c in columns.items()}
+    return typed(pd.DataFrame(values, copy=False), dtypes)
 
 
 def places(wanted: pd.Series, among: pd.Series) -> np.ndarray:
@@ -70,26 +63,14 @@ def find(wanted: pa.Array, held: pa.Array, *, single: bool) -> np.ndarray:
 
     When there are more it is the first, or SEVERAL where a *single* one is asked for.
     """
-    codes = _number(pa.concat_arrays([held, wanted]))
-    of_held, rows = codes[: len(held)], np.flatnonzero(codes[: len(held)] != NONE)
-    place = np.full(codes.max(initial=NONE) + 2, NONE)
-    place[of_held[rows][::-1]] = rows[::-1]
+    codes, distinct = encode(pa.concat_arrays([held, wanted]))
+    of_held, of_wanted = np.split(codes, [len(held)])
+    place = np.full(len(distinct) + 1, NONE)
+    place[of_held[::-1]] = np.arange(len(held))[::-1]
     if single:
-        place[np.bincount(of_held[rows], minlength=len(place)) > 1] = SEVERAL
-    return np.asarray(place[codes[len(held) :]])  # the last is that of null
-
-
-def _number(texts: pa.Array) -> np.ndarray:
-    """Return a number for each text, the same for the same text, -1 for null."""
-    try:
-        values = pc.cast(texts, pa.int64())
-    except pa.ArrowInvalid:
-        return encode(texts)[0]
-    # Phone digits are compared faster as integers; "07" is another text than "7".
-    if not pc.all(pc.equal(pc.cast(values, TEXT), texts), min_count=0).as_py():
-        return encode(texts)[0]
-    codes = pd.factorize(numbers(values))[0]
-    return np.where(numbers(values.is_valid()), codes, NONE)
+        place[:-1][np.bincount(of_held[of_held != NONE], minlength=len(distinct)) > 1] = SEVERAL
+    place[NONE] = NONE  # that of null
+    return np.asarray(place[of_wanted])
 
 
 def have_like(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
@@ -110,73 +91,99 @@ def new_list(before: Iterable[str], *, add: Iterable[str], remove: Collection[st
     return tuple(kept | dict.fromkeys(add))
 
 
-def names_of(keys: Iterable[str]) -> pa.Array:
-    """Return the name of each key."""
-    return pa.array([json_text(key)[1:-1] for key in keys], TEXT)
-
-
 def listed_keys(subscribers: pd.DataFrame) -> pd.DataFrame:
     """Return subscriber_id and audience_key: a row for each key on each list."""
-    texts, ids = (text_array(subscribers[name]) for name in ("audiences", "subscriber_id"))
-    rows = np.flatnonzero(numbers(texts.is_valid()))
-    owner, names = _take_apart(texts.take(pa.array(rows)))
-    codes, distinct = encode(names)
+    lists = _read_lists(text_array(subscribers["audiences"]))
+    codes, names = encode(lists.flatten())
     # A frame cannot hold a lone surrogate.
-    keys = [SURROGATE.sub("\uffff", json.loads(f'"{name}"')) for name in distinct.to_pylist()]
-    found = {"subscriber_id": ids.take(pa.array(rows[owner])), "audience_key": spell(codes, keys)}
-    return frame(found, dict.fromkeys(found, "str"))
+    keys = [SURROGATE.sub("\uffff", json.loads(f'"{name}"')) for name in names.to_pylist()]
+    ids = text_array(subscribers["subscriber_id"]).take(pc.list_parent_indices(lists))
+    return to_frame(pa.table({"subscriber_id": ids, "audience_key": spell(codes, keys)}))
 
 
-def is_listed(lists: np.ndarray, list_texts: pa.Array, keys: np.ndarray, names: pa.Array) -> np.ndarray:
-    """Tell of each row whether its key stands on its list; False where it has none of either."""
-    owner, held = _take_apart(list_texts)
-    key = numbers(pc.index_in(held, value_set=names)).astype(np.int64)
-    found = owner[key >= 0] * len(names) + key[key >= 0]
-    return np.asarray((lists != NONE) & (keys != NONE) & np.isin(lists * len(names) + keys, found))
+@dataclass(frozen=True, eq=False)
+class AudienceLists:
+    """Lists of audiences, read."""
 
+    texts: pa.Array
+    """Their JSON texts."""
+    names: pa.Array
+    """The names on any of them, after those of the keys they were read for."""
+    entries: pa.Array
+    """Of each list the numbers of its names."""
 
-def new_lists(list_texts: pa.Array, owner: np.ndarray, names: pa.Array, is_removal: np.ndarray) -> pa.Array:
-    """Return each list afterwards, as `new_list` does of one.
+    @classmethod
+    def read(cls, texts: pa.Array, keys: Iterable[str]) -> AudienceLists:
+        """Read these texts; a key has the number of its place among *keys*."""
+        lists, asked = _read_lists(texts), pa.array(_names_of(keys), TEXT)
+        codes, names = encode(pa.concat_arrays([asked, lists.flatten()]))
+        counts = numbers(pc.list_value_length(lists), null=0)
+        return cls(texts, names, _lists_of(codes[len(asked) :], counts))
 
-    *owner* is the list that each of *names* is added to or removed from.
-    """
-    holder, held = _take_apart(list_texts)
-    codes, all_names = encode(pa.concat_arrays([held, names]))
-    pairs = np.concatenate([holder, owner]) * len(all_names) + codes
-    of_held, of_names = pairs[: len(held)], pairs[len(held) :]
-    stays = ~np.isin(of_held, of_names[is_removal])
-    after = np.concatenate([of_held[stays], of_names[~is_removal]])
-    after = after[~pd.Series(after).duplicated().to_numpy()]
-    holder, codes = np.divmod(after, max(len(all_names), 1))
-    inner = join_groups(all_names.take(pa.array(codes)), holder, len(list_texts), '","')
-    return joined('["', inner, '"]').fill_null("[]")
+    def have(self, lists: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Return whether each row's key stands on its list; False where it has none of either."""
+        holder, held = _pairs(self.entries)
+        # pandas looks whole numbers up in a hash table: NumPy's isin() takes four times as long.
+        listed = pd.Index(lists * len(self.names) + keys).isin(holder * len(self.names) + held)
+        return np.asarray((lists != NONE) & (keys != NONE) & listed)
+
+    def after(
+        self, lists: np.ndarray, owner: np.ndarray, keys: np.ndarray, is_removal: np.ndarray
+    ) -> pa.Array:
+        """Return the text of each of *lists* afterwards, as `new_list` does of one.
+
+        *owner* is the place of the list that each of *keys* is added to or removed from.
+        """
+        count, same = max(len(self.names), 1), np.arange(len(lists))
+        if len(owner) == len(lists):  # one change each, in order: equal ones are made once
+            same, distinct = pd.factorize((lists * count + keys) * 2 + is_removal)
+            pairs, is_removal = distinct // 2, distinct % 2 == 1
+            owner, lists, keys = np.arange(len(pairs)), pairs // count, pairs % count
+        holder, held = _pairs(self.entries.take(pa.array(lists)))
+        of_held, of_keys = holder * count + held, owner * count + keys
+        stays = ~pd.Index(of_held).isin(of_keys[is_removal])
+        after = pd.unique(np.concatenate([of_held[stays], of_keys[~is_removal]]))
+        holder, name = np.divmod(after, count)
+        inner = join_groups(self.names.take(pa.array(name)), holder, len(lists), '","')
+        return take(put_together('["', inner, '"]').fill_null("[]"), same)
 
 
 def join_groups(texts: pa.Array, group: np.ndarray, count: int, between: str) -> pa.Array:
     """Return the texts of each of *count* groups, in their order, as one text; null for a group without."""
     if not len(texts):  # binary_join() would answer with no rows at all
         return pa.nulls(count, TEXT)
+    if len(texts) == count and np.array_equal(group, np.arange(count)):
+        return texts
     counts = np.bincount(group, minlength=count)
-    lists = pa.LargeListArray.from_arrays(
-        np.append(0, np.cumsum(counts)), take(texts, np.argsort(group, kind="stable"))
-    )
+    lists = _lists_of(take(texts, np.argsort(group, kind="stable")), counts)
     return pc.if_else(pa.array(counts > 0), pc.binary_join(lists, pa.scalar(between, TEXT)), None)
 
 
-def _take_apart(list_texts: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Return the place of the list of each name, and the names."""
-    inner = pc.utf8_slice_codeunits(list_texts, 2, -2)
-    split = pc.split_pattern(inner, '","')
-    counts = numbers(pc.list_value_length(split))
+def _names_of(keys: Iterable[str]) -> list[str]:
+    return [json_text(key)[1:-1] for key in keys]
+
+
+def _lists_of(values: pa.Array | np.ndarray, counts: np.ndarray) -> pa.Array:
+    """Return the values as lists of so many each."""
+    return pa.LargeListArray.from_arrays(np.append(0, np.cumsum(counts)), pa.array(values))
+
+
+def _pairs(entries: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of the list of each entry, and the entry."""
+    return numbers(pc.list_parent_indices(entries)), numbers(entries.flatten())
+
+
+def _read_lists(texts: pa.Array) -> pa.Array:
+    """Return the names on each list, null for one without."""
+    texts = pc.if_else(pc.equal(texts, "[]"), pa.scalar(None, TEXT), texts)
+    lists = pc.split_pattern(pc.utf8_slice_codeunits(texts, 2, -2), '","')
     # Without a backslash every quote stands before or after a name: two of them each, if nothing else.
-    plain = numbers(pc.equal(pc.count_substring(list_texts, '"'), pa.array(2 * counts)))
-    plain &= ~numbers(pc.match_substring(list_texts, "\\"))
-    is_empty = numbers(pc.equal(list_texts, "[]"))
-    owner = np.repeat(np.flatnonzero(plain), counts[plain])
-    names = split.filter(pa.array(plain)).flatten()
-    odd = [(row, json.loads(list_texts[row].as_py())) for row in np.flatnonzero(~plain & ~is_empty)]
-    rest = [(row, key) for row, keys in odd for key in keys]
-    if not rest:
-        return owner, names
-    owner = np.append(owner, [row for row, _ in rest])
-    return owner, pa.concat_arrays([names, names_of(key for _, key in rest)])
+    quotes = pc.multiply(pc.list_value_length(lists), 2)
+    is_plain = numbers(pc.equal(pc.count_substring(texts, '"'), quotes), null=True)
+    odd = np.flatnonzero(~is_plain | numbers(pc.match_substring(texts, "\\"), null=False))
+    if not len(odd):
+        return lists
+    read = [_names_of(json.loads(text)) for text in texts.take(pa.array(odd)).to_pylist()]
+    place = np.arange(len(texts))
+    place[odd] = len(texts) + np.arange(len(odd))
+    return pa.concat_arrays([lists, pa.array(read, lists.type)]).take(pa.array(place))

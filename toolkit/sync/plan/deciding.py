@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,11 @@ import pyarrow.compute as pc
 
 from toolkit.audiences.memberships import by_time
 from toolkit.errors import ParameterError
-from toolkit.frames import encode, numbers, text_array
+from toolkit.frames import TEXT, encode, numbers, text_array
 from toolkit.postscript import api
 from toolkit.statuses import ChangeStatus
 
-from .columns import NONE, TEXT, is_listed, names_of, take
+from .columns import NONE, AudienceLists, take
 from .matching import LACKING
 
 STATUS_OF_REASON = {
@@ -43,18 +44,13 @@ STATUS_OF_REASON = {
 }
 OPERATIONS = {"ENTERED": "add", "EXITED": "remove", "CONTACT_MOVED": "remove", "TRAIT_NEW_VALUE": "set"}
 """What is sent, where something is."""
-OPERATION_NAMES = ("add", "remove", "set")
-REMOVE, SET = OPERATION_NAMES.index("remove"), OPERATION_NAMES.index("set")
-LEFT_OUT = {
-    "mirror": (),
-    "add_only": ("EXITED", "CONTACT_MOVED"),
-    "remove_only": ("ENTERED", "TRAIT_NEW_VALUE"),
-}
+REMOVALS = ("EXITED", "CONTACT_MOVED")
+LEFT_OUT = {"mirror": (), "add_only": REMOVALS, "remove_only": ("ENTERED", "TRAIT_NEW_VALUE")}
 """Sync mode → what it does not send."""
 
-REASONS = tuple(STATUS_OF_REASON)
-CODE = {reason: code for code, reason in enumerate(REASONS)}
-"""Reason → its place in REASONS, by which rows hold it."""
+CODE = {reason: code for code, reason in enumerate(STATUS_OF_REASON)}
+"""Reason → the number by which rows hold it."""
+_UNREAD = ""
 _RESERVED = api.AUDIENCES_PROPERTY.casefold()
 
 
@@ -71,21 +67,38 @@ class PlanRows:
     """SUBSCRIBER_COLUMNS: those that some row reaches."""
     subscriber: np.ndarray
     """Place of each row's subscriber in ``held``."""
-    lacking: np.ndarray
-    """Place in LACKING where a row reaches no subscriber."""
-    is_moved: np.ndarray
-    """Rows about a subscriber whose person is another by now."""
     key: np.ndarray
-    keys: pa.Array
+    keys: list[str]
     trait: np.ndarray
-    traits: pa.Array
-    lists: np.ndarray
-    """The list of each row's subscriber as its place in ``list_texts``, -1 when it is not a list of texts."""
-    list_texts: pa.Array
+    traits: list[str]
+    list_of: np.ndarray
+    """The list of each row's subscriber as its place in ``lists``, -1 when it is not a list of texts."""
+    lists: AudienceLists
     values: pa.Array
-    """What is held of each row's trait, as JSON text."""
-    was_read: np.ndarray
-    """False where that is not known."""
+    """What is held of each row's trait, as JSON text; _UNREAD where that is not known."""
+
+    @classmethod
+    def lay_beside(cls, asked: pd.DataFrame, subscribers: pd.DataFrame, place: np.ndarray) -> PlanRows:
+        """Lay each row of *asked* beside the subscriber at its *place*."""
+        is_reached = np.zeros(len(subscribers) + 1, np.bool_)
+        is_reached[place] = True
+        held = subscribers if is_reached[:-1].all() else subscribers[is_reached[:-1]]
+        subscriber = np.where(place == NONE, NONE, (np.cumsum(is_reached) - 1)[place])
+        key, keys = encode(text_array(asked["audience_key"]))
+        trait, traits = encode(text_array(asked["trait_key"]))
+        lists, texts = encode(text_array(held["audiences"]))
+        return cls(
+            asked=asked,
+            held=held.reset_index(drop=True),
+            subscriber=subscriber,
+            key=key,
+            keys=keys.to_pylist(),
+            trait=trait,
+            traits=traits.to_pylist(),
+            list_of=np.append(lists, NONE)[subscriber],
+            lists=AudienceLists.read(texts, keys.to_pylist()),
+            values=_held_values(text_array(held["properties"]), subscriber, trait, traits.to_pylist()),
+        )
 
     def of_held(self, name: str, *, none: bool | int) -> np.ndarray:
         """Return a column of each row's subscriber, *none* where it is null or there is no subscriber."""
@@ -93,114 +106,82 @@ class PlanRows:
         return np.asarray(np.append(column, none)[self.subscriber])
 
 
-def lay_beside(
-    asked: pd.DataFrame,
-    subscribers: pd.DataFrame,
-    place: np.ndarray,
-    lacking: np.ndarray,
-    *,
-    is_moved: np.ndarray | None = None,
-) -> PlanRows:
-    """Lay each row of *asked* beside the subscriber at its *place*; *lacking* says why there is none."""
-    is_reached = np.zeros(len(subscribers) + 1, np.bool_)
-    is_reached[place] = True
-    held = subscribers if is_reached[:-1].all() else subscribers[is_reached[:-1]]
-    subscriber = np.where(place == NONE, NONE, (np.cumsum(is_reached) - 1)[place])
-    key, keys = encode(text_array(asked["audience_key"]))
-    trait, traits = encode(text_array(asked["trait_key"]))
-    lists, list_texts = encode(text_array(held["audiences"]))
-    values, was_read = _held_values(text_array(held["properties"]), subscriber, trait, traits)
-    return PlanRows(
-        asked=asked,
-        held=held.reset_index(drop=True),
-        subscriber=subscriber,
-        lacking=lacking,
-        is_moved=np.zeros(len(asked), np.bool_) if is_moved is None else is_moved,
-        key=key,
-        keys=keys,
-        trait=trait,
-        traits=traits,
-        lists=np.append(lists, NONE)[subscriber],
-        list_texts=list_texts,
-        values=values,
-        was_read=was_read,
-    )
-
-
 def _held_values(
-    properties: pa.Array, subscriber: np.ndarray, trait: np.ndarray, traits: pa.Array
-) -> tuple[pa.Array, np.ndarray]:
-    """Return what the subscriber holds of each row's trait, and where that was read."""
+    properties: pa.Array, subscriber: np.ndarray, trait: np.ndarray, traits: list[str]
+) -> pa.Array:
+    """Return what the subscriber holds of each row's trait."""
+
+    @lru_cache(1)
+    def held_by(who: int) -> dict[str, str | None]:
+        held: dict[str, str | None] = json.loads(properties[who].as_py() or "{}")
+        return held
+
     rows = np.flatnonzero((trait != NONE) & (subscriber != NONE))
     rows = rows[np.argsort(subscriber[rows], kind="stable")]  # the text of each is read once
-    names, place = traits.to_pylist(), np.full(len(trait), NONE)
-    found: list[str | None] = []
-    was_read, held, last = np.zeros(len(trait), np.bool_), {}, NONE
-    for row, who, name in zip(rows.tolist(), subscriber[rows].tolist(), trait[rows].tolist(), strict=True):
-        if who != last:
-            held, last = json.loads(properties[who].as_py() or "{}"), who
-        place[row], was_read[row] = len(found), names[name] in held
-        found.append(held.get(names[name]))
-    return take(pa.array(found, TEXT), place), was_read
+    pairs = zip(subscriber[rows].tolist(), trait[rows].tolist(), strict=True)
+    place = np.full(len(trait), NONE)
+    place[rows] = np.arange(len(rows))
+    return take(pa.array([held_by(who).get(traits[name], _UNREAD) for who, name in pairs], TEXT), place)
 
 
 def decide(
     rows: PlanRows,
+    lacking: np.ndarray,
     *,
+    is_moved: np.ndarray | bool = False,
     audience_keys: frozenset[str] = frozenset(),
     skip_opted_out: bool = False,
     sync_mode: str = "mirror",
 ) -> np.ndarray:
-    """Give each row its reason; the last that applies stands, from least to most particular."""
+    """Give each row its reason; the last that applies stands, from least to most particular.
+
+    *lacking* is the place in LACKING where a row reaches no subscriber; *is_moved* tells which rows are about
+    a subscriber whose person is another by now.
+    """
     reason = _difference(rows)
-    reason[rows.is_moved] = CODE["CONTACT_MOVED"]
-    reason[_is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
+    reason[is_moved] = CODE["CONTACT_MOVED"]
+    reason[is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
     has_room = rows.of_held("has_property", none=True)
     has_room |= rows.of_held("property_count", none=0) < api.MAX_PROPERTIES
     reason[~has_room & (reason == CODE["ENTERED"])] = CODE["PROPERTY_LIMIT"]
-    reason[(rows.trait == NONE) & (rows.lists == NONE)] = CODE["PROPERTY_NOT_A_LIST"]
+    reason[(rows.trait == NONE) & (rows.list_of == NONE)] = CODE["PROPERTY_NOT_A_LIST"]
     if skip_opted_out:
         is_out = ~rows.of_held("can_send", none=True)
-        reason[is_out & _is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
+        reason[is_out & is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
     reason[_overruled(rows)] = CODE["SAME_SUBSCRIBER"]
     codes = np.array([CODE[name] for name in LACKING])
-    reason = np.where(rows.lacking == NONE, reason, codes[rows.lacking])
+    reason = np.where(lacking == NONE, reason, codes[lacking])
     if audience_keys:
-        chosen = np.array([key in audience_keys for key in rows.keys.to_pylist()] + [False], np.bool_)
+        chosen = np.array([key in audience_keys for key in rows.keys] + [False], np.bool_)
         reason[~chosen[rows.key]] = CODE["NOT_CHOSEN"]
-    if len(rows.traits):
-        _check_were_read(rows, _is_any(reason, ("TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE")))
+    if rows.traits:
+        _check_were_read(rows, is_any(reason, ("TRAIT_NEW_VALUE", "TRAIT_SAME_VALUE")))
         reason[_beyond_limit(rows, reason)] = CODE["PROPERTY_LIMIT"]
     return reason
 
 
-def operations(reason: np.ndarray) -> np.ndarray:
-    """Return what is sent of each row, as its place in OPERATION_NAMES, -1 for nothing."""
-    sent = [OPERATION_NAMES.index(OPERATIONS[name]) if name in OPERATIONS else NONE for name in REASONS]
-    return np.asarray(np.array(sent, np.int8)[reason])
-
-
-def _is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
+def is_any(reason: np.ndarray, among: Collection[str]) -> np.ndarray:
+    """Return which rows have one of these reasons."""
     return np.asarray(np.isin(reason, [CODE[name] for name in among]))
 
 
 def _difference(rows: PlanRows) -> np.ndarray:
     """Return what each row's subscriber lacks, were there nothing in the way."""
-    listed = is_listed(rows.lists, rows.list_texts, rows.key, names_of(rows.keys.to_pylist()))
+    listed = rows.lists.have(rows.list_of, rows.key)
     member = rows.asked["member"].fillna(value=False).to_numpy(np.bool_)
     table = np.array([[CODE["ALREADY_OUT"], CODE["EXITED"]], [CODE["ENTERED"], CODE["ALREADY_IN"]]], np.int8)
     reason = table[member.astype(np.int8), listed.astype(np.int8)]
-    if len(rows.traits):
+    if rows.traits:
         # Stripped and folded: how Postscript compares the names of properties is not known.
-        reserved = [name.strip().casefold() == _RESERVED for name in rows.traits.to_pylist()]
+        reserved = np.array([name.strip().casefold() == _RESERVED for name in rows.traits])
         codes = [CODE["TRAIT_NAME_RESERVED"], CODE["TRAIT_SAME_VALUE"]]
-        of_trait = np.select([np.array(reserved)[rows.trait], _is_same(rows)], codes, CODE["TRAIT_NEW_VALUE"])
+        of_trait = np.select([reserved[rows.trait], _is_same(rows)], codes, CODE["TRAIT_NEW_VALUE"])
         reason = np.where(rows.trait == NONE, reason, of_trait)
     return np.asarray(reason)
 
 
 def _is_same(rows: PlanRows) -> np.ndarray:
-    """Tell where the subscriber holds the trait's value."""
+    """Return where the subscriber holds the trait's value."""
     wanted = text_array(rows.asked["value"])
     same = numbers(pc.equal(rows.values, wanted), null=False)
     # Whether Postscript keeps an empty list is not known; as with audiences, none and empty are the same.
@@ -211,9 +192,7 @@ def _is_same(rows: PlanRows) -> np.ndarray:
 def _overruled(rows: PlanRows) -> np.ndarray:
     """Return the rows whose subscriber × audience or trait is decided by another person's newer event."""
     reached = np.flatnonzero(rows.subscriber != NONE)
-    several = np.bincount(rows.subscriber[reached]) > 1
-    reached = reached[several[rows.subscriber[reached]]]  # mostly none, or few
-    about = np.where(rows.key[reached] != NONE, rows.key[reached], rows.trait[reached] + len(rows.keys))
+    about = np.where(rows.key != NONE, rows.key, rows.trait + len(rows.keys))[reached]
     pair = rows.subscriber[reached] * (len(rows.keys) + len(rows.traits)) + about
     again = pd.Series(pair).duplicated(keep=False).to_numpy()
     reached, pair = reached[again], pair[again]
@@ -224,8 +203,9 @@ def _overruled(rows: PlanRows) -> np.ndarray:
 
 def _check_were_read(rows: PlanRows, is_decided: np.ndarray) -> None:
     """Raise ParameterError unless the traits that are decided by what is held were read."""
-    if absent := {*rows.trait[is_decided & ~rows.was_read].tolist()}:
-        names = sorted(rows.traits[trait].as_py() for trait in absent)
+    is_unread = is_decided & numbers(pc.equal(rows.values, _UNREAD), null=False)
+    if is_unread.any():
+        names = sorted(rows.traits[trait] for trait in np.unique(rows.trait[is_unread]))
         raise ParameterError(
             "The subscribers were read without the properties of the traits. "
             f"Read them with trait_keys={names}."

@@ -31,14 +31,14 @@ _DONE = ("removed", "unchanged", "waiting")
 
 
 class Matches(NamedTuple):
-    """Which of the subscribers each person is."""
+    """Places of each person's one subscriber, of the method in METHODS, and of what is lacking in LACKING.
+
+    They are -1 for none.
+    """
 
     subscriber: np.ndarray
-    """Their place in the frame, -1 when there is none or several."""
     method: np.ndarray
-    """Place in METHODS, -1 without a subscriber."""
     lacking: np.ndarray
-    """Place in LACKING, -1 with a subscriber."""
 
 
 def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
@@ -48,17 +48,14 @@ def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
     """
     phones, emails = phones_held(contacts), text_array(contacts["email_clean"])
     found = find(phones, text_array(subscribers["phone_digits"]), single=True)
-    method = np.zeros(len(found), np.int8)
-    rest = np.flatnonzero(found == NONE)
-    if len(rest):
+    method = np.where(found == NONE, METHODS.index("email"), METHODS.index("phone"))
+    if len(rest := np.flatnonzero(found == NONE)):
         found[rest] = find(take(emails, rest), text_array(subscribers["email_folded"]), single=True)
-        method[rest] = METHODS.index("email")
-    lacking = np.select([found == NONE, found == SEVERAL], [0, 1], NONE).astype(np.int8)
-    is_absent = (contacts["phone_e164"].isna() & contacts["email_clean"].isna()).to_numpy()
-    is_given = (contacts["phone"].notna() | contacts["email"].notna()).to_numpy()
-    lacking[is_absent] = np.where(is_given, LACKING.index("CONTACT_INVALID"), LACKING.index("NO_CONTACT"))[
-        is_absent
-    ]
+    is_given = contacts["phone"].notna() | contacts["email"].notna()
+    is_usable = contacts["phone_e164"].notna() | contacts["email_clean"].notna()
+    names = ("NO_CONTACT", "CONTACT_INVALID", "SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH")
+    cases = [~is_given & ~is_usable, ~is_usable, found == NONE, found == SEVERAL]
+    lacking = np.select(cases, [LACKING.index(name) for name in names], NONE)
     is_one = lacking == NONE
     return Matches(np.where(is_one, found, NONE), np.where(is_one, method, NONE), lacking)
 
@@ -132,7 +129,7 @@ def newly_reached(changes: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
     """Return REACHED_COLUMNS of *changes*: who has an audience because of which person, but not *reached*."""
     is_held = changes["reason_code"].isin([*_HOLDS]) & changes["match_method"].notna()
     pairs = changes.loc[is_held, [*REACHED_COLUMNS]].drop_duplicates(ignore_index=True)
-    return pairs[~is_in(_pairs(pairs), _pairs(reached))].reset_index(drop=True)
+    return pairs[~have_like(pairs, reached, [*REACHED_COLUMNS])].reset_index(drop=True)
 
 
 def settled(left: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +137,3 @@ def settled(left: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     is_open = changes["match_method"].isna() & ~changes["status"].isin([*_DONE])
     rest = changes.loc[is_open, "subscriber_id"].dropna()
     return left.loc[~left["subscriber_id"].isin(rest), [*REACHED_COLUMNS]]
-
-
-def _pairs(reached: pd.DataFrame) -> pd.Series:
-    return reached["person"] + "\x1f" + reached["subscriber_id"]

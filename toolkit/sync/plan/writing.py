@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from toolkit.frames import json_text, numbers, text_array
+from toolkit.frames import TEXT, json_text, numbers, put_together, text_array
 from toolkit.postscript import api
 
-from .columns import NONE, TEXT, frame, join_groups, joined, names_of, new_lists, take
-from .deciding import REMOVE, SET, PlanRows
+from .columns import frame, join_groups, take
+from .deciding import CODE, OPERATIONS, REMOVALS, PlanRows, is_any
 
 WRITE_COLUMNS = {
     "subscriber_id": "str",
@@ -41,16 +41,17 @@ def properties_of(text: str) -> dict[str, Any]:
     return found
 
 
-def writes_table(rows: PlanRows, operation: np.ndarray) -> pd.DataFrame:
-    """Return WRITE_COLUMNS in the order of sending; *operation* holds each row's place in OPERATIONS."""
-    wanted = np.flatnonzero(operation != NONE)
-    is_removal, is_set = operation[wanted] == REMOVE, operation[wanted] == SET
+def writes_table(rows: PlanRows, reason: np.ndarray) -> pd.DataFrame:
+    """Return WRITE_COLUMNS in the order of sending."""
+    wanted = np.flatnonzero(is_any(reason, OPERATIONS))
+    is_removal = is_any(reason[wanted], REMOVALS)
     write, subscriber = pd.factorize(rows.subscriber[wanted])
     has_removal = np.zeros(len(subscriber), np.bool_)
     has_removal[write[is_removal]] = True
     count, has_list = (rows.held[name].to_numpy()[subscriber] for name in ("property_count", "has_property"))
     order = _sending_order(has_removal, has_others=count > has_list)
     subscriber, write = subscriber[order], np.argsort(order)[write]
+    is_set = reason[wanted] == CODE["TRAIT_NEW_VALUE"]
     lists = _list_members(rows, wanted[~is_set], write[~is_set], is_removal[~is_set])
     traits = _trait_members(rows, wanted[is_set], write[is_set])
     columns = {
@@ -77,7 +78,7 @@ def _objects(count: int, *members: tuple[np.ndarray, pa.Array]) -> pa.Array:
     """Return the JSON object of each write, of the members whose writes and texts are given."""
     texts = pa.concat_arrays([text for _, text in members])
     write = np.concatenate([write for write, _ in members])[numbers(texts.is_valid())]
-    return joined("{", join_groups(texts.drop_null(), write, count, ",").fill_null(""), "}")
+    return put_together("{", join_groups(texts.drop_null(), write, count, ",").fill_null(""), "}")
 
 
 def _list_members(
@@ -86,19 +87,16 @@ def _list_members(
     """Return the writes that change the list of audiences, and that property before and after."""
     owner, writes = pd.factorize(write)
     lists = np.empty(len(writes), np.int64)
-    lists[owner] = rows.lists[wanted]
-    befores = rows.list_texts.take(pa.array(lists))
-    names = names_of(rows.keys.to_pylist()).take(pa.array(rows.key[wanted]))
-    afters = new_lists(befores, owner, names, is_removal)
+    lists[owner] = rows.list_of[wanted]
+    afters = rows.lists.after(lists, owner, rows.key[wanted], is_removal)
     head = json_text(api.AUDIENCES_PROPERTY) + ":"
-    return writes, joined(head, befores), joined(head, afters)
+    return writes, put_together(head, rows.lists.texts.take(pa.array(lists))), put_together(head, afters)
 
 
 def _trait_members(
     rows: PlanRows, wanted: np.ndarray, write: np.ndarray
 ) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """Return the writes of the traits that are set, and each property before, null for none, and after."""
-    names = pa.array([json_text(name) for name in rows.traits.to_pylist()], TEXT)
-    head = joined(names.take(pa.array(rows.trait[wanted])), ":")
+    heads = pa.array([json_text(name) + ":" for name in rows.traits], TEXT).take(pa.array(rows.trait[wanted]))
     held, asked = rows.values.take(pa.array(wanted)), text_array(rows.asked["value"].take(wanted))
-    return write, joined(head, held), joined(head, asked)
+    return write, put_together(heads, held), put_together(heads, asked)
