@@ -1,10 +1,8 @@
 import json
-import random
 from dataclasses import replace
 
 import pandas as pd
 import pytest
-from tables import every
 
 from toolkit.audiences.memberships import (
     MEMBERSHIP_COLUMNS,
@@ -18,12 +16,12 @@ from toolkit.errors import ParameterError
 from toolkit.frames import json_text
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
-from toolkit.sync.desired import recheck
 from toolkit.sync.plan import CHANGE_COLUMNS, plan
 from toolkit.sync.plan.columns import new_list
 from toolkit.sync.plan.matching import match_people
 from toolkit.sync.plan.removal_limit import count_removals
 from toolkit.sync.plan.writing import WRITE_COLUMNS, properties_of
+from toolkit.sync.plan_file import recheck
 
 PHONE, OTHER_PHONE = "+14155550100", "+14155550101"
 EMAIL, OTHER_EMAIL = "ana@mail.test", "ben@mail.test"
@@ -703,112 +701,6 @@ def test_no_subscribers():
 def test_new_list(before, add, remove, after):
     """What stays keeps its order, what is new comes last, and each key is there once."""
     assert new_list(before, add=add, remove=remove) == after
-
-
-# --- property ----------------------------------------------------------------------------------------------
-
-KEYS = ("a", "b", "c", "d")
-
-
-def some_case(chance):
-    """Return a random state and subscribers, with shared and unusable contacts and odd properties."""
-    emails = [None, "n/a", *(f"p{n}@mail.test" for n in range(6))]
-    phones = [None, "n/a", *(f"+1415555010{n}" for n in range(6))]
-    people = {f"user:{n}": (chance.choice(emails), chance.choice(phones)) for n in range(8)}
-    words = [
-        (person, key, chance.random() < 0.5, chance.randrange(3))
-        for person in people
-        for key in chance.sample(KEYS, chance.randrange(len(KEYS) + 1))
-    ]
-    chance.shuffle(words)
-    subscribers = []
-    for number in range(chance.randrange(9)):
-        others = {f"p{n}": n for n in range(chance.choice([0, 3, 49, 50]))}
-        held = chance.choice(
-            [{}, {"Segment Audiences": chance.choices([*KEYS, "x"], k=3)}, {"Segment Audiences": "a"}]
-        )
-        subscribers.append(
-            subscriber(
-                number,
-                phone=chance.choice(phones[2:]).lstrip(chance.choice("+#")) if chance.random() < 0.7 else "",
-                email=(chance.choice(emails[2:])).title() if chance.random() < 0.7 else "",
-                properties=others | held,
-                can_send=chance.choice([True, False, None]),
-            )
-        )
-    return asked(*words, people=people), subscribers
-
-
-def naive_find(person, subscribers):
-    """Return the subscriber and no reason, or no one and why."""
-    given = [contact for contact in (person.email, person.phone) if isinstance(contact, str)]
-    if not given or {*given} == {"n/a"}:
-        return None, "CONTACT_INVALID" if given else "NO_CONTACT"
-    by_phone = [s for s in subscribers if s.phone and s.phone.lstrip("+") == str(person.phone).lstrip("+")]
-    by_email = [s for s in subscribers if s.email and s.email.lower() == person.email]
-    hits = by_phone or by_email
-    if len(hits) != 1:
-        return None, "AMBIGUOUS_MATCH" if hits else "SUBSCRIBER_NOT_FOUND"
-    return hits[0], None
-
-
-def naive_decision(who, key, *, member, skip):
-    """Return the reason of one membership of one subscriber."""
-    held = who.properties.get("Segment Audiences", [])
-    if not isinstance(held, list):
-        return "PROPERTY_NOT_A_LIST"
-    if (key in held) == member:
-        return "ALREADY_IN" if member else "ALREADY_OUT"
-    if member and len(who.properties) >= 50 and "Segment Audiences" not in who.properties:
-        return "PROPERTY_LIMIT"
-    if skip and who.can_send is False:
-        return "OPTED_OUT"
-    return "ENTERED" if member else "EXITED"
-
-
-def naive_plan(state, subscribers, keys, *, skip):
-    """Return [reason] in the order of the memberships, and {subscriber id: list after}, in plain Python."""
-    found = {p.person: naive_find(p, subscribers) for p in state.people.itertuples()}
-    rows = state.memberships.to_dict("records")
-    newest = {}
-    for row in sorted(rows, key=lambda row: (row["timestamp"], row["received_at"], row["message_id"])):
-        who, _ = found[row["person"]]
-        newest[who and who.subscriber_id, row["audience_key"]] = row
-    reasons, after = [], {}
-    for row in rows:
-        key, (who, reason) = row["audience_key"], found[row["person"]]
-        if keys and key not in keys:
-            reason = "NOT_CHOSEN"
-        elif who and newest[who.subscriber_id, key] is not row:
-            reason = "SAME_SUBSCRIBER"
-        elif who:
-            reason = naive_decision(who, key, member=row["member"], skip=skip)
-        reasons.append(reason)
-        if reason in ("ENTERED", "EXITED"):
-            before = dict.fromkeys(who.properties.get("Segment Audiences", []))
-            held = after.setdefault(who.subscriber_id, [*before])
-            (held.append if reason == "ENTERED" else held.remove)(key)
-    return reasons, {i: tuple(held) for i, held in after.items()}
-
-
-@every("seed", range(100), quick=25)
-def test_plan_agrees_with_plain_python(seed):
-    """On any state and list, the plan decides what loops over plain values decide, and changes no input."""
-    chance = random.Random(seed)
-    state, subscribers = some_case(chance)
-    keys = chance.choice([(), {"a", "c"} & {*state.memberships["audience_key"]}])
-    skip = chance.random() < 0.5
-    inputs = [state.memberships, check_contacts(state.people), subscribers_table(subscribers)]
-    copies = [frame.copy(deep=True) for frame in inputs]
-    found = plan(state, *inputs[1:], audience_keys=keys, skip_opted_out=skip)
-    reasons, after = naive_plan(state, subscribers, keys, skip=skip)
-    assert found.changes["reason_code"].tolist() == reasons
-    assert lists(found) == after
-    assert found.changes["person"].tolist() == state.memberships["person"].tolist()
-    assert found.writes["subscriber_id"].is_unique
-    assert found.writes["has_removal"].is_monotonic_decreasing
-    for frame, copy in zip(inputs, copies, strict=True):
-        pd.testing.assert_frame_equal(frame, copy)
 
 
 # --- computed traits ----------------------------------------------------------------------------------------

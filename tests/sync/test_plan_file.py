@@ -29,10 +29,9 @@ from toolkit.audiences.memberships import PEOPLE_COLUMNS, TRAIT_COLUMNS, Folded,
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import FileFormatError, InputPathError, ParameterError
 from toolkit.postscript.api import MAX_PROPERTIES
-from toolkit.sync.desired import recheck
 from toolkit.sync.drift import plan_repair
 from toolkit.sync.plan import CHANGE_COLUMNS
-from toolkit.sync.plan_file import SavedPlan, load_plan, save_plan
+from toolkit.sync.plan_file import SavedPlan, load_plan, recheck, save_plan
 from toolkit.sync.sync import sync
 
 EVENTS = [

@@ -6,8 +6,8 @@ or not anything changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,12 @@ from toolkit.statuses import EventStatus
 
 from .delivery.transitions import LeftOver, expect
 from .plan import Plan
-from .plan.columns import NONE, AudienceLists, find, take
+from .plan.columns import NONE, AudienceLists, places, take
 from .runs import Transition
 
 _ACCEPTED = (EventStatus.COUNTED, EventStatus.SUPERSEDED, EventStatus.NO_MEMBERSHIP_VALUE)
 """Events that reach the action. A repeated one does not: Segment drops it."""
+_CONTACTS = {"phone": phone_digits, "email": fold_email}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +50,11 @@ class CostEstimate:
     @property
     def official_minutes(self) -> float | None:
         """Time that the official action's calls take at that pace."""
-        if self.official is None:
-            return None
-        return sum(self.official.values()) / self.requests_per_second / 60
+        return None if self.official is None else replace(self, calls=self.official).minutes
 
 
 def planned_calls(
-    plan: Plan,
-    *,
-    reads: int,
-    canary: int = 1,
-    read_again: bool = False,
-    left_over: LeftOver | None = None,
+    plan: Plan, *, reads: int, canary: int = 1, read_again: bool = False, left_over: LeftOver | None = None
 ) -> dict[str, int]:
     """Return the calls by kind: reads, reads before a write or custom event, writes, custom events."""
     left = left_over or LeftOver()
@@ -101,23 +95,15 @@ def estimate_cost(
     The official side counts the events of the plan's audiences that the action accepts, in the order of their
     times, each with its own contacts; it is None without events. It knows the subscribers that the plan
     reaches; for everybody else it finds none. A membership that is not a boolean is taken to write nothing.
+    *canary* and *read_again* are those of sync(). ParameterError when *requests_per_second* is not above 0.
 
     Parameters
     ----------
-    folded
-        The events that the plan comes from.
     reads
         Calls that were made, or will be, to learn what the subscribers hold.
-    canary, read_again
-        As sync() is given them.
     left_over
         Custom events that earlier runs left in the middle, `Ledger.load_open_transitions`. Counted are those
         that will be posted, and the reads that come before them; a number is taken as it is.
-
-    Raises
-    ------
-    ParameterError
-        *requests_per_second* is not above 0.
     """
     if not requests_per_second > 0:
         raise ParameterError(f"requests_per_second is {requests_per_second}; use a number above 0.")
@@ -128,22 +114,17 @@ def estimate_cost(
     return CostEstimate(
         calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again, left_over=left),
         left_over=left.posted,
-        official=_official(_accepted(folded.events, plan.changes), plan) if len(folded.events) else None,
+        official=_official(folded.events, plan) if len(folded.events) else None,
         requests_per_second=requests_per_second,
     )
 
 
-def _accepted(events: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
-    """Return the events that the official action accepts."""
-    left_out = changes.loc[changes["reason_code"] == "NOT_CHOSEN", "audience_key"]
+def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
+    """Count what the official action does with the events that it accepts, one after the other."""
+    left_out = plan.changes.loc[plan.changes["reason_code"] == "NOT_CHOSEN", "audience_key"]
     keys = events["audience_key"]
     is_accepted = events["status"].isin([*_ACCEPTED]) & keys.notna() & ~is_in(keys, left_out)
-    columns = ["audience_key", "membership", "email", "phone", *EVENT_ORDER]
-    return events.loc[is_accepted.to_numpy(), columns]
-
-
-def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
-    """Count what the official action does with these events, one after the other."""
+    events = events.loc[is_accepted.to_numpy(), ["audience_key", "membership", *_CONTACTS, *EVENT_ORDER]]
     reads, subscriber = _look_up(events, plan.subscribers)
     lists, texts = encode(text_array(plan.subscribers["audiences"]))
     key, keys = encode(text_array(events["audience_key"]))
@@ -154,22 +135,24 @@ def _official(events: pd.DataFrame, plan: Plan) -> dict[str, int]:
     writes = _count_turns(
         subscriber * len(keys) + key,
         events["membership"].array[known].to_numpy(np.bool_),
-        AudienceLists.read(texts, keys.to_pylist()).have(lists[subscriber], key),
+        AudienceLists(texts, keys.to_pylist()).have(lists[subscriber], key),
     )
     return {"reads": reads, "writes": writes, "custom_events": int(is_found.sum())}
 
 
 def _look_up(events: pd.DataFrame, subscribers: pd.DataFrame) -> tuple[int, np.ndarray]:
     """Return the number of lookups, and the place of each event's subscriber, -1 for none."""
-    phones, phone = encode(text_array(events["phone"]))
-    emails, email = encode(text_array(events["email"]))
-    digits = pa.array([phone_digits(text) or None for text in phone.to_pylist()], TEXT)
-    folded = pa.array([fold_email(text) or None for text in email.to_pylist()], TEXT)
-    digits, folded = take(digits, phones), take(folded, emails)
-    found = find(digits, text_array(subscribers["phone_digits"]), single=False)
+    digits, folded = (_cleaned(events[name], clean) for name, clean in _CONTACTS.items())
+    found = places(digits.to_pandas(), subscribers["phone_digits"])
     asks = np.flatnonzero((found == NONE) & numbers(folded.is_valid()))
-    found[asks] = find(take(folded, asks), text_array(subscribers["email_folded"]), single=False)
+    found[asks] = places(take(folded, asks).to_pandas(), subscribers["email_folded"])
     return len(digits) - digits.null_count + len(asks), found
+
+
+def _cleaned(column: pd.Series, clean: Callable[[str], str]) -> pa.Array:
+    """Return each text cleaned, null for one of which nothing is left."""
+    codes, texts = encode(text_array(column))
+    return take(pa.array([clean(text) or None for text in texts.to_pylist()], TEXT), codes)
 
 
 def _count_turns(pair: np.ndarray, value: np.ndarray, at_first: np.ndarray) -> int:

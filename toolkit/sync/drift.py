@@ -13,8 +13,7 @@ from toolkit.errors import ParameterError
 from toolkit.frames import is_in, text_array, typed
 from toolkit.statuses import ChangeStatus
 
-from .desired import WISH_COLUMNS, plan_wishes
-from .plan import Plan, plan
+from .plan import WISH_COLUMNS, Plan, plan, plan_wishes
 from .plan.columns import have_like, listed_keys
 from .plan.matching import are_reached
 

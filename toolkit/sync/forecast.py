@@ -49,17 +49,10 @@ def forecast(
 ) -> Forecast:
     """Plan the next sync; nothing is written, neither to Postscript nor to the ledger.
 
-    Parameters
-    ----------
-    state
-        What is asked for, `Preview.state`; what earlier runs remember is added as a sync does.
-    ledger
-        What earlier runs left. Of several shops, that of the latest live run counts. Without *ledger* and
-        *postscript* no one was looked up.
-    postscript
-        Given, the subscribers are read now, or what changed since the ledger's cache was.
-    corrections
-        What read_corrections() returns, for a sync that is given them.
+    *state* is what is asked for, `Preview.state`; what the *ledger* remembers of earlier runs is added as a
+    sync does. Of several shops, that of the latest live run counts. With *postscript* the subscribers are
+    read now, or what changed since the ledger's cache was; without both no one was looked up. *corrections*
+    are what read_corrections() returns, for a sync that is given them.
 
     Examples
     --------
@@ -72,29 +65,24 @@ def forecast(
     if ledger is not None and shop_id:
         state, cache = state.after(ledger.load_state(shop_id)), ledger.load_cache(shop_id)
         reached = ledger.load_reached(shop_id)
-    read_at = cache.read_at
+    sentence = _as_of(known, cache.read_at, is_now=postscript is not None)
     if corrections is not None:
         state, _ = correct(state, corrections, default_region=default_region)
     state = state.choose(audience_keys)
     contacts = check_contacts(state.people, default_region=default_region)
     if postscript is not None:
-        fetched = read_subscribers(
-            contacts, postscript, cache=cache, trait_keys=state.trait_keys, dry_run=True
-        )
-        cache = fetched.cache
+        traits = state.trait_keys
+        cache = read_subscribers(contacts, postscript, cache=cache, trait_keys=traits, dry_run=True).cache
     # Of a trait whose property was not read it is not known whether it would change.
     was_read = state.traits["trait_key"].isin(cache.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))
-    sentence = _as_of(known, read_at, is_now=postscript is not None)
+    changes = plan(asked, contacts, cache.subscribers, reached=reached).changes
+    unknown = changes["person"].isin(cache.find_unasked(contacts)["person"])
+    unknown &= changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
+    changes.loc[unknown, ["status", "reason_code"]] = [ChangeStatus.NOT_LOOKED_UP.value, "NOT_LOOKED_UP"]
     if not was_read.all():
         sentence += " Traits whose properties were not read are left out."
-    return Forecast(
-        shop_id=shop_id,
-        changes=_changes(asked, contacts, cache, reached),
-        contacts=contacts,
-        cache=cache,
-        sentence=sentence,
-    )
+    return Forecast(shop_id=shop_id, changes=changes, contacts=contacts, cache=cache, sentence=sentence)
 
 
 def _find_shop(ledger: LedgerStore | None, postscript: Postscript | None) -> tuple[str, str]:
@@ -107,19 +95,6 @@ def _find_shop(ledger: LedgerStore | None, postscript: Postscript | None) -> tup
         return "", ""
     others = f" (one of {len(runs)} shops in the ledger, that of its latest run)" if len(runs) > 1 else ""
     return runs[0].shop_id, f"{runs[0].shop_name}{others}"
-
-
-def _changes(
-    state: State, contacts: pd.DataFrame, cache: SubscriberCache, reached: pd.DataFrame | None
-) -> pd.DataFrame:
-    changes = plan(state, contacts, cache.subscribers, reached=reached).changes
-    unasked = changes["person"].isin(cache.find_unasked(contacts)["person"])
-    not_found = changes["reason_code"] == "SUBSCRIBER_NOT_FOUND"
-    unknown = unasked & not_found
-    return changes.assign(
-        status=changes["status"].mask(unknown, ChangeStatus.NOT_LOOKED_UP.value),
-        reason_code=changes["reason_code"].mask(unknown, "NOT_LOOKED_UP"),
-    )
 
 
 def _as_of(shop_name: str, read_at: datetime | None, *, is_now: bool) -> str:

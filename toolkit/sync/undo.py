@@ -18,8 +18,7 @@ from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.statuses import ChangeStatus
 
-from .desired import WISH_COLUMNS, plan_wishes
-from .plan import Plan
+from .plan import WISH_COLUMNS, Plan, plan_wishes
 from .plan.matching import match_people
 from .plan.writing import properties_of
 from .runs import LedgerStore, RunRecord

@@ -19,12 +19,12 @@ from toolkit.audiences.memberships import State, check_occur, key_list
 from toolkit.contacts.bulk import CONTACT_COLUMNS
 from toolkit.contacts.masks import mask_emails, mask_phones, mask_text
 from toolkit.errors import ParameterError
-from toolkit.frames import TEXT, check_columns, empty_table, text_array, to_frame
+from toolkit.frames import TEXT, check_columns, empty_table, text_array
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 
 from .columns import NONE, frame, places, spell, take
 from .deciding import LEFT_OUT, OPERATIONS, STATUS_OF_REASON, PlanRows, decide
-from .matching import LACKING, METHODS, REACHED_COLUMNS, find_left, match, moved_rows
+from .matching import LACKING, REACHED_COLUMNS, Matches, find_left, match, moved_rows
 from .removal_limit import Removals, count_removals
 from .writing import writes_table
 
@@ -53,6 +53,13 @@ CHANGE_COLUMNS = {
 A row that no person reaches names the subscriber as ``subscriber <id>`` and has no match_method.
 
 ``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
+"""
+
+WISH_COLUMNS = {**CHANGE_COLUMNS, "value": "str"}
+"""Desired changes of subscribers: one row a subscriber × audience with ``member``, or × trait with ``value``.
+
+``value`` is JSON text. Where ``status`` is given nothing changes: the row only says why. What plan_wishes()
+finds out is not read.
 """
 
 CUSTOM_EVENTS = ("transitions", "none", "transitions_and_moves")
@@ -155,6 +162,8 @@ def plan(
     Changes are in the order of the memberships, then of the traits, then of the contacts that moved; writes
     have those with a removal first. *contacts* are check_contacts() of the people, *subscribers* what
     Postscript holds, SUBSCRIBER_COLUMNS. *audience_keys* leave out other audiences and all traits.
+    ParameterError when an option means nothing, one of the keys has no membership where others have, or the
+    subscribers were read without the traits' properties.
 
     Parameters
     ----------
@@ -171,12 +180,6 @@ def plan(
         Subscribers that earlier live runs reached, `Ledger.load_reached`. A person who is another subscriber
         now leaves no audience behind: the earlier subscriber has a row ``CONTACT_MOVED`` for each one that no
         other person has a membership in.
-
-    Raises
-    ------
-    ParameterError
-        An option that means nothing, one of *audience_keys* that has no membership where others have, or
-        *subscribers* that were read without the traits' properties.
     """
     if sync_mode not in LEFT_OUT:
         raise ParameterError(f'sync_mode is "{sync_mode}"; use "mirror", "add_only" or "remove_only".')
@@ -184,28 +187,13 @@ def plan(
     check_columns(subscribers, SUBSCRIBER_COLUMNS, of="subscribers")
     chosen = frozenset(key_list(audience_keys))
     check_occur(chosen, state.memberships["audience_key"].unique().tolist())
-    asked, matches = _lay_out(state), match(contacts, subscribers)
-    contact = places(asked["person"], contacts["person"])
-    place = np.append(matches.subscriber, NONE)[contact]
-    lacking = np.append(matches.lacking, LACKING.index("NO_CONTACT"))[contact]
+    matches = match(contacts, subscribers)
+    asked = _lay_out(state, contacts, matches)
     left = find_left(reached, contacts, matches, subscribers)
     if len(left):
-        more, theirs = moved_rows(asked, place, left, subscribers)
-        asked, place = pd.concat([asked, more], ignore_index=True), np.append(place, theirs)
-        contact, lacking = (np.append(each, np.full(len(more), NONE)) for each in (contact, lacking))
-    shown = {
-        "match_method": spell(matches.method, METHODS),
-        "email_masked": mask_emails(text_array(contacts["email"])),
-        "phone_masked": mask_phones(text_array(contacts["phone"])),
-    }
-    decided = plan_rows(
-        PlanRows.lay_beside(asked, subscribers, place),
-        lacking,
-        {name: take(column, contact) for name, column in shown.items()},
-        is_moved=(contact == NONE) & (place != NONE),
-        audience_keys=chosen,
-        skip_opted_out=skip_opted_out,
-        sync_mode=sync_mode,
+        asked = pd.concat([asked, moved_rows(asked, left, subscribers)], ignore_index=True)
+    decided = _plan_rows(
+        asked, subscribers, audience_keys=chosen, skip_opted_out=skip_opted_out, sync_mode=sync_mode
     )
     return Plan(
         **decided,
@@ -216,32 +204,65 @@ def plan(
     )
 
 
-def _lay_out(state: State) -> pd.DataFrame:
-    """Lay memberships and traits under each other: one row each is what a person's subscriber should hold."""
+def _lay_out(state: State, contacts: pd.DataFrame, matches: Matches) -> pd.DataFrame:
+    """Lay memberships and traits below each other, as PlanRows needs them: beside what is found of people."""
     asked = state.memberships.reset_index(drop=True)
     asked["member"] = asked["member"].astype("boolean")
     if len(state.traits):
-        return pd.concat([asked, state.traits], ignore_index=True)
-    nothing = pa.nulls(len(asked), TEXT)
-    return asked.assign(**to_frame(pa.table({"trait_key": nothing, "value": nothing})))
+        asked = pd.concat([asked, state.traits], ignore_index=True)
+    else:
+        nothing = pa.nulls(len(asked), TEXT).to_pandas()
+        asked = asked.assign(trait_key=nothing, value=nothing)
+    contact = places(asked["person"], contacts["person"])
+    shown = {
+        "match_method": matches.method,
+        "email_masked": mask_emails(text_array(contacts["email"])),
+        "phone_masked": mask_phones(text_array(contacts["phone"])),
+    }
+    return asked.assign(
+        place=np.append(matches.subscriber, NONE)[contact],
+        lacking=np.append(matches.lacking, LACKING.index("NO_CONTACT"))[contact],
+        is_moved=False,
+        **{name: take(column, contact).to_pandas() for name, column in shown.items()},
+    )
 
 
-def plan_rows(
-    rows: PlanRows, lacking: np.ndarray, shown: Mapping[str, Any], **options: Any
-) -> dict[str, pd.DataFrame]:
-    """Return the frames of a plan; *shown* are more columns of changes, *options* those of decide()."""
-    reason = decide(rows, lacking, **options)
-    values, nothing = rows.asked["value"], pa.nulls(len(reason), TEXT)
+def plan_wishes(
+    wishes: pd.DataFrame, subscribers: pd.DataFrame, *, custom_events: str, max_removal_share: float
+) -> Plan:
+    """Decide what each desired change leads to, by the rules of plan(); no person is looked up.
+
+    *wishes* are WISH_COLUMNS, no subscriber × audience or trait twice, and become the plan's changes row by
+    row; *subscribers* SUBSCRIBER_COLUMNS. A subscriber who is not among them is gone.
+    """
+    is_open = wishes["status"].isna().to_numpy()
+    known = subscribers.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
+    place = pd.Index(known["subscriber_id"]).get_indexer(wishes["subscriber_id"])
+    asked = wishes.reset_index(drop=True).assign(
+        received_at=wishes["timestamp"].array,
+        place=np.where(is_open, place, NONE),
+        lacking=np.where(is_open & (place != NONE), NONE, LACKING.index("SUBSCRIBER_GONE")),
+        is_moved=False,
+    )
+    decided = _plan_rows(asked, known)
+    decided["changes"].update(asked[["status", "reason_code"]])
+    return Plan(**decided, custom_events=custom_events, max_removal_share=max_removal_share)
+
+
+def _plan_rows(asked: pd.DataFrame, subscribers: pd.DataFrame, **options: Any) -> dict[str, pd.DataFrame]:
+    """Return the frames of a plan for the rows asked of PlanRows; *options* are those of decide()."""
+    rows = PlanRows(asked, subscribers)
+    reason = decide(rows, **options)
+    values, nothing = asked["value"], pa.nulls(len(reason), TEXT)
     columns = {
-        **{name: rows.asked[name] for name in CHANGE_COLUMNS if name in rows.asked},
+        **dict.fromkeys(("status_message", "external_id"), nothing),
+        "subscriber_id": take(text_array(rows.held["subscriber_id"]), rows.subscriber),
+        **{name: asked[name] for name in CHANGE_COLUMNS if name in asked},
         "trait_value": values.map(mask_text, na_action="ignore") if values.notna().any() else values,
         "operation": spell(reason, [OPERATIONS.get(name) for name in STATUS_OF_REASON]),
         "status": spell(reason, [status.value for status in STATUS_OF_REASON.values()]),
         "reason_code": spell(reason, STATUS_OF_REASON),
-        "subscriber_id": take(text_array(rows.held["subscriber_id"]), rows.subscriber),
         "can_send": rows.held["can_send"].array.take(rows.subscriber, allow_fill=True),
-        **shown,
-        **dict.fromkeys(("status_message", "external_id"), nothing),
     }
     return {
         "changes": frame(columns, CHANGE_COLUMNS),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,17 +57,13 @@ def places(wanted: pd.Series, among: pd.Series) -> np.ndarray:
     return numbers(pc.index_in(texts, value_set=others, skip_nulls=True)).astype(np.int64)
 
 
-def find(wanted: pa.Array, held: pa.Array, *, single: bool) -> np.ndarray:
-    """Return the place of each text in *held*, NONE when there is none.
-
-    When there are more it is the first, or SEVERAL where a *single* one is asked for.
-    """
+def find_single(wanted: pa.Array, held: pa.Array) -> np.ndarray:
+    """Return the place of each text in *held*, NONE or SEVERAL when there is not exactly one."""
     codes, distinct = encode(pa.concat_arrays([held, wanted]))
     of_held, of_wanted = np.split(codes, [len(held)])
     place = np.full(len(distinct) + 1, NONE)
-    place[of_held[::-1]] = np.arange(len(held))[::-1]
-    if single:
-        place[:-1][np.bincount(of_held[of_held != NONE], minlength=len(distinct)) > 1] = SEVERAL
+    place[of_held] = np.arange(len(held))
+    place[:-1][np.bincount(of_held[of_held != NONE], minlength=len(distinct)) > 1] = SEVERAL
     place[NONE] = NONE  # that of null
     return np.asarray(place[of_wanted])
 
@@ -101,24 +96,15 @@ def listed_keys(subscribers: pd.DataFrame) -> pd.DataFrame:
     return to_frame(pa.table({"subscriber_id": ids, "audience_key": spell(codes, keys)}))
 
 
-@dataclass(frozen=True, eq=False)
 class AudienceLists:
-    """Lists of audiences, read."""
+    """Lists of audiences, read from their JSON texts; each of *keys* has the number of its place there."""
 
-    texts: pa.Array
-    """Their JSON texts."""
-    names: pa.Array
-    """The names on any of them, after those of the keys they were read for."""
-    entries: pa.Array
-    """Of each list the numbers of its names."""
-
-    @classmethod
-    def read(cls, texts: pa.Array, keys: Iterable[str]) -> AudienceLists:
-        """Read these texts; a key has the number of its place among *keys*."""
+    def __init__(self, texts: pa.Array, keys: Iterable[str]) -> None:
         lists, asked = _read_lists(texts), pa.array(_names_of(keys), TEXT)
-        codes, names = encode(pa.concat_arrays([asked, lists.flatten()]))
+        codes, self.names = encode(pa.concat_arrays([asked, lists.flatten()]))
         counts = numbers(pc.list_value_length(lists), null=0)
-        return cls(texts, names, _lists_of(codes[len(asked) :], counts))
+        self.texts, self.entries = texts, _lists_of(codes[len(asked) :], counts)
+        """The numbers of the names on each list are its ``entries``."""
 
     def have(self, lists: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Return whether each row's key stands on its list; False where it has none of either."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -54,51 +53,47 @@ _UNREAD = ""
 _RESERVED = api.AUDIENCES_PROPERTY.casefold()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class PlanRows:
     """What is asked, one row a person × audience or trait, beside the subscriber it would change.
 
     Places are -1 for none.
     """
 
-    asked: pd.DataFrame
-    """MEMBERSHIP_COLUMNS, trait_key and value."""
-    held: pd.DataFrame
-    """SUBSCRIBER_COLUMNS: those that some row reaches."""
-    subscriber: np.ndarray
-    """Place of each row's subscriber in ``held``."""
-    key: np.ndarray
-    keys: list[str]
-    trait: np.ndarray
-    traits: list[str]
-    list_of: np.ndarray
-    """The list of each row's subscriber as its place in ``lists``, -1 when it is not a list of texts."""
-    lists: AudienceLists
-    values: pa.Array
-    """What is held of each row's trait, as JSON text; _UNREAD where that is not known."""
+    def __init__(self, asked: pd.DataFrame, subscribers: pd.DataFrame) -> None:
+        self.asked = asked
+        """MEMBERSHIP_COLUMNS, trait_key, value, and ``place``: that of the row's subscriber.
 
-    @classmethod
-    def lay_beside(cls, asked: pd.DataFrame, subscribers: pd.DataFrame, place: np.ndarray) -> PlanRows:
-        """Lay each row of *asked* beside the subscriber at its *place*."""
+        ``lacking`` is the place in LACKING where there is none. ``is_moved`` marks a subscriber whose person
+        is another by now.
+        """
+        place = asked["place"].to_numpy()
         is_reached = np.zeros(len(subscribers) + 1, np.bool_)
         is_reached[place] = True
         held = subscribers if is_reached[:-1].all() else subscribers[is_reached[:-1]]
-        subscriber = np.where(place == NONE, NONE, (np.cumsum(is_reached) - 1)[place])
-        key, keys = encode(text_array(asked["audience_key"]))
-        trait, traits = encode(text_array(asked["trait_key"]))
+        self.held = held.reset_index(drop=True)
+        """SUBSCRIBER_COLUMNS: those that some row reaches."""
+        self.subscriber = np.where(place == NONE, NONE, (np.cumsum(is_reached) - 1)[place])
+        """Place of each row's subscriber in ``held``."""
+        self.key, keys = encode(text_array(asked["audience_key"]))
+        self.trait, traits = encode(text_array(asked["trait_key"]))
+        self.keys: list[str] = keys.to_pylist()
+        self.traits: list[str] = traits.to_pylist()
         lists, texts = encode(text_array(held["audiences"]))
-        return cls(
-            asked=asked,
-            held=held.reset_index(drop=True),
-            subscriber=subscriber,
-            key=key,
-            keys=keys.to_pylist(),
-            trait=trait,
-            traits=traits.to_pylist(),
-            list_of=np.append(lists, NONE)[subscriber],
-            lists=AudienceLists.read(texts, keys.to_pylist()),
-            values=_held_values(text_array(held["properties"]), subscriber, trait, traits.to_pylist()),
-        )
+        self.lists = AudienceLists(texts, self.keys)
+        self.list_of = np.append(lists, NONE)[self.subscriber]
+        """Place in ``lists`` of the list of each row's subscriber, -1 when it is not a list of texts."""
+        self.values = self._held_values(text_array(held["properties"]))
+        """What is held of each row's trait, as JSON text; _UNREAD where that is not known."""
+
+    def _held_values(self, properties: pa.Array) -> pa.Array:
+        held_by = lru_cache(1)(lambda who: json.loads(properties[who].as_py() or "{}"))
+        rows = np.flatnonzero((self.trait != NONE) & (self.subscriber != NONE))
+        rows = rows[np.argsort(self.subscriber[rows], kind="stable")]  # the text of each is read once
+        pairs = zip(self.subscriber[rows].tolist(), self.trait[rows].tolist(), strict=True)
+        held = [held_by(who).get(self.traits[trait], _UNREAD) for who, trait in pairs]
+        place = np.full(len(self.trait), NONE)
+        place[rows] = np.arange(len(rows))
+        return take(pa.array(held, TEXT), place)
 
     def of_held(self, name: str, *, none: bool | int) -> np.ndarray:
         """Return a column of each row's subscriber, *none* where it is null or there is no subscriber."""
@@ -106,40 +101,16 @@ class PlanRows:
         return np.asarray(np.append(column, none)[self.subscriber])
 
 
-def _held_values(
-    properties: pa.Array, subscriber: np.ndarray, trait: np.ndarray, traits: list[str]
-) -> pa.Array:
-    """Return what the subscriber holds of each row's trait."""
-
-    @lru_cache(1)
-    def held_by(who: int) -> dict[str, str | None]:
-        held: dict[str, str | None] = json.loads(properties[who].as_py() or "{}")
-        return held
-
-    rows = np.flatnonzero((trait != NONE) & (subscriber != NONE))
-    rows = rows[np.argsort(subscriber[rows], kind="stable")]  # the text of each is read once
-    pairs = zip(subscriber[rows].tolist(), trait[rows].tolist(), strict=True)
-    place = np.full(len(trait), NONE)
-    place[rows] = np.arange(len(rows))
-    return take(pa.array([held_by(who).get(traits[name], _UNREAD) for who, name in pairs], TEXT), place)
-
-
 def decide(
     rows: PlanRows,
-    lacking: np.ndarray,
     *,
-    is_moved: np.ndarray | bool = False,
     audience_keys: frozenset[str] = frozenset(),
     skip_opted_out: bool = False,
     sync_mode: str = "mirror",
 ) -> np.ndarray:
-    """Give each row its reason; the last that applies stands, from least to most particular.
-
-    *lacking* is the place in LACKING where a row reaches no subscriber; *is_moved* tells which rows are about
-    a subscriber whose person is another by now.
-    """
+    """Give each row its reason; the last that applies stands, from least to most particular."""
     reason = _difference(rows)
-    reason[is_moved] = CODE["CONTACT_MOVED"]
+    reason[rows.asked["is_moved"].to_numpy()] = CODE["CONTACT_MOVED"]
     reason[is_any(reason, LEFT_OUT[sync_mode])] = CODE["NOT_IN_SYNC_MODE"]
     has_room = rows.of_held("has_property", none=True)
     has_room |= rows.of_held("property_count", none=0) < api.MAX_PROPERTIES
@@ -149,7 +120,7 @@ def decide(
         is_out = ~rows.of_held("can_send", none=True)
         reason[is_out & is_any(reason, OPERATIONS)] = CODE["OPTED_OUT"]
     reason[_overruled(rows)] = CODE["SAME_SUBSCRIBER"]
-    codes = np.array([CODE[name] for name in LACKING])
+    codes, lacking = np.array([CODE[name] for name in LACKING]), rows.asked["lacking"].to_numpy()
     reason = np.where(lacking == NONE, reason, codes[lacking])
     if audience_keys:
         chosen = np.array([key in audience_keys for key in rows.keys] + [False], np.bool_)

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 
 from toolkit.frames import empty_table, is_in, text_array
 
-from .columns import NONE, SEVERAL, find, frame, have_like, listed_keys, places, spell, take
+from .columns import NONE, SEVERAL, find_single, frame, have_like, listed_keys, places, spell, take
 
 LACKING = ("SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH", "CONTACT_INVALID", "NO_CONTACT", "SUBSCRIBER_GONE")
-METHODS = ("phone", "email")
 
 REACHED_COLUMNS = {"person": "str", "subscriber_id": "str"}
 """A frame of subscribers that people reach: a row a person × subscriber that has audiences because of them.
@@ -26,18 +25,13 @@ A person has several rows while an earlier subscriber of theirs still has audien
 """
 
 _LEFT_COLUMNS = {**REACHED_COLUMNS, "place": "int64"}
-_HOLDS = ("ENTERED", "ALREADY_IN")
-_DONE = ("removed", "unchanged", "waiting")
 
 
 class Matches(NamedTuple):
-    """Places of each person's one subscriber, of the method in METHODS, and of what is lacking in LACKING.
-
-    They are -1 for none.
-    """
+    """Of each person the place of their one subscriber, the method, and the place in LACKING; -1 for none."""
 
     subscriber: np.ndarray
-    method: np.ndarray
+    method: pa.Array
     lacking: np.ndarray
 
 
@@ -47,17 +41,18 @@ def match(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> Matches:
     The email counts only where the phone finds none: several with one phone, or one email, are ambiguous.
     """
     phones, emails = phones_held(contacts), text_array(contacts["email_clean"])
-    found = find(phones, text_array(subscribers["phone_digits"]), single=True)
-    method = np.where(found == NONE, METHODS.index("email"), METHODS.index("phone"))
-    if len(rest := np.flatnonzero(found == NONE)):
-        found[rest] = find(take(emails, rest), text_array(subscribers["email_folded"]), single=True)
+    found = find_single(phones, text_array(subscribers["phone_digits"]))
+    is_by_email = found == NONE
+    if len(rest := np.flatnonzero(is_by_email)):
+        found[rest] = find_single(take(emails, rest), text_array(subscribers["email_folded"]))
     is_given = contacts["phone"].notna() | contacts["email"].notna()
     is_usable = contacts["phone_e164"].notna() | contacts["email_clean"].notna()
     names = ("NO_CONTACT", "CONTACT_INVALID", "SUBSCRIBER_NOT_FOUND", "AMBIGUOUS_MATCH")
     cases = [~is_given & ~is_usable, ~is_usable, found == NONE, found == SEVERAL]
     lacking = np.select(cases, [LACKING.index(name) for name in names], NONE)
     is_one = lacking == NONE
-    return Matches(np.where(is_one, found, NONE), np.where(is_one, method, NONE), lacking)
+    method = spell(np.where(is_one, is_by_email, NONE), ("phone", "email"))
+    return Matches(np.where(is_one, found, NONE), method, lacking)
 
 
 def phones_held(contacts: pd.DataFrame) -> pa.Array:
@@ -67,7 +62,7 @@ def phones_held(contacts: pd.DataFrame) -> pa.Array:
 
 def are_reached(subscribers: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
     """Return which subscribers have the phone or the email of one of the contacts."""
-    by_phone = is_in(subscribers["phone_digits"], phones_held(contacts).to_pandas().dropna())
+    by_phone = is_in(subscribers["phone_digits"], phones_held(contacts).to_pandas())
     return np.asarray(by_phone | is_in(subscribers["email_folded"], contacts["email_clean"]))
 
 
@@ -81,7 +76,7 @@ def match_people(contacts: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFr
     found = {
         "person": text_array(contacts["person"]),
         "subscriber_id": take(text_array(subscribers["subscriber_id"]), matches.subscriber),
-        "match_method": spell(matches.method, METHODS),
+        "match_method": matches.method,
         "reason_code": spell(matches.lacking, LACKING),
     }
     return frame(found, dict.fromkeys(found, "str")).set_axis(contacts.index)
@@ -108,32 +103,30 @@ def find_left(
     return left[~is_unclear].reset_index(drop=True)
 
 
-def moved_rows(
-    asked: pd.DataFrame, found: np.ndarray, left: pd.DataFrame, subscribers: pd.DataFrame
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return rows like *asked*, one a subscriber × audience to be taken away, and the subscribers' places.
-
-    *found* is the place of each asked row's subscriber: what a row is asked about already is left to it.
-    """
+def moved_rows(asked: pd.DataFrame, left: pd.DataFrame, subscribers: pd.DataFrame) -> pd.DataFrame:
+    """Return rows like *asked*: a subscriber × audience each to be taken away, that no row is about yet."""
     memberships = asked.loc[asked["audience_key"].notna(), ["person", "audience_key", "audience_id"]]
     rows = left.merge(memberships, on="person").drop_duplicates(["place", "audience_key"])
-    rows = rows.assign(person="subscriber " + rows["subscriber_id"], member=False)
+    rows = rows.assign(
+        person="subscriber " + rows["subscriber_id"], member=False, lacking=NONE, is_moved=True
+    )
     pair = ["subscriber_id", "audience_key"]
-    theirs = asked.assign(subscriber_id=subscribers["subscriber_id"].array.take(found, allow_fill=True))
+    ids = take(text_array(subscribers["subscriber_id"]), asked["place"].to_numpy())
+    theirs = asked.assign(subscriber_id=ids.to_pandas())
     is_decided = have_like(rows, theirs, pair) | have_like(rows, theirs, ["person", "audience_key"])
     rows = rows[~is_decided & have_like(rows, listed_keys(subscribers.take(left["place"])), pair)]
-    return rows.reindex(columns=asked.columns).astype(asked.dtypes), rows["place"].to_numpy()
+    return rows.reindex(columns=asked.columns).astype(asked.dtypes)
 
 
 def newly_reached(changes: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
     """Return REACHED_COLUMNS of *changes*: who has an audience because of which person, but not *reached*."""
-    is_held = changes["reason_code"].isin([*_HOLDS]) & changes["match_method"].notna()
+    is_held = changes["reason_code"].isin(["ENTERED", "ALREADY_IN"]) & changes["match_method"].notna()
     pairs = changes.loc[is_held, [*REACHED_COLUMNS]].drop_duplicates(ignore_index=True)
     return pairs[~have_like(pairs, reached, [*REACHED_COLUMNS])].reset_index(drop=True)
 
 
 def settled(left: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of *left* for whose subscriber nothing remains to be done after *changes*."""
-    is_open = changes["match_method"].isna() & ~changes["status"].isin([*_DONE])
+    is_open = changes["match_method"].isna() & ~changes["status"].isin(["removed", "unchanged", "waiting"])
     rest = changes.loc[is_open, "subscriber_id"].dropna()
     return left.loc[~left["subscriber_id"].isin(rest), [*REACHED_COLUMNS]]

@@ -7,8 +7,7 @@ audience of MIN_MEMBERSHIPS or more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -23,18 +22,14 @@ MIN_MEMBERSHIPS = 10
 _STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Removals:
-    """Shares of removals, 0 to 1: removals ÷ memberships looked at, which are held now or wanted."""
+class Removals(NamedTuple):
+    """Removals ÷ memberships looked at, 0 to 1: over all audiences, and of the one with the highest share."""
 
     share: float
-    """Over all audiences."""
     audience_key: str = ""
-    """The audience with the highest share; empty when none has MIN_MEMBERSHIPS."""
+    """Empty when no audience has MIN_MEMBERSHIPS."""
     audience_share: float = 0.0
-    """Its share."""
     audience_removes: int = 0
-    """Its removals."""
 
 
 def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
@@ -47,14 +42,9 @@ def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals
     share = float(removed.sum() / looked_at.sum()) if len(removed) else 0.0
     shares = (removed / looked_at)[looked_at >= MIN_MEMBERSHIPS].dropna()
     if shares.empty:
-        return Removals(share=share)
+        return Removals(share)
     most = shares.idxmax()
-    return Removals(
-        share=share,
-        audience_key=most,
-        audience_share=float(shares[most]),
-        audience_removes=int(removed[most]),
-    )
+    return Removals(share, most, float(shares[most]), int(removed[most]))
 
 
 def removal_limit_sentence(plan: Plan) -> str:

@@ -49,7 +49,11 @@ def writes_table(rows: PlanRows, reason: np.ndarray) -> pd.DataFrame:
     has_removal = np.zeros(len(subscriber), np.bool_)
     has_removal[write[is_removal]] = True
     count, has_list = (rows.held[name].to_numpy()[subscriber] for name in ("property_count", "has_property"))
-    order = _sending_order(has_removal, has_others=count > has_list)
+    turn = np.where(has_removal, 1, 3)  # those with a removal first
+    for kind in (has_removal, ~has_removal):
+        # The first write of each kind shows whether writing one property keeps the others.
+        turn[np.flatnonzero(kind & (count > has_list))[:1]] -= 1
+    order = np.argsort(turn, kind="stable")
     subscriber, write = subscriber[order], np.argsort(order)[write]
     is_set = reason[wanted] == CODE["TRAIT_NEW_VALUE"]
     lists = _list_members(rows, wanted[~is_set], write[~is_set], is_removal[~is_set])
@@ -63,15 +67,6 @@ def writes_table(rows: PlanRows, reason: np.ndarray) -> pd.DataFrame:
         "has_property": has_list[order],
     }
     return frame(columns, WRITE_COLUMNS)
-
-
-def _sending_order(has_removal: np.ndarray, *, has_others: np.ndarray) -> np.ndarray:
-    """Return the order: those with a removal first, and before each kind one that has other properties."""
-    turn = np.where(has_removal, 1, 3)
-    for kind in (has_removal, ~has_removal):
-        # The first write of each kind shows whether writing one property keeps the others.
-        turn[np.flatnonzero(kind & has_others)[:1]] -= 1
-    return np.argsort(turn, kind="stable")
 
 
 def _objects(count: int, *members: tuple[np.ndarray, pa.Array]) -> pa.Array:
