@@ -233,7 +233,7 @@ def read_frame(connection: sa.Connection, query: sa.Select[Any], columns: Mappin
     return to_frame(pa.concat_tables(parts), columns) if parts else empty_table(columns)
 
 
-def read_rows(
+def shop_rows(
     connection: sa.Connection, table: sa.Table, columns: Mapping[str, str], shop_id: str
 ) -> pd.DataFrame:
     """Read a shop's rows into a frame of these columns and dtypes, in the order of their keys."""

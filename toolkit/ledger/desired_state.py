@@ -17,7 +17,7 @@ from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TR
 from toolkit.frames import to_frame, to_table, without
 from toolkit.sync.plan.matching import REACHED_COLUMNS
 
-from .database import Database, delete, read_rows, records, upsert
+from .database import Database, delete, records, shop_rows, upsert
 from .schema import held, memberships, people, reached, replaced, runs, traits
 
 
@@ -47,17 +47,17 @@ class DesiredState(Database):
     def load_state(self, shop_id: str) -> State:
         """Return the memberships, traits and people that earlier live runs of the shop left."""
         with self._reading() as connection:
-            return _state(lambda _, part: read_rows(connection, part.table, part.columns, shop_id))
+            return _state(lambda _, part: shop_rows(connection, part.table, part.columns, shop_id))
 
     def save_state(self, shop_id: str, run_id: str, state: State) -> None:
         """Write what *state* has and the ledger has not, and keep the values that it replaces."""
         with self._writing() as connection:
             for part in _VALUES:
-                before = read_rows(connection, part.table, {**part.columns, "run_id": "str"}, shop_id)
+                before = shop_rows(connection, part.table, {**part.columns, "run_id": "str"}, shop_id)
                 new, other = _compared(getattr(state, part.table.name), before, part, run_id)
                 upsert(connection, part.table, records(new, shop_id=shop_id))
                 upsert(connection, replaced, _replaced(records(other, shop_id=shop_id), run_id, part.key))
-            new = without(state.people, read_rows(connection, people, PEOPLE_COLUMNS, shop_id))
+            new = without(state.people, shop_rows(connection, people, PEOPLE_COLUMNS, shop_id))
             upsert(connection, people, records(new, shop_id=shop_id))
 
     def take_back(self, shop_id: str, run_id: str) -> int:

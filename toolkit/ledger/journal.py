@@ -15,7 +15,7 @@ from toolkit.postscript import api
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, FetchResult, SubscriberCache
 from toolkit.sync.runs import CallResult, Held, Transition
 
-from .database import Database, chunks, delete, now, read_rows, records, upsert
+from .database import Database, chunks, delete, now, records, shop_rows, upsert
 from .schema import asked, calls, doubted, mirrors, runs, subscribers, transitions
 
 _AS_READ = ("newest", "is_complete", "page_size", "turn")
@@ -38,7 +38,7 @@ class Journal(Database):
             if about is None:
                 return SubscriberCache()
             return SubscriberCache(
-                subscribers=read_rows(connection, subscribers, SUBSCRIBER_COLUMNS, shop_id),
+                subscribers=shop_rows(connection, subscribers, SUBSCRIBER_COLUMNS, shop_id),
                 asked=_contacts(connection, asked, shop_id),
                 doubted=_contacts(connection, doubted, shop_id),
                 trait_keys=tuple(json.loads(about["trait_keys"])),
