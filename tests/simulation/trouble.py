@@ -85,11 +85,11 @@ def drawn_trouble(chance: random.Random) -> Trouble:
     """Draw what happens to a call that goes wrong."""
     kind = chance.choice(("status", "status", "no answer", "garbled"))
     if kind == "status":
+        status, body = chance.choice(STATUSES), chance.choice(("json", "html", "none"))
+        # Postscript judges a key before it does anything: its own refusal of one is no lost answer.
+        may_apply = not (status in {401, 403} and body == "json")
         return Trouble(
-            kind="status",
-            status=chance.choice(STATUSES),
-            body=chance.choice(("json", "html", "none")),
-            is_applied=chance.random() < 0.3,
+            kind="status", status=status, body=body, is_applied=chance.random() < 0.3 and may_apply
         )
     kind = chance.choice(NO_ANSWER if kind == "no answer" else GARBLED)
     return Trouble(kind=kind, is_applied=kind in APPLIED)
