@@ -14,7 +14,7 @@ from tables import every
 
 from toolkit.contacts.bulk import check_contacts, judge_emails, judge_phones
 from toolkit.contacts.checks import CODES, NUMBER, Verdict, check_email, check_phone
-from toolkit.contacts.plans import codes_by_start, plan_of_code, plan_of_region, read_plan
+from toolkit.contacts.numbering_plans import codes_by_start, plan_of_code, plan_of_region, read_plan
 
 
 def each(text):

@@ -96,14 +96,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="what was under way when the process died is posted again",
         seed=8,
-        file="sync/delivery/transitions.py",
+        file="sync/delivery/custom_events.py",
         old='if transition.state == "posting":',
         new="if False:",
     ),
     Mutant(
         name="what is left over is not compared with the list",
         seed=25,
-        file="sync/delivery/transitions.py",
+        file="sync/delivery/custom_events.py",
         old="due += find_due(chain, is_in=key in listed)",
         new="due += chain[-1:]",
     ),
@@ -203,7 +203,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="a re-entry has the id of the first entry",
         seed=217,
-        file="sync/delivery/transitions.py",
+        file="sync/delivery/custom_events.py",
         old='"in" if entered else "out", when]',
         new='"in" if entered else "out"]',
     ),

@@ -9,7 +9,7 @@ import pytest
 from stores import SECOND, SHOP, Store, deliver, fold_events, make_plan, new_ledger, word
 
 from toolkit.sync.cost import estimate_cost
-from toolkit.sync.delivery.transitions import LeftOver, expect
+from toolkit.sync.delivery.custom_events import LeftOver, expect
 from toolkit.sync.runs import CallResult, Transition
 from toolkit.sync.sync import sync
 

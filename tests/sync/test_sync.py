@@ -40,7 +40,7 @@ from toolkit.postscript.subscribers import FetchResult, SubscriberCache
 from toolkit.segment.archive import read_events
 from toolkit.sync.cost import estimate_cost
 from toolkit.sync.delivery import execution
-from toolkit.sync.delivery.transitions import transition_id
+from toolkit.sync.delivery.custom_events import transition_id
 from toolkit.sync.plan import plan
 from toolkit.sync.sync import sync
 

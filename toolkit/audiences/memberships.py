@@ -1,7 +1,7 @@
 """Fold payloads into the latest state of each membership and trait, and one set of contacts per person.
 
-The last event by (``timestamp``, ``receivedAt``, ``messageId``) wins. Contacts are the latest non-empty
-ones seen for the person, so an event without a contact still counts.
+The last event by ``timestamp``, ``receivedAt`` and ``messageId`` wins (EVENT_ORDER of segment.events).
+Contacts are the latest non-empty ones seen for the person, so an event without a contact still counts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PEOPLE_COLUMNS = {"person": "str", "email": "str", "email_at": TIME, "phone": "s
 """One row per person: the latest non-empty contacts, as text, and when they were seen."""
 
 _AHEAD = timedelta(days=1)
-"""A time later than so long from now is a mistake, and no clock that is a little fast."""
+"""A time further ahead of now is a mistake; a clock may be a little fast."""
 _NAMED = 20
 """Audiences that are listed when a key does not occur."""
 _SEEN = ("person", "email", "phone", *EVENT_ORDER)
@@ -301,7 +301,7 @@ def _latest_contacts(seen: pa.Table, before: pd.DataFrame) -> pd.DataFrame:
     columns = {"person": persons.take(by_name)}
     for contact in ("email", "phone"):
         at = f"{contact}_at"
-        # What orders equal times is null of those before: of two as late *seen* comes last.
+        # Those before have only a time: of two with the same one, the one in *seen* comes last and wins.
         order = [at, *(name for name in EVENT_ORDER[1:] if name in seen.column_names)]
         new = seen.rename_columns([at if name == "timestamp" else name for name in seen.column_names])
         both = [known.select([contact, at]), new.select([contact, *order])]

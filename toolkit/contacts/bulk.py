@@ -28,7 +28,15 @@ from toolkit.frames import (
 )
 
 from .checks import CODES, NUMBER, OK, Verdict, check_email, check_phone, check_region
-from .plans import LONGEST, NumberingPlan, by_code, country_codes, digits_of, plan_of_code, plan_of_region
+from .numbering_plans import (
+    LONGEST,
+    NumberingPlan,
+    by_code,
+    country_codes,
+    digits_of,
+    plan_of_code,
+    plan_of_region,
+)
 
 BATCH = 1 << 16
 """People whose contacts are judged at once, which bounds the memory for it."""

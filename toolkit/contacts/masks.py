@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from toolkit.frames import TEXT, byte_lengths, put_together, text_array
 
 from .checks import phone_digits
-from .plans import can_be_dialled, digits_of
+from .numbering_plans import can_be_dialled, digits_of
 
 _LETTER = r"[^\W\d_]"
 _LABEL = rf"[0-9-]*{_LETTER}(?:{_LETTER}|[0-9-])*"
@@ -58,7 +58,7 @@ _SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 def mask_email(email: str | None) -> str:
-    """Hide an email address but for its first letter and its domain, all of it where that may be none.
+    """Hide an email address but for its first letter and its domain; hide a text that may be no email whole.
 
     >>> mask_email("ana@example.com"), mask_email("ana@415-555-0123")
     ('a•••@example.com', '•••')
@@ -83,7 +83,7 @@ def mask_phone(phone: str | None) -> str:
 
 
 def mask_contact(contact: str, raw: str) -> str:
-    """Hide a phone or an email that may be neither.
+    """Hide a text that was given as a phone or an email, whatever it is.
 
     >>> mask_contact("email", "ana@gmail,com"), mask_contact("email", "ana@415-555-0123 home")
     ('a•••@gmail,com', '•••')
@@ -180,7 +180,7 @@ def mask_phones(phones: pa.Array) -> pa.Array:
 
 @lru_cache(maxsize=1 << 16)
 def _shown_domain(domain: str) -> str:
-    """Return what a mask shows of a domain and the @ before it: all, or nothing of what may be none."""
+    """Return what a mask shows of a domain and the @ before it: all of a domain, nothing of another text."""
     return domain if domain.startswith("@") and _DOMAIN.fullmatch(domain, 1) else ""
 
 
@@ -234,7 +234,7 @@ def _is_masked(name: str) -> bool:
     return mask_email(shown) == shown or _MASKED_PHONE.fullmatch(shown) is not None
 
 
-# --- phones in texts: ids, dates and numbers that have digits too are none ---------------------------------
+# --- phones in texts; ids, dates and other numbers have digits too -----------------------------------------
 
 _BETWEEN = r"[ \t()./+\u00a0\u2010-\u2015-]"
 # Starts of words only, and possessive: linear, whatever the text. A plus may follow a word, but no exponent.

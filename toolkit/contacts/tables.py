@@ -16,7 +16,7 @@ from toolkit.errors import RunFailedError
 from toolkit.frames import TEXT, encode, text_array
 
 from .masks import mask_contact
-from .plans import TEXTING, country_codes, digits_of, sort_numbers
+from .numbering_plans import TEXTING, country_codes, digits_of, sort_numbers
 from .suggestions import slips_of_usual_domains
 
 DIGIT = "#"

@@ -3,7 +3,8 @@
 Postscript counts requests for the shop, whoever sends them. So the next start is kept in a small file that
 every process of this user on this machine opens for the same key; two runs at once take turns. After a
 refusal (429) all of them slow down, because the official integration may use the same budget, and recover
-little by little. Two machines share in that way alone: each learns of the other only through a 429.
+little by little. Two machines share no file: each learns of the other only through a 429. How long the pause
+after a 429 is, PostscriptClient decides: what the answer asks for, at most MAX_PAUSE_SECONDS.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _SECOND = 1.02
 _PUNCTUAL = 0.02
 """Share of the time between two turns by which one may begin late without shifting the next."""
 _LONGEST_HOLD_SECONDS = 300.0
-"""A start further away than this is of before the machine was started, when its clock began anew."""
+"""A start further away than this was kept before the machine restarted, when its clock began anew."""
 
 
 @dataclass(kw_only=True)

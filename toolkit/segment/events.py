@@ -34,7 +34,7 @@ ROW_COLUMNS: Final = {
 """The columns of PAYLOAD_COLUMNS that do not depend on the file; times in microseconds since 1970 UTC."""
 
 EVENT_ORDER: Final = ("timestamp", "received_at", "message_id")
-"""What decides between two events about one membership: the last by these wins, nulls first."""
+"""Order of two events about one membership: the later by these columns wins, and null is the earliest."""
 
 PAYLOAD_COLUMNS = {"file": "category", "line": "Int64", **ROW_COLUMNS}
 """Columns and dtypes of a payload frame: one row an event × mapping.

@@ -20,7 +20,7 @@ from toolkit.frames import TEXT, encode, is_in, numbers, text_array
 from toolkit.segment.events import EVENT_ORDER
 from toolkit.statuses import EventStatus
 
-from .delivery.transitions import LeftOver, expect
+from .delivery.custom_events import LeftOver, expect
 from .plan import Plan
 from .plan.columns import NONE, AudienceLists, places, take
 from .runs import Transition

@@ -22,8 +22,8 @@ from toolkit.statuses import NEEDS_ATTENTION, RunStatus, check_totals
 
 from .cost import CostEstimate, planned_calls
 from .delivery import deliver
+from .delivery.custom_events import expect, transitions_of
 from .delivery.execution import Execution, StopReason
-from .delivery.transitions import expect, transitions_of
 from .plan import Plan
 from .plan.matching import newly_reached, settled
 from .plan.removal_limit import removal_limit_sentence

@@ -48,8 +48,8 @@ class Condition:
     decided: bool
     """Whether the outcome hangs on it.
 
-    Of a list joined by ``and`` the first part that fails decides, or all of them when none does; of one
-    joined by ``or`` the first that holds, or all. What decides a part that decides decides the whole.
+    An ``and`` is decided by its first part that fails, or by all of them when none fails; an ``or`` by its
+    first part that holds, or by all of them. The same goes for the parts of a deciding part.
     """
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from toolkit.errors import LedgerError
 
+from .custom_events import Poster, take_up
 from .execution import CANCELED, Execution, StopReason
-from .transitions import Poster, take_up
 from .writes import Writer
 
 

@@ -1,4 +1,7 @@
-"""Write one subscriber: once, whole lists, and never unchecked in a shop where a write lost something."""
+"""Write one subscriber, once, with the whole list of audiences.
+
+Once a write has lost something in a shop, every write there is checked.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ from toolkit.sync.plan.columns import new_list
 from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import Held, Transition, result_of
 
+from .custom_events import transitions_of
 from .execution import Execution, StopReason
-from .transitions import transitions_of
 
 LIST = api.AUDIENCES_PROPERTY
 _ONE_MOMENT = timedelta(seconds=5)
@@ -35,7 +38,7 @@ class Write:
 
     subscriber_id: str
     before: Mapping[str, Any]
-    """The properties that change; a trait that the subscriber has not is left out."""
+    """The properties that change; a trait that the subscriber does not have is left out."""
     after: Mapping[str, Any]
     rows: Mapping[int, tuple[str, str]]
     """Row → operation, and key of the audience unless it sets a trait."""

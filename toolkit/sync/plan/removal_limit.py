@@ -1,7 +1,8 @@
 """The limit on removals: a run stops before its first write when too many would leave.
 
-The share is of the memberships looked at, which are held now or wanted: over all audiences, and of each
-audience of MIN_MEMBERSHIPS or more.
+The share is removals ÷ memberships looked at: those that a subscriber holds now or should hold. It is taken
+over all audiences, and of each audience of MIN_MEMBERSHIPS or more. `Plan.exceeds_removal_limit` compares it
+with ``max_removal_share``; `sync()` stops the run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from . import Plan
 
 MIN_MEMBERSHIPS = 10
-"""Memberships looked at from which an audience has a limit of its own: of five people one may leave."""
+"""An audience with fewer memberships has no limit of its own: one person is a large share of five."""
 _STAYS = ("ALREADY_IN", "ENTERED", "UNDO_ADDED")
 
 

@@ -9,9 +9,9 @@ import phonenumbers
 import pyarrow as pa
 import pytest
 
-from toolkit.contacts import plans
+from toolkit.contacts import numbering_plans
 from toolkit.contacts.bulk import check_contacts
-from toolkit.contacts.plans import KINDS, TEXTING, sort_numbers
+from toolkit.contacts.numbering_plans import KINDS, TEXTING, sort_numbers
 from toolkit.contacts.tables import phone_type_table
 
 TYPES = {
@@ -99,7 +99,7 @@ def test_very_many_random_numbers(seed):
 
 def test_a_pattern_that_arrow_cannot_read(monkeypatch):
     """Then it is searched for by Python, with the same result."""
-    monkeypatch.setattr(plans, "is_shared", lambda pattern: False)
+    monkeypatch.setattr(numbering_plans, "is_shared", lambda pattern: False)
     chance = random.Random(3)
     assert_sorted([changed(chance, number) for number in examples()[::7]])
 

@@ -91,7 +91,7 @@ class LeftOver:
     posted: int = 0
     """Those that will be posted; the list contradicts the others, or they cancel out."""
     dropped: int = 0
-    """The plan's own custom events that are not posted, because of them or because they were before."""
+    """The plan's own custom events that are not posted: these replace them, or they were posted before."""
 
 
 def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] = ()) -> LeftOver:
@@ -116,8 +116,8 @@ def expect(plan: Plan, left: Sequence[Transition], *, closed: Collection[Pair] =
 def find_due(chain: Sequence[Transition], *, is_in: bool) -> list[Transition]:
     """Return which custom events of a subscriber and audience are due; *is_in* is what the list is now.
 
-    *chain* has the oldest first. Of those that were never sent it is the last that is so, unless they cancel
-    out; one that was not confirmed is due again while it is so.
+    *chain* has the oldest first. Of those that were never sent, the last that agrees with the list is due,
+    unless they cancel out. One that was not confirmed is due again while it agrees with the list.
     """
     due = [t for t in chain if t.state in NOT_CONFIRMED and t.entered is is_in]
     unsent = [t for t in chain if t.state not in NOT_CONFIRMED]
