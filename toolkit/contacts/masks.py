@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.frames import TEXT, byte_lengths, put_together, text_array
+from toolkit.frames import TEXT, byte_lengths, encode, numbers, put_together, text_array
 
 from .checks import phone_digits
 from .numbering_plans import can_be_dialled, digits_of
@@ -163,10 +163,14 @@ def _mask_column(name: object, column: pd.Series) -> pd.Series:
 
 def mask_emails(emails: pa.Array) -> pa.Array:
     """Return a column of email addresses (large_string), each as `mask_email` hides it; null stays null."""
-    trimmed = pc.utf8_trim(emails, _SPACES)
-    domains = pc.replace_substring_regex(trimmed, "(?s)^.*@", "@").dictionary_encode()
-    shown = pa.array(map(_shown_domain, domains.dictionary.to_pylist()), TEXT).take(domains.indices)
-    first = pc.replace_substring_regex(pc.utf8_slice_codeunits(trimmed, 0, 1), f"[{_NOT_FIRST}]", "")
+    trimmed = pc.utf8_trim(emails.fill_null(""), _SPACES)
+    parts = pc.split_pattern(trimmed, "@", max_splits=1, reverse=True)
+    ends, has_domain = numbers(parts.offsets), pc.equal(pc.list_value_length(parts), 2)
+    last = parts.flatten().take(pa.array(ends[1:] - 1))
+    place, domains = encode(put_together("@", pc.if_else(has_domain, last, "")))
+    shown = pa.array(map(_shown_domain, domains.to_pylist()), TEXT).take(pa.array(place))
+    first = pc.utf8_slice_codeunits(trimmed, 0, 1)
+    first = pc.if_else(pc.is_in(first, pa.array([*_NOT_FIRST], TEXT)), "", first)
     hidden = pc.if_else(pc.equal(shown, ""), "•••", put_together(first, "•••", shown))
     return pc.if_else(pc.equal(emails, ""), "", hidden)
 

@@ -127,8 +127,9 @@ class AudienceLists:
             owner, lists, keys = np.arange(len(pairs)), pairs // count, pairs % count
         holder, held = _pairs(self.entries.take(pa.array(lists)))
         of_held, of_keys = holder * count + held, owner * count + keys
-        stays = ~pd.Index(of_held).isin(of_keys[is_removal])
-        after = pd.unique(np.concatenate([of_held[stays], of_keys[~is_removal]]))
+        if is_removal.any():
+            of_held = of_held[~pd.Index(of_held).isin(of_keys[is_removal])]
+        after = pd.unique(np.concatenate([of_held, of_keys[~is_removal]]))
         holder, name = np.divmod(after, count)
         inner = join_groups(self.names.take(pa.array(name)), holder, len(lists), '","')
         return take(put_together('["', inner, '"]').fill_null("[]"), same)
