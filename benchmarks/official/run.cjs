@@ -12,7 +12,7 @@ const { parseArgs } = require("node:util");
 const ACTION = "syncAudiences";
 const BLOCK = 1 << 20;
 
-/** The published destination, with an action that hands its payload back and asks nobody anything. */
+/** The published destination, with an action that hands its payload back and sends no request. */
 function loadDestination(packages) {
   const load = createRequire(join(resolve(packages), "package.json"));
   const { Destination } = load("@segment/actions-core");
