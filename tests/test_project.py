@@ -28,6 +28,7 @@ PACKAGE = PROJECT / "toolkit"
 HOMES = {
     "requests": {"postscript", "notebook.alerts"},  # the latter for alerts, which are no calls of Postscript
     "urllib3": {"postscript.client"},
+    "tenacity": {"postscript.client", "ledger.database", "notebook.alerts"},
     "filelock": {"postscript.rate_limit", "ledger.locks"},
     "platformdirs": {"postscript.rate_limit"},
     "sqlalchemy": {"ledger"},

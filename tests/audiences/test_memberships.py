@@ -305,7 +305,7 @@ def test_remembered_words(second, message_id, status, member):
 
 
 def test_other_remembered_words_stay():
-    """Words on persons and audiences that no event mentions are carried over."""
+    """Latest values of people and audiences that no event mentions are carried over."""
     before = remembered(("user:1", "churn", True, 1, "a"), ("user:3", "vip", False, 2, "b"))
     folded = fold(payloads(word(5)), remembered=before)
     assert members(folded.state) == {

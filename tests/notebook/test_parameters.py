@@ -222,7 +222,7 @@ def test_unknown_injected_names(cells, unknown):
         ("", ""),
     ],
 )
-def test_unmarked_cells_where_nobody_is_there(cell, unknown):
+def test_unmarked_cells_in_an_unattended_run(cell, unknown):
     """jupyter-scheduler marks nothing: a cell of assignments alone is taken for its own, on demand only."""
     check_injected(SYNC, [cell])
     with pytest.raises(ParameterError, match=f"no parameter {unknown}") if unknown else nullcontext():

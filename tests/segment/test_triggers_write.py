@@ -97,6 +97,6 @@ def test_written(tree, text):
         Or(parts=(And(parts=(X, Y)),) * 40),
     ],
 )
-def test_what_cannot_be_said(tree):
+def test_what_cannot_be_written(tree):
     """Segment has no words for it: no text, and none that means something else."""
     assert write_trigger(tree) == ""

@@ -510,7 +510,7 @@ def test_two_people_one_subscriber(newer, newer_says):
 
 
 def test_two_people_one_subscriber_two_audiences():
-    """Words of two persons on different audiences of one subscriber both count, in one write."""
+    """Latest values of two people on different audiences of one subscriber both count, in one write."""
     state = asked(
         ("user:1", "a", True),
         ("user:2", "b", True),

@@ -408,7 +408,7 @@ def test_a_newer_word_stands_against_a_plan_of_no_events(store, ledger, path):
     assert (store.lists()["s_1"], store.lists()["s_4"]) == ([], ["vip"])
 
 
-def test_who_is_gone_is_gone_whatever_was_said(saved, store):
+def test_who_is_gone_is_gone_whatever_was_asked(saved, store):
     """Without a subscriber there is nothing that could be stale."""
     del store.people["s_1"]
     gone = recheck(saved.plan, store.table(), overruled=[True] * len(saved.plan.changes))

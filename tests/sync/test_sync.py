@@ -707,7 +707,7 @@ def leave(people):
     return [word(n, "vip", member=False, at=SECOND) for n in people]
 
 
-def test_a_spell_of_404_loses_nobody(ledger):
+def test_a_spell_of_404_loses_no_subscriber(ledger):
     """A gateway's pages for every write: nothing counts as gone, and the next run does it all."""
     people = range(12)
     store = Store({n: ["vip"] for n in people})
@@ -868,7 +868,7 @@ def deliver_held(events, store, ledger, *, chosen, **options):
 
 
 @pytest.mark.parametrize("cause", ["limit", "person"])
-def test_what_was_held_back_is_kept_until_somebody_decides(ledger, cause):
+def test_what_was_held_back_is_kept_until_it_is_decided(ledger, cause):
     """The archive rolls over: a newer event replaces its held value, the others are applied when chosen."""
     store = stores.Store({n: ["vip"] for n in (1, 2, 3)})
     deliver([stores.word(n, "vip") for n in (1, 2, 3)], store, ledger)
@@ -1381,7 +1381,7 @@ def test_an_interrupt_cancels(ledger, method):
     assert Counter(store.posted) == {(f"s_{n}", "vip", "Entered"): 1 for n in people}
 
 
-def test_a_list_that_was_written_is_not_said_to_be_untouched(ledger):
+def test_a_list_that_was_written_is_not_reported_as_untouched(ledger):
     """Canceled before the custom events: they are left over, priced, and sent by the next run."""
     events = [stores.word(n, "vip") for n in range(1, 9)]
     store, cancel = stores.Store({n: [] for n in range(1, 9)}), threading.Event()
@@ -1617,7 +1617,7 @@ def test_a_lookup_without_a_number_of_pages(after_the_end):
     assert [page for name, _values, page in directory.asked if name == "phone_number__in"] == [1, 2, 3]
 
 
-def test_emails_are_asked_for_whom_the_phone_did_not_find():
+def test_emails_are_looked_up_where_the_phone_finds_none():
     """A phone that is found settles the person; only the others cost a second question, as given too."""
     people = pd.DataFrame(
         {
@@ -1671,7 +1671,7 @@ def test_a_failed_lookup_raises(error):
         find_subscribers(contacts_of(emails=[f"p{n}@mail.test" for n in range(300)]), Directory(found))
 
 
-def test_nobody_to_look_up():
+def test_no_person_to_look_up():
     """No usable contact costs no call and finds no one."""
     directory = Directory(lambda values, page: [])
     assert find_subscribers(contacts_of(["n/a"], ["not an address"]), directory).empty

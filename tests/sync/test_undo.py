@@ -173,7 +173,7 @@ def test_a_later_runs_word_is_left_alone(ledger, store):
     assert remembered(ledger) == {("user:u1", "vip"): True}
 
 
-def test_a_later_run_that_said_the_same_again(ledger, store):
+def test_a_later_run_that_stated_the_same_again(ledger, store):
     """A repeat brings no other value: the memberships are still the first run's to undo."""
     run = deliver(MIXED, store, ledger)
     deliver([word(1, "vip", at=SECOND)], store, ledger)

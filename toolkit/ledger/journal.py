@@ -100,9 +100,12 @@ class Journal(Database):
         rows = [{**vars(transition), **about, "state": "planned"} for transition in due]
         # One that was sent, may have been, or is being sent, is not planned a second time.
         is_free = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")))
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection) -> int:
             upsert(connection, transitions, rows, where=is_free)
             return _start_call(connection, run_id, api.WRITE_ROUTE, subscriber_id, before=before, after=after)
+
+        return self._commit(work)
 
     def end_write(
         self, call_id: int, result: CallResult, *, due: Sequence[str] = (), held: Held | None = None
@@ -113,11 +116,14 @@ class Journal(Database):
         the subscriber holds now: the cache shows it from the same moment on. Returns the ids that are due
         now; one that was sent by an earlier run, or may have been, is not.
         """
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection) -> frozenset[str]:
             _end_call(connection, call_id, result)
             if held is not None:
                 _update_cache(connection, held)
             return _mark(connection, due if result.outcome == "ok" else (), "due", among=_OPEN)
+
+        return self._commit(work)
 
     def start_event(self, run_id: str, transition: Transition) -> int | None:
         """Claim a custom event that is about to be posted and return the id of the call, or None.
@@ -126,7 +132,8 @@ class Journal(Database):
         the same way: then it is ``obsolete``.
         """
         its, who = transition.external_id, transition.subscriber_id
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection) -> int | None:
             is_repeat = connection.scalar(_last_before(its)) == transition.entered
             state = "obsolete" if is_repeat else "posting"
             claimed = _mark(connection, [its], state, among=_OPEN)
@@ -134,11 +141,16 @@ class Journal(Database):
                 return None
             return _start_call(connection, run_id, api.EVENT_ROUTE, who, external_id=its)
 
+        return self._commit(work)
+
     def end_event(self, call_id: int, transition: Transition, state: str, result: CallResult) -> None:
         """Record how a custom event ended: ``sent``, ``unknown``, ``refused``, or ``due`` again."""
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection) -> None:
             _end_call(connection, call_id, result)
             _mark(connection, [transition.external_id], state)
+
+        self._commit(work)
 
     def load_open_transitions(self, shop_id: str) -> list[Transition]:
         """Return the custom events that earlier runs left in the middle: planned, due or posting."""

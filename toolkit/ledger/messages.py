@@ -29,9 +29,10 @@ _CODES: Mapping[str, str] = {
     ),
     "its file is damaged. Put back a copy of it": "SQLITE_CORRUPT SQLITE_NOTADB",
     "its file cannot be opened. Check that its folder is there and can be written to": (
-        "SQLITE_CANTOPEN EISDIR"
+        "SQLITE_CANTOPEN EISDIR ELOOP"
     ),
     "the database server only answers reads. Connect to the one that takes writes, then run again": "25006",
+    "the server takes no more connections. Close what else uses it, then run again": "53300",
     "there is no such database. Make it, or name another ledger": "3D000",
     "the database does not accept the password. Correct TOOLKIT_LEDGER_URL": "28P01",
     _DISK: "SQLITE_IOERR 58030",

@@ -84,7 +84,6 @@ class Writer:
         for index, who in plan.changes.loc[plan.changes["operation"].notna(), "subscriber_id"].items():
             self._rows.setdefault(who, []).append(index)
         self._traits = plan.subscribers.set_index("subscriber_id")["properties"]
-        self._transitions = transitions_of(plan.announced, run.shop_id, run_id=run.run_id)
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""
         self.unsettled = {*plan.writes["subscriber_id"]}
@@ -106,6 +105,12 @@ class Writer:
             has_list=bool(row["has_property"]),
             traits=None if pd.isna(traits) else traits,
         )
+
+    def _transitions(self, rows: Iterable[int]) -> dict[int, Transition]:
+        """Return row → custom event, of the rows that have one."""
+        announced = self._run.plan.announced
+        theirs = announced.loc[[index for index in rows if index in announced.index]]
+        return transitions_of(theirs, self._run.shop_id, run_id=self._run.run_id)
 
     def write(self, position: int, *, is_checked: bool = False) -> None:
         """Write one subscriber as planned; as it is now when it *is_checked*, or others write lists."""
@@ -186,7 +191,7 @@ class Writer:
 
     def _patch(self, write: Write) -> PostscriptError | None:
         """Send the write and record what came of it; return the error when it failed."""
-        transitions = {i: self._transitions[i] for i in write.rows if i in self._transitions}
+        transitions = self._transitions(write.rows)
         posted = [*transitions.values()]
         self._run.external_ids.update({index: t.external_id for index, t in transitions.items()})
         request = api.write_properties(write.subscriber_id, write.after)
@@ -240,8 +245,9 @@ class Writer:
     def _settle(self, write: Write, open_ids: Collection[str]) -> None:
         """Record what the write did; rows whose custom event is still to come wait for it."""
         self.unsettled.discard(write.subscriber_id)
+        transitions = self._transitions(write.rows)
         for index in write.rows:
-            transition = self._transitions.get(index)
+            transition = transitions.get(index)
             if transition is not None and transition.external_id in open_ids:
                 self._run.record([index], ChangeStatus.PENDING, "EVENT_NOT_SENT")
                 self.due.setdefault(write.subscriber_id, []).append(transition)
