@@ -135,7 +135,7 @@ def left_by(folder: Path) -> dict[str, set[str]]:
     return {path.name: found for path in files if (found := contacts_in(text_of(path)))}
 
 
-@pytest.mark.parametrize("dry_run", [False, True], ids=["live", "dry"])
+@pytest.mark.parametrize("dry_run", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_cell_and_no_file_shows_a_contact(shop, tmp_path, monkeypatch, dry_run):
     """Names that are contacts are masked in each file and in all that the cells show; the totals stay."""
     monkeypatch.setenv("POSTSCRIPT_BASE_URL", shop.base_url)
