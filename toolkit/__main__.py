@@ -129,12 +129,12 @@ NOTEBOOKS = Path("notebooks")
 OUTPUT = Path("output", "demo")
 SANDBOX_KEY = "sk_sandbox"
 """The key that every sandbox accepts; it opens nothing else."""
-_STEPS: Sequence[Sequence[Sequence[str]]] = (
-    (["1_preview_audiences"], ["2_validate_contacts"]),
-    (["3_sync_audiences", "-p", "dry_run", "False"],),
-    (["4_audit_report"],),
-)
-"""The demo's notebooks; those of one step need nothing of each other."""
+_STEPS: Mapping[str, Mapping[str, Any]] = {
+    "1_preview_audiences": {},
+    "2_validate_contacts": {},
+    "3_sync_audiences": {"dry_run": False},
+    "4_audit_report": {},
+}
 
 
 def _beside_a_sandbox(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -173,18 +173,14 @@ def running_sandbox() -> Iterator[None]:
 
 def demo() -> int:
     """Run the four notebooks on the sample, live against the sandbox; return the exit code."""
+    from toolkit.notebook.runner import run
+
     started = time.monotonic()
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    to = ("-p", "output_dir", str(OUTPUT), "--output", "{output_dir}/{notebook}.ipynb")
-    for together in _STEPS:
-        runs = [subprocess.Popen([sys.executable, "-m", "toolkit", "run", *step, *to]) for step in together]  # noqa: S603
-        try:
-            if code := max(process.wait() for process in runs):
-                return code
-        finally:
-            for process in runs:
-                process.terminate()
-                process.wait()
+    for notebook, parameters in _STEPS.items():
+        place = {"output_dir": str(OUTPUT)}
+        if code := run(notebook, {**parameters, **place}, output="{output_dir}/{notebook}.ipynb"):
+            return code
     found = json.loads((OUTPUT / "3_sync_audiences" / "summary.json").read_text("utf-8"))
     statuses = ", ".join(f"{n} {status}" for status, n in found["change_statuses"].items())
     print(
