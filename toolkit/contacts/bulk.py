@@ -232,11 +232,13 @@ def _without_prefix(digits: pa.Array, plan: NumberingPlan) -> pa.Array:
 
 def _cut(digits: pa.Array, prefix: str, rewrite: str = "") -> pa.Array:
     """Leave out the prefix that all begin with; where its last group took part, *rewrite* it."""
+    if not rewrite:
+        return pc.replace_substring_regex(digits, f"^(?:{prefix})", "", max_replacements=1)
     # One by one: RE2 does not show whether a group took part.
     pattern = re.compile(prefix)
 
     def instead(found: re.Match[str]) -> str:
-        return found.expand(rewrite) if rewrite and found[pattern.groups] is not None else ""
+        return "" if found[pattern.groups] is None else found.expand(rewrite)
 
     return pa.array([pattern.sub(instead, number, count=1) for number in digits.to_pylist()], TEXT)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
-from toolkit.frames import json_text, property_value
+from toolkit.frames import json_text, property_value, typed
 from toolkit.postscript import api
 from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
@@ -137,7 +137,7 @@ def _plan_undo(ledger: LedgerStore, record: RunRecord, postscript: Postscript, *
         values = newer.dropna(subset=who)[about].drop_duplicates().assign(newer=True)
         is_newer = wishes.merge(values, how="left", on=about)["newer"].notna().to_numpy()
         wishes.loc[is_newer, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "CHANGED_SINCE"]
-    planned = plan_wishes(wishes[[*WISH_COLUMNS]].astype(WISH_COLUMNS), subscribers, **options)
+    planned = plan_wishes(typed(wishes, WISH_COLUMNS), subscribers, **options)
     return replace(planned, kind="undo", changes=planned.changes.replace({"reason_code": _REASONS}))
 
 

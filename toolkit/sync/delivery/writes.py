@@ -219,7 +219,7 @@ class Writer:
             held = write.held(self._run.shop_id, len(after.properties) if after else None)
             ids = [transition.external_id for transition in posted]
             open_ids = self._run.ledger.end_write(call, result_of(answer), due=ids, held=held)
-            self._settle(write, open_ids)
+            self._settle(write, transitions, open_ids)
         return None
 
     def _send(
@@ -242,10 +242,9 @@ class Writer:
             self._run.ledger.end_write(call, result_of(error, f"{type(error).__name__}: {error}{unclear}"))
             return call, error
 
-    def _settle(self, write: Write, open_ids: Collection[str]) -> None:
+    def _settle(self, write: Write, transitions: Mapping[int, Transition], open_ids: Collection[str]) -> None:
         """Record what the write did; rows whose custom event is still to come wait for it."""
         self.unsettled.discard(write.subscriber_id)
-        transitions = self._transitions(write.rows)
         for index in write.rows:
             transition = transitions.get(index)
             if transition is not None and transition.external_id in open_ids:
