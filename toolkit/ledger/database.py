@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -282,15 +283,17 @@ def upsert(
     connection: sa.Connection, table: sa.Table, rows: Rows, *, where: sa.ColumnElement[bool] | None = None
 ) -> None:
     """Insert rows, over those that have their key, or over those of them that *where* is true of."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
-    if rest:
-        statement = statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=where)
-    else:
-        statement = statement.on_conflict_do_nothing()
     for part in chunks(rows):
-        connection.execute(statement, part)
+        connection.execute(_upsert(connection.dialect.name, table, where), part)
+
+
+@lru_cache
+def _upsert(dialect: str, table: sa.Table, where: sa.ColumnElement[bool] | None) -> sa.Insert:
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    rest = {c.name: c for c in statement.excluded if c.name not in table.primary_key}
+    if not rest:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=where)
 
 
 def delete(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, TRAIT_COLUMNS, State
-from toolkit.frames import to_frame, to_table, without
+from toolkit.frames import places_in, to_arrow, to_frame, to_table, without
 from toolkit.sync.plan.matching import REACHED_COLUMNS
 
 from .database import Database, delete, records, shop_rows, upsert
@@ -173,12 +174,15 @@ def _compared(
 
     A value that only comes again keeps the run that brought it.
     """
-    keys, value = ["person", part.key], part.value
     new = without(now, before[[*part.columns]])
-    brought = new[[*keys, value]].merge(before[[*keys, value, "run_id"]], how="left")["run_id"]
-    earlier = before.merge(new[[*keys, value]], on=keys, suffixes=("", "_now"))
-    other = earlier[earlier[value] != earlier.pop(f"{value}_now")]
-    return new.assign(run_id=brought.fillna(run_id).to_numpy()), other
+    keys = ["person", part.key]
+    places = places_in(to_arrow(new, keys), to_arrow(before, keys))
+    known = np.flatnonzero(places >= 0)
+    earlier = before.take(places[known])
+    is_other = earlier[part.value].to_numpy() != new[part.value].to_numpy()[known]
+    brought = np.full(len(new), run_id, object)
+    brought[known[~is_other]] = earlier.loc[~is_other, "run_id"]
+    return new.assign(run_id=brought), earlier[is_other]
 
 
 def _replaced(rows: Iterator[dict[str, Any]], run_id: str, key: str) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,38 @@ _OPEN = ("planned", "due")
 _CLOSED = ("sent", "unknown", "refused")
 """States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
 _MAY_HAVE_LEFT = ("sent", "unknown", "posting")
+_ANY = (*_OPEN, *_CLOSED, "posting", "obsolete")
+
+# The statements of every call, made once: making one takes longer than running it.
+_IS_FREE = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")))
+"""True of a custom event that was not sent, cannot have been, and is not being sent: it may be planned."""
+_MARK = (
+    sa.update(transitions)
+    .where(transitions.c.external_id.in_(sa.bindparam("ids", expanding=True)))
+    .where(transitions.c.state.in_(sa.bindparam("among", expanding=True)))
+    .returning(transitions.c.external_id)
+)
+_START_CALL = sa.insert(calls).returning(calls.c.call_id)
+_END_CALL = sa.update(calls).where(calls.c.call_id == sa.bindparam("id"))
+_UPDATE_CACHE = sa.update(subscribers).where(
+    subscribers.c.shop_id == sa.bindparam("shop"), subscribers.c.subscriber_id == sa.bindparam("id")
+)
+
+
+def _last_before() -> sa.Select[Any]:
+    its, other = transitions, transitions.alias()
+    same = (its.c[name] == other.c[name] for name in ("shop_id", "subscriber_id", "audience_key"))
+    query = sa.select(other.c.entered).where(
+        its.c.external_id == sa.bindparam("id"),
+        other.c.external_id != its.c.external_id,
+        other.c.state.in_(_MAY_HAVE_LEFT),
+        *same,
+    )
+    return query.order_by(other.c.changed_at.desc()).limit(1)
+
+
+_LAST_BEFORE = _last_before()
+"""The direction of the last other event of an event's membership that may have left."""
 
 
 class Journal(Database):
@@ -98,11 +130,9 @@ class Journal(Database):
         """
         about = {"shop_id": shop_id, "run_id": run_id, "changed_at": now(), "planned_at": now()}
         rows = [{**vars(transition), **about, "state": "planned"} for transition in due]
-        # One that was sent, may have been, or is being sent, is not planned a second time.
-        is_free = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")))
 
         def work(connection: sa.Connection) -> int:
-            upsert(connection, transitions, rows, where=is_free)
+            upsert(connection, transitions, rows, where=_IS_FREE)
             return _start_call(connection, run_id, api.WRITE_ROUTE, subscriber_id, before=before, after=after)
 
         return self._commit(work)
@@ -134,7 +164,7 @@ class Journal(Database):
         its, who = transition.external_id, transition.subscriber_id
 
         def work(connection: sa.Connection) -> int | None:
-            is_repeat = connection.scalar(_last_before(its)) == transition.entered
+            is_repeat = connection.scalar(_LAST_BEFORE, {"id": its}) == transition.entered
             state = "obsolete" if is_repeat else "posting"
             claimed = _mark(connection, [its], state, among=_OPEN)
             if not claimed or is_repeat:
@@ -180,7 +210,7 @@ class Journal(Database):
     def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
         """Set the state of these custom events; ``obsolete`` closes only those that are open."""
         with self._writing() as connection:
-            _mark(connection, external_ids, state, among=_OPEN if state == "obsolete" else ())
+            _mark(connection, external_ids, state, among=_OPEN if state == "obsolete" else _ANY)
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call without a recorded answer that none will come; return how many."""
@@ -205,44 +235,27 @@ def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, s
 
 
 def _mark(
-    connection: sa.Connection, external_ids: Iterable[str], state: str, *, among: Sequence[str] = ()
+    connection: sa.Connection, external_ids: Iterable[str], state: str, *, among: Sequence[str] = _ANY
 ) -> frozenset[str]:
-    """Set the state of those custom events that are in one *among* these, or any; return their ids."""
-    marked = sa.update(transitions).values(state=state, changed_at=now())
-    if among:
-        marked = marked.where(transitions.c.state.in_(among))
-    queries = (marked.where(transitions.c.external_id.in_(ids)) for ids in chunks(external_ids))
-    changed = (connection.scalars(query.returning(transitions.c.external_id)) for query in queries)
-    return frozenset(chain.from_iterable(changed))
-
-
-def _last_before(external_id: str) -> sa.Select[Any]:
-    """Return a query of the direction of the last other event of its membership that may have left."""
-    its, other = transitions, transitions.alias()
-    same = (its.c[name] == other.c[name] for name in ("shop_id", "subscriber_id", "audience_key"))
-    query = sa.select(other.c.entered).where(
-        its.c.external_id == external_id,
-        other.c.external_id != external_id,
-        other.c.state.in_(_MAY_HAVE_LEFT),
-        *same,
-    )
-    return query.order_by(other.c.changed_at.desc()).limit(1)
+    """Set the state of those custom events that are in one *among* these; return their ids."""
+    values = {"state": state, "changed_at": now(), "among": among}
+    parts = (connection.scalars(_MARK, {**values, "ids": ids}) for ids in chunks(external_ids))
+    return frozenset(chain.from_iterable(parts))
 
 
 def _update_cache(connection: sa.Connection, held: Held) -> None:
     """Let the cache show what a subscriber holds; what was not written is None, and stays."""
     values = {name: value for name, value in vars(held).items() if value is not None}
-    key = {name: values.pop(name) for name in ("shop_id", "subscriber_id")}
-    connection.execute(sa.update(subscribers).filter_by(**key).values(values))
+    of = {"shop": values.pop("shop_id"), "id": values.pop("subscriber_id")}
+    connection.execute(_UPDATE_CACHE, {**of, **values})
 
 
 def _start_call(
     connection: sa.Connection, run_id: str, route: str, subscriber_id: str, **rest: str | None
 ) -> int:
     row = {"run_id": run_id, "route": route, "subscriber_id": subscriber_id, "started_at": now(), **rest}
-    return int(connection.scalars(sa.insert(calls).values(row).returning(calls.c.call_id)).one())
+    return int(connection.scalars(_START_CALL, row).one())
 
 
 def _end_call(connection: sa.Connection, call_id: int, result: CallResult) -> None:
-    ended = {"finished_at": now(), **result._asdict()}
-    connection.execute(sa.update(calls).filter_by(call_id=call_id).values(ended))
+    connection.execute(_END_CALL, {"id": call_id, "finished_at": now(), **result._asdict()})

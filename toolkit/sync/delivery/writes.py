@@ -23,7 +23,7 @@ from toolkit.sync.plan.columns import new_list
 from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import Held, Transition, result_of
 
-from .custom_events import transitions_of
+from .custom_events import ABOUT_EVENTS, transitions_of
 from .execution import Execution, StopReason
 
 LIST = api.AUDIENCES_PROPERTY
@@ -83,6 +83,7 @@ class Writer:
         self._rows: dict[str, list[int]] = {}
         for index, who in plan.changes.loc[plan.changes["operation"].notna(), "subscriber_id"].items():
             self._rows.setdefault(who, []).append(index)
+        self._announced = plan.announced[ABOUT_EVENTS]
         self._traits = plan.subscribers.set_index("subscriber_id")["properties"]
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""
@@ -108,8 +109,7 @@ class Writer:
 
     def _transitions(self, rows: Iterable[int]) -> dict[int, Transition]:
         """Return row → custom event, of the rows that have one."""
-        announced = self._run.plan.announced
-        theirs = announced.loc[[index for index in rows if index in announced.index]]
+        theirs = self._announced.loc[[index for index in rows if index in self._announced.index]]
         return transitions_of(theirs, self._run.shop_id, run_id=self._run.run_id)
 
     def write(self, position: int, *, is_checked: bool = False) -> None:
