@@ -11,11 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from toolkit.contacts.masks import mask_text
@@ -67,6 +68,12 @@ def render_report(audit: Audit) -> str:
 
     Contacts are masked, and what came from events or Postscript is escaped.
     """
+    html = _template().render(**_values(audit))
+    return _NO_TEXT.sub("\ufffd", html)
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("toolkit.report"),
         autoescape=True,
@@ -83,8 +90,7 @@ def render_report(audit: Audit) -> str:
         "about": about,
         "person": lambda value: clipped(value) if isinstance(value, str) else "not known",
     }
-    html = environment.get_template("report.html.jinja").render(**_values(audit))
-    return _NO_TEXT.sub("\ufffd", html)
+    return environment.get_template("report.html.jinja")
 
 
 def _hidden(value: Any) -> Any:
