@@ -2,8 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# One more than there are processors: some tests wait for a browser or a pace.
-WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
 # Every worker and every process of a test reads what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE

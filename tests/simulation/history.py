@@ -446,7 +446,10 @@ class History:
         weather, status = desk.process.weather, outcome.status
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
         if whole and status == "completed":
-            wrong = self.account.wrong_lists(options.audience_keys, stable_since=desk.started)
+            # Whom Postscript denies is waiting, and a run cannot know better; a later one finds them.
+            wrong = self.account.wrong_lists(
+                options.audience_keys, but=desk.process.denied, stable_since=desk.started
+            )
             self.violations += [f"a run says completed, and {each}" for each in wrong]
         if "summary" not in outcome.facts:
             return

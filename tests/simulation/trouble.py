@@ -80,6 +80,11 @@ class Trouble:
     def name(self) -> str:
         return f"{self.status} {self.body}" if self.kind == "status" else self.kind
 
+    @property
+    def denies(self) -> bool:
+        """Whether it says of a subscriber, as only Postscript does, that there is none."""
+        return self.name in {"400 json", "404 json"}
+
 
 def drawn_trouble(chance: random.Random) -> Trouble:
     """Draw what happens to a call that goes wrong."""
@@ -226,6 +231,8 @@ class Process:
     is_quiet: bool = True
     """True when others do nothing while it runs."""
     troubles: Counter[str] = field(default_factory=Counter)
+    denied: set[str] = field(default_factory=set)
+    """Subscribers of whom a read said, in Postscript's own words, that there are none."""
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
     ahead: timedelta = timedelta()
@@ -333,6 +340,8 @@ class Transport(requests.adapters.BaseAdapter):
         self._world.note(f"  {process.name} {number}: {what} -> {trouble.name if trouble else reply.status}")
         if trouble:
             process.troubles[trouble.name] += 1
+            if about and request.method == "GET" and trouble.denies:
+                process.denied.add(about)
         return self._outcome(request, trouble, reply, about)
 
     def _travel(self) -> None:
