@@ -82,13 +82,23 @@ TWICE = {
 """Public name that two modules define → why it may."""
 
 
+def defined(node: ast.stmt) -> str:
+    """Return the name of the class, type or function that a statement defines, if it does."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return node.name
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    is_type = isinstance(target, ast.Name) and re.match("[A-Z][a-z]", target.id)
+    # A variable of a type is made by a call, and is each module's own.
+    return target.id if is_type and not isinstance(node.value, ast.Call) else ""
+
+
 def test_a_public_name_means_one_thing():
-    """No two modules define a class or function of the same name, but for those with a reason."""
+    """No two modules define a class, type or function of the same name, but for those with a reason."""
     homes: dict[str, set[str]] = {}
     for module, path in modules():
         for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-                homes.setdefault(node.name, set()).add(module)
+            if (name := defined(node)) and not name.startswith("_"):
+                homes.setdefault(name, set()).add(module)
     assert {name for name, found in homes.items() if len(found) > 1} == {*TWICE}
 
 

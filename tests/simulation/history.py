@@ -446,7 +446,7 @@ class History:
         weather, status = desk.process.weather, outcome.status
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
         if whole and status == "completed":
-            # Whom Postscript denies is waiting, and a run cannot know better; a later one finds them.
+            # A subscriber that Postscript denies is waiting: a run cannot know better, a later one does.
             wrong = self.account.wrong_lists(
                 options.audience_keys, but=desk.process.denied, stable_since=desk.started
             )

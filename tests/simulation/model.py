@@ -248,11 +248,21 @@ class Account:
                     f"{closed[pair]} listed: the others disappeared"
                 )
 
+    def _passed_on(self, since: float) -> Iterator[str]:
+        """Yield the subscribers that people may only reach since another one was changed or redacted."""
+        others = {**self.shop.changed_at, **self.shop.redacted}
+        lost = {c for who, at in others.items() if at >= since for c in self.shop.contacts_of[who]}
+        for person, contacts in self.memory.ever_contacts.items():
+            if contacts & lost and (who := self.memory.reached_by(person, self.shop)):
+                yield who
+
     def wrong_lists(
         self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float | None = None
     ) -> Iterator[str]:
         """Yield the subscribers whose list is not what the truth says."""
         lists = self.shop.lists()
+        if stable_since is not None:
+            but = {*but, *self._passed_on(stable_since)}
         for (who, key), member in sorted(self.memory.wanted(self.shop, keys).items()):
             if who in but or (stable_since is not None and self.shop.changed_at[who] >= stable_since):
                 continue

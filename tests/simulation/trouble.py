@@ -83,7 +83,7 @@ class Trouble:
     @property
     def denies(self) -> bool:
         """Whether it says of a subscriber, as only Postscript does, that there is none."""
-        return self.name in {"400 json", "404 json"}
+        return self.kind == "status" and self.body == "json" and self.status in {400, 404}
 
 
 def drawn_trouble(chance: random.Random) -> Trouble:
@@ -232,7 +232,7 @@ class Process:
     """True when others do nothing while it runs."""
     troubles: Counter[str] = field(default_factory=Counter)
     denied: set[str] = field(default_factory=set)
-    """Subscribers of whom a read said, in Postscript's own words, that there are none."""
+    """Subscribers whose last read was answered, as only Postscript answers, that there is none."""
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
     ahead: timedelta = timedelta()
@@ -338,10 +338,10 @@ class Transport(requests.adapters.BaseAdapter):
         self._travel()
         what = f"{request.method} {path} {call.body.decode()[:160]}"
         self._world.note(f"  {process.name} {number}: {what} -> {trouble.name if trouble else reply.status}")
+        if about and request.method == "GET":
+            (process.denied.add if trouble and trouble.denies else process.denied.discard)(about)
         if trouble:
             process.troubles[trouble.name] += 1
-            if about and request.method == "GET" and trouble.denies:
-                process.denied.add(about)
         return self._outcome(request, trouble, reply, about)
 
     def _travel(self) -> None:

@@ -121,7 +121,7 @@ def has_value(who, name, text):
     return (wanted == [] and held is None) or (held == wanted and type(held) is type(wanted))
 
 
-def wish(who, row, mode):
+def desired(who, row, mode):
     if not row["key"]["trait"]:
         held = audiences(who)
         if held is None:
@@ -179,7 +179,7 @@ def plain_reasons(state, subscribers, *, keys, skip, mode):
         elif who and newest[who.subscriber_id, row["name"], str(row["key"])] is not row:
             reason = "SAME_SUBSCRIBER"
         elif who:
-            reason = wish(who, row, mode)
+            reason = desired(who, row, mode)
             if skip and who.can_send is False and reason in OPERATIONS:
                 reason = "OPTED_OUT"
         row["reason"] = reason

@@ -62,6 +62,7 @@ def _rows(contacts: pd.DataFrame, contact: str, region: str) -> pd.DataFrame:
     needs_a_person = ~contacts[f"{contact}_code"].isin([OK, "absent"])
     if contact == "email":
         domains = contacts["email_clean"].astype("str").str.replace("^.*@", "", regex=True)
+        # Of tens of thousands of slips only those that occur: pandas would prepare them all.
         needs_a_person |= domains.isin(slips_of_usual_domains().keys() & domains.unique())
     faulty = contacts[needs_a_person]
     raw = faulty[contact]

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -25,7 +24,6 @@ _OPEN = ("planned", "due")
 _CLOSED = ("sent", "unknown", "refused")
 """States of a custom event that is not planned again; one that is ``obsolete`` never left, and may be."""
 _MAY_HAVE_LEFT = ("sent", "unknown", "posting")
-_ANY = (*_OPEN, *_CLOSED, "posting", "obsolete")
 
 # The statements of every call, made once: making one takes longer than running it.
 _IS_FREE = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")))
@@ -33,29 +31,23 @@ _IS_FREE = sa.or_(*(transitions.c.state == each for each in (*_OPEN, "obsolete")
 _MARK = (
     sa.update(transitions)
     .where(transitions.c.external_id.in_(sa.bindparam("ids", expanding=True)))
-    .where(transitions.c.state.in_(sa.bindparam("among", expanding=True)))
     .returning(transitions.c.external_id)
 )
+_MARK_AMONG = _MARK.where(transitions.c.state.in_(sa.bindparam("among", expanding=True)))
 _START_CALL = sa.insert(calls).returning(calls.c.call_id)
 _END_CALL = sa.update(calls).where(calls.c.call_id == sa.bindparam("id"))
 _UPDATE_CACHE = sa.update(subscribers).where(
     subscribers.c.shop_id == sa.bindparam("shop"), subscribers.c.subscriber_id == sa.bindparam("id")
 )
-
-
-def _last_before() -> sa.Select[Any]:
-    its, other = transitions, transitions.alias()
-    same = (its.c[name] == other.c[name] for name in ("shop_id", "subscriber_id", "audience_key"))
-    query = sa.select(other.c.entered).where(
-        its.c.external_id == sa.bindparam("id"),
-        other.c.external_id != its.c.external_id,
-        other.c.state.in_(_MAY_HAVE_LEFT),
-        *same,
-    )
-    return query.order_by(other.c.changed_at.desc()).limit(1)
-
-
-_LAST_BEFORE = _last_before()
+_OTHER = transitions.alias()
+_LAST_BEFORE = (
+    sa.select(_OTHER.c.entered)
+    .where(transitions.c.external_id == sa.bindparam("id"), _OTHER.c.external_id != transitions.c.external_id)
+    .where(*(_OTHER.c[name] == transitions.c[name] for name in ("shop_id", "subscriber_id", "audience_key")))
+    .where(_OTHER.c.state.in_(_MAY_HAVE_LEFT))
+    .order_by(_OTHER.c.changed_at.desc())
+    .limit(1)
+)
 """The direction of the last other event of an event's membership that may have left."""
 
 
@@ -210,7 +202,7 @@ class Journal(Database):
     def mark_transitions(self, external_ids: Iterable[str], state: str) -> None:
         """Set the state of these custom events; ``obsolete`` closes only those that are open."""
         with self._writing() as connection:
-            _mark(connection, external_ids, state, among=_OPEN if state == "obsolete" else _ANY)
+            _mark(connection, external_ids, state, among=_OPEN if state == "obsolete" else ())
 
     def close_calls(self, shop_id: str) -> int:
         """Note of every call without a recorded answer that none will come; return how many."""
@@ -235,11 +227,12 @@ def _contact_rows(shop_id: str, contacts: Iterable[str]) -> Iterator[dict[str, s
 
 
 def _mark(
-    connection: sa.Connection, external_ids: Iterable[str], state: str, *, among: Sequence[str] = _ANY
+    connection: sa.Connection, external_ids: Iterable[str], state: str, *, among: Sequence[str] = ()
 ) -> frozenset[str]:
-    """Set the state of those custom events that are in one *among* these; return their ids."""
-    values = {"state": state, "changed_at": now(), "among": among}
-    parts = (connection.scalars(_MARK, {**values, "ids": ids}) for ids in chunks(external_ids))
+    """Set the state of those custom events that are in one *among* these, or any; return their ids."""
+    values = {"state": state, "changed_at": now(), **({"among": among} if among else {})}
+    statement = _MARK_AMONG if among else _MARK
+    parts = (connection.scalars(statement, {**values, "ids": ids}) for ids in chunks(external_ids))
     return frozenset(chain.from_iterable(parts))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from toolkit.contacts.checks import check_region
 from toolkit.errors import ParameterError
 
-Reader = Callable[[str, Any], Any]
+ParameterReader = Callable[[str, Any], Any]
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -51,7 +51,7 @@ def _flag(name: str, value: Any) -> bool:
     raise ParameterError(f"{name} is {value!r}; give True or False.")
 
 
-def _number(low: float, high: float, *, above: bool = False) -> Reader:
+def _number(low: float, high: float, *, above: bool = False) -> ParameterReader:
     def read(name: str, value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
@@ -95,7 +95,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """Parameter → the only values it may have."""
 
-_READERS: Mapping[str, Reader] = {
+_READERS: Mapping[str, ParameterReader] = {
     "audience_keys": _keys,
     "default_region": _region,
     "ledger_url": _ledger_url,
@@ -124,7 +124,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 
 def read_parameter(name: str, value: Any) -> Any:
     """Return one parameter's value in its own type; ParameterError when it cannot be."""
-    reader: Reader = _READERS.get(name, _text)
+    reader: ParameterReader = _READERS.get(name, _text)
     return reader(name, value)
 
 

@@ -164,8 +164,8 @@ PROFILES: Mapping[str, Knobs] = {
 
 # Faults
 
-Answer = Literal["status", "html", "empty", "content_type", "truncated"]
-Page = Literal["empty_page", "short_page", "repeated_page"]
+AnswerFault = Literal["status", "html", "empty", "content_type", "truncated"]
+PageFault = Literal["empty_page", "short_page", "repeated_page"]
 Connection = Literal["reset_before", "reset_after", "hang", "drip"]
 SideEffect = Literal["revoke", "redact", "second_writer", "shrink"]
 SIDE_EFFECTS = frozenset(get_args(SideEffect))
@@ -175,7 +175,7 @@ SIDE_EFFECTS = frozenset(get_args(SideEffect))
 class Fault:
     """One thing that goes wrong. All conditions that are given must hold."""
 
-    kind: Answer | Page | Connection | SideEffect
+    kind: AnswerFault | PageFault | Connection | SideEffect
     """``status``, ``html``, ``empty``, ``content_type`` and ``truncated`` are another answer;
     ``empty_page``, ``short_page`` (its first half) and ``repeated_page`` (the page before) another page of
     subscribers; ``reset_before``, ``reset_after``, ``hang`` and ``drip`` a connection that misbehaves;

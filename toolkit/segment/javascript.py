@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from toolkit.frames import SURROGATE
 
+_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
+
 
 class Missing:
     """The type of `MISSING`; has no truth value, so that it is not taken for null or false."""
@@ -176,6 +178,16 @@ def unit_at(text: str, index: int) -> str:
     """Return the UTF-16 unit at *index*; blank beyond the end."""
     # The first index + 1 characters have as many units at least.
     return units(text[: index + 1])[index : index + 1]
+
+
+def item_at(value: list[Any] | str, step: str) -> Any:
+    """Return the item of a list, or the UTF-16 unit of a text, that *step* is the index of."""
+    if not _INDEX.match(step):
+        return MISSING
+    index = int(step)
+    if isinstance(value, str):
+        return unit_at(value, index) or MISSING
+    return value[index] if index < len(value) else MISSING
 
 
 def whole(text: str) -> str:

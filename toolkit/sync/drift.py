@@ -13,7 +13,7 @@ from toolkit.errors import ParameterError
 from toolkit.frames import is_in, text_array, typed
 from toolkit.statuses import ChangeStatus
 
-from .plan import WISH_COLUMNS, Plan, plan, plan_wishes
+from .plan import DESIRED_COLUMNS, Plan, plan, plan_desired
 from .plan.columns import have_like, listed_keys
 from .plan.matching import are_reached
 
@@ -115,9 +115,9 @@ def plan_repair(
         )
     drift = find_drift(state, contacts, subscribers)
     named = (drift["drift"] == "ghost key") & drift["audience_key"].isin(key_list(ghost_keys))
-    wishes = _wishes(drift[drift["drift"].isin(kinds) | named], state)
-    repair = plan_wishes(
-        wishes, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
+    desired = _desired(drift[drift["drift"].isin(kinds) | named], state)
+    repair = plan_desired(
+        desired, subscribers, custom_events=custom_events, max_removal_share=max_removal_share
     )
     removed = repair.changes.loc[repair.changes["operation"] == "remove", "audience_key"].value_counts()
     listed = listed_keys(subscribers).drop_duplicates()["audience_key"].value_counts()
@@ -139,17 +139,17 @@ def _not_ours(
     return pairs.assign(drift=is_known.map({True: "extra", False: "ghost key"}))[~is_left]
 
 
-def _wishes(drift: pd.DataFrame, state: State) -> pd.DataFrame:
-    """Return WISH_COLUMNS: what would repair each drift, or why nothing does."""
+def _desired(drift: pd.DataFrame, state: State) -> pd.DataFrame:
+    """Return DESIRED_COLUMNS: what would repair each drift, or why nothing does."""
     about = ["person", "audience_key", "trait_key"]
     values = pd.concat([state.memberships, state.traits])
     values = values.reindex(columns=[*about, "audience_id", "value", "message_id"]).astype("str")
-    wishes = drift.merge(values, how="left", on=about)
-    is_malformed, is_list = wishes["drift"] == "malformed value", wishes["audience_key"].notna()
-    wishes["member"] = (wishes["drift"] == "missing").astype("boolean").mask(wishes["trait_key"].notna())
-    wishes["person"] = wishes["person"].fillna("subscriber " + wishes["subscriber_id"])
-    wishes = typed(wishes, WISH_COLUMNS)
+    desired = drift.merge(values, how="left", on=about)
+    is_malformed, is_list = desired["drift"] == "malformed value", desired["audience_key"].notna()
+    desired["member"] = (desired["drift"] == "missing").astype("boolean").mask(desired["trait_key"].notna())
+    desired["person"] = desired["person"].fillna("subscriber " + desired["subscriber_id"])
+    desired = typed(desired, DESIRED_COLUMNS)
     decided = ["status", "reason_code"]
-    wishes.loc[is_malformed & is_list, decided] = [ChangeStatus.UNCHANGED.value, "KEY_LISTED_TWICE"]
-    wishes.loc[is_malformed & ~is_list, decided] = [ChangeStatus.CONFLICT.value, "PROPERTY_NOT_A_LIST"]
-    return wishes
+    desired.loc[is_malformed & is_list, decided] = [ChangeStatus.UNCHANGED.value, "KEY_LISTED_TWICE"]
+    desired.loc[is_malformed & ~is_list, decided] = [ChangeStatus.CONFLICT.value, "PROPERTY_NOT_A_LIST"]
+    return desired

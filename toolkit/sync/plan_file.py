@@ -31,7 +31,7 @@ from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.segment.events import PAYLOAD_COLUMNS
 from toolkit.statuses import ChangeStatus
 
-from .plan import CHANGE_COLUMNS, WISH_COLUMNS, Plan, plan_wishes
+from .plan import CHANGE_COLUMNS, DESIRED_COLUMNS, Plan, plan_desired
 from .plan.columns import have_like
 from .plan.matching import match_people
 from .plan.writing import WRITE_COLUMNS, properties_of
@@ -159,9 +159,9 @@ def recheck(plan: Plan, subscribers: pd.DataFrame, *, overruled: np.ndarray | bo
         json_text(read(after[who])[trait]) if isinstance(trait, str) else None
         for who, trait in zip(sent["subscriber_id"], sent["trait_key"], strict=True)
     ]
-    wishes = typed(sent.assign(value=values, status=None, reason_code=None), WISH_COLUMNS)
+    desired = typed(sent.assign(value=values, status=None, reason_code=None), DESIRED_COLUMNS)
     options = {name: getattr(plan, name) for name in ("custom_events", "max_removal_share")}
-    now = plan_wishes(wishes, subscribers, **options)
+    now = plan_desired(desired, subscribers, **options)
     seen = plan.writes.set_index("subscriber_id")["before"].reindex(now.writes["subscriber_id"])
     both = zip(seen, now.writes["before"], strict=True)
     is_same = [one == other or _unordered(one) == _unordered(other) for one, other in both]

@@ -18,7 +18,7 @@ from toolkit.postscript.lookup import Postscript, find_subscriber, in_parallel
 from toolkit.postscript.subscribers import subscribers_table
 from toolkit.statuses import ChangeStatus
 
-from .plan import WISH_COLUMNS, Plan, plan_wishes
+from .plan import DESIRED_COLUMNS, Plan, plan_desired
 from .plan.matching import match_people
 from .plan.writing import properties_of
 from .runs import LedgerStore, RunRecord
@@ -124,25 +124,25 @@ def _plan_undo(ledger: LedgerStore, record: RunRecord, postscript: Postscript, *
     held = dict(zip(subscribers["subscriber_id"], subscribers["properties"], strict=True))
     for row in traits:
         row["status"], row["reason_code"] = _why_not(row, held.get(row["subscriber_id"]))
-    wishes = pd.DataFrame(rows, columns=[*WISH_COLUMNS]).astype(WISH_COLUMNS)
+    desired = pd.DataFrame(rows, columns=[*DESIRED_COLUMNS]).astype(DESIRED_COLUMNS)
     changes = ledger.load_changes(record.run_id)
     known = changes.loc[changes["operation"].notna(), [*_ABOUT, *_FROM_CHANGES]].drop_duplicates(_ABOUT)
-    wishes = wishes.drop(columns=_FROM_CHANGES).merge(known, how="left", on=_ABOUT)
+    desired = desired.drop(columns=_FROM_CHANGES).merge(known, how="left", on=_ABOUT)
     # A run that was killed has no changes, only calls.
-    person = wishes["person"].fillna("subscriber " + wishes["subscriber_id"])
-    wishes = wishes.assign(person=person, message_id=f"undo of {record.run_id}")
+    person = desired["person"].fillna("subscriber " + desired["subscriber_id"])
+    desired = desired.assign(person=person, message_id=f"undo of {record.run_id}")
     newer = _newer_values(ledger, record, subscribers)
     for who in ("person", "subscriber_id"):  # of others too who are the same subscriber
         about = [who, "audience_key", "trait_key"]
         values = newer.dropna(subset=who)[about].drop_duplicates().assign(newer=True)
-        is_newer = wishes.merge(values, how="left", on=about)["newer"].notna().to_numpy()
-        wishes.loc[is_newer, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "CHANGED_SINCE"]
-    planned = plan_wishes(typed(wishes, WISH_COLUMNS), subscribers, **options)
+        is_newer = desired.merge(values, how="left", on=about)["newer"].notna().to_numpy()
+        desired.loc[is_newer, ["status", "reason_code"]] = [ChangeStatus.UNCHANGED.value, "CHANGED_SINCE"]
+    planned = plan_desired(typed(desired, DESIRED_COLUMNS), subscribers, **options)
     return replace(planned, kind="undo", changes=planned.changes.replace({"reason_code": _REASONS}))
 
 
 def _opposites(calls: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the opposite of all that a run wrote, or may have, in the columns of a wish.
+    """Yield the opposite of all that a run wrote, or may have, in the columns of a desired change.
 
     ``value`` is what a trait was before (None: it had no value; ``{}``: one that no trait can be), and
     ``written`` what the run made of it.

@@ -16,7 +16,7 @@ from toolkit.segment.mapping.paths import Path, Template
 from toolkit.segment.mapping.texts import Case, Replace
 from toolkit.segment.mapping.tree import Node as Directive
 from toolkit.segment.mapping.tree import Raw
-from toolkit.segment.triggers.tree import And, Comparison, Failing, Function, Never, Node, Not, Or
+from toolkit.segment.triggers.tree import And, Comparison, Expression, Failing, Function, Never, Not, Or
 
 from .json_columns import (
     JsonColumns,
@@ -33,7 +33,7 @@ MAX_LENGTH = 10_000
 _LONG_NUMBER = r"^-?[0-9.]*[eE]|^-?[0-9]{16}|^-?[niNI]"
 
 
-def trigger_sql(node: Node, columns: JsonColumns, fallback: list[str]) -> str:
+def trigger_sql(node: Expression, columns: JsonColumns, fallback: list[str]) -> str:
     """Return the condition that the trigger takes the event."""
     if isinstance(node, And | Or):
         word, nothing = (" AND ", "true") if isinstance(node, And) else (" OR ", "false")

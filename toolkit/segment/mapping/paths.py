@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, kind_of, text_of, unit_at, whole
+from toolkit.segment.javascript import MISSING, WHITESPACE, is_truthy, item_at, kind_of, text_of, whole
 
 from .parse import Part, directive, is_directive
 from .tree import ITEM_COST, Directive, Node, Resolution, ResolveError
 
 _SEPARATOR = re.compile(r"\.|\[(?=['\"0-9])|(?<=['\"0-9])\]+")
 _QUOTES = re.compile("['\"]")
-_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,16 +39,6 @@ class Path(Node):
             else:
                 return MISSING if is_truthy(value) else value
         return value
-
-
-def item_at(value: list[Any] | str, step: str) -> Any:
-    """Return the item of a list, or the UTF-16 unit of a text, that *step* is the index of."""
-    if not _INDEX.match(step):
-        return MISSING
-    index = int(step)
-    if isinstance(value, str):
-        return unit_at(value, index) or MISSING
-    return value[index] if index < len(value) else MISSING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

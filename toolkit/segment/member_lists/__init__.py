@@ -29,7 +29,7 @@ BEFORE_THOSE_IN = pd.Timedelta(microseconds=1)
 """By how much the rows "out" of a list are taken as older: of two people who are one subscriber, the one who
 is in decides."""
 
-Source: TypeAlias = "str | Path | pd.DataFrame | Sequence[Any] | Mapping[str, Any]"
+ListSource: TypeAlias = "str | Path | pd.DataFrame | Sequence[Any] | Mapping[str, Any]"
 
 _FORMAT_OF_TABLE = {plain_name(kind.name): kind for kind in OF_PROFILES_SYNC}
 _FORMAT_OF_TABLE |= {"profiletraits": Format.WIDE, "users": Format.WIDE}
@@ -75,7 +75,7 @@ class MemberList:
 
 
 def read_member_list(
-    source: Source,
+    source: ListSource,
     *,
     audience_key: str = "",
     taken_at: datetime | str | None = None,
@@ -123,7 +123,7 @@ def read_member_list(
     return _member_list(rows, tables, audience_key, moment)
 
 
-def _recognised(source: Source, audience_key: str, columns: Mapping[str, Any]) -> list[Table]:
+def _recognised(source: ListSource, audience_key: str, columns: Mapping[str, Any]) -> list[Table]:
     tables = []
     for name, one in source.items() if isinstance(source, Mapping) else [("", source)]:
         wanted = _FORMAT_OF_TABLE.get(plain_name(str(name)))

@@ -20,7 +20,7 @@ from .tables import is_damaged
 
 Positions: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Marks: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-Part: TypeAlias = tuple[str, Positions, pa.Array]
+ProfilePart: TypeAlias = tuple[str, Positions, pa.Array]
 """Kind, profiles, and one text of that kind of each; null where it has none."""
 
 CANDIDATE_COLUMNS = {"person": "str", "email": "str", "phone": "str"}
@@ -52,9 +52,9 @@ _SPREADSHEET = r"^\+?[0-9]([.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
 class Profiles:
     """The ids and contacts of *size* profiles; of several parts of a kind the first is preferred."""
 
-    def __init__(self, size: int, parts: Iterable[Part]) -> None:
+    def __init__(self, size: int, parts: Iterable[ProfilePart]) -> None:
         self.size = size
-        by_kind: dict[str, list[Part]] = {kind: [] for kind in KINDS}
+        by_kind: dict[str, list[ProfilePart]] = {kind: [] for kind in KINDS}
         for part in parts:
             by_kind[part[0]].append(part)
         self._found = {kind: _ranked(given) for kind, given in by_kind.items()}
@@ -116,7 +116,7 @@ class Profiles:
                 )
 
 
-def _ranked(parts: Iterable[Part]) -> pd.DataFrame:
+def _ranked(parts: Iterable[ProfilePart]) -> pd.DataFrame:
     """Return ``profile``, ``text`` and ``rank`` of one kind: each text once a profile, the preferred 0."""
     table = pa.table({"profile": pa.array([], pa.int64()), "text": pa.array([], TEXT)})
     more = (pa.table({"profile": profiles, "text": texts}) for _kind, profiles, texts in parts)

@@ -27,8 +27,8 @@ from .profiles import (
     PHONE,
     PROFILE,
     Marks,
-    Part,
     Positions,
+    ProfilePart,
     Profiles,
     follow_merges,
     positions,
@@ -87,7 +87,7 @@ def _files_of(tables: Sequence[Table], kind: Format) -> Positions:
 
 def _read_list(tables: Sequence[Table], audience_key: str) -> MemberRows:
     """Return the rows of plain lists or exports: who is listed is a member, unless a column has false."""
-    parts: list[Part] = []
+    parts: list[ProfilePart] = []
     notes: list[str] = []
     files = _files_of(tables, tables[0].format)
     is_unreadable = np.zeros(len(files), np.bool_)
@@ -170,7 +170,7 @@ def _whole_table(tables: Sequence[Table]) -> Table:
 # --- JSON in exports
 
 
-def _read_json(table: Table, at: Positions) -> tuple[list[Part], Marks, list[str]]:
+def _read_json(table: Table, at: Positions) -> tuple[list[ProfilePart], Marks, list[str]]:
     """Return the ids and contacts in JSON objects, marks of the rows that cannot be read, and notes."""
     found: list[tuple[int, str, str]] = []
     is_unreadable, is_repaired = np.zeros((2, table.size), np.bool_)
@@ -253,7 +253,7 @@ def _column(tables: Sequence[Table], name: str) -> pa.Array:
     return pa.concat_arrays([table.first(name) for table in tables] or [pa.array([], TEXT)])
 
 
-def _identifier_parts(at: Positions, identifiers: Sequence[Table]) -> Iterator[Part]:
+def _identifier_parts(at: Positions, identifiers: Sequence[Table]) -> Iterator[ProfilePart]:
     """Yield the identifiers, those seen last first."""
     seen = pd.Series(_column(identifiers, "timestamp"), dtype="str")
     latest = pd.to_datetime(seen, format="ISO8601", utc=True, errors="coerce")
@@ -262,7 +262,7 @@ def _identifier_parts(at: Positions, identifiers: Sequence[Table]) -> Iterator[P
     return _parts(at[order], types, values, KINDS)
 
 
-def _parts(at: Positions, names: pa.Array, values: pa.Array, kinds: Iterable[str]) -> Iterator[Part]:
+def _parts(at: Positions, names: pa.Array, values: pa.Array, kinds: Iterable[str]) -> Iterator[ProfilePart]:
     """Yield the values whose name is that of one of the kinds, in whatever way it is written."""
     places, distinct = encode(names)
     named = np.array([KIND_OF_NAME.get(plain_name(name), "") for name in distinct.to_pylist()] + [""])

@@ -10,7 +10,19 @@ from typing import Final, get_args
 from toolkit.segment.javascript import number_of, text_of, whole
 
 from .tokens import NUMBER, OfficialReading, Token
-from .tree import And, Comparison, Failing, Function, FunctionName, Never, Node, Not, Operator, Or, predicate
+from .tree import (
+    And,
+    Comparison,
+    Expression,
+    Failing,
+    Function,
+    FunctionName,
+    Never,
+    Not,
+    Operator,
+    Or,
+    predicate,
+)
 
 TEXT_FIELDS: Final = ("type", "event", "name", "userId")
 OBJECT_FIELDS: Final = ("properties", "traits", "context")
@@ -43,7 +55,7 @@ _ESCAPES: Final = re.compile(r"\\[\"'\\]")
 _ONE_STAR: Final = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
 
 
-def compared(field: str, name: Token, operator: Token, value: Token, reading: OfficialReading) -> Node:
+def compared(field: str, name: Token, operator: Token, value: Token, reading: OfficialReading) -> Expression:
     """Return what ``name operator value`` means."""
     if operator.kind != "operator" or operator.text == "!":
         reading.add(_odd_operator(operator, value), operator.position)
@@ -56,7 +68,9 @@ def compared(field: str, name: Token, operator: Token, value: Token, reading: Of
     return _placed(field, name, (has_states and state) or operator.text, _constant(value), reading)
 
 
-def called(name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool) -> Node | None:
+def called(
+    name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool
+) -> Expression | None:
     """Return what a call of contains or match means; None when Segment drops it."""
     field = next((f for f in OBJECT_FIELDS if path.text.startswith(f)), path.text)
     if field == "type" or field not in TEXT_FIELDS + OBJECT_FIELDS:
@@ -84,7 +98,9 @@ def _constant(value: Token) -> str | float:
 # --- operator and constant as a node
 
 
-def _placed(field: str, name: Token, operator: str, constant: str | float, reading: OfficialReading) -> Node:
+def _placed(
+    field: str, name: Token, operator: str, constant: str | float, reading: OfficialReading
+) -> Expression:
     """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, text_of(constant))
@@ -118,7 +134,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: str | float) -> Compar
     return Comparison(path=path, operator=">=", value=-math.inf) if relation == "!=" else Never()
 
 
-def _with_built_ins(leaf: Node, name: Token, reading: OfficialReading) -> Node:
+def _with_built_ins(leaf: Expression, name: Token, reading: OfficialReading) -> Expression:
     """Return the leaf as JavaScript answers it where every object has something of the last name."""
     if not isinstance(leaf, Comparison) or leaf.value is not None or leaf.path[-1] not in BUILT_INS:
         return leaf

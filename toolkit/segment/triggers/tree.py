@@ -33,21 +33,21 @@ Constant: TypeAlias = str | float | bool | None
 class And:
     """True when every part is; so with no parts."""
 
-    parts: tuple[Node, ...]
+    parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Or:
     """True when any part is; false with no parts."""
 
-    parts: tuple[Node, ...]
+    parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Not:
     """True when the part is false."""
 
-    part: Node
+    part: Expression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,10 @@ class Function:
 
 
 Leaf: TypeAlias = Comparison | Function | Never | Failing
-Node: TypeAlias = And | Or | Not | Leaf
+Expression: TypeAlias = And | Or | Not | Leaf
 
 
-def unite(kind: type[And | Or], parts: list[Node]) -> Node:
+def unite(kind: type[And | Or], parts: list[Expression]) -> Expression:
     """Return the parts as one node, or the only part as it is."""
     return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
 
@@ -105,7 +105,7 @@ def unite(kind: type[And | Or], parts: list[Node]) -> Node:
 
 Event: TypeAlias = Mapping[str, Any]
 Predicate: TypeAlias = Callable[[Event], bool]
-Reader: TypeAlias = Callable[[Event], Any]
+FieldReader: TypeAlias = Callable[[Event], Any]
 
 INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 """A step that is the position of a list item."""
@@ -123,7 +123,7 @@ class FailingConditionError(Exception):
     """Raised for an event that gets to a condition at which Segment fails."""
 
 
-def predicate(node: Node) -> Predicate:
+def predicate(node: Expression) -> Predicate:
     """Return the function that tells whether *node* holds; it may raise FailingConditionError."""
     match node:
         case And() | Or():
@@ -157,7 +157,7 @@ def _joined(parts: list[Predicate], *, ends_it: bool) -> Predicate:
     return holds
 
 
-def _comparison(node: Comparison, read: Reader) -> Predicate:
+def _comparison(node: Comparison, read: FieldReader) -> Predicate:
     constant, is_equal = node.value, node.operator == "="
     if isinstance(constant, float):
         return _number(_RELATIONS[node.operator], constant, read)
@@ -165,7 +165,7 @@ def _comparison(node: Comparison, read: Reader) -> Predicate:
     return lambda event: same(read(event), constant) is is_equal
 
 
-def _number(compare: Callable[[float, float], bool], number: float, read: Reader) -> Predicate:
+def _number(compare: Callable[[float, float], bool], number: float, read: FieldReader) -> Predicate:
     def holds(event: Event) -> bool:
         value = read(event)
         # bool is an int in Python, and not a number in JSON.
@@ -176,7 +176,7 @@ def _number(compare: Callable[[float, float], bool], number: float, read: Reader
     return holds
 
 
-def _function(node: Function, read: Reader) -> Predicate:
+def _function(node: Function, read: FieldReader) -> Predicate:
     # In UTF-16 units, so that half a character is found inside a whole one, as in JavaScript.
     test, expected = _TESTS[node.name](units(node.text)), not node.negated
 
@@ -215,7 +215,7 @@ _TESTS: Final[dict[str, Callable[[str], Callable[[str], bool]]]] = {
 }
 
 
-def reader(path: tuple[str, ...]) -> Reader:
+def reader(path: tuple[str, ...]) -> FieldReader:
     """Return a function from an event to the value at *path*, None where there is none."""
     field, *steps = path
     if not steps:

@@ -47,13 +47,13 @@ def transition_id(shop_id: str, subscriber_id: str, audience_key: str, *, entere
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-ABOUT_EVENTS = ["subscriber_id", "audience_key", "audience_id", "operation", "timestamp", "message_id"]
+TRANSITION_COLUMNS = ["subscriber_id", "audience_key", "audience_id", "operation", "timestamp", "message_id"]
 """The columns of a plan's changes that custom events are made of."""
 
 
 def transitions_of(announced: pd.DataFrame, shop_id: str, *, run_id: str) -> dict[int, Transition]:
     """Return row → custom event of a plan's `announced`; without a time and a message id the run names it."""
-    rows = zip(announced.index, *(announced[name] for name in ABOUT_EVENTS), strict=True)
+    rows = zip(announced.index, *(announced[name] for name in TRANSITION_COLUMNS), strict=True)
     found = {}
     for index, who, key, audience_id, operation, moment, message_id in rows:
         entered, named = operation == "add", run_id if pd.isna(message_id) else message_id

@@ -23,7 +23,7 @@ from toolkit.sync.plan.columns import new_list
 from toolkit.sync.plan.writing import properties_of
 from toolkit.sync.runs import Held, Transition, result_of
 
-from .custom_events import ABOUT_EVENTS, transitions_of
+from .custom_events import TRANSITION_COLUMNS, transitions_of
 from .execution import Execution, StopReason
 
 LIST = api.AUDIENCES_PROPERTY
@@ -83,7 +83,7 @@ class Writer:
         self._rows: dict[str, list[int]] = {}
         for index, who in plan.changes.loc[plan.changes["operation"].notna(), "subscriber_id"].items():
             self._rows.setdefault(who, []).append(index)
-        self._announced = plan.announced[ABOUT_EVENTS]
+        self._announced = plan.announced[TRANSITION_COLUMNS]
         self._traits = plan.subscribers.set_index("subscriber_id")["properties"]
         self.due: dict[str, list[Transition]] = {}
         """Subscriber → the custom events that are due after its write."""

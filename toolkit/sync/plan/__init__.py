@@ -55,10 +55,10 @@ A row that no person reaches names the subscriber as ``subscriber <id>`` and has
 ``operation`` is ``add``, ``remove``, ``set`` or null. ``trait_value`` is JSON text, a contact in it masked.
 """
 
-WISH_COLUMNS = {**CHANGE_COLUMNS, "value": "str"}
+DESIRED_COLUMNS = {**CHANGE_COLUMNS, "value": "str"}
 """Desired changes of subscribers: one row a subscriber × audience with ``member``, or × trait with ``value``.
 
-``value`` is JSON text. Where ``status`` is given nothing changes: the row only says why. What plan_wishes()
+``value`` is JSON text. Where ``status`` is given nothing changes: the row only says why. What plan_desired()
 finds out is not read.
 """
 
@@ -227,19 +227,19 @@ def _lay_out(state: State, contacts: pd.DataFrame, matches: Matches) -> pd.DataF
     )
 
 
-def plan_wishes(
-    wishes: pd.DataFrame, subscribers: pd.DataFrame, *, custom_events: str, max_removal_share: float
+def plan_desired(
+    desired: pd.DataFrame, subscribers: pd.DataFrame, *, custom_events: str, max_removal_share: float
 ) -> Plan:
     """Decide what each desired change leads to, by the rules of plan(); no person is looked up.
 
-    *wishes* are WISH_COLUMNS, no subscriber × audience or trait twice, and become the plan's changes row by
-    row; *subscribers* SUBSCRIBER_COLUMNS. A subscriber who is not among them is gone.
+    *desired* are DESIRED_COLUMNS, no subscriber × audience or trait twice, and become the plan's changes row
+    by row; *subscribers* SUBSCRIBER_COLUMNS. A subscriber who is not among them is gone.
     """
-    is_open = wishes["status"].isna().to_numpy()
+    is_open = desired["status"].isna().to_numpy()
     known = subscribers.drop_duplicates("subscriber_id", keep="last", ignore_index=True)
-    place = pd.Index(known["subscriber_id"]).get_indexer(wishes["subscriber_id"])
-    asked = wishes.reset_index(drop=True).assign(
-        received_at=wishes["timestamp"].array,
+    place = pd.Index(known["subscriber_id"]).get_indexer(desired["subscriber_id"])
+    asked = desired.reset_index(drop=True).assign(
+        received_at=desired["timestamp"].array,
         place=np.where(is_open, place, NONE),
         lacking=np.where(is_open & (place != NONE), NONE, LACKING.index("SUBSCRIBER_GONE")),
         is_moved=False,

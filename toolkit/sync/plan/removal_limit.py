@@ -36,10 +36,10 @@ class Removals(NamedTuple):
 def count_removals(changes: pd.DataFrame, beside: Mapping[str, int]) -> Removals:
     """Measure the removals among *changes*; *beside* holds audience → memberships looked at beside those."""
     is_removal = changes["operation"] == "remove"
-    if not is_removal.any():
+    removed = changes.loc[is_removal, "audience_key"].value_counts()
+    if removed.empty:
         return Removals(0.0)
     stays = changes["reason_code"].isin([*_STAYS]) & ~is_removal
-    removed = changes.loc[is_removal, "audience_key"].value_counts()
     looked_at = changes.loc[is_removal | stays, "audience_key"].value_counts()
     looked_at = looked_at.add(pd.Series(beside, dtype="int64"), fill_value=0)
     share = float(removed.sum() / looked_at.sum())

@@ -25,7 +25,7 @@ from toolkit.segment.mapping.tree import Node
 from .filters import DISABLED_FILTERS, FILTERS, UNSUPPORTED_FILTERS
 from .values import Rendering, are_equal, contains, is_blank, is_empty, is_less, is_nil, is_true, property_of
 
-Step: TypeAlias = Callable[[Rendering], str]
+Renderer: TypeAlias = Callable[[Rendering], str]
 """Does what a part of the template says, and returns what it prints."""
 Value: TypeAlias = Callable[[Rendering], Any]
 """Gives the value of an expression."""
@@ -116,11 +116,11 @@ class _TemplateCompiler:
     def __init__(self) -> None:
         self._has_cycle = False
 
-    def block(self, nodes: Iterable[ast.Node]) -> Step:
+    def block(self, nodes: Iterable[ast.Node]) -> Renderer:
         steps = [self.step(node) for node in nodes if not isinstance(node, tags.comment_tag.CommentNode)]
         return lambda rendering: "".join([step(rendering) for step in steps])
 
-    def step(self, node: ast.Node) -> Step:  # noqa: PLR0911 - one for each kind of node
+    def step(self, node: ast.Node) -> Renderer:  # noqa: PLR0911 - one for each kind of node
         match node:
             case content.ContentNode(text=text):
                 return lambda rendering: rendering.text(text)
@@ -144,7 +144,7 @@ class _TemplateCompiler:
                 return self.block(block.nodes)
         raise _unsupported(str(node))
 
-    def branches(self, node: tags.if_tag.IfNode | tags.unless_tag.UnlessNode) -> Step:
+    def branches(self, node: tags.if_tag.IfNode | tags.unless_tag.UnlessNode) -> Renderer:
         # Only the first condition of unless is turned round.
         parts = [(node.condition, isinstance(node, tags.if_tag.IfNode), node.consequence)]
         parts += [(other.expression, True, other.block) for other in node.alternatives]
@@ -162,7 +162,7 @@ class _TemplateCompiler:
 
         return run
 
-    def cycle(self, first: Value) -> Step:
+    def cycle(self, first: Value) -> Renderer:
         """Print the first value of a cycle: without loops no other one has its turn."""
         if self._has_cycle:
             raise _unsupported("a second cycle in a template")
@@ -171,7 +171,7 @@ class _TemplateCompiler:
         return lambda rendering: rendering.text(value) if is_truthy(value := first(rendering)) else ""
 
 
-def _assign(name: str, value: Value) -> Step:
+def _assign(name: str, value: Value) -> Renderer:
     name = _checked_name(name)
 
     def run(rendering: Rendering) -> str:

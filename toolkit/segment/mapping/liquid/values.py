@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.segment.javascript import MISSING, WHITESPACE, innermost, number_of, text_of, unit_count, units
-from toolkit.segment.mapping.paths import item_at
+from toolkit.segment.javascript import (
+    MISSING,
+    WHITESPACE,
+    innermost,
+    item_at,
+    number_of,
+    text_of,
+    unit_count,
+    units,
+)
 from toolkit.segment.mapping.tree import Resolution
 
 
