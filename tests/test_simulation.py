@@ -8,6 +8,7 @@ from simulation.world import World
 
 FAILED_ONCE = {
     880: "a subscriber of whom a person's other subscriber was redacted while the run was under way",
+    1331: "an undo of one of two runs that took the same events at once",
     930060: "a subscriber that Postscript's own answers deny: no run can know better",
 }
 """Seed beyond the first hundred → what it found, since the world was last drawn anew."""

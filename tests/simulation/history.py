@@ -263,7 +263,9 @@ class History:
         self.memory.unsure |= {pair for pair, state in self.memory.states.items() if state.run not in ended}
         self.muddy_all()
         outcome = self._worked(desk, lambda: desk.undo(run_id))
-        if outcome.run is not None:
+        # Of two that took the same events at once, either may be the one that brought a change.
+        is_alone = [each for each, _ in self.runs].count(number) == 1
+        if outcome.run is not None and is_alone:
             self.memory.take_back(number)
         else:
             self.memory.unsure |= pairs
