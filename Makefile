@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
 # Every worker and every process of a test reads what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,7 +48,7 @@ lab: $(READY)
 	@$(BIN)/python -m toolkit lab
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n auto -m slow tests/test_truth.py tests toolkit
@@ -62,7 +61,7 @@ test-pythons: $(READY)
 	    $$home/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	      -e '.[sandbox]' hypothesis nbformat 'psycopg[binary]' pytest pytest-xdist; touch $$home/ready; }; \
 	  echo "Python $${python##*/python}"; \
-	  $$home/bin/python -m pytest -n $(WORKERS) --dist worksteal $(wildcard $(QUICK:%=tests/%) $(QUICK:%=tests/%.py)); \
+	  $$home/bin/python -m pytest -n logical --dist worksteal $(wildcard $(QUICK:%=tests/%) $(QUICK:%=tests/%.py)); \
 	done
 
 simulate: $(READY)

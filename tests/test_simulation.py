@@ -7,7 +7,7 @@ from simulation.history import play, script_of
 from simulation.world import World
 
 FAILED_ONCE = {
-    880: "a subscriber of whom a person's other subscriber was redacted while the run was under way",
+    880: "a redaction, while a run is under way, that makes a person another subscriber",
     1331: "an undo of one of two runs that took the same events at once",
     930060: "a subscriber that Postscript's own answers deny: no run can know better",
 }

@@ -6,6 +6,7 @@ Nothing here imports the toolkit. Violations are sentences; no violation is an e
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -248,23 +249,21 @@ class Account:
                     f"{closed[pair]} listed: the others disappeared"
                 )
 
-    def _passed_on(self, since: float) -> Iterator[str]:
-        """Yield the subscribers that people may only reach since another one was changed or redacted."""
-        others = {**self.shop.changed_at, **self.shop.redacted}
-        lost = {c for who, at in others.items() if at >= since for c in self.shop.contacts_of[who]}
-        for person, contacts in self.memory.ever_contacts.items():
-            if contacts & lost and (who := self.memory.reached_by(person, self.shop)):
+    def _changing(self, since: float) -> Iterator[str]:
+        """Yield the subscribers that people may reach only since then: they or others of these changed."""
+        changed = {**self.shop.changed_at, **self.shop.redacted}
+        contacts = {c for who, at in changed.items() if at >= since for c in self.shop.contacts_of[who]}
+        for person, theirs in self.memory.ever_contacts.items():
+            if theirs & contacts and (who := self.memory.reached_by(person, self.shop)):
                 yield who
 
     def wrong_lists(
-        self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float | None = None
+        self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float = math.inf
     ) -> Iterator[str]:
         """Yield the subscribers whose list is not what the truth says."""
-        lists = self.shop.lists()
-        if stable_since is not None:
-            but = {*but, *self._passed_on(stable_since)}
+        lists, but = self.shop.lists(), {*but, *self._changing(stable_since)}
         for (who, key), member in sorted(self.memory.wanted(self.shop, keys).items()):
-            if who in but or (stable_since is not None and self.shop.changed_at[who] >= stable_since):
+            if who in but:
                 continue
             if isinstance(member, str):
                 held = (self.shop.record(who) or {})["properties"].get(key.removeprefix(TRAIT))

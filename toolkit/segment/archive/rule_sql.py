@@ -14,9 +14,8 @@ from toolkit.segment.javascript import MISSING, text_of
 from toolkit.segment.mapping.directives import If
 from toolkit.segment.mapping.paths import Path, Template
 from toolkit.segment.mapping.texts import Case, Replace
-from toolkit.segment.mapping.tree import Node as Directive
-from toolkit.segment.mapping.tree import Raw
-from toolkit.segment.triggers.tree import And, Comparison, Expression, Failing, Function, Never, Not, Or
+from toolkit.segment.mapping.tree import Node, Raw
+from toolkit.segment.triggers.tree import And, Comparison, Failing, Function, Never, Not, Or, Tree
 
 from .json_columns import (
     JsonColumns,
@@ -33,7 +32,7 @@ MAX_LENGTH = 10_000
 _LONG_NUMBER = r"^-?[0-9.]*[eE]|^-?[0-9]{16}|^-?[niNI]"
 
 
-def trigger_sql(node: Expression, columns: JsonColumns, fallback: list[str]) -> str:
+def trigger_sql(node: Tree, columns: JsonColumns, fallback: list[str]) -> str:
     """Return the condition that the trigger takes the event."""
     if isinstance(node, And | Or):
         word, nothing = (" AND ", "true") if isinstance(node, And) else (" OR ", "false")
@@ -83,7 +82,7 @@ def _function(node: Function, columns: JsonColumns) -> str:
     return f"coalesce(starts_with({json}, '\"') AND {'NOT ' if node.negated else ''}{test}, false)"
 
 
-def text_sql(node: Directive, columns: JsonColumns, fallback: list[str]) -> str:
+def text_sql(node: Node, columns: JsonColumns, fallback: list[str]) -> str:
     """Return the text that a field of type string gets."""
     match node:
         case Raw():
@@ -104,7 +103,7 @@ def text_sql(node: Directive, columns: JsonColumns, fallback: list[str]) -> str:
     raise NotInSQLError
 
 
-def object_sql(node: Directive, columns: JsonColumns, fallback: list[str]) -> str:
+def object_sql(node: Node, columns: JsonColumns, fallback: list[str]) -> str:
     """Return the JSON that a field of type object gets."""
     if isinstance(node, Path):
         json = columns.json(node.steps)

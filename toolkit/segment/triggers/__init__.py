@@ -22,7 +22,7 @@ from toolkit.errors import TriggerError
 from .lint import SENTENCES
 from .official import read_official
 from .strict import read_strict
-from .tree import And, Expression, Failing, FailingConditionError, Not, Or, predicate, reader
+from .tree import And, Failing, FailingConditionError, Not, Or, Tree, predicate, reader
 from .write import condition_text, negation_normal_form
 
 DEFAULT_TRIGGER: Final = 'type = "identify" or type = "track"'
@@ -87,7 +87,7 @@ class Trigger:
     """The text as given; empty for what was none."""
     dialect: str
     """``strict`` or ``official``."""
-    tree: Expression
+    tree: Tree
     """What the text means, for those who compile it to something else."""
     error: TriggerError | None
     """Why Segment cannot use the text; always None in the strict dialect, which raises."""
@@ -152,7 +152,7 @@ class Trigger:
         return partial(Trigger, dialect=self.dialect), (self.text,)
 
 
-def explain_tree(node: Expression, event: Mapping[str, Any]) -> tuple[bool | None, list[Condition]]:
+def explain_tree(node: Tree, event: Mapping[str, Any]) -> tuple[bool | None, list[Condition]]:
     """Return whether a tree in normal form holds (None: Segment fails), and its conditions."""
     if isinstance(node, And | Or):
         outcomes = [explain_tree(part, event) for part in node.parts]

@@ -14,7 +14,7 @@ from toolkit.errors import TriggerError
 from .official import read_official
 from .strict import read_strict
 from .tokens import MAX_TOKENS, OfficialReading
-from .tree import Expression
+from .tree import Tree
 from .write import canonical, write_trigger
 
 SENTENCES: Final = {
@@ -149,7 +149,7 @@ def lint_trigger(text: str) -> tuple[Lint, ...]:
     )
 
 
-def _strictly(text: str) -> tuple[Expression | None, TriggerError | None]:
+def _strictly(text: str) -> tuple[Tree | None, TriggerError | None]:
     try:
         return read_strict(text), None
     except TriggerError as error:
@@ -159,7 +159,7 @@ def _strictly(text: str) -> tuple[Expression | None, TriggerError | None]:
 # --- what was meant, in words that both dialects read alike
 
 
-def _corrected(text: str, strict: Expression | None, reading: OfficialReading) -> str:
+def _corrected(text: str, strict: Tree | None, reading: OfficialReading) -> str:
     if "too-big" in reading.codes or not isinstance(text, str):
         return ""
     meant = strict or _strictly(_repaired(text))[0]

@@ -15,7 +15,7 @@ from toolkit.segment.javascript import units
 
 from .official_conditions import BUILT_INS, OBJECT_FIELDS, TEXT_FIELDS, called, compared
 from .tokens import END, OfficialReading, Token, official_tokens
-from .tree import And, Expression, Failing, Never, Or, unite
+from .tree import And, Failing, Never, Or, Tree, unite
 
 _FUNCTIONS: Final = ("contains", "match")
 _ELSEWHERE: Final = ("anonymousId", "messageId", "groupId", "integrations")
@@ -51,7 +51,7 @@ class _List:
         self.reading = reading
         self.inside = inside
         self.next = 0
-        self.parts: list[Expression] = []
+        self.parts: list[Tree] = []
         self.joint = "and"
         """The last and or or, which joins the list."""
         self.joints: set[str] = set()
@@ -79,7 +79,7 @@ class _List:
         self.reading.refuse(code, position)
         raise _UnusableError
 
-    def read(self) -> Expression | None:
+    def read(self) -> Tree | None:
         """Return the whole list; None when it holds no condition."""
         while (token := self.peek()).kind != "end":
             self.next += 1
@@ -102,7 +102,7 @@ class _List:
             self.reading.add("stray-connective", self.waiting.position)
         return unite(And if self.joint == "and" else Or, self.parts) if self.parts else None
 
-    def add(self, node: Expression, token: Token) -> None:
+    def add(self, node: Tree, token: Token) -> None:
         if self.parts and self.waiting is None and not self.silent:
             self.reading.add("missing-connective", token.position)
         self.waiting, self.silent = None, False
@@ -147,7 +147,7 @@ class _List:
         else:
             self.reading.add("lost-negation", token.position)
 
-    def group(self, opening: Token) -> Expression:
+    def group(self, opening: Token) -> Tree:
         places = range(self.next, len(self.tokens))
         end = next((place for place in places if self.tokens[place][:2] == ("mark", ")")), None)
         if end is None:

@@ -10,19 +10,7 @@ from typing import Final, get_args
 from toolkit.segment.javascript import number_of, text_of, whole
 
 from .tokens import NUMBER, OfficialReading, Token
-from .tree import (
-    And,
-    Comparison,
-    Expression,
-    Failing,
-    Function,
-    FunctionName,
-    Never,
-    Not,
-    Operator,
-    Or,
-    predicate,
-)
+from .tree import And, Comparison, Failing, Function, FunctionName, Never, Not, Operator, Or, Tree, predicate
 
 TEXT_FIELDS: Final = ("type", "event", "name", "userId")
 OBJECT_FIELDS: Final = ("properties", "traits", "context")
@@ -55,7 +43,7 @@ _ESCAPES: Final = re.compile(r"\\[\"'\\]")
 _ONE_STAR: Final = re.compile(r'"(?:[^*]*\*|\*[^*]+)"')
 
 
-def compared(field: str, name: Token, operator: Token, value: Token, reading: OfficialReading) -> Expression:
+def compared(field: str, name: Token, operator: Token, value: Token, reading: OfficialReading) -> Tree:
     """Return what ``name operator value`` means."""
     if operator.kind != "operator" or operator.text == "!":
         reading.add(_odd_operator(operator, value), operator.position)
@@ -68,9 +56,7 @@ def compared(field: str, name: Token, operator: Token, value: Token, reading: Of
     return _placed(field, name, (has_states and state) or operator.text, _constant(value), reading)
 
 
-def called(
-    name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool
-) -> Expression | None:
+def called(name: Token, path: Token, value: Token, reading: OfficialReading, *, negated: bool) -> Tree | None:
     """Return what a call of contains or match means; None when Segment drops it."""
     field = next((f for f in OBJECT_FIELDS if path.text.startswith(f)), path.text)
     if field == "type" or field not in TEXT_FIELDS + OBJECT_FIELDS:
@@ -98,9 +84,7 @@ def _constant(value: Token) -> str | float:
 # --- operator and constant as a node
 
 
-def _placed(
-    field: str, name: Token, operator: str, constant: str | float, reading: OfficialReading
-) -> Expression:
+def _placed(field: str, name: Token, operator: str, constant: str | float, reading: OfficialReading) -> Tree:
     """Return the test of the value that the name leads to."""
     if field in TEXT_FIELDS:
         return _leaf((field,), operator, text_of(constant))
@@ -134,7 +118,7 @@ def _leaf(path: tuple[str, ...], operator: str, constant: str | float) -> Compar
     return Comparison(path=path, operator=">=", value=-math.inf) if relation == "!=" else Never()
 
 
-def _with_built_ins(leaf: Expression, name: Token, reading: OfficialReading) -> Expression:
+def _with_built_ins(leaf: Tree, name: Token, reading: OfficialReading) -> Tree:
     """Return the leaf as JavaScript answers it where every object has something of the last name."""
     if not isinstance(leaf, Comparison) or leaf.value is not None or leaf.path[-1] not in BUILT_INS:
         return leaf

@@ -25,19 +25,7 @@ from toolkit.errors import TriggerError
 from toolkit.segment.javascript import number_text
 
 from .tokens import ESCAPED_INDEX, NUMBER, Token, strict_tokens, unescaped
-from .tree import (
-    INDEX,
-    And,
-    Comparison,
-    Constant,
-    Expression,
-    Function,
-    FunctionName,
-    Not,
-    Operator,
-    Or,
-    unite,
-)
+from .tree import INDEX, And, Comparison, Constant, Function, FunctionName, Not, Operator, Or, Tree, unite
 
 MAX_DEPTH: Final = 100
 """How many parentheses may be open at once."""
@@ -51,7 +39,7 @@ _FUNCTIONS: Final[dict[str, FunctionName]] = {"contains": "contains", "match": "
 _OPERATORS: Final[dict[str, Operator]] = {operator: operator for operator in get_args(Operator)}
 
 
-def read_strict(text: str) -> Expression:
+def read_strict(text: str) -> Tree:
     """Return the tree of *text*, or raise `TriggerError` with the place where it leaves the language."""
     if not isinstance(text, str):
         raise TriggerError(f"A trigger is a text, not {type(text).__name__}", 0)
@@ -66,7 +54,7 @@ class _Parser:
         self.next = 0
         self.depth = 0
 
-    def parse(self) -> Expression:
+    def parse(self) -> Tree:
         tree = self.any_of()
         token = self.peek()
         if token.kind == "name" and token.text.lower() in ("and", "or"):
@@ -92,16 +80,16 @@ class _Parser:
         if not self.found("mark", mark):
             raise TriggerError(f"Expected '{mark}' {why}", self.peek().position)
 
-    def any_of(self) -> Expression:
+    def any_of(self) -> Tree:
         return self.list_of(lambda: self.list_of(self.unary, "and", And), "or", Or)
 
-    def list_of(self, part: Callable[[], Expression], word: str, kind: type[And | Or]) -> Expression:
+    def list_of(self, part: Callable[[], Tree], word: str, kind: type[And | Or]) -> Tree:
         parts = [part()]
         while self.found("name", word):
             parts.append(part())
         return unite(kind, parts)
 
-    def unary(self) -> Expression:
+    def unary(self) -> Tree:
         negated = False
         while self.found("mark", "!"):
             negated = not negated
@@ -111,7 +99,7 @@ class _Parser:
         part = self.group(token.position) if self.found("mark", "(") else self.comparison()
         return Not(part=part) if negated else part
 
-    def group(self, opening: int) -> Expression:
+    def group(self, opening: int) -> Tree:
         if self.depth >= MAX_DEPTH:
             raise TriggerError(f"More than {MAX_DEPTH} parentheses are open", opening)
         self.depth += 1

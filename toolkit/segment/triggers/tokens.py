@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from toolkit.errors import TriggerError
 
-from .tree import Expression, Never
+from .tree import Never, Tree
 
 MAX_LENGTH: Final = 100_000
 """Segment refuses a name, number or text this long."""
@@ -80,7 +80,7 @@ class OfficialReading:
     """What Segment makes of a text, and where that differs from what is written."""
 
     def __init__(self, text: str) -> None:
-        self.tree: Expression = Never()
+        self.tree: Tree = Never()
         """`Never`, too, when Segment can use the text for no event at all."""
         self.found: list[tuple[str, int]] = []
         """The first misreadings, none behind `last`: a key of SENTENCES in `lint`, and the place."""

@@ -33,21 +33,21 @@ Constant: TypeAlias = str | float | bool | None
 class And:
     """True when every part is; so with no parts."""
 
-    parts: tuple[Expression, ...]
+    parts: tuple[Tree, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Or:
     """True when any part is; false with no parts."""
 
-    parts: tuple[Expression, ...]
+    parts: tuple[Tree, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Not:
     """True when the part is false."""
 
-    part: Expression
+    part: Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,10 @@ class Function:
 
 
 Leaf: TypeAlias = Comparison | Function | Never | Failing
-Expression: TypeAlias = And | Or | Not | Leaf
+Tree: TypeAlias = And | Or | Not | Leaf
 
 
-def unite(kind: type[And | Or], parts: list[Expression]) -> Expression:
+def unite(kind: type[And | Or], parts: list[Tree]) -> Tree:
     """Return the parts as one node, or the only part as it is."""
     return parts[0] if len(parts) == 1 else kind(parts=tuple(parts))
 
@@ -123,7 +123,7 @@ class FailingConditionError(Exception):
     """Raised for an event that gets to a condition at which Segment fails."""
 
 
-def predicate(node: Expression) -> Predicate:
+def predicate(node: Tree) -> Predicate:
     """Return the function that tells whether *node* holds; it may raise FailingConditionError."""
     match node:
         case And() | Or():

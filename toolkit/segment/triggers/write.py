@@ -15,7 +15,7 @@ from toolkit.errors import TriggerError
 
 from .official import read_official
 from .strict import read_strict
-from .tree import INDEX, And, Comparison, Constant, Expression, Function, Leaf, Not, Or, unite
+from .tree import INDEX, And, Comparison, Constant, Function, Leaf, Not, Or, Tree, unite
 
 MAX_GROUPS: Final = 64
 """How many groups a nested tree may become when it is multiplied out."""
@@ -23,7 +23,7 @@ MAX_CONDITIONS: Final = 10_000
 """How many conditions these groups may hold in all."""
 
 
-def write_trigger(tree: Expression) -> str:
+def write_trigger(tree: Tree) -> str:
     """Write a tree as a text that both dialects read with the same meaning; blank when there is none.
 
     Segment has no nested parentheses, no negation of a group and one call a group at most; a tree is turned
@@ -42,7 +42,7 @@ def write_trigger(tree: Expression) -> str:
     return ""
 
 
-def _clauses(node: Expression, kind: type[And | Or]) -> list[list[Expression]] | None:
+def _clauses(node: Tree, kind: type[And | Or]) -> list[list[Tree]] | None:
     """Return the tree as a list, joined by *kind*, of lists joined by the other; None when too long."""
     if not isinstance(node, And | Or):
         return [[node]]
@@ -57,7 +57,7 @@ def _clauses(node: Expression, kind: type[And | Or]) -> list[list[Expression]] |
     return [[*chain.from_iterable(chosen)] for chosen in product(*parts)]
 
 
-def _official_text(clauses: list[list[Expression]], kind: type[And | Or]) -> str:
+def _official_text(clauses: list[list[Tree]], kind: type[And | Or]) -> str:
     outer, inner = (" and ", " or ") if kind is And else (" or ", " and ")
     groups = []
     for clause in clauses:
@@ -68,7 +68,7 @@ def _official_text(clauses: list[list[Expression]], kind: type[And | Or]) -> str
     return outer.join(groups)
 
 
-def condition_text(leaf: Expression, *, official: bool = False) -> str:
+def condition_text(leaf: Tree, *, official: bool = False) -> str:
     r"""Return a condition of a tree in normal form: for people, or as Segment reads it.
 
     People see ``[0]`` and ``\"``, which are easier to read, but not for Segment.
@@ -110,7 +110,7 @@ def _name(name: str) -> str:
 # --- one form for trees that mean the same
 
 
-def canonical(node: Expression) -> Expression:
+def canonical(node: Tree) -> Tree:
     """Return one form for trees that mean the same: the normal form, with patterns as the simplest tests.
 
     Every rewriting keeps the meaning exactly; what cannot be moved stays where it is.
@@ -119,8 +119,8 @@ def canonical(node: Expression) -> Expression:
 
 
 def negation_normal_form(
-    node: Expression, *, negate: bool = False, simplify: Callable[[Leaf], Expression] = lambda leaf: leaf
-) -> Expression:
+    node: Tree, *, negate: bool = False, simplify: Callable[[Leaf], Tree] = lambda leaf: leaf
+) -> Tree:
     """Return the tree with negations moved in as far as they go, and nested lists of one kind flattened.
 
     A `Not` that stays is around a single condition. "Not equal to 5" holds for a missing value when 5 is a
@@ -135,14 +135,14 @@ def negation_normal_form(
             return replace(node, operator="!=" if node.operator == "=" else "=")
         return Not(part=node) if negate else node
     kind = And if isinstance(node, And) is not negate else Or
-    parts: list[Expression] = []
+    parts: list[Tree] = []
     for part in node.parts:
         inner = negation_normal_form(part, negate=negate, simplify=simplify)
         parts.extend(inner.parts if isinstance(inner, kind) else [inner])
     return unite(kind, parts)
 
 
-def _simplest(leaf: Leaf) -> Expression:
+def _simplest(leaf: Leaf) -> Tree:
     if isinstance(leaf, Comparison) and isinstance(leaf.value, bool) and leaf.operator == "!=":
         return Not(part=replace(leaf, operator="="))
     if isinstance(leaf, Function) and leaf.name == "match":
@@ -150,7 +150,7 @@ def _simplest(leaf: Leaf) -> Expression:
     return replace(leaf, name="starts_with") if isinstance(leaf, Function) and not leaf.text else leaf
 
 
-def _without_pattern(node: Function) -> Expression:
+def _without_pattern(node: Function) -> Tree:
     pattern = re.sub(r"\*+", "*", node.text)
     match pattern.split("*"):
         case [text]:
@@ -169,7 +169,7 @@ def _without_pattern(node: Function) -> Expression:
     return replace(node, text=pattern)
 
 
-def _equality(node: Function, text: str) -> Expression:
+def _equality(node: Function, text: str) -> Tree:
     if not node.negated:
         return Comparison(path=node.path, operator="=", value=text)
     is_text = Function(name="starts_with", path=node.path, text="", negated=False)

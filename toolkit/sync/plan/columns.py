@@ -129,9 +129,7 @@ class AudienceLists:
         of_held, of_keys = holder * count + held, owner * count + keys
         if is_removal.any():
             of_held = of_held[~pd.Index(of_held).isin(of_keys[is_removal])]
-        after = np.concatenate([of_held, of_keys[~is_removal]])
-        if not np.diff(np.sort(after)).all():  # mostly no list has a key twice, and this takes half as long
-            after = pd.unique(after)
+        after = pd.unique(np.concatenate([of_held, of_keys[~is_removal]]))
         holder, name = np.divmod(after, count)
         inner = join_groups(self.names.take(pa.array(name)), holder, len(lists), '","')
         return take(put_together('["', inner, '"]').fill_null("[]"), same)
