@@ -9,6 +9,11 @@ from simulation.world import World
 FAILED_ONCE = {
     880: "a redaction, while a run is under way, that makes a person another subscriber",
     1331: "an undo of one of two runs that took the same events at once",
+    1655: "a custom event that was lost on its way, so that the next is of the same kind",
+    1933: "a 429 behind which a custom event was carried out all the same",
+    2133: "a kill while a saved plan takes a contact that moved out of a list in silence",
+    2153: "a second run, deceived by stale reads, that puts back what the first wrote",
+    2158: "a sign-up, while a run is under way, by which a person reaches a subscriber no more",
     930060: "a subscriber that Postscript's own answers deny: no run can know better",
 }
 """Seed beyond the first hundred → what it found, since the world was last drawn anew."""

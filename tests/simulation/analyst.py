@@ -111,7 +111,7 @@ class Desk:
 
     def guarded(self, work: Callable[[Outcome], None], *, is_live: bool = True) -> Outcome:
         """Do the work, with the shop kept where it *is_live*; whatever ends it is its outcome."""
-        outcome = Outcome()
+        outcome = self.outcome = Outcome()
         try:
             with self.connect() as self.postscript, self.open_ledger() as self.ledger:
                 self.shop = toolkit.connect_shop(self.postscript)
@@ -141,7 +141,7 @@ class Desk:
                 reached=self.ledger.load_reached(self.shop_id),
             )
             left_over = len(self.ledger.load_open_transitions(self.shop_id))
-            outcome.facts |= {"left_over": left_over, "plan": plan}
+            outcome.facts["left_over"] = left_over
             outcome.is_held = plan.exceeds_removal_limit
             cancel = threading.Event()
             self.process.cancel = cancel.set
@@ -256,6 +256,7 @@ class Desk:
         return fetched
 
     def _deliver(self, plan: Any, folded: Any, *, dry_run: bool = False, **options: Any) -> Any:
+        self.outcome.facts["plan"] = plan
         return toolkit.sync(
             plan,
             folded,

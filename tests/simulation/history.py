@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -25,7 +25,7 @@ from toolkit.postscript.reader import TURNS
 
 from .analyst import TRAITS_TOO, Desk, Options, Outcome, closed_events, is_ours
 from .model import EXIT_CODES, Account, Memory
-from .postscript import Entry, Postscript, drawn_knobs
+from .postscript import Postscript, drawn_knobs
 from .segment import AUDIENCES, TRAITS, Segment, time_text
 from .trouble import Process, Weather, broken, calm, drawn_trouble, drawn_weather
 from .world import KilledError, World
@@ -332,10 +332,7 @@ class History:
 
     def _worked(self, desk: Desk, work: Callable[[], Outcome]) -> Outcome:
         """Let one process work to its end."""
-        first = len(self.shop.entries)
         (task,) = self.world.run((work, desk.process))
-        if desk.process.weather.deceives:
-            self._muddy_put_backs(self.shop.entries[first:])
         outcome: Outcome = task.result()
         return outcome
 
@@ -353,15 +350,15 @@ class History:
         elif any(entry.method != "GET" for entry in self.shop.entries[first:]):
             self.violations.append("a dry run wrote")
 
-    def _muddy_put_backs(self, entries: Sequence[Entry]) -> None:
+    def _muddy_put_backs(self, process: Process) -> None:
         """Leave open what a deceived guard wrote and put back: two changes of which nothing is posted."""
-        written = Counter(entry.subscriber for entry in entries if entry.method == "PATCH")
+        made = [entry for entry in self.shop.entries if entry.process == process.name]
+        written = Counter(entry.subscriber for entry in made if entry.method == "PATCH")
         twice = [who for who, count in written.items() if count > 1]
         self.account.muddied |= {(who, key) for who in twice for key in self.segment.audiences}
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
-        plan = outcome.facts.get("plan") if outcome.run is None else outcome.run.plan
-        if plan is not None:
+        if (plan := outcome.facts.get("plan")) is not None:
             # What leaves a subscriber with a contact that moved is not announced, by design.
             moved = plan.changes[plan.changes["reason_code"] == "CONTACT_MOVED"]
             pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
@@ -386,6 +383,8 @@ class History:
 
     def _count(self, desk: Desk, outcome: Outcome) -> Outcome:
         """Count a process's work, check what it reports, and return its outcome."""
+        if desk.process.weather.deceives:
+            self._muddy_put_backs(desk.process)
         self.figures.runs += 1
         self.figures.calls += desk.process.calls
         self.figures.troubles += desk.process.troubles

@@ -187,7 +187,7 @@ class Account:
         for entry in entries:
             if entry.method == "PATCH" and entry.status == 200 and entry.subscriber:
                 yield from self._written(entry, announces, started, is_deceived)
-            if entry.method == "POST" and entry.status in {200, 202}:
+            if entry.method == "POST" and entry.status in {0, 200, 202}:
                 yield from self._posted(entry)
 
     def _written(self, entry: Entry, announces: bool, started: float, is_deceived: bool) -> Iterator[str]:
@@ -224,6 +224,9 @@ class Account:
             return  # of a subscriber who has gone meanwhile
         key, entered = entry.body["properties"]["Segment Audience Key"], "Entered" in entry.body["type"]
         pair = (who, key)
+        if not entry.status:
+            self.last_posted.pop(pair, None)  # lost or refused on its way: the next is of either kind
+            return
         self.posted[pair] += 1
         if pair in self.muddied:
             return
@@ -250,12 +253,12 @@ class Account:
                 )
 
     def _changing(self, since: float) -> Iterator[str]:
-        """Yield the subscribers that people may reach only since then: they or others of these changed."""
+        """Yield the subscribers that people may reach, or reach no more, since then: some of them changed."""
         changed = {**self.shop.changed_at, **self.shop.redacted}
         contacts = {c for who, at in changed.items() if at >= since for c in self.shop.contacts_of[who]}
-        for person, theirs in self.memory.ever_contacts.items():
-            if theirs & contacts and (who := self.memory.reached_by(person, self.shop)):
-                yield who
+        for theirs in self.memory.ever_contacts.values():
+            if theirs & contacts:
+                yield from (who for who, known in self.shop.contacts_of.items() if theirs & known)
 
     def wrong_lists(
         self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float = math.inf

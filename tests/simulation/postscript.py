@@ -28,7 +28,7 @@ WRONG = {"ignored": {"in_encoding": "ignored"}, "stale": {"read_lag_ms": 600_000
 
 @dataclass(kw_only=True)
 class Entry:
-    """One call that reached the shop."""
+    """One call on its way to the shop."""
 
     at: float
     process: str
@@ -36,6 +36,7 @@ class Entry:
     path: str
     body: Any
     status: int = 0
+    """0 where something between answered, or nothing did, and the shop never had it."""
     subscriber: str | None = None
     before: dict[str, Any] | None = None
     """The subscriber as the call met them."""
@@ -86,10 +87,8 @@ class Postscript:
         )
         return call, subscriber_named(self.shop, call)
 
-    def carry_out(
-        self, call: Call, subscriber: str | None, headers: Any, process: str, trouble: str = ""
-    ) -> Reply:
-        """Carry a request out and return the answer; the entry of it is the last."""
+    def enter(self, call: Call, subscriber: str | None, process: str) -> Entry:
+        """Write down a call that has come as far as the shop's door."""
         entry = Entry(
             at=self.world.seconds,
             process=process,
@@ -100,10 +99,14 @@ class Postscript:
             before=self.record(subscriber),
         )
         self.entries.append(entry)
+        return entry
+
+    def carry_out(self, entry: Entry, call: Call, headers: Any, trouble: str = "") -> Reply:
+        """Carry a request out and return the answer."""
         if trouble in WRONG:
             call = replace(call, knobs=self.knobs.changed(WRONG[trouble]))
         reply = self.door.admit(headers, self.knobs).refusal or answer(self.shop, call, has_shop=True)
-        entry.status, entry.after = reply.status, self.record(subscriber)
+        entry.status, entry.after = reply.status, self.record(entry.subscriber)
         return reply
 
     # --- looking --------------------------------------------------------------------------------------

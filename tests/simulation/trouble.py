@@ -80,6 +80,10 @@ class Trouble:
     def name(self) -> str:
         return f"{self.status} {self.body}" if self.kind == "status" else self.kind
 
+    def applies_to(self, method: str) -> bool:
+        """Whether a call is carried out behind its answer; a limit turns custom events away unread."""
+        return self.is_applied and not (method == "POST" and self.status == 429)
+
     @property
     def denies(self) -> bool:
         """Whether it says of a subscriber, as only Postscript does, that there is none."""
@@ -328,10 +332,10 @@ class Transport(requests.adapters.BaseAdapter):
         trouble = weather.on(number, request, about)
         self._travel()
         process.meanwhile()
-        reply = None
-        if trouble is None or trouble.is_applied:
+        entry, reply = self._shop.enter(call, about, process.name), None
+        if trouble is None or trouble.applies_to(call.method):
             kind = trouble.kind if trouble else ""
-            reply = self._shop.carry_out(call, about, request.headers, process.name, kind)
+            reply = self._shop.carry_out(entry, call, request.headers, kind)
             process.turned_away += trouble is None and reply.status == 429
         if number == weather.kill_at_call:
             process.die(f"after call {number}")
