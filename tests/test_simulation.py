@@ -14,6 +14,11 @@ FAILED_ONCE = {
     2133: "a kill while a saved plan takes a contact that moved out of a list in silence",
     2153: "a second run, deceived by stale reads, that puts back what the first wrote",
     2158: "a sign-up, while a run is under way, by which a person reaches a subscriber no more",
+    2910: "a person whose phone went with a subscriber, and whose email is another's, found in turn",
+    3051: "an undo of a run that replaced what a run without end had been asked for",
+    4404: "a repeated run that learns only then whom a contact has left",
+    7083: "a member list that a killed run remembered, with the contacts in it",
+    7465: "a contact that Postscript's own answer refused to look up",
     930060: "a subscriber that Postscript's own answers deny: no run can know better",
 }
 """Seed beyond the first hundred → what it found, since the world was last drawn anew."""

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -258,19 +258,23 @@ class History:
         number, run_id = chance.choice(self.runs)
         desk = self._desk(f"undo{number}", drawn_weather(chance), chance)
         pairs = self.memory.pairs_of(number)
-        # What a run brought that did not end may have been remembered by the run that is undone.
-        ended = {each for each, _ in self.runs}
-        self.memory.unsure |= {pair for pair, state in self.memory.states.items() if state.run not in ended}
         self.muddy_all()
         outcome = self._worked(desk, lambda: desk.undo(run_id))
         # Of two that took the same events at once, either may be the one that brought a change.
         is_alone = [each for each, _ in self.runs].count(number) == 1
+        # What another run only held for the next, the one that is undone may have remembered, or replaced.
+        self.memory.unsure |= self.memory.open_pairs(self._remembered())
         if outcome.run is not None and is_alone:
             self.memory.take_back(number)
         else:
             self.memory.unsure |= pairs
         self._count(desk, outcome)
         self._look(desk, announces=False)
+
+    def _remembered(self) -> set[int]:
+        """Return the numbers of the runs that came to an end, or as far as a write: the ledger has theirs."""
+        began = {entry.process for entry in self.shop.entries if entry.method != "GET"}
+        return {number for number, _ in self.runs} | {int(re.sub(r"\D", "", name)) for name in began}
 
     def _repair(self, chance: random.Random, number: int) -> None:
         desk = self._desk(f"repair{number}", drawn_weather(chance), chance)
@@ -296,7 +300,7 @@ class History:
         self.memory.know_list(key, listed)
         self.memory.note_strangers(key, self.shop)
         outcome = self._worked(desk, lambda: desk.sync_list(rows, key, taken))
-        if outcome.is_taken:
+        if outcome.is_taken or number in self._remembered():
             self.memory.take_list(key, taken, listed, number)
         elif outcome.error is not None:
             self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.states)}}
@@ -358,11 +362,8 @@ class History:
         self.account.muddied |= {(who, key) for who in twice for key in self.segment.audiences}
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
-        if (plan := outcome.facts.get("plan")) is not None:
-            # What leaves a subscriber with a contact that moved is not announced, by design.
-            moved = plan.changes[plan.changes["reason_code"] == "CONTACT_MOVED"]
-            pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
-            self.account.muddied |= {(self._own_id(who), key) for who, key in pairs}
+        # What leaves a subscriber with a contact that moved is not announced, by design.
+        self.account.muddied |= self._moved(outcome)
         if outcome.is_taken:
             if outcome.is_held:
                 self.held += events
@@ -374,6 +375,14 @@ class History:
                 self.runs.append((number, outcome.run.record.run_id))
         else:
             self._shadow(events, number)
+
+    def _moved(self, outcome: Outcome) -> set[tuple[str, str]]:
+        """Return subscriber and audience of what a run takes away because a person's contact moved."""
+        if (plan := outcome.facts.get("plan")) is None:
+            return set()
+        moved = plan.changes[plan.changes["reason_code"] == "CONTACT_MOVED"]
+        pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
+        return {(self._own_id(who), key) for who, key in pairs}
 
     def _shadow(self, events: list[Any], number: int) -> None:
         """Know of events that a run may have acted on, though they need not be remembered."""
@@ -448,16 +457,14 @@ class History:
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
         if whole and status == "completed":
             # A subscriber that Postscript denies is waiting: a run cannot know better, a later one does.
-            wrong = self.account.wrong_lists(
-                options.audience_keys, but=desk.process.denied, stable_since=desk.started
-            )
+            but = {*desk.process.denied, *self.account.near_changes(desk.started)}
+            wrong = self.account.wrong_lists(options.audience_keys, but=but)
             self.violations += [f"a run says completed, and {each}" for each in wrong]
         if "summary" not in outcome.facts:
             return
         if whole and weather.is_calm and self.broken and status != "canceled" and outcome.is_taken:
-            wrong = self.account.wrong_lists(
-                options.audience_keys, but=self.broken, stable_since=desk.started
-            )
+            but = {*self.broken, *self.account.near_changes(desk.started)}
+            wrong = self.account.wrong_lists(options.audience_keys, but=but)
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
         if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
             self._judge_calm(outcome, turned_away=desk.process.turned_away)
@@ -475,26 +482,28 @@ class History:
     def _settle(self) -> None:
         """Let healthy runs come to their end: one, and another where something is left to do.
 
-        Of a shop that showed a part of its subscribers as if it were all, every person is looked up again
-        within seven runs.
+        Where the shop showed a part of its subscribers as if it were all, or one of them has gone, people are
+        looked up again in turn, everybody within seven runs.
         """
-        more = TURNS if self.was_deceived else 1
+        is_late = self.was_deceived
         self.broken = {}
         self._healthy(1000)
         self.was_deceived = False
         if left := self._unsettled():
-            for number in range(1001, 1001 + more):
+            for number in range(1001, 1001 + TURNS):
                 self._healthy(number)
-                if not (left := self._unsettled()):
+                left = self._unsettled()
+                if not left or (not is_late and self._unsettled(self.account.near_changes())):
                     break
             self.violations += [f"after {number - 999} healthy runs {each}" for each in left]
         elif self.is_repeated:
             first = len(self.shop.entries)
-            self._healthy(1001)
-            written = [f"{e.method} {e.path}" for e in self.shop.entries[first:] if e.method != "GET"]
-            self.violations += [f"a repeated run wrote: {each}" for each in written]
+            moved = {who for who, _ in self._moved(self._healthy(1001))} | self.account.near_changes()
+            made = [entry for entry in self.shop.entries[first:] if entry.method != "GET"]
+            written = [entry for entry in made if entry.subscriber not in moved]
+            self.violations += [f"a repeated run wrote: {each.method} {each.path}" for each in written]
 
-    def _healthy(self, number: int) -> None:
+    def _healthy(self, number: int) -> Outcome:
         """Make a run that nothing troubles."""
         self.world.advance(86_400)
         self.world.note(f"healthy at {self.world.now():%d %b %H:%M}")
@@ -508,13 +517,14 @@ class History:
         self._look(desk)
         if outcome.status not in {"completed", "completed_with_errors"}:
             self.violations.append(f"a healthy run ended as {outcome.status}")
+        return outcome
 
-    def _unsettled(self) -> list[str]:
-        """Return what is not as it must be in the end."""
+    def _unsettled(self, but: Collection[str] = ()) -> list[str]:
+        """Return what is not as it must be in the end, *but* the lists of these."""
         closed, still_open = closed_events(self.ledger)
         known = Counter({(self._own_id(who), key): count for (who, key), count in closed.items()})
         due = [f"a custom event is open: {each}" for each in still_open]
-        return [*self.account.wrong_lists(), *self.account.unlisted(known), *due]
+        return [*self.account.wrong_lists(but=but), *self.account.unlisted(known), *due]
 
     def _own_id(self, shown: str) -> str:
         return self.shop.shop.id_of(shown, self.shop.knobs) or shown

@@ -125,11 +125,21 @@ class Memory:
             if state.run == run:
                 if state.before is None:
                     del self.states[pair]
+                    if pair not in self.unsure:
+                        self.ever_states[pair].clear()  # from now on, nothing asks for it
                 else:
                     self.states[pair] = state.before
 
     def pairs_of(self, run: int) -> set[Pair]:
         return {pair for pair, state in self.states.items() if state.run == run}
+
+    def open_pairs(self, remembered: Collection[int]) -> set[Pair]:
+        """Return the pairs whose state, or the one before, came with a run that is not among these."""
+        return {
+            pair
+            for pair, state in self.states.items()
+            if state.run not in remembered or (state.before and state.before.run not in remembered)
+        }
 
     def reached_by(self, person: str, shop: Postscript) -> str | None:
         """Return the one subscriber that a person is: by phone, else by an email that only one has."""
@@ -252,19 +262,20 @@ class Account:
                     f"{closed[pair]} listed: the others disappeared"
                 )
 
-    def _changing(self, since: float) -> Iterator[str]:
-        """Yield the subscribers that people may reach, or reach no more, since then: some of them changed."""
-        changed = {**self.shop.changed_at, **self.shop.redacted}
-        contacts = {c for who, at in changed.items() if at >= since for c in self.shop.contacts_of[who]}
-        for theirs in self.memory.ever_contacts.values():
-            if theirs & contacts:
-                yield from (who for who, known in self.shop.contacts_of.items() if theirs & known)
+    def near_changes(self, since: float = math.inf) -> set[str]:
+        """Return the subscribers that people may reach, or reach no more, because of others.
 
-    def wrong_lists(
-        self, keys: Collection[str] = (), *, but: Collection[str] = (), stable_since: float = math.inf
-    ) -> Iterator[str]:
+        Of those who have changed *since* then, and of those who are gone, whenever that was: as nothing dates
+        it, a run finds it in turn.
+        """
+        changed = {who for who, at in self.shop.changed_at.items() if at >= since}
+        contacts = {c for who in changed.union(self.shop.redacted) for c in self.shop.contacts_of[who]}
+        near = {c for theirs in self.memory.ever_contacts.values() if theirs & contacts for c in theirs}
+        return {who for who, known in self.shop.contacts_of.items() if known & near}
+
+    def wrong_lists(self, keys: Collection[str] = (), *, but: Collection[str] = ()) -> Iterator[str]:
         """Yield the subscribers whose list is not what the truth says."""
-        lists, but = self.shop.lists(), {*but, *self._changing(stable_since)}
+        lists = self.shop.lists()
         for (who, key), member in sorted(self.memory.wanted(self.shop, keys).items()):
             if who in but:
                 continue

@@ -102,7 +102,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="what is left over is not compared with the list",
-        seed=25,
+        seed=131,
         file="sync/delivery/custom_events.py",
         old="due += find_due(chain, is_in=key in listed)",
         new="due += chain[-1:]",
@@ -223,7 +223,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="an undo leaves its run's events in force",
-        seed=31,
+        seed=386,
         file="sync/undo.py",
         old="            ledger.take_back(shop.shop_id, record.run_id)\n",
         new="",

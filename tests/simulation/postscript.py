@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 
@@ -120,6 +121,11 @@ class Postscript:
 
     def lists(self) -> dict[str, list[str]]:
         return {record["id"]: listed(record) for record in self.shop}
+
+    def named_in(self, lookup: str) -> set[str]:
+        """Return the subscribers that the path of a lookup asks for."""
+        asked = {value.lstrip("+").lower() for value in re.split("[=&,]", unquote(lookup))}
+        return {who for who, known in self.contacts_of.items() if known & asked}
 
     # --- what others do -------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Trouble:
 
     @property
     def denies(self) -> bool:
-        """Whether it says of a subscriber, as only Postscript does, that there is none."""
+        """Whether it says, as only Postscript does, that there is no such subscriber, or no such contact."""
         return self.kind == "status" and self.body == "json" and self.status in {400, 404}
 
 
@@ -236,7 +236,7 @@ class Process:
     """True when others do nothing while it runs."""
     troubles: Counter[str] = field(default_factory=Counter)
     denied: set[str] = field(default_factory=set)
-    """Subscribers whose last read was answered, as only Postscript answers, that there is none."""
+    """Subscribers whose last read or lookup Postscript's own answer refused: a run takes them for none."""
     cancel: Callable[[], None] = lambda: None
     lose_lock: Callable[[], None] = lambda: None
     ahead: timedelta = timedelta()
@@ -342,8 +342,9 @@ class Transport(requests.adapters.BaseAdapter):
         self._travel()
         what = f"{request.method} {path} {call.body.decode()[:160]}"
         self._world.note(f"  {process.name} {number}: {what} -> {trouble.name if trouble else reply.status}")
-        if about and request.method == "GET":
-            (process.denied.add if trouble and trouble.denies else process.denied.discard)(about)
+        if request.method == "GET":
+            named = {about} if about else self._shop.named_in(path)
+            (process.denied.update if trouble and trouble.denies else process.denied.difference_update)(named)
         if trouble:
             process.troubles[trouble.name] += 1
         return self._outcome(request, trouble, reply, about)
