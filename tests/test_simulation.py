@@ -19,6 +19,7 @@ FAILED_ONCE = {
     4404: "a repeated run that learns only then whom a contact has left",
     7083: "a member list that a killed run remembered, with the contacts in it",
     7465: "a contact that Postscript's own answer refused to look up",
+    8386: "custom events left over of subscribers that the plan of one audience has not seen",
     930060: "a subscriber that Postscript's own answers deny: no run can know better",
 }
 """Seed beyond the first hundred → what it found, since the world was last drawn anew."""

@@ -467,14 +467,16 @@ class History:
             wrong = self.account.wrong_lists(options.audience_keys, but=but)
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
         if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
-            self._judge_calm(outcome, turned_away=desk.process.turned_away)
+            self._judge_calm(outcome, options, turned_away=desk.process.turned_away)
 
-    def _judge_calm(self, outcome: Outcome, *, turned_away: int) -> None:
+    def _judge_calm(self, outcome: Outcome, options: Options, *, turned_away: int) -> None:
         summary = outcome.facts["summary"]
         made, planned = sum(summary["calls"].values()) - turned_away, summary["planned_calls"]
         # An answer without a body must be followed by a read, which no plan foresees.
         silent = outcome.run.plan.writes.shape[0] if self.shop.knobs.patch_bodies == "empty" else 0
-        if not planned <= made <= planned + silent:
+        # The plan of one audience has not seen the lists of the others, which decide what is still due there.
+        unseen = outcome.facts["left_over"] if options.audience_keys else 0
+        if not planned - unseen <= made <= planned + silent + unseen:
             self.violations.append(f"{planned} calls planned, {made} made: {summary['calls']}")
         if outcome.status not in {"completed", "completed_with_errors"}:
             self.violations.append(f"a calm run ended as {outcome.status}: {outcome.run.record.error}")
