@@ -16,7 +16,7 @@ FAILED_ONCE = {
     2158: "a sign-up, while a run is under way, by which a person reaches a subscriber no more",
     2910: "a person whose phone went with a subscriber, and whose email is another's, found in turn",
     3051: "an undo of a run that replaced what a run without end had been asked for",
-    4404: "a repeated run that learns only then whom a contact has left",
+    4404: "a repeated run that learns only then which subscriber a contact has left",
     7083: "a member list that a killed run remembered, with the contacts in it",
     7465: "a contact that Postscript's own answer refused to look up",
     8386: "custom events left over of subscribers that the plan of one audience has not seen",
