@@ -109,6 +109,8 @@ class History:
         self.violations: list[str] = []
         self.held: list[Any] = []
         """Events that the limit on removals holds back until they are applied."""
+        self.half_known: set[tuple[str, str]] = set()
+        """Person and audience of which a run that ended in an error may have remembered something."""
         self.window = 0
         """Where the archive of the next run begins: what came before has rolled over."""
         self.runs: list[tuple[int, str]] = []
@@ -263,7 +265,7 @@ class History:
         # Of two that took the same events at once, either may be the one that brought a change.
         is_alone = [each for each, _ in self.runs].count(number) == 1
         # What another run only held for the next, the one that is undone may have remembered, or replaced.
-        self.memory.unsure |= self.memory.open_pairs(self._remembered())
+        self.memory.unsure |= self.memory.open_pairs(self._remembered()) | self.half_known
         if outcome.run is not None and is_alone:
             self.memory.take_back(number)
         else:
@@ -374,7 +376,9 @@ class History:
             if outcome.run is not None:
                 self.runs.append((number, outcome.run.record.run_id))
         else:
-            self._shadow(events, number)
+            known = self._shadow(events, number)
+            if outcome.error is not None:
+                self.half_known |= known
 
     def _moved(self, outcome: Outcome) -> set[tuple[str, str]]:
         """Return subscriber and audience of what a run takes away because a person's contact moved."""
@@ -384,11 +388,12 @@ class History:
         pairs = zip(moved["subscriber_id"], moved["audience_key"], strict=True)
         return {(self._own_id(who), key) for who, key in pairs}
 
-    def _shadow(self, events: list[Any], number: int) -> None:
+    def _shadow(self, events: list[Any], number: int) -> set[tuple[str, str]]:
         """Know of events that a run may have acted on, though they need not be remembered."""
         shadow = Memory(ever_contacts=self.memory.ever_contacts, ever_states=self.memory.ever_states)
         for event in events:
             shadow.take([event], number)
+        return {*shadow.states}
 
     def _count(self, desk: Desk, outcome: Outcome) -> Outcome:
         """Count a process's work, check what it reports, and return its outcome."""
