@@ -18,6 +18,8 @@ FAILED_ONCE = {
     2910: "a person whose phone went with a subscriber, and whose email is another's, found in turn",
     3051: "an undo of a run that replaced what a run without end had been asked for",
     4404: "a repeated run that learns only then which subscriber a contact has left",
+    4779: "an undo, deceived by stale reads, that puts back what it had taken out",
+    6082: "an undo of what a run without end had been asked for again",
     7083: "a member list that a killed run remembered, with the contacts in it",
     7465: "a contact that Postscript's own answer refused to look up",
     8386: "custom events left over of subscribers that the plan of one audience has not seen",

@@ -110,7 +110,7 @@ class History:
         self.held: list[Any] = []
         """Events that the limit on removals holds back until they are applied."""
         self.half_known: set[tuple[str, str]] = set()
-        """Person and audience of which a run that ended in an error may have remembered something."""
+        """Person and audience of which a run that ended in an error may have remembered or held something."""
         self.window = 0
         """Where the archive of the next run begins: what came before has rolled over."""
         self.runs: list[tuple[int, str]] = []
@@ -262,21 +262,15 @@ class History:
         pairs = self.memory.pairs_of(number)
         self.muddy_all()
         outcome = self._worked(desk, lambda: desk.undo(run_id))
+        self._count(desk, outcome)
+        self._look(desk, announces=False)
         # Of two that took the same events at once, either may be the one that brought a change.
         is_alone = [each for each, _ in self.runs].count(number) == 1
-        # What another run only held for the next, the one that is undone may have remembered, or replaced.
-        self.memory.unsure |= self.memory.open_pairs(self._remembered()) | self.half_known
+        self.memory.unsure |= self.half_known
         if outcome.run is not None and is_alone:
             self.memory.take_back(number)
         else:
             self.memory.unsure |= pairs
-        self._count(desk, outcome)
-        self._look(desk, announces=False)
-
-    def _remembered(self) -> set[int]:
-        """Return the numbers of the runs that came to an end, or as far as a write: the ledger has theirs."""
-        began = {entry.process for entry in self.shop.entries if entry.method != "GET"}
-        return {number for number, _ in self.runs} | {int(re.sub(r"\D", "", name)) for name in began}
 
     def _repair(self, chance: random.Random, number: int) -> None:
         desk = self._desk(f"repair{number}", drawn_weather(chance), chance)
@@ -302,7 +296,8 @@ class History:
         self.memory.know_list(key, listed)
         self.memory.note_strangers(key, self.shop)
         outcome = self._worked(desk, lambda: desk.sync_list(rows, key, taken))
-        if outcome.is_taken or number in self._remembered():
+        written = [e for e in self.shop.entries if e.process == desk.process.name and e.method == "PATCH"]
+        if outcome.is_taken or written:  # it is remembered before the first write
             self.memory.take_list(key, taken, listed, number)
         elif outcome.error is not None:
             self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.states)}}
@@ -366,19 +361,17 @@ class History:
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
         # What leaves a subscriber with a contact that moved is not announced, by design.
         self.account.muddied |= self._moved(outcome)
+        known = self._shadow(events, number)
+        if outcome.error is not None:
+            self.half_known |= known
         if outcome.is_taken:
             if outcome.is_held:
                 self.held += events
-                self._shadow(events, number)
             else:
                 self.memory.take(events, number)
             self.window = max(self.window, len(self.segment.events) if until is None else until)
             if outcome.run is not None:
                 self.runs.append((number, outcome.run.record.run_id))
-        else:
-            known = self._shadow(events, number)
-            if outcome.error is not None:
-                self.half_known |= known
 
     def _moved(self, outcome: Outcome) -> set[tuple[str, str]]:
         """Return subscriber and audience of what a run takes away because a person's contact moved."""

@@ -133,14 +133,6 @@ class Memory:
     def pairs_of(self, run: int) -> set[Pair]:
         return {pair for pair, state in self.states.items() if state.run == run}
 
-    def open_pairs(self, remembered: Collection[int]) -> set[Pair]:
-        """Return the pairs whose state, or the one before, came with a run that is not among these."""
-        return {
-            pair
-            for pair, state in self.states.items()
-            if state.run not in remembered or (state.before and state.before.run not in remembered)
-        }
-
     def reached_by(self, person: str, shop: Postscript) -> str | None:
         """Return the one subscriber that a person is: by phone, else by an email that only one has."""
         contacts = self.contacts.get(person, {})
