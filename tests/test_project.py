@@ -24,6 +24,7 @@ from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
 
 PACKAGE = PROJECT / "toolkit"
+ROOMS = {f"toolkit.{entry.stem}" for entry in PACKAGE.iterdir()}
 
 HOMES = {
     "toolkit": {"notebook"},  # the face, all that the rooms have
@@ -69,8 +70,7 @@ def libraries_of(path: Path) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and not node.level:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    rooms = {f"toolkit.{entry.stem}" for entry in PACKAGE.iterdir()}
-    return {name.partition(".")[0] for name in names if ".".join(name.split(".")[:2]) not in rooms}
+    return {name.partition(".")[0] for name in names if ".".join(name.split(".")[:2]) not in ROOMS}
 
 
 def test_each_outside_library_has_one_home():

@@ -296,8 +296,7 @@ class History:
         self.memory.know_list(key, listed)
         self.memory.note_strangers(key, self.shop)
         outcome = self._worked(desk, lambda: desk.sync_list(rows, key, taken))
-        written = [e for e in self.shop.entries if e.process == desk.process.name and e.method == "PATCH"]
-        if outcome.is_taken or written:  # it is remembered before the first write
+        if outcome.is_taken or self._written_by(desk.process):  # it is remembered before the first write
             self.memory.take_list(key, taken, listed, number)
         elif outcome.error is not None:
             self.memory.unsure |= {(person, key) for person in {*listed, *(p for p, _ in self.memory.states)}}
@@ -351,11 +350,14 @@ class History:
         elif any(entry.method != "GET" for entry in self.shop.entries[first:]):
             self.violations.append("a dry run wrote")
 
+    def _written_by(self, process: Process) -> Counter[str | None]:
+        """Return subscriber → how often a process wrote it, or tried to."""
+        made = [entry for entry in self.shop.entries if entry.process == process.name]
+        return Counter(entry.subscriber for entry in made if entry.method == "PATCH")
+
     def _muddy_put_backs(self, process: Process) -> None:
         """Leave open what a deceived guard wrote and put back: two changes of which nothing is posted."""
-        made = [entry for entry in self.shop.entries if entry.process == process.name]
-        written = Counter(entry.subscriber for entry in made if entry.method == "PATCH")
-        twice = [who for who, count in written.items() if count > 1]
+        twice = [who for who, count in self._written_by(process).items() if count > 1]
         self.account.muddied |= {(who, key) for who in twice for key in self.segment.audiences}
 
     def _take(self, outcome: Outcome, events: list[Any], number: int, until: int | None = None) -> None:
@@ -453,16 +455,15 @@ class History:
             return
         weather, status = desk.process.weather, outcome.status
         whole = options.sync_mode == "mirror" and not desk.process.weather.lose_lock_at_call
+        near = self.account.near_changes(desk.started)
         if whole and status == "completed":
             # A subscriber that Postscript denies is waiting: a run cannot know better, a later one does.
-            but = {*desk.process.denied, *self.account.near_changes(desk.started)}
-            wrong = self.account.wrong_lists(options.audience_keys, but=but)
+            wrong = self.account.wrong_lists(options.audience_keys, but=near | desk.process.denied)
             self.violations += [f"a run says completed, and {each}" for each in wrong]
         if "summary" not in outcome.facts:
             return
         if whole and weather.is_calm and self.broken and status != "canceled" and outcome.is_taken:
-            but = {*self.broken, *self.account.near_changes(desk.started)}
-            wrong = self.account.wrong_lists(options.audience_keys, but=but)
+            wrong = self.account.wrong_lists(options.audience_keys, but=near.union(self.broken))
             self.violations += [f"one subscriber's trouble, and {each}" for each in wrong]
         if weather.is_calm and not self.broken and desk.process.is_quiet and outcome.is_taken:
             self._judge_calm(outcome, options, turned_away=desk.process.turned_away)

@@ -1,8 +1,7 @@
 """The actions of the destination as data, and what one mapping makes of an event.
 
 Sync Audiences is Segment's own. Sync Traits is ours: Segment's documentation promises computed traits as
-properties of the subscriber, its action refuses their events. The trigger that Segment suggests is
-``segment.triggers.DEFAULT_TRIGGER``.
+properties of the subscriber, its action refuses their events. Their trigger: triggers.DEFAULT_TRIGGER.
 """
 
 from __future__ import annotations
