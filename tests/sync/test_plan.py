@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from toolkit.audiences.memberships import (
@@ -13,11 +14,11 @@ from toolkit.audiences.memberships import (
 )
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import ParameterError
-from toolkit.frames import json_text
+from toolkit.frames import TEXT, json_text
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Subscriber
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS, subscribers_table
 from toolkit.sync.plan import CHANGE_COLUMNS, plan
-from toolkit.sync.plan.columns import new_list
+from toolkit.sync.plan.columns import NONE, SEVERAL, find_single, new_list
 from toolkit.sync.plan.matching import match_people
 from toolkit.sync.plan.removal_limit import count_removals
 from toolkit.sync.plan.writing import WRITE_COLUMNS, properties_of
@@ -468,6 +469,15 @@ def test_odd_phones_match_no_one_else(phone):
     assert found.changes["subscriber_id"].tolist() == ["s_2"]
     alone = make_plan(ana(("vip", True)), [subscriber(1, phone=phone)])
     assert decisions(alone) == [("waiting", "SUBSCRIBER_NOT_FOUND")]
+
+
+@pytest.mark.parametrize("other", ["15555550100", "015", "-15", "0x0f", "+15", "15 ", "", "²", "1" * 20])
+def test_a_text_is_found_by_its_spelling_also_where_all_look_like_numbers(other):
+    held, wanted = ["15", "31", "31", other, None], ["15", other, "31", "015", None, "7"]
+    found = find_single(pa.array(wanted, TEXT), pa.array(held, TEXT))
+    assert found.tolist() == [0, 3, SEVERAL, 3 if other == "015" else NONE, NONE, NONE]
+    assert find_single(pa.array(["15"], TEXT), pa.array([other], TEXT)).tolist() == [NONE]
+    assert find_single(pa.array([other], TEXT), pa.array(["15", other], TEXT)).tolist() == [1]
 
 
 def test_an_email_that_is_no_text():

@@ -59,13 +59,25 @@ def places(wanted: pd.Series, among: pd.Series) -> np.ndarray:
 
 def find_single(wanted: pa.Array, held: pa.Array) -> np.ndarray:
     """Return the place of each text in *held*, NONE or SEVERAL when there is not exactly one."""
-    codes, distinct = encode(pa.concat_arrays([held, wanted]))
+    codes, distinct = encode(_as_numbers(pa.concat_arrays([held, wanted])))
     of_held, of_wanted = np.split(codes, [len(held)])
     place = np.full(len(distinct) + 1, NONE)
     place[of_held] = np.arange(len(held))
     place[:-1][np.bincount(of_held[of_held != NONE], minlength=len(distinct)) > 1] = SEVERAL
     place[NONE] = NONE  # that of null
     return np.asarray(place[of_wanted])
+
+
+def _as_numbers(texts: pa.Array) -> pa.Array:
+    """Return texts that are all whole numbers as such, which takes a quarter of the time to compare."""
+    first, last = pc.min_max(texts).as_py().values()
+    # Each begins with 1 to 9, so that none is another spelling of the same number.
+    if first is None or first < "1" or last >= ":":
+        return texts
+    try:
+        return texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return texts
 
 
 def have_like(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
@@ -130,7 +142,7 @@ class AudienceLists:
         if is_removal.any():
             of_held = of_held[~pd.Index(of_held).isin(of_keys[is_removal])]
         after = np.concatenate([of_held, of_keys[~is_removal]])
-        if not np.diff(np.sort(after)).all():  # seldom is a key on a list twice; sorting is the faster way to see
+        if not np.diff(np.sort(after)).all():  # a key twice on a list is rare, and sorting shows it soonest
             after = pd.unique(after)
         holder, name = np.divmod(after, count)
         inner = join_groups(self.names.take(pa.array(name)), holder, len(lists), '","')
