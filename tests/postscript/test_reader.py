@@ -785,6 +785,23 @@ def test_an_email_that_is_known_may_be_anothers_too():
         assert {"s_1", "s_2"} <= {*ids(second)}
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["there", "deleted"])
+def test_the_earlier_subscriber_of_a_person_whose_contact_moved_is_read(ledger, is_there):
+    """The plan takes audiences away from them; who is looked up and found nowhere has not moved."""
+    people = contacts_of(range(10))
+    people.loc[3, ["phone", "phone_e164"]] = phone(500)
+    reached = pd.DataFrame({"person": people["person"], "subscriber_id": [f"s_{n}" for n in range(10)]})
+    with Shop([person(n) for n in range(600) if n != 5 and (n != 3 or is_there)]) as shop:
+        assert {"s_3", "s_500"} & {*ids(read_and_save(people, shop, ledger))} == {"s_500"}
+        cache = ledger.load_cache(SHOP)
+        for scope, method in (("incremental", "changes"), ("full", "lookups")):
+            shop.queries()
+            again = read_subscribers(people, shop.client, cache=cache, scope=scope, reached=reached)
+            assert again.method == method
+            assert ("s_3" in ids(again)) is is_there
+            assert [query for query in shop.queries() if not query] == [{}]
+
+
 # --- how to ask -------------------------------------------------------------------------------------------
 
 

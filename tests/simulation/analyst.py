@@ -250,8 +250,8 @@ class Desk:
 
     def _read(self, contacts: Any, **options: Any) -> Any:
         """Read subscribers by way of the ledger's copy."""
-        cache = self.ledger.load_cache(self.shop_id)
-        fetched = toolkit.read_subscribers(contacts, self.postscript, cache=cache, **options)
+        cache, reached = self.ledger.load_cache(self.shop_id), self.ledger.load_reached(self.shop_id)
+        fetched = toolkit.read_subscribers(contacts, self.postscript, cache=cache, reached=reached, **options)
         self.ledger.save_cache(self.shop_id, fetched)
         return fetched
 

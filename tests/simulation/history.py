@@ -525,7 +525,8 @@ class History:
         closed, still_open = closed_events(self.ledger)
         known = Counter({(self._own_id(who), key): count for (who, key), count in closed.items()})
         due = [f"a custom event is open: {each}" for each in still_open]
-        return [*self.account.wrong_lists(but=but), *self.account.unlisted(known), *due]
+        wrong = [*self.account.wrong_lists(but=but), *self.account.left_behind()]
+        return [*wrong, *self.account.unlisted(known), *due]
 
     def _own_id(self, shown: str) -> str:
         return self.shop.shop.id_of(shown, self.shop.knobs) or shown

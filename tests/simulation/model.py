@@ -177,6 +177,8 @@ class Account:
     """Changes of a list, oldest first, that no custom event has announced."""
     due: Counter[Pair] = field(default_factory=Counter)
     """Changes made by runs that announce theirs."""
+    given: dict[Pair, bool] = field(default_factory=dict)
+    """Subscriber and audience → whether the last change that a run made there was to add it."""
     posted: Counter[Pair] = field(default_factory=Counter)
     last_posted: dict[Pair, bool] = field(default_factory=dict)
     muddied: set[Pair] = field(default_factory=set)
@@ -207,6 +209,7 @@ class Account:
             elif entered and not any(True in self.memory.ever_states[p, key] for p in near):
                 yield f"{key} was added to {who}, which no event asks for"
             self.open[who, key].append(entered)
+            self.given[who, key] = entered
             if announces:
                 self.due[who, key] += 1
         yield from self._properties_written(entry)
@@ -277,3 +280,16 @@ class Account:
                     yield f"{key} of {who} is {json.dumps(held)}, not {member}"
             elif (key in lists[who]) != member:
                 yield f"{who} {'lacks' if member else 'still has'} {key}"
+
+    def left_behind(self) -> Iterator[str]:
+        """Yield the audiences that runs gave to subscribers of whom each person is another one by now."""
+        lists, memory = self.shop.lists(), self.memory
+        for (who, key), entered in sorted(self.given.items()):
+            if not entered or key not in lists.get(who, ()):
+                continue
+            near = memory.people_near(who, key, self.shop)
+            is_known = all((p, key) in memory.states.keys() - memory.unsure for p in near)
+            is_stranger = any((contact, key) in memory.strangers for contact in self.shop.contacts_of[who])
+            now = {memory.reached_by(person, self.shop) for person in near}
+            if is_known and not is_stranger and not now & {None, who}:
+                yield f"{who} still has {key}, and {', '.join(near)} is another subscriber by now"

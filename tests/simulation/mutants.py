@@ -294,9 +294,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a contact that moved leaves the earlier subscriber as it is",
+        seed=72,
         file="sync/plan/matching.py",
         old="    if reached is None or reached.empty:\n",
         new="    if True:\n",
+    ),
+    Mutant(
+        name="the earlier subscriber of a person whose contact moved is not read",
+        seed=92,
+        file="postscript/reader.py",
+        old="        if self.reached is None or not len(found := self._holders(self.lookup.asked)):\n",
+        new="        if not len(found := self._holders(self.lookup.asked)) or len(found):\n",
+    ),
+    Mutant(
+        name="a run does not remember who it reached",
+        seed=72,
+        file="sync/sync.py",
+        old="newly_reached(plan.changes, known)",
+        new="known.head(0)",
     ),
     Mutant(
         name="who was taken for gone is not looked up again",

@@ -218,9 +218,21 @@ def test_the_outlook_tells_of_it(begun, store):
     )
 
 
-def test_dry_runs_remember_no_one(ledger, store):
-    """Only what a live run did is evidence; and a run without the table plans as before."""
+def test_live_runs_remember_who_they_reach(ledger, store):
+    """Also one whose plan was not given who was reached before; a dry run did nothing."""
     sync_again(VIP, store, ledger, dry_run=True)
     assert left(ledger) == []
     deliver(VIP, store, ledger)
-    assert left(ledger) == []
+    assert left(ledger) == ["s_1"]
+
+
+def test_a_saved_plan_remembers_who_it_reaches(ledger, store, tmp_path):
+    """When the contact moves later, the audience that the plan gave is taken away."""
+    folded = fold_events(VIP, ledger)
+    planned = plan_again(VIP, store, ledger)
+    path = save_plan(tmp_path / "a.plan", planned, folded, shop=SHOP, default_region="US")
+    fresh = load_plan(path).refresh(store.table(), shop=SHOP, remembered=ledger.load_state(SHOP.shop_id))
+    sync(fresh.plan, fresh.folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert left(ledger) == ["s_1"]
+    sync_again([moves(2)], store, ledger)
+    assert store.lists() == {"s_1": [], "s_2": ["vip"], "s_3": []}

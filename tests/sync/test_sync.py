@@ -31,6 +31,7 @@ from toolkit.errors import (
     ServerError,
     UnreachableError,
 )
+from toolkit.frames import empty_table
 from toolkit.ledger import Ledger
 from toolkit.ledger.schema import transitions
 from toolkit.postscript import api
@@ -42,6 +43,7 @@ from toolkit.sync.cost import estimate_cost
 from toolkit.sync.delivery import execution
 from toolkit.sync.delivery.custom_events import transition_id
 from toolkit.sync.plan import plan
+from toolkit.sync.plan.matching import REACHED_COLUMNS
 from toolkit.sync.sync import sync
 
 SHOP = Shop(shop_id="shop_1", name="Acme Socks")
@@ -152,6 +154,9 @@ class Notes:
 
     def load_state(self, _shop_id):
         return State.empty()
+
+    def load_reached(self, _shop_id):
+        return empty_table(REACHED_COLUMNS)
 
     def load_open_transitions(self, _shop_id):
         return []
@@ -312,9 +317,10 @@ def test_everything_is_noted_before_it_leaves():
     deliver([word(1, "vip"), word(2, "old", member=False)], store, notes)
     write, post = ["start_write", "PATCH", "end_write"], ["start_event", "POST", "end_event"]
     named = [name for name in notes.names() if name not in {"GET", "check_lock"}]
-    assert named[:10] == ["holding", "save_state", "release_held", "close_calls", *write, *write]
-    assert Counter(named[10:16]) == Counter([*post, *post])
-    assert named[16:] == ["save_results"]
+    remembered = ["save_state", "release_held", "save_reached"]
+    assert named[:11] == ["holding", *remembered, "close_calls", *write, *write]
+    assert Counter(named[11:17]) == Counter([*post, *post])
+    assert named[17:] == ["save_results"]
     assert all(args[-1].tries == 1 for name, args, _named in order if name in {"end_write", "end_event"})
 
 

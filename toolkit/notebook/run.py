@@ -177,10 +177,12 @@ class NotebookRun(Session):
         if not given.dry_run:
             # Kept until a sync has remembered it: a later run takes it up when this one fails.
             ledger.hold(shop.shop_id, "", folded.state, cause="failure")
+        reached = ledger.load_reached(shop.shop_id)
         fetched = toolkit.read_subscribers(
             contacts,
             postscript,
             cache=ledger.load_cache(shop.shop_id),
+            reached=reached,
             trait_keys=state.trait_keys,
             scope="full" if given.full_read else "incremental",
             dry_run=given.dry_run,
@@ -193,7 +195,7 @@ class NotebookRun(Session):
             audience_keys=given.audience_keys,
             custom_events=given.custom_events,
             max_removal_share=given.max_removal_share,
-            reached=ledger.load_reached(shop.shop_id),
+            reached=reached,
         )
         self._planned = _Planned(folded, shop, postscript, ledger, dict(vars(given)))
         self.cost = self._estimate(plan, self._planned)

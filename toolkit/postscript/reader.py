@@ -43,6 +43,7 @@ def read_subscribers(
     complete: bool = False,
     scope: str = "incremental",
     dry_run: bool = False,
+    reached: pd.DataFrame | None = None,
 ) -> FetchResult:
     """Read the subscribers that a plan needs, in the way that takes the fewest calls.
 
@@ -62,6 +63,9 @@ def read_subscribers(
     dry_run
         True when nothing will be written: the cache then is renewed even if no write has shown yet that
         changes are dated.
+    reached
+        Subscribers that earlier live runs reached, `Ledger.load_reached`. That of a person who is looked up
+        and found as another subscriber is read as well: the plan takes audiences away from it.
 
     Returns
     -------
@@ -83,24 +87,29 @@ def read_subscribers(
     if scope == "incremental" and before.can_be_renewed(
         trait_keys=trait_keys, complete=complete, dry_run=dry_run
     ):
-        fetched = _Reading(contacts, postscript, before, ListedRows(before.trait_keys)).renew()
+        fetched = _Reading(contacts, postscript, before, reached, before.trait_keys).renew()
         if fetched is not None:
             return fetched
-    return _Reading(contacts, postscript, before, ListedRows(trait_keys)).read_anew(complete=complete)
+    return _Reading(contacts, postscript, before, reached, trait_keys).read_anew(complete=complete)
 
 
 class _Reading:
     """One reading: what it starts from, and what it has found so far."""
 
     def __init__(
-        self, contacts: pd.DataFrame, postscript: Postscript, before: SubscriberCache, rows: ListedRows
+        self,
+        contacts: pd.DataFrame,
+        postscript: Postscript,
+        before: SubscriberCache,
+        reached: pd.DataFrame | None,
+        trait_keys: Collection[str],
     ) -> None:
-        self.contacts, self.postscript, self.before = contacts, postscript, before
+        self.contacts, self.postscript, self.before, self.reached = contacts, postscript, before, reached
         self.kept = before.subscribers.head(0)
         """SUBSCRIBER_COLUMNS: what is known without reading it now."""
         self.settled: frozenset[str] = frozenset()
         """Digits and emails that were looked up earlier, and need not be again."""
-        self.rows, self.lookup = rows, Lookup(postscript)
+        self.rows, self.lookup = ListedRows(trait_keys), Lookup(postscript)
         self.gone: set[str] = set()
         """Ids of subscribers who are not there any more."""
         self.notes: list[str] = []
@@ -218,6 +227,18 @@ class _Reading:
         known = self._holders(phones_of(self.contacts).dropna())["phone_digits"].dropna()
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
 
+    def _read_earlier(self) -> None:
+        """Read the unknown subscribers that people reached who are looked up and found now, as others."""
+        if self.reached is None or not len(found := self._holders(self.lookup.asked)):
+            return
+        is_found = is_in(phones_of(self.contacts), found["phone_digits"])
+        is_found |= is_in(self.contacts["email_clean"], found["email_folded"])
+        theirs = is_in(self.reached["person"], self.contacts["person"][is_found])
+        earlier = {*self.reached["subscriber_id"][theirs]}
+        for known in (self.kept, self.rows.table()):
+            earlier.difference_update(known["subscriber_id"])
+        self.rows.add(self._read_by_id(earlier))
+
     def _holders(self, contacts: Collection[str]) -> pd.DataFrame:
         """Return the known subscribers with one of these digits or emails."""
         texts = pd.Series([*contacts], dtype="str")
@@ -232,6 +253,7 @@ class _Reading:
     def _result(
         self, method: str, estimates: Mapping[str, int], newest: datetime | None, **reached: Any
     ) -> FetchResult:
+        self._read_earlier()
         read, lookup = self.rows.table(), self.lookup
         everybody, gone = renewed(self.kept, read, self.gone)
         if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):

@@ -71,8 +71,9 @@ def forecast(
     state = state.choose(audience_keys)
     contacts = check_contacts(state.people, default_region=default_region)
     if postscript is not None:
-        traits = state.trait_keys
-        cache = read_subscribers(contacts, postscript, cache=cache, trait_keys=traits, dry_run=True).cache
+        cache = read_subscribers(
+            contacts, postscript, cache=cache, trait_keys=state.trait_keys, dry_run=True, reached=reached
+        ).cache
     # Of a trait whose property was not read it is not known whether it would change.
     was_read = state.traits["trait_key"].isin(cache.trait_keys)
     asked = replace(state, traits=state.traits[was_read].reset_index(drop=True))

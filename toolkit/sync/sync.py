@@ -206,8 +206,9 @@ def _remember(run: Execution) -> None:
     elif folded:
         ledger.save_state(run.shop_id, run.run_id, folded.state)
         ledger.release_held(run.shop_id, folded.state)
-        if plan.reached is not None:
-            ledger.save_reached(run.shop_id, newly_reached(plan.changes, plan.reached))
+    if not run.is_stopping:
+        known = ledger.load_reached(run.shop_id)
+        ledger.save_reached(run.shop_id, newly_reached(plan.changes, known))
 
 
 def _end(run: Execution, record: RunRecord, clock: float) -> Run:

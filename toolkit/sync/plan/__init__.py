@@ -83,10 +83,8 @@ class Plan:
     """Audience → memberships looked at that have no row among the changes: a repair has such."""
     kind: str = "sync"
     """What a run of it is, one of RUN_KINDS."""
-    reached: pd.DataFrame | None = field(default=None, repr=False)
-    """REACHED_COLUMNS that plan() was given."""
     left: pd.DataFrame = field(default_factory=lambda: empty_table(REACHED_COLUMNS), repr=False)
-    """Those of them whose person is another subscriber now."""
+    """Subscribers that earlier runs reached, and whose person is another one now."""
 
     def __post_init__(self) -> None:
         if self.custom_events not in CUSTOM_EVENTS:
@@ -200,7 +198,6 @@ def plan(
         left=left,
         custom_events=custom_events,
         max_removal_share=max_removal_share,
-        reached=reached,
     )
 
 
