@@ -282,7 +282,7 @@ class Account:
                 yield f"{who} {'lacks' if member else 'still has'} {key}"
 
     def left_behind(self) -> Iterator[str]:
-        """Yield the audiences that runs gave to subscribers of whom each person is another one by now."""
+        """Yield the audiences that runs gave to subscribers whose people are all other subscribers by now."""
         lists, memory = self.shop.lists(), self.memory
         for (who, key), entered in sorted(self.given.items()):
             if not entered or key not in lists.get(who, ()):

@@ -303,14 +303,14 @@ MUTANTS: tuple[Mutant, ...] = (
         name="the earlier subscriber of a person whose contact moved is not read",
         seed=92,
         file="postscript/reader.py",
-        old="        if self.reached is None or not len(found := self._holders(self.lookup.asked)):\n",
-        new="        if not len(found := self._holders(self.lookup.asked)) or len(found):\n",
+        old="        self.rows.add(self._read_by_id(earlier))\n",
+        new="",
     ),
     Mutant(
         name="a run does not remember who it reached",
         seed=72,
         file="sync/sync.py",
-        old="newly_reached(plan.changes, known)",
+        old="newly_reached(plan.changes[is_sent], known)",
         new="known.head(0)",
     ),
     Mutant(

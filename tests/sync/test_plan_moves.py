@@ -226,6 +226,19 @@ def test_live_runs_remember_who_they_reach(ledger, store):
     assert left(ledger) == ["s_1"]
 
 
+def test_an_old_plan_does_not_bring_back_who_was_left(begun, store, tmp_path):
+    """What it does not send says nothing about who people are by now."""
+    folded = fold_events([], begun)
+    path = save_plan(
+        tmp_path / "a.plan", plan_again([], store, begun), folded, shop=SHOP, default_region="US"
+    )
+    sync_again([moves(2)], store, begun)
+    assert left(begun) == ["s_2"]
+    fresh = load_plan(path).refresh(store.table(), shop=SHOP, remembered=begun.load_state(SHOP.shop_id))
+    sync(fresh.plan, fresh.folded, shop=SHOP, postscript=store, ledger=begun, dry_run=False)
+    assert left(begun) == ["s_2"]
+
+
 def test_a_saved_plan_remembers_who_it_reaches(ledger, store, tmp_path):
     """When the contact moves later, the audience that the plan gave is taken away."""
     folded = fold_events(VIP, ledger)

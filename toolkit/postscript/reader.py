@@ -64,8 +64,8 @@ def read_subscribers(
         True when nothing will be written: the cache then is renewed even if no write has shown yet that
         changes are dated.
     reached
-        Subscribers that earlier live runs reached, `Ledger.load_reached`. That of a person who is looked up
-        and found as another subscriber is read as well: the plan takes audiences away from it.
+        Subscribers that earlier live runs reached, `Ledger.load_reached`. Where a person is another one now,
+        the earlier one is read too: the plan takes audiences away from it.
 
     Returns
     -------
@@ -228,14 +228,15 @@ class _Reading:
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
 
     def _read_earlier(self) -> None:
-        """Read the unknown subscribers that people reached who are looked up and found now, as others."""
-        if self.reached is None or not len(found := self._holders(self.lookup.asked)):
+        """Read the earlier subscribers, unless they are known, of people whose present one was read now."""
+        if self.reached is None:
             return
-        is_found = is_in(phones_of(self.contacts), found["phone_digits"])
-        is_found |= is_in(self.contacts["email_clean"], found["email_folded"])
-        theirs = is_in(self.reached["person"], self.contacts["person"][is_found])
+        read = self.rows.table()
+        is_read = is_in(phones_of(self.contacts), read["phone_digits"])
+        is_read |= is_in(self.contacts["email_clean"], read["email_folded"])
+        theirs = is_in(self.reached["person"], self.contacts["person"][is_read])
         earlier = {*self.reached["subscriber_id"][theirs]}
-        for known in (self.kept, self.rows.table()):
+        for known in (self.kept, read):
             earlier.difference_update(known["subscriber_id"])
         self.rows.add(self._read_by_id(earlier))
 
@@ -251,9 +252,10 @@ class _Reading:
         return among(renewed(among(self.kept), self.rows.table(), self.gone)[0])
 
     def _result(
-        self, method: str, estimates: Mapping[str, int], newest: datetime | None, **reached: Any
+        self, method: str, estimates: Mapping[str, int], newest: datetime | None, **about: Any
     ) -> FetchResult:
-        self._read_earlier()
+        if not about.get("is_complete"):  # else who is not known is not there
+            self._read_earlier()
         read, lookup = self.rows.table(), self.lookup
         everybody, gone = renewed(self.kept, read, self.gone)
         if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):
@@ -263,10 +265,10 @@ class _Reading:
         cache = SubscriberCache(
             subscribers=everybody,
             newest=newest.isoformat() if newest else "",
-            asked=frozenset() if reached.get("is_complete") else self.settled | lookup.asked,
+            asked=frozenset() if about.get("is_complete") else self.settled | lookup.asked,
             trait_keys=self.rows.trait_keys,
             turn=self.before.turn + 1,
-            **reached,
+            **about,
         )
         return FetchResult(
             cache=cache,

@@ -206,9 +206,10 @@ def _remember(run: Execution) -> None:
     elif folded:
         ledger.save_state(run.shop_id, run.run_id, folded.state)
         ledger.release_held(run.shop_id, folded.state)
-    if not run.is_stopping:
+        # Of a saved plan, what is not sent was not compared with who people are now.
+        is_sent = (plan.kind != "saved_plan") | plan.changes["operation"].notna()
         known = ledger.load_reached(run.shop_id)
-        ledger.save_reached(run.shop_id, newly_reached(plan.changes, known))
+        ledger.save_reached(run.shop_id, newly_reached(plan.changes[is_sent], known))
 
 
 def _end(run: Execution, record: RunRecord, clock: float) -> Run:
