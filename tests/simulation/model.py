@@ -113,6 +113,10 @@ class Memory:
             if key in held and who not in reached:
                 self.strangers |= {(contact, key) for contact in shop.contacts_of[who]}
 
+    def is_stranger(self, who: str, key: str, shop: Postscript) -> bool:
+        """Tell whether a subscriber has, or had, a contact of a stranger to a member list."""
+        return any((contact, key) in self.strangers for contact in shop.contacts_of[who])
+
     def _learn(self, person: str, kind: str, order: Order, value: str) -> None:
         self.ever_contacts[person].add(value)
         known = self.contacts.setdefault(person, {})
@@ -153,8 +157,7 @@ class Memory:
             who = people[person]
             if who is None or (keys and key not in keys):
                 continue
-            is_stranger = any((contact, key) in self.strangers for contact in shop.contacts_of[who])
-            if is_stranger or (person, key) in self.unsure:
+            if self.is_stranger(who, key, shop) or (person, key) in self.unsure:
                 unsure.add((who, key))
             if (who, key) not in found or state.order > found[who, key][0]:
                 found[who, key] = (state.order, state.member)
@@ -284,12 +287,11 @@ class Account:
     def left_behind(self) -> Iterator[str]:
         """Yield the audiences that runs gave to subscribers whose people are all other subscribers by now."""
         lists, memory = self.shop.lists(), self.memory
+        known = memory.states.keys() - memory.unsure
         for (who, key), entered in sorted(self.given.items()):
-            if not entered or key not in lists.get(who, ()):
+            if not entered or key not in lists.get(who, ()) or memory.is_stranger(who, key, self.shop):
                 continue
             near = memory.people_near(who, key, self.shop)
-            is_known = all((p, key) in memory.states.keys() - memory.unsure for p in near)
-            is_stranger = any((contact, key) in memory.strangers for contact in self.shop.contacts_of[who])
             now = {memory.reached_by(person, self.shop) for person in near}
-            if is_known and not is_stranger and not now & {None, who}:
+            if known >= {(person, key) for person in near} and not now & {None, who}:
                 yield f"{who} still has {key}, and {', '.join(near)} is another subscriber by now"

@@ -222,10 +222,11 @@ class _Reading:
         return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
 
     def _look_up_unknown(self) -> None:
-        """Ask for the people without a known subscriber, unless they were asked for before."""
+        """Ask for people without a known subscriber, but for those asked for; read who they were earlier."""
         asked = self.settled | self.lookup.asked
         known = self._holders(phones_of(self.contacts).dropna())["phone_digits"].dropna()
         self.rows.add(self.lookup.find(absent(self.contacts, known, asked), asked=asked))
+        self._read_earlier()
 
     def _read_earlier(self) -> None:
         """Read the earlier subscribers, unless they are known, of people whose present one was read now."""
@@ -254,8 +255,6 @@ class _Reading:
     def _result(
         self, method: str, estimates: Mapping[str, int], newest: datetime | None, **about: Any
     ) -> FetchResult:
-        if not about.get("is_complete"):  # else who is not known is not there
-            self._read_earlier()
         read, lookup = self.rows.table(), self.lookup
         everybody, gone = renewed(self.kept, read, self.gone)
         if lookup.encoding.style == "single" and (lookup.asked or lookup.refused):

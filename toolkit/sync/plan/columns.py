@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -71,13 +72,11 @@ def find_single(wanted: pa.Array, held: pa.Array) -> np.ndarray:
 def _as_numbers(texts: pa.Array) -> pa.Array:
     """Return texts that are all whole numbers as such, which takes a quarter of the time to compare."""
     first, last = pc.min_max(texts).as_py().values()
-    # Each begins with 1 to 9, so that none is another spelling of the same number.
-    if first is None or first < "1" or last >= ":":
-        return texts
-    try:
-        return texts.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return texts
+    with suppress(pa.ArrowInvalid):
+        # Each begins with 1 to 9, so that none is another spelling of the same number.
+        if first is not None and "1" <= first <= last < ":":
+            return texts.cast(pa.int64())
+    return texts
 
 
 def have_like(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
