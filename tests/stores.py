@@ -8,10 +8,13 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from toolkit.audiences.memberships import fold
 from toolkit.contacts.bulk import check_contacts
 from toolkit.errors import RejectedError
 from toolkit.ledger import Ledger
+from toolkit.ledger.schema import transitions
 from toolkit.postscript.api import AUDIENCES_PROPERTY, Answer, Shop, parse_subscriber
 from toolkit.postscript.lookup import Lookup
 from toolkit.postscript.subscribers import subscribers_table
@@ -173,3 +176,12 @@ def ends(frame):
     about = frame["audience_key"].fillna(frame["trait_key"])
     ended = zip(frame["status"], frame["reason_code"], strict=True)
     return dict(zip(zip(frame["subscriber_id"].fillna(""), about, strict=True), ended, strict=True))
+
+
+def states(ledger):
+    """Return (subscriber, audience) → state of every custom event that the ledger knows."""
+    engine = sa.create_engine(ledger.name)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(transitions)).mappings().all()
+    engine.dispose()
+    return {(row["subscriber_id"], row["audience_key"]): row["state"] for row in rows}

@@ -490,6 +490,7 @@ def test_results(ledger):
     )
     ledger.save_results("r1", events, changes)
     ledger.save_results("r1", events, changes)  # saved again, not added
+    ledger.save_results("r2", events, changes.iloc[[2]])
     counted = ledger.load_totals("r1")
     assert list(counted.columns) == ["kind", "audience_key", "trait_key", "status", "reason_code", "count"]
     assert sorted(counted.itertuples(index=False, name=None)) == [

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import stores
-from stores import find_subscribers
+from stores import find_subscribers, states
 
 from toolkit.audiences.memberships import Folded, State, fold
 from toolkit.contacts.bulk import check_contacts
@@ -247,15 +247,6 @@ def ledger(new_ledger):
     return new_ledger()
 
 
-def states(ledger):
-    """Return (subscriber, audience) → state of every custom event that the ledger knows."""
-    engine = sa.create_engine(ledger.name)
-    with engine.connect() as connection:
-        rows = connection.execute(sa.select(transitions)).mappings().all()
-    engine.dispose()
-    return {(row["subscriber_id"], row["audience_key"]): row["state"] for row in rows}
-
-
 # --- order and number of calls ----------------------------------------------------------------------------
 
 MIXED = [
@@ -392,6 +383,7 @@ def test_the_run_is_recorded_from_its_start(ledger):
     assert set(seen) == {"running"}
     assert ledger.get_run() == run.record
     assert run.record.finished_at >= run.record.started_at
+    assert 0 < run.record.seconds < 600
     assert run.record.facts["calls"] == {
         "GET /subscribers": 1,
         "GET /subscribers/{id}": 1,
@@ -709,6 +701,19 @@ def test_what_was_left_of_a_broken_record_is_not_confirmed(ledger):
     assert [*Counter(store.posted).values()] == [1, 1, 1]
 
 
+def test_what_is_left_of_many_who_cannot_be_read_stops_the_run(ledger):
+    """Postscript is down: what is left over is not asked for subscriber by subscriber, to the last."""
+    store = Store({n: [] for n in range(20)})
+    store.lost = refuse("PATCH", UnreachableError("no answer"))
+    deliver([word(n, "vip") for n in range(20)], store, ledger)
+    assert len(ledger.load_open_transitions(SHOP.shop_id)) == 20
+    store.lost = lambda request: None
+    planned, folded = prepare([], store, ledger)
+    store.fault = refuse("GET", ServerError("503", status_code=503))
+    run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False)
+    assert (run.record.status, run.summary()["stopped_by"]) == ("failed", "transport")
+
+
 def leave(people):
     return [word(n, "vip", member=False, at=SECOND) for n in people]
 
@@ -777,11 +782,41 @@ def test_an_event_that_did_not_leave_stays_due(ledger, error):
     run = deliver([word(1, "vip"), word(2, "vip")], store, ledger)
     assert ends(run)["s_1", "vip"] == ("failed", "TRANSPORT_FAILED")
     assert states(ledger)["s_1", "vip"] == "due"
+    assert "left over" not in run.record.error
+    again = deliver([], store, ledger)
+    assert again.record.error == "1 custom events left over from earlier runs were not confirmed."
     store.fault = lambda request: None
     for _ in range(2):
         deliver([word(1, "vip"), word(2, "vip")], store, ledger)
     mine = [r.body["external_id"] for r in store.taken if r.body["subscriber_id"] == "s_1"]
-    assert mine == tried
+    assert {*mine} == {*tried}
+    assert (len(mine), len(tried)) == (1, 2)
+
+
+def test_an_event_that_stays_due_holds_the_later_ones_back(ledger):
+    """Of one subscriber the older is posted first: an exit never before its entry."""
+    store = Store({1: []})
+    store.fault = refuse("POST", UnreachableError("refused"), times=1)
+    deliver([word(1, "vip"), word(1, "gold")], store, ledger)
+    assert store.posted == []
+    assert {*states(ledger).values()} == {"due"}
+    deliver([], store, ledger)
+    assert sorted(store.posted) == [("s_1", "gold", "Entered"), ("s_1", "vip", "Entered")]
+
+
+def test_an_event_that_another_run_has_claimed_holds_none_back(ledger, monkeypatch):
+    """The other run posts it: the subscriber's later ones are posted by this one."""
+    store, start = Store({1: []}), ledger.start_event
+    claims = iter([lambda *_: None])
+
+    def claim(*args):
+        return next(claims, start)(*args)
+
+    monkeypatch.setattr(ledger, "start_event", claim)
+    run = deliver([word(1, "vip"), word(1, "gold")], store, ledger)
+    assert run.record.status == "completed"
+    assert [reason for _, reason in ends(run).values()].count("EVENT_ALREADY_SENT") == 1
+    assert len(store.posted) == 1
 
 
 def post_again(store, ledger):

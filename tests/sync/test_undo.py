@@ -15,6 +15,7 @@ from stores import (
     deliver,
     ends,
     make_plan,
+    states,
     word,
 )
 
@@ -343,8 +344,27 @@ def test_events_that_were_still_due_are_not_posted_any_more(ledger, store):
     store.fault = lambda request: None
     undo(ledger, run, store)
     assert ledger.load_open_transitions(SHOP.shop_id) == []
+    assert {*states(ledger).values()} == {"obsolete"}
     deliver([], store, ledger)
     assert store.posted == []
+
+
+def test_an_event_that_may_have_left_is_no_less_unknown_after_an_undo(ledger, store):
+    """The process was killed while one was posted: it is listed as unknown, not as one that never left."""
+
+    def die(request):
+        if request.method == "POST":
+            raise KeyError("killed")
+
+    store.lost = die
+    with pytest.raises(KeyError, match="killed"):
+        deliver(MIXED, store, ledger)
+    store.lost = lambda request: None
+    posting = [key for key, state in states(ledger).items() if state == "posting"]
+    undo_run(ledger, ledger.get_run().run_id, store, shop=SHOP, dry_run=False)
+    again = deliver([], store, ledger)
+    assert {states(ledger)[key] for key in posting} == {"unknown"}
+    assert again.summary()["custom_events_unknown"] == len(posting) > 0
 
 
 # --- traits -----------------------------------------------------------------------------------------------

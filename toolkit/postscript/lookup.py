@@ -160,8 +160,9 @@ class Lookup:
             # Before and behind: either end of a query may be the one that is left out.
             asked = [*proof[::2], *batch, *proof[1::2]]
             rows = self._ask(asked)
+            is_partial = self._is_partial(rows, [value for value in held if value in asked])
             self.refused -= {*proof}
-            if not self._is_partial(rows, [value for value in held if value in asked]):
+            if not is_partial:
                 wanted = {fold_email(value) for value in batch}
                 return len(batch), [row for row in rows if _is_one_of(row, wanted)]
             self.encoding = replace(self.encoding, max_in=max(1, min(len(asked), size) // 2))

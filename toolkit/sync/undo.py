@@ -190,12 +190,12 @@ def _newer_values(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFr
 
 
 def _undone(ledger: LedgerStore, planned: Plan, shop: api.Shop) -> list[str]:
-    """Return the custom events of what is undone that are not posted yet, and must not be any more."""
+    """Return the open custom events of what is undone: what is not posted yet must not be any more."""
     rows = planned.changes[planned.changes["audience_key"].notna()]
     rows = rows[rows["reason_code"] != "CHANGED_SINCE"]
     undone = {*zip(rows["subscriber_id"], rows["audience_key"], ~rows["member"].astype("bool"), strict=True)}
     return [
         t.external_id
         for t in ledger.load_open_transitions(shop.shop_id)
-        if t.state != "posting" and (t.subscriber_id, t.audience_key, t.entered) in undone
+        if (t.subscriber_id, t.audience_key, t.entered) in undone
     ]
