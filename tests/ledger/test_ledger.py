@@ -761,8 +761,9 @@ def test_an_open_transition_comes_back_whole(ledger):
 
 def test_marking(ledger):
     """Transitions can be set to a state, several at once or none; obsolete closes only open ones."""
-    begin_write(ledger, *(transition(n) for n in range(5)))
+    begin_write(ledger, *(transition(n) for n in range(6)))
     ledger.mark_transitions(["x0", "x1"], "unknown")
+    ledger.mark_transitions(["x5"], "obsolete")
     since = now()
     ledger.mark_transitions(["x1", "x2"], "obsolete")
     assert [t.external_id for t in ledger.load_obsolete_transitions(SHOP, since)] == ["x2"]

@@ -42,6 +42,7 @@ from toolkit.segment.archive import read_events
 from toolkit.sync.cost import estimate_cost
 from toolkit.sync.delivery import execution
 from toolkit.sync.delivery.custom_events import transition_id
+from toolkit.sync.delivery.writes import Write
 from toolkit.sync.plan import plan
 from toolkit.sync.plan.matching import REACHED_COLUMNS
 from toolkit.sync.sync import sync
@@ -500,6 +501,22 @@ def test_the_first_lost_property_stops_the_run(ledger, held, others):
     assert Counter(ends(run).values()) == {("failed", "PROPERTIES_LOST"): 1, ("pending", "NOT_REACHED"): 4}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "has_list", "held"),
+    [
+        ({}, {AUDIENCES_PROPERTY: ["vip"], "orders": 5}, False, (4, True, '["vip"]')),
+        ({"orders": 4}, {"orders": 5}, False, (2, False, None)),
+        ({AUDIENCES_PROPERTY: ["a"]}, {AUDIENCES_PROPERTY: [], "orders": 5}, True, (3, True, "[]")),
+    ],
+)
+def test_what_a_subscriber_holds_after_a_write_that_shows_nothing(before, after, has_list, held):
+    """The cache counts the properties that the write brought, the list among them."""
+    about = {"subscriber_id": "s_1", "rows": {}, "traits": None, "property_count": 2}
+    written = Write(before=before, after=after, has_list=has_list, **about).held("shop_1", None)
+    assert (written.property_count, written.has_property, written.audiences) == held
+    assert Write(before=before, after=after, has_list=has_list, **about).held("shop_1", 9).property_count == 9
+
+
 class Dropping(Store):
     """A Postscript that keeps no empty list."""
 
@@ -921,6 +938,7 @@ def test_what_was_held_back_is_kept_until_it_is_decided(ledger, cause):
     run = sync(planned, folded, shop=SHOP, postscript=store, ledger=ledger, dry_run=False, cancel=cancel)
     assert run.change_statuses == {"pending": 2, "unchanged": 1}
     assert ledger.count_held(SHOP.shop_id) == {run.record.run_id: 2}
+    assert ledger.load_held(SHOP.shop_id).is_empty
 
     kept = deliver_held([stores.word(1, "vip", at=THIRD)], store, ledger, chosen=False)
     assert kept.change_statuses == {"unchanged": 3}
@@ -1270,6 +1288,8 @@ def test_transition_ids():
         transition_id("shop", "s_1", "\ud83d", entered=True, when="t"),
     }
     assert len(others | {one}) == 8
+    # Another version of the toolkit must not post what this one has posted.
+    assert one == "11a693b8cf11248a7939c29c20072fb2"
 
 
 @pytest.mark.parametrize(
