@@ -961,9 +961,10 @@ class Refusing:
         return Answer(status_code=200, json={"page_info": {"total_pages": 1}, "subscribers": rows})
 
 
-def test_one_refused_contact_spares_the_others():
+@pytest.mark.parametrize("status", [400, 413, 414, 422])
+def test_one_refused_contact_spares_the_others(status):
     """The one that is refused alone is not known about, and is asked for again next time."""
-    many = Lookup(other := Refusing())
+    many = Lookup(other := Refusing(status, then=status))
     many.find(contacts_of(range(500)))
     assert other.taken <= 12, "the other four hundred are not asked for in fewer at once"
     few = Lookup(Refusing())
