@@ -221,9 +221,9 @@ def _end(run: Execution, record: RunRecord, clock: float) -> Run:
     if record.mode == "live" and len(run.plan.left):
         run.ledger.save_reached(run.shop_id, settled(run.plan.left, changed), left_in=run.run_id)
     needing = changed.loc[changed["status"].isin([*NEEDS_ATTENTION]), "status"].value_counts()
-    ended = [f"{count} changes ended as {status}" for status, count in needing.items()]
+    ended = [f"changes that ended as {status}: {count}" for status, count in needing.items()]
     if unresolved := run.events["unresolved"]:
-        ended.append(f"{unresolved} custom events left over from earlier runs were not confirmed")
+        ended.append(f"custom events of earlier runs that were not confirmed: {unresolved}")
     status = RunStatus.COMPLETED_WITH_ERRORS if ended else RunStatus.COMPLETED
     if run.error:
         status = RunStatus.CANCELED if run.stopped_by is StopReason.CANCELED else RunStatus.FAILED
@@ -241,7 +241,7 @@ def _end(run: Execution, record: RunRecord, clock: float) -> Run:
     record = replace(
         record,
         status=status.value,
-        error=run.error or (f"{', '.join(ended)}." if ended else ""),
+        error=run.error or (f"Not all was done: {', '.join(ended)}." if ended else ""),
         facts={**record.facts, **facts},
         finished_at=datetime.now(UTC).replace(tzinfo=None),
         seconds=time.monotonic() - clock,

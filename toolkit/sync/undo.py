@@ -190,7 +190,7 @@ def _newer_values(ledger: LedgerStore, record: RunRecord, subscribers: pd.DataFr
 
 
 def _undone(ledger: LedgerStore, planned: Plan, shop: api.Shop) -> list[str]:
-    """Return the open custom events of what is undone: what is not posted yet must not be any more."""
+    """Return the ids of the custom events of what is undone that are open: they must not be posted now."""
     rows = planned.changes[planned.changes["audience_key"].notna()]
     rows = rows[rows["reason_code"] != "CHANGED_SINCE"]
     undone = {*zip(rows["subscriber_id"], rows["audience_key"], ~rows["member"].astype("bool"), strict=True)}
