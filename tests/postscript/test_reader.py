@@ -383,6 +383,7 @@ def test_a_read_that_is_refused_takes_no_one_for_gone(ledger, other):
         behind = SimpleNamespace(calls={}, send=in_part)
         fetched = read_subscribers(contacts_of(range(40)), behind, cache=cache)
         assert ids(fetched) == sorted(f"s_{n}" for n in range(160))
+        assert fetched.notes == ("Subscribers that could not be read by id, and stay as they were known: 1.",)
 
 
 def test_a_dry_run_renews_a_cache_that_no_write_has_proved(ledger):

@@ -181,7 +181,7 @@ class _Reading:
             if complete:
                 raise ServerError(f"{_NOT_WHOLE} Nothing is concluded from it; run again later.")
             self._look_up_unknown()
-            self.notes = [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
+            self.notes += [f"{_NOT_WHOLE} People were looked up as well; it is read again next time."]
         newest = newest - back if newest and is_whole else None
         return self._result("listing", estimates, newest, is_complete=is_whole, page_size=size)
 
@@ -219,7 +219,10 @@ class _Reading:
                 self.gone.add(subscriber_id)
             return found
 
-        return [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
+        there = [row for row in in_parallel(read, sorted(ids)) if row and row.subscriber_id in ids]
+        if count := len({*ids} - self.gone) - len(there):
+            self.notes += [f"Subscribers that could not be read by id, and stay as they were known: {count}."]
+        return there
 
     def _look_up_unknown(self) -> None:
         """Ask for people without a known subscriber, but for those asked for; read who they were earlier."""
