@@ -1297,7 +1297,8 @@ def test_transition_ids():
 @pytest.mark.parametrize(
     ("age", "dated", "trusted"),
     [
-        (timedelta(0), False, None),
+        # As the shop's clock shows it, ahead: a run has nine seconds until it is long ago.
+        (timedelta(seconds=-4), False, None),
         (timedelta(days=1), False, False),
         (timedelta(days=1), True, True),
     ],
@@ -1306,11 +1307,11 @@ def test_transition_ids():
 def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, trusted):
     """A write must move the time of the last change; one within the same moment proves nothing."""
     store = Store({1: []})
-    store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
     unread = replace(SubscriberCache(), newest=FIRST)
     ledger.save_cache(SHOP.shop_id, FetchResult(cache=unread, read=unread.subscribers, method="lookups"))
     store.dates = dated
     for was in (False, True):
+        store.people["s_1"]["updated_at"] = (datetime.now(UTC) - age).isoformat()
         ledger.judge_mirror(SHOP.shop_id, is_dated=was)
         deliver([word(1, "vip", member=not was, at=SECOND if was else FIRST)], store, ledger)
         assert ledger.load_cache(SHOP.shop_id).is_dated is (was if trusted is None else trusted)
