@@ -1301,8 +1301,9 @@ def test_transition_ids():
         (timedelta(seconds=-4), False, None),
         (timedelta(days=1), False, False),
         (timedelta(days=1), True, True),
+        (timedelta(seconds=-4), True, True),
     ],
-    ids=["same moment", "undated", "dated"],
+    ids=["same moment", "undated", "dated", "dated at once"],
 )
 def test_a_mirror_is_trusted_once_a_change_was_seen_to_show(ledger, age, dated, trusted):
     """A write must move the time of the last change; one within the same moment proves nothing."""
