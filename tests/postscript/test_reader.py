@@ -341,13 +341,13 @@ def test_who_is_deleted_is_noticed_within_some_runs(ledger, complete):
     people = contacts_of(range(300))
     with Shop([person(n) for n in range(300 if complete else 1500)]) as shop:
         read_and_save(people, shop, ledger, complete=complete)
-        shop.redact(*(f"s_{n}" for n in range(19, 300, 40)))
+        shop.redact("s_3", "s_100", "s_151")  # of three parts
         for _ in range(TURNS):
             shop.queries()
             fetched = read_and_save(people, shop, ledger)
             assert fetched.method == "changes"
-            assert len(shop.queries()) <= 12
-        assert len({*ids(fetched)} & {f"s_{n}" for n in range(300)}) == 292
+            assert len(shop.queries()) <= 8
+        assert len({*ids(fetched)} & {f"s_{n}" for n in range(300)}) == 297
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -766,8 +766,8 @@ def test_changes_without_a_phone_do_not_show_how_to_ask():
     with Shop([person(n) for n in range(1000)]) as shop:
         cache = read_subscribers(contacts_of(range(40)), shop.client).cache
         shop.add(*({**newcomer(n), "phone_number": ""} for n in range(2000, 2020)))
-        for row in shop.people.values():
-            row["updated_at"] = min(row["updated_at"], "2026-01-01T00:00:00Z" if row["phone_number"] else "9")
+        for row in filter(lambda row: row["phone_number"], shop.people.values()):
+            row["updated_at"] = "2026-01-01T00:00:00Z"
         shop.queries()
         fetched = read_subscribers(contacts_of(range(60)), shop.client, cache=cache)
         assert fetched.method == "changes"

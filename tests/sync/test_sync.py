@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from unittest.mock import DEFAULT, Mock
 
 import pandas as pd
 import pytest
@@ -808,8 +809,8 @@ def test_an_event_that_did_not_leave_stays_due(ledger, error):
     for _ in range(2):
         deliver([word(1, "vip"), word(2, "vip")], store, ledger)
     mine = [r.body["external_id"] for r in store.taken if r.body["subscriber_id"] == "s_1"]
-    assert {*mine} == {*tried}
-    assert (len(mine), len(tried)) == (1, 2)
+    assert len(mine) == 1
+    assert tried == mine * 2
 
 
 def test_an_event_that_stays_due_holds_the_later_ones_back(ledger):
@@ -825,12 +826,8 @@ def test_an_event_that_stays_due_holds_the_later_ones_back(ledger):
 
 def test_an_event_that_another_run_has_claimed_holds_none_back(ledger, monkeypatch):
     """The other run posts it: the subscriber's later ones are posted by this one."""
-    store, start = Store({1: []}), ledger.start_event
-    claims = iter([lambda *_: None])
-
-    def claim(*args):
-        return next(claims, start)(*args)
-
+    store = Store({1: []})
+    claim = Mock(wraps=ledger.start_event, side_effect=[None, DEFAULT])
     monkeypatch.setattr(ledger, "start_event", claim)
     run = deliver([word(1, "vip"), word(1, "gold")], store, ledger)
     assert run.record.status == "completed"

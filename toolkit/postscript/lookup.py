@@ -143,6 +143,7 @@ class Lookup:
         size = self.encoding.max_in
         batches = [values[i : i + size] for i in range(first, len(values), size)]
         found += chain.from_iterable(in_parallel(self._ask, batches))
+        self.refused -= {*held} - {*values}  # those were only asked for beside them
         self.asked |= {*values} - self.refused
         return found
 
@@ -160,9 +161,7 @@ class Lookup:
             # Before and behind: either end of a query may be the one that is left out.
             asked = [*proof[::2], *batch, *proof[1::2]]
             rows = self._ask(asked)
-            is_partial = self._is_partial(rows, [value for value in held if value in asked])
-            self.refused -= {*proof}
-            if not is_partial:
+            if not self._is_partial(rows, [value for value in held if value in asked]):
                 wanted = {fold_email(value) for value in batch}
                 return len(batch), [row for row in rows if _is_one_of(row, wanted)]
             self.encoding = replace(self.encoding, max_in=max(1, min(len(asked), size) // 2))
