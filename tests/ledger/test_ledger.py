@@ -775,6 +775,7 @@ def test_marking(ledger):
 
 def test_the_journal(ledger):
     """Each call is there from its start, in order, with its answer once there is one."""
+    ledger.save_run(run_record())
     first = begin_write(ledger, transition(1))
     begin_write(ledger, run_id="another")
     second = ledger.start_event("r1", transition(1))
@@ -787,6 +788,9 @@ def test_the_journal(ledger):
     assert calls["external_id"].tolist()[1] == "x1"
     assert calls[["outcome", "status_code", "tries"]].iloc[0].tolist() == ["ok", 200, 3]
     assert calls["finished_at"].isna().tolist() == [False, True]
+    assert ledger.close_calls(SHOP) == 1  # its process ended: it was sent once, if at all
+    closed = ledger.load_calls("r1").iloc[1]
+    assert (closed["outcome"], closed["tries"]) == ("no answer recorded: the process ended", 1)
 
 
 # --- several at once --------------------------------------------------------------------------------------

@@ -264,6 +264,7 @@ def test_a_cache_is_renewed_by_few_calls(ledger):
         late = read_and_save(people, shop, ledger)
         assert len(shop.queries()) <= 4
         assert {*ids(late)} - {*ids(first)} == {"s_350"}
+        assert late.cache.newest > again.cache.newest  # the next reading starts there
         assert ids(late) == sorted(ledger.load_cache(SHOP).subscribers["subscriber_id"])
 
 

@@ -648,9 +648,15 @@ def test_one_refused_write(ledger, method, error, end):
     """It ends as itself, its events are not sent, the others are; the next run sends it once."""
     store = Store({1: [], 2: [], 3: []})
     faults = [refuse(one, error, subscriber="s_2") for one in ("PATCH", "GET")]
+    words = [word(n, "vip") for n in (1, 2, 3)]
+    held = prepare(words, store, ledger)[0].subscribers
+    ledger.save_cache(SHOP.shop_id, FetchResult(cache=SubscriberCache(), read=held, method="lookups"))
     store.fault = lambda request: [fault(request) for fault in faults[: 1 + (method == "any")]]
-    run = deliver([word(n, "vip") for n in (1, 2, 3)], store, ledger)
+    run = deliver(words, store, ledger)
     assert ends(run)["s_2", "vip"] == end
+    # One who is gone is looked up again.
+    is_known = "s_2" in {*ledger.load_cache(SHOP.shop_id).subscribers["subscriber_id"]}
+    assert is_known is (end[0] != "waiting")
     assert run.change_statuses["added"] == 2
     assert sorted(store.posted) == [("s_1", "vip", "Entered"), ("s_3", "vip", "Entered")]
     assert run.record.status == ("completed" if end[0] == "waiting" else "completed_with_errors")
