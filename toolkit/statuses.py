@@ -232,6 +232,15 @@ def get_meaning(code: str, kind: str = "sync") -> str:
     return _MEANINGS_IN.get((kind, code)) or get_reason(code).meaning
 
 
+def count_of(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun; *many* is the plural where it is not *one* with an s.
+
+    >>> count_of(1, "audience"), count_of(1200, "person", "people")
+    ('1 audience', '1,200 people')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def check_totals(received: int, totals: Mapping[str, int], *, of: str) -> None:
     """Raise ReconciliationError unless the *totals* sum to what was *received*.
 

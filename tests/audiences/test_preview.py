@@ -205,7 +205,8 @@ def test_a_preview_warns():
     assert len(found.overlap) == 100
     assert found.notes[0].startswith("101 memberships")
     assert found.notes[1] == "Overlaps are those of the 100 largest audiences."
-    assert preview(read_events([])).notes == ()
+    (note,) = preview(read_events([])).notes
+    assert note == "0 audiences, because the archive has no events. Check events_path."
 
 
 def test_an_audience_that_no_part_has(archive):

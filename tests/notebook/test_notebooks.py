@@ -7,9 +7,11 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -351,6 +353,40 @@ def defaults(notebook: str, **changed: Any) -> dict[str, Any]:
     return given | changed
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS[:3])
+def test_a_mapping_that_says_nothing_is_named_first(tmp_path, sandbox, monkeypatch, notebook):
+    """No audience, no error: the banner says why, and what to write instead."""
+    for variable, text in settings(sandbox).items():
+        monkeypatch.setenv(variable, text)
+    path = tmp_path / "destination.json"
+    mapping = {"name": "VIPs", "dialect": "official", "trigger": "type = 'track'"}
+    path.write_text(json.dumps({"mappings": [mapping]}), encoding="utf-8")
+    run = start(notebook, defaults(notebook, mappings_path=str(path), output_dir=str(tmp_path / "out")))
+    run.read()
+    (run.plan if notebook.startswith("3") else run.preview)()
+    misread, why = run.notes[:2]
+    assert misread.endswith('Both read this alike: type = "track"')
+    assert why.startswith(
+        "0 audiences, because none of the 198 events counts. 179 ended as no_matching_mapping"
+    )
+    banner = run.banner("Nothing.", is_alert=True)
+    assert 'role="alert"' in banner._repr_html_()
+    assert escape(misread) in banner._repr_html_()
+    assert misread in repr(banner)
+    run.close()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_a_banner_is_shown_first_and_the_next_step_last(notebook):
+    """The first results of a notebook are a banner; its last cell names what to do, and the files."""
+    shown = [
+        source for cell in cells(notebook, "code") if "display" in (source := cell.source) or "run." in source
+    ]
+    first = next(source for source in shown if "toolkit.start" not in source)
+    assert "run.banner(" in first or "run.outcome(" in first
+    assert "run.end()" in shown[-1]
+
+
 def test_a_cell_that_is_run_again_does_not_stand_in_its_own_way(tmp_path):
     """The ledger it opened before is closed, and with it the hold on the shop."""
     run = start("3_sync_audiences", defaults("3_sync_audiences", dry_run=False, output_dir=str(tmp_path)))
@@ -403,7 +439,8 @@ def test_a_run_is_asked_for_only_when_something_would_be_sent():
     )
     left = estimate_cost(plan, fold(empty_table(PAYLOAD_COLUMNS)), requests_per_second=14, left_over=47)
     assert (left.left_over, left.calls["custom_events"]) == (47, 47)
-    asked = question(plan, left, Shop(shop_id="shop_1", name="Acme"))
+    given = SimpleNamespace(events_path="sample", audience_keys=("vip",))
+    asked = question(plan, left, Shop(shop_id="shop_1", name="Acme"), given)
     assert "0 custom events and 47 left over from earlier runs" in asked
     none = estimate_cost(
         replace(plan, custom_events="none"),

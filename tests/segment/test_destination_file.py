@@ -95,6 +95,28 @@ def shapes():
     yield "a list", [{**stored, "mapping": PASTED}]
     yield "as a JSON text", [{**stored, "mapping": json.dumps(PASTED)}]
     yield "by the API", [by_api]
+    answer = {"data": {"subscriptions": [by_api], "pagination": {"current": "MA==", "totalEntries": 1}}}
+    yield "the API's answer", answer
+    yield "the API's answer for one", {"data": {"subscription": by_api}}
+    yield "a destination of the API", {"id": "d1", "name": "Postscript", "subscriptions": [by_api]}
+    by_terraform = {
+        "id": "x1",
+        "name": "VIPs",
+        "action_id": "a1",
+        "action_slug": "syncAudiences",
+        "destination_id": "d1",
+        "enabled": True,
+        "model_id": None,
+        "trigger": VIP,
+        "settings": json.dumps(PASTED),
+    }
+    yield "by Terraform", [by_terraform]
+    resources = [
+        {"type": "segment_destination", "values": {"name": "Postscript"}},
+        {"type": "segment_destination_subscription", "values": {**by_terraform, "action_slug": "postEvent"}},
+    ]
+    module = {"resources": [{"type": "segment_destination_subscription", "values": by_terraform}]}
+    yield "terraform show", {"values": {"root_module": {"resources": resources, "child_modules": [module]}}}
     yield "one mapping", {**stored, "mapping": PASTED}
     yield "one by the API", by_api
     yield "without a name", {"subscribe": VIP, "mapping": PASTED}
@@ -292,6 +314,57 @@ def test_all_faults_at_once(tmp_path):
         assert problem.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ({"mapings": [{"name": "x", "colour": 1}]}, "mapings: not known; there are mappings"),
+        (
+            {"mapping": [{"name": "x", "trigger": "a = b", "colour": 1}]},
+            "mapping: not known; there are mappings",
+        ),
+        ({"mappings": {"name": "x", "colour": 1}}, "mappings: should be a list, not an object"),
+        ({"mappings": [{"name": "y"}], "subscriptions": [{"name": "x", "colour": 1}]}, "mappings and subscr"),
+        (
+            {"data": {"subscriptions": [{"name": "x", "colour": 1}], "pagination": {"next": "Mg=="}}},
+            "data.pagin",
+        ),
+    ],
+)
+def test_a_mistake_at_the_top_hides_none_below(tmp_path, content, first):
+    """What stands under a wrong key, or in a wrong shape, is read all the same."""
+    _, problems = problems_of(write(tmp_path, json.dumps(content), "d.json"))
+    assert any(problem.startswith(first) for problem in problems)
+    assert any("colour: not known; there are name, enabled, action" in problem for problem in problems)
+
+
+NOTED = """
+- {name: Quotes, dialect: official, trigger: 'type = ''track'' and event != "Paused"'}
+- {name: Or, trigger: 'type = "identify" or type = "track" and event != "Paused"'}
+- {name: Class, fields: {segment_computation_action: null}}
+- {name: Unused, enabled: false, trigger: 'type = "identify" or type = "track" and event != "Paused"'}
+- {name: Fine}
+- {name: Whole, mapping: {"@path": $.properties}}
+"""
+
+
+def test_notes(tmp_path):
+    """A trigger that Segment reads otherwise, with what to write; a mapping that no event gets through."""
+    quotes, or_, lacking = Destination.from_file(write(tmp_path, NOTED)).notes
+    assert quotes.startswith(
+        'Mapping "Quotes": its trigger is read as Segment reads it. Segment takes single'
+    )
+    assert "(at character 8)" in quotes
+    assert quotes.endswith('Both read this alike: type = "track" and event != "Paused"')
+    assert or_.startswith('Mapping "Or": its trigger is read as written, and Segment reads it otherwise.')
+    assert or_.endswith('type = "identify" or (type = "track" and event != "Paused")')
+    assert lacking == (
+        'Mapping "Class" has no Segment Computation Action (segment_computation_action), so no event counts. '
+        'Segment fills it with "segment_computation_action": '
+        '{"@path": "$.context.personas.computation_class"}.'
+    )
+    assert DEFAULT.notes == ()
+
+
 def many(count):
     return json.dumps({"mappings": [{"name": str(i)} for i in range(count)]})
 
@@ -330,7 +403,7 @@ def many(count):
         ("mappings: [{name: x, fields: {email: 2025-01-01 10:00:00}}]", "fields/email: is a date to YAML"),
         ("name: " + "9" * 5000, "cannot be read"),
         ("mappings: [{name: \x00}]", "characters that no text has"),
-        ("mappings: []\nsubscriptions: []", "another word for mappings"),
+        ("mappings: []\nsubscriptions: []", "mappings and subscriptions: say the same"),
         ("settings: {colour: red}\nmappings: [{name: x}]", "settings/colour: not known"),
         ("settings: 5\nmappings: [{name: x}]", "settings: should be an object, not a number"),
         ("[{name: x, trigger: a, subscribe: b}]", "[0].trigger and [0].subscribe: say the same"),

@@ -32,7 +32,7 @@ from toolkit.frames import (
     to_frame,
 )
 from toolkit.segment.events import EVENT_ORDER, PAYLOAD_COLUMNS
-from toolkit.statuses import EventStatus, check_totals
+from toolkit.statuses import EventStatus, check_totals, get_reason
 
 TIME = "datetime64[us, UTC]"
 _DECIDING = {"timestamp": TIME, "received_at": TIME, "message_id": "str"}
@@ -51,6 +51,8 @@ PEOPLE_COLUMNS = {"person": "str", "email": "str", "email_at": TIME, "phone": "s
 
 _AHEAD = timedelta(days=1)
 """A time further ahead of now is a mistake; a clock may be a little fast."""
+_REASONS_NAMED = 2
+"""Reasons, the most frequent, that say why an archive has no audience."""
 _NAMED = 20
 """Audiences that are listed when a key does not occur."""
 _SEEN = ("person", "email", "phone", *EVENT_ORDER)
@@ -173,6 +175,23 @@ def ahead_notes(count: int) -> tuple[str, ...]:
     )
 
 
+def empty_notes(totals: pd.DataFrame) -> tuple[str, ...]:
+    """Return the sentence that says why no event decides anything; none when one does.
+
+    *totals* has the columns ``status``, ``reason_code`` and ``count``.
+    """
+    if totals["status"].isin([EventStatus.COUNTED, EventStatus.SUPERSEDED]).any():
+        return ()
+    if not (received := int(totals["count"].sum())):
+        return ("0 audiences, because the archive has no events. Check events_path.",)
+    largest = totals.sort_values("count", ascending=False, kind="stable").head(_REASONS_NAMED)
+    why = [
+        f"{row.count:,} ended as {row.status}: {get_reason(row.reason_code).meaning}"
+        for row in largest.itertuples()
+    ]
+    return (f"0 audiences, because none of the {received:,} events counts. {' '.join(why)}",)
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Folded:
@@ -195,7 +214,8 @@ class Folded:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to warn of, a sentence each."""
-        return ahead_notes(self.ahead)
+        totals = self.events.groupby(["status", "reason_code"]).size().rename("count").reset_index()
+        return (*empty_notes(totals), *ahead_notes(self.ahead))
 
     @property
     def received(self) -> int:

@@ -16,9 +16,9 @@ import pandas as pd
 from toolkit.contacts.bulk import check_contacts
 from toolkit.frames import is_in, typed
 from toolkit.segment.destination import Destination
-from toolkit.statuses import check_totals
+from toolkit.statuses import check_totals, count_of
 
-from .memberships import TIME, Folded, State, ahead_notes, by_time, check_occur, fold, key_list
+from .memberships import TIME, Folded, State, ahead_notes, by_time, check_occur, empty_notes, fold, key_list
 
 MOVEMENT_COLUMNS = {"audience_key": "str", "day": TIME, "entered": "int64", "left": "int64"}
 """One row per audience and day with an entry or an exit; ``day`` is its midnight in UTC, or null."""
@@ -68,10 +68,17 @@ class Preview:
     """What the archive asks for, all audiences and all contacts; None unless it was to be kept."""
 
     @property
+    def sentence(self) -> str:
+        """How many audiences and members there are."""
+        members = count_of(int(self.audiences["members"].sum()), "membership")
+        people, events = count_of(self.people, "person", "people"), count_of(self.received, "event")
+        return f"{count_of(len(self.audiences), 'audience')} with {members}, of {people}, from {events}."
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What to warn of, a sentence each."""
         ahead = self.totals["reason_code"] == "DECIDED_AHEAD"
-        notes = ahead_notes(int(self.totals.loc[ahead, "count"].sum()))
+        notes = empty_notes(self.totals) + ahead_notes(int(self.totals.loc[ahead, "count"].sum()))
         if len(self.audiences) > OVERLAPPING:
             notes += (f"Overlaps are those of the {OVERLAPPING} largest audiences.",)
         return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 from threading import Event
@@ -19,6 +19,7 @@ from toolkit.contacts.checks import REGIONS
 from toolkit.errors import InputPathError, ParameterError, UnknownRunError
 from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of
+from toolkit.statuses import RunStatus, count_of
 
 from .parameters import PARAMETERS, check_injected, read_parameters
 from .session import Session, is_attended, watch
@@ -42,10 +43,19 @@ if TYPE_CHECKING:
         Timeline,
     )
     from toolkit.postscript.api import Shop
+    from toolkit.report import Banner, NextStep
+    from toolkit.sync.runs import RunRecord
 
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
 _RUNS_OFFERED = 50
+_NEXT_STEPS = {
+    "1_preview_audiences": "Next: 2_validate_contacts, or 3_sync_audiences with dry_run on.",
+    "2_validate_contacts": "Next: answer in a copy of contacts_to_fix.csv, or go on to 3_sync_audiences.",
+    "3_sync_audiences": "Next: when the plan is right, set dry_run to False and run the cells again.",
+    "3_sync_audiences live": "Next: 4_audit_report writes the report of this run.",
+    "4_audit_report": "Next: open report.html. It needs nothing else and can be sent on.",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ class NotebookRun(Session):
     source: Source
     cost: CostEstimate
     """What the plan costs, after plan()."""
+    plan_sentence: str
+    """What it would do, after plan()."""
     corrected: pd.DataFrame
     """What became of each answer in ``corrections_path``, after check_contacts() or plan()."""
 
@@ -82,6 +94,7 @@ class NotebookRun(Session):
         super().__init__(notebook, parameters, settings)
         self.notes: tuple[str, ...] = ()
         """Sentences about what the last step found."""
+        self._shop_name = ""
         self._preview: Preview | None = None
         self._forecast: Forecast | None = None
         self._planned: _Planned | None = None
@@ -98,6 +111,7 @@ class NotebookRun(Session):
             ),
             archive=toolkit.read_events(given.events_path),
         )
+        self.notes = self.source.destination.notes
         return self.source
 
     def preview(self) -> Preview:
@@ -109,6 +123,7 @@ class NotebookRun(Session):
             default_region=self.parameters.default_region,
             keep_state=True,
         )
+        self.notes = (*self.source.destination.notes, *self._preview.notes)
         return self._preview
 
     def check_contacts(self) -> pd.DataFrame:
@@ -121,7 +136,8 @@ class NotebookRun(Session):
 
     def forecast(self) -> Forecast:
         """Say which members a sync would reach, by the ledger's copy of the subscribers or a look now."""
-        given, preview = self.parameters, self._after("preview", self._preview)
+        given = self.parameters
+        preview = self._after("preview", self._preview)
         self._forecast = toolkit.forecast(
             preview.state,
             ledger=self.find_ledger(),
@@ -130,7 +146,7 @@ class NotebookRun(Session):
             default_region=given.default_region,
             corrections=self.source.corrections,
         )
-        self.notes = (self._forecast.sentence, *preview.notes)
+        self.notes = (self._forecast.sentence,)
         return self._forecast
 
     def explain_person(self, who: str = "") -> Timeline:
@@ -199,9 +215,12 @@ class NotebookRun(Session):
         )
         self._planned = _Planned(folded, shop, postscript, ledger, dict(vars(given)))
         self.cost = self._estimate(plan, self._planned)
+        self.plan_sentence = plan_sentence(plan, self.cost)
         known = f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}."
+        self._shop_name = shop.name
         about = f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}."
-        self.notes = (about, known, *fetched.notes, *folded.notes, *self.notes)
+        warned = (*self.source.destination.notes, *folded.notes)
+        self.notes = (*warned, about, known, *fetched.notes, *self.notes)
         return plan
 
     def _estimate(self, plan: Plan, made: _Planned) -> CostEstimate:
@@ -263,18 +282,54 @@ class NotebookRun(Session):
 
         if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
             return carry_out()
-        asked = question(plan, self.cost, made.shop)
+        asked = question(plan, self.cost, made.shop, self.parameters)
         if is_attended() and not await confirm(asked, yes=f"Sync {made.shop.name}"):
             cancel.set()
         return await follow(carry_out, progress, cancel, what="Sync", attended=is_attended())
 
     def audit(self) -> Audit:
         """Read one run from the ledger, with ``verify`` also what Postscript holds by now."""
-        return toolkit.audit(
+        audit = toolkit.audit(
             self.open_ledger(must_exist=True),
             run_id=self.parameters.run_id,
             postscript=self.connect() if self.parameters.verify else None,
         )
+        self._shop_name = audit.record.shop_name
+        return audit
+
+    def banner(self, sentence: str, *, is_alert: bool = False) -> Banner:
+        """Return a banner with that sentence: what it is about, as of when, and the last step's notes."""
+        given = vars(self.parameters)
+        mode = given.get("dry_run")
+        now = datetime.now().astimezone()
+        utc = f" ({now.astimezone(UTC):%H:%M} UTC)" if now.utcoffset() else ""
+        facts = [
+            self.notebook[2:].replace("_", " ").capitalize(),
+            given.get("events_path", ""),
+            self._shop_name,
+            "" if mode is None else "DRY RUN: nothing is written" if mode else "LIVE",
+            f"{now:%d %b %Y, %H:%M %Z}{utc}",
+        ]
+        return toolkit.report.Banner(
+            sentence=sentence,
+            facts=[fact for fact in facts if fact],
+            notes=self.notes,
+            is_live=mode is False,
+            is_alert=is_alert,
+        )
+
+    def outcome(self, record: RunRecord, changes: Mapping[str, int]) -> Banner:
+        """Return a banner that says how a run ended; *changes* are its memberships and traits by status."""
+        self.notes = record.notes
+        is_alert = record.status not in {RunStatus.COMPLETED, RunStatus.RUNNING}
+        return self.banner(record.sentence(changes), is_alert=is_alert)
+
+    def end(self) -> NextStep:
+        """Close every connection; return what to do now, and the files that were written."""
+        self.close()
+        is_live = getattr(self.parameters, "dry_run", True) is False
+        step = "3_sync_audiences live" if is_live else self.notebook
+        return toolkit.report.NextStep(sentence=_NEXT_STEPS[step], files=self.written)
 
     def _after(self, step: str, found: Any) -> Any:
         if found is None:
@@ -369,14 +424,27 @@ def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
     return run
 
 
-def question(plan: Plan, cost: CostEstimate, shop: Shop) -> str:
-    """Return the question before a live run."""
+def plan_sentence(plan: Plan, cost: CostEstimate) -> str:
+    """Return what a run of the plan does and how long it takes."""
     own = cost.calls["custom_events"] - cost.left_over
     left_over = f" and {cost.left_over:,} left over from earlier runs" if cost.left_over else ""
-    return (
-        f"Live, to {shop.name}: {plan.adds:,} adds, {plan.removes:,} removes, "
-        f"{own:,} custom events{left_over}, about {cost.minutes:.1f} minutes."
-    )
+    added = plan.changes[plan.changes["operation"] == "add"]
+    opted_out = added.loc[added["can_send"].eq(False).fillna(False), "subscriber_id"].nunique()
+    figures = [
+        count_of(plan.adds, "add"),
+        count_of(plan.removes, "remove"),
+        *([count_of(plan.updates, "trait update")] if plan.updates else []),
+        count_of(own, "custom event") + left_over,
+        f"about {cost.minutes:.1f} minutes",
+    ]
+    consent = f" {count_of(opted_out, 'subscriber')} to add to cannot be texted." if opted_out else ""
+    return f"{', '.join(figures)}.{consent}"
+
+
+def question(plan: Plan, cost: CostEstimate, shop: Shop, parameters: SimpleNamespace) -> str:
+    """Return the question before a live run: where, from what, for which audiences, and how much."""
+    audiences = ", ".join(parameters.audience_keys) or "all audiences"
+    return f"Live, to {shop.name}, from {parameters.events_path}, {audiences}: {plan_sentence(plan, cost)}"
 
 
 def _timeline_html(person: Timeline) -> str:

@@ -45,6 +45,8 @@ class Session:
         self._open: dict[str, Any] = {}
         self._is_planning = False
         self._has_summary = False
+        self.written: list[Path] = []
+        """The files it has written, in their order, without the summary."""
 
     # --- files: each is written whole, or not at all ----------------------------------------------------
 
@@ -75,8 +77,11 @@ class Session:
 
     def _write(self, name: str, write: Callable[[Path], object]) -> Path:
         make_folder(self.folder)
-        write_whole(self.folder / name, write)
-        return self.folder / name
+        path = self.folder / name
+        write_whole(path, write)
+        if path not in self.written and name != "summary.json":
+            self.written.append(path)
+        return path
 
     def _write_summary(self, figures: Mapping[str, Any]) -> None:
         written = {

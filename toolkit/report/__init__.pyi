@@ -1,5 +1,6 @@
 """The names of toolkit.report, and the modules they come from."""
 
+from .banner import Banner, NextStep
 from .charts import Chart, bar_chart, growth_chart
 from .document import render_report
 from .tables import (
@@ -16,7 +17,9 @@ from .tables import (
 )
 
 __all__ = [
+    "Banner",
     "Chart",
+    "NextStep",
     "audience_table",
     "bar_chart",
     "change_table",

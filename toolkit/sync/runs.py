@@ -57,6 +57,12 @@ class RunRecord:
         """Sentences about the run that are no errors."""
         return tuple(self.facts.get("notes", ()))
 
+    def sentence(self, changes: Mapping[str, int]) -> str:
+        """Return how the run ended; *changes* are its memberships and traits by status."""
+        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in changes.items())
+        status = self.status.replace("_", " ").capitalize()
+        return f"{status} in {self.seconds:.1f} s: {counts or 'nothing to do'}. {self.error}".strip()
+
     def summary(self) -> dict[str, Any]:
         """Return the run's own figures, ready for JSON: what every summary of it begins with."""
         return {

@@ -17,6 +17,7 @@ from toolkit.segment.triggers import DEFAULT_TRIGGER, Trigger
 from toolkit.statuses import EventStatus
 
 from .actions import REASON_CODES, SYNC_AUDIENCES, ActionMapping, Discard, Payload, TraitPayload
+from .lint import lint_mapping
 from .settings_file import read_destination
 
 
@@ -56,6 +57,13 @@ class Destination:
             return cls.default()
         mappings, consent_categories = read_destination(Path(path))
         return cls(mappings=mappings, consent_categories=consent_categories)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the mappings, a sentence each: triggers that Segment reads otherwise than they are
+        written, with what to write instead, and mappings that can take no event.
+        """
+        return tuple(sentence for mapping in self.mappings for sentence in lint_mapping(mapping))
 
     def payload(self, event: AbstractMapping[str, Any]) -> Payload | TraitPayload | Discard:
         """Return the first of `payloads`; with a single mapping there is no other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +24,23 @@ MAX_PROBLEMS: Final = 100
 _SPELLINGS: Final = {
     "name": ("name",),
     "enabled": ("enabled",),
-    "action": ("action", "actionSlug", "partnerAction"),
+    "action": ("action", "actionSlug", "action_slug", "partnerAction"),
     "trigger": ("trigger", "subscribe"),
     "dialect": ("dialect",),
     "fields": ("fields",),
     "mapping": ("mapping", "inputs", "settings"),
 }
 """What a mapping has, by our name, and how else Segment's exports and its API spell it."""
-_IGNORED: Final = ("id", "actionId", "destinationId", "modelId", "type", "reverseETLSchedule")
-"""What Segment stores beside it and is not needed here."""
+_IGNORED: Final = (
+    *("id", "actionId", "destinationId", "modelId", "type", "reverseETLSchedule"),
+    *("action_id", "destination_id", "model_id", "reverse_etl_schedule"),
+)
+"""What Segment stores beside it, in its own words and in its Terraform provider's, and is not needed here."""
+_LISTS: Final = ("mappings", "subscriptions")
+"""How a file names its list, here and in what Segment stores."""
+_DESTINATION: Final = ("id", "name", "enabled", "sourceId", "metadata")
+"""What Segment stores of a destination beside its subscriptions, and is not needed here."""
+_TERRAFORM_TYPE: Final = "segment_destination_subscription"
 _FRAMEWORK_FIELDS: Final = ("enable_batching", "batch_size", "batch_keys", "_metadata")
 """Fields that Segment adds to every action; they do not concern what is sent."""
 
@@ -68,31 +77,51 @@ class _Reader:
 
     def destination(self, content: Any) -> tuple[tuple[ActionMapping, ...], tuple[str, ...]]:
         """Read the whole file, whichever of its shapes it has."""
-        categories: Any = []
+        content, categories = self.unpacked(content), []
         if isinstance(content, list):
             built, place = self.mappings(content, ""), "the list"
         elif not isinstance(content, dict):
             self.typed(dict, content, "the file", "an object with mappings")
             return (), ()
-        elif (single := _single(content)) is not None:
-            built, place = (self.mapping(single, "", name=SYNC_AUDIENCES.name),), "the file"
-        else:
-            self.keys(content, "", ("mappings", "subscriptions", "consent_categories", "settings"))
-            if "mappings" in content and "subscriptions" in content:
-                self.wrong("subscriptions", "is another word for mappings; keep one of them")
+        elif lists := _lists_of(content):
+            stored = _DESTINATION if "subscriptions" in content else ()
+            self.keys(content, "", (*_LISTS, "consent_categories", "settings"), stored)
+            if len(lists) > 1:
+                self.wrong(" and ".join(lists), "say the same; keep one of them, named mappings")
             # Segment has one setting, and it is the secret.
             self.keys(self.typed(dict, content.get("settings", {}), "settings", "an object"), "settings", ())
-            place = "subscriptions" if "subscriptions" in content else "mappings"
-            # In Segment's exports a subscription may have no name.
-            name = SYNC_AUDIENCES.name if place == "subscriptions" else ""
-            built = self.mappings(self.typed(list, content.get(place), place, "a list"), place, name=name)
+            place, built = lists[0], ()
+            for key in lists:
+                # In Segment's exports a subscription may have no name.
+                name = "" if key == "mappings" else SYNC_AUDIENCES.name
+                built += self.mappings(self.listed(content.get(key), key), key, name=name)
             categories = content.get("consent_categories", [])
+        else:
+            single = _single(content)
+            built, place = (self.mapping(single, "", name=SYNC_AUDIENCES.name),), "the file"
         if not any(mapping.enabled for mapping in built):
             self.wrong(place, "at least one mapping has to be enabled")
         listed = self.typed(list, categories, "consent_categories", "a list")
         if not all(isinstance(category, str) and category.strip() for category in listed):
             self.wrong("consent_categories", "each should be a text")
         return built, tuple(listed)
+
+    def unpacked(self, content: Any) -> Any:
+        """Return the subscriptions in an answer of Segment's API, or in ``terraform show -json``."""
+        if not isinstance(content, dict):
+            return content
+        if isinstance(answer := content.get("data"), dict):
+            if (answer.get("pagination") or {}).get("next"):
+                self.wrong("data.pagination", "Segment has more subscriptions than the file; get all of them")
+            inner = {key: value for key, value in answer.items() if key != "pagination"}
+            return inner.get("subscription", inner)
+        if isinstance(values := content.get("values"), dict):
+            return {"subscriptions": [*_resources(values.get("root_module"))]}
+        return content
+
+    def listed(self, content: Any, place: str) -> list[Any]:
+        """Return the list; an object that should stand in one is read as well."""
+        return self.typed(list, content, place, "a list") or ([content] if isinstance(content, dict) else [])
 
     def mappings(self, items: list[Any], place: str, *, name: str = "") -> tuple[ActionMapping, ...]:
         """Read the mappings, some more than Segment takes; *name* and a number name those without one."""
@@ -112,7 +141,8 @@ class _Reader:
         """Read one mapping; *name* stands in for one that is not given."""
         if not isinstance(content, dict):
             content, name = self.typed(dict, content, place, "an object"), place
-        self.keys(content, place, (*(s for names in _SPELLINGS.values() for s in names), *_IGNORED))
+        stored = (*(s for names in _SPELLINGS.values() for s in names), *_IGNORED)
+        self.keys(content, place, tuple(_SPELLINGS), stored)
         given = {known: self.one_of(content, place, spelled) for known, spelled in _SPELLINGS.items()}
         action = ACTIONS[self.choice(*given["action"], tuple(ACTIONS))]
         dialect = self.choice(*given["dialect"], ("strict", "official"))
@@ -187,18 +217,45 @@ class _Reader:
         self.keys(value, place, (*action.default_fields, *_FRAMEWORK_FIELDS, *directives))
         return {key: inner for key, inner in value.items() if key not in _FRAMEWORK_FIELDS}
 
-    def keys(self, content: dict[str, Any], place: str, known: tuple[str, ...]) -> None:
+    def keys(
+        self, content: dict[str, Any], place: str, known: tuple[str, ...], stored: tuple[str, ...] = ()
+    ) -> None:
+        """Refuse a key that is neither *known* nor, without being listed, *stored* by Segment."""
         there = f"; there are {', '.join(known)}" if known else ""
-        for key in [key for key in content if key not in known]:
+        for key in [key for key in content if key not in known + stored]:
             self.wrong(at(place, key), f"not known{there}")
 
 
+def _lists_of(content: dict[str, Any]) -> list[str]:
+    """Return under which keys the file lists mappings, misspelt ones included; none when it is a mapping."""
+    lists: list[str] = [key for key in _LISTS if key in content]
+    single = _single(content)
+    misspelt = [
+        key
+        for key, items in content.items()
+        if isinstance(items, list) and items and all(isinstance(item, dict) for item in items)
+        if not single or all(_single(item) is item for item in items)
+    ]
+    return lists or misspelt or ([] if single else ["mappings"])
+
+
 def _single(content: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the mapping that the file is, perhaps only its fields; None when it is a destination."""
-    if content.keys() & {"mappings", "subscriptions"}:
-        return None
+    """Return the mapping that an object is, perhaps only its fields; None when it is none."""
     spelled = {s for known in ("action", "trigger", "fields", "mapping") for s in _SPELLINGS[known]}
     if content.keys() & (spelled - {"settings"}) or {"name", "settings"} <= content.keys():
         return content
     fields = {key for action in ACTIONS.values() for key in action.default_fields}
     return {"mapping": content} if content.keys() & {*fields, ROOT_DIRECTIVE} else None
+
+
+def _resources(module: Any) -> Iterator[Any]:
+    """Yield the subscriptions of a Terraform module and of those in it."""
+    if isinstance(module, dict):
+        for resource in module.get("resources") or ():
+            if isinstance(resource, dict) and resource.get("type") == _TERRAFORM_TYPE:
+                stored = resource.get("values")
+                # A workspace has other destinations, too.
+                if not isinstance(stored, dict) or stored.get("action_slug") in (None, *ACTIONS):
+                    yield stored
+        for child in module.get("child_modules") or ():
+            yield from _resources(child)

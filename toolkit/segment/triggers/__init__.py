@@ -61,9 +61,9 @@ class Trigger:
     text
         The condition, such as ``type = "identify" or type = "track"``.
     dialect
-        ``strict``: the documented language, what Segment would misread refused. ``official``: exactly what
-        Segment makes of the text, misreadings included; never refused, a text that Segment cannot use matches
-        nothing.
+        ``strict``: the documented language, whose nesting, precedence and fields Segment does not all have;
+        lint_trigger() says where. ``official``: exactly what Segment makes of the text, misreadings included;
+        never refused, a text that Segment cannot use matches nothing.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-r"""The strict reading: the documented language, and a refusal for what Segment would misread.
+r"""The strict reading: the documented language, with an error and its position for what leaves it.
 
-Real precedence (``and`` binds closer than ``or``), parentheses and ``!`` wherever they make sense, both kinds
-of quotes, and an error with a position for everything that Segment would skip or misread without a word.
-Grammar::
+Real precedence (``and`` binds closer than ``or``), parentheses and ``!`` wherever they make sense, and both
+kinds of quotes. What is accepted means what it says, also where Segment reads it otherwise: the linter names
+those places. Grammar::
 
     expr  := and ("or" and)*              and  := unary ("and" unary)*
     unary := "!" unary | "(" expr ")" | func | cmp
