@@ -1,27 +1,30 @@
 # make keeps its environment in .venv; another Python: make PYTHON=python3.13 …
 PYTHON ?= python3
 BIN := .venv/bin
+LAB := .venv/lab
 READY := .venv/ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Every worker and every process of a test reads what the first one compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
 ifdef CI
 # Nothing but what requirements.txt knows by its hash.
-INSTALL = -r requirements.txt --require-hashes && \
-  $(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e .
+INSTALL = $(PIP) -r requirements.txt --require-hashes && $(PIP) --no-deps --no-index --no-build-isolation -e .
 else
-INSTALL = -c constraints.txt -e '.[lab,sandbox,schedule,test]'
+INSTALL = $(PIP) -c constraints.txt -e '.[lab,schedule]'
+INSTALL_TESTS = $(PIP) -c constraints.txt -e '.[lab,schedule,test]'
 endif
 # The tests' quick half, for every other Python: threads, files, databases, HTTP. No browser, no kernel.
 QUICK := segment/test_archive segment/test_events audiences/test_memberships postscript sync/test_drift sync/test_mirror \
   sync/test_plan_file sync/test_sync sync/test_undo ledger/test_ledger report/test_audit report/test_timeline \
   notebook/test_parameters notebook/test_settings test_truth
 
-.PHONY: help demo test test-slow test-pythons simulate mutants chaos lab bench check format lock clean
+.PHONY: help demo wheel test test-slow test-pythons simulate mutants chaos lab bench check format lock clean
 
 help:
 	@echo "make demo       run the four notebooks on the sample, live against the sandbox"
+	@echo "make wheel      build the wheel, install it into a new environment, run its demo in an empty folder"
 	@echo "make lab        open JupyterLab, a sandbox beside it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long forms of the tests"
@@ -33,19 +36,34 @@ help:
 	@echo "make check      lint and type-check"
 	@echo "make lock       write requirements.txt, with hashes, from constraints.txt"
 
-$(READY): pyproject.toml constraints.txt requirements.txt
+$(LAB): pyproject.toml constraints.txt requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "The toolkit needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Setting up .venv (about a minute) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(INSTALL)
+	@$(INSTALL)
 	@touch $@
 
-demo: $(READY)
+$(READY): $(LAB)
+	@$(INSTALL_TESTS)
+	@touch $@
+
+demo: $(LAB)
 	@$(BIN)/python -m toolkit demo
 
-lab: $(READY)
+lab: $(LAB)
 	@$(BIN)/python -m toolkit lab
+
+# As a new user has it: nothing of this folder is read.
+wheel: $(LAB)
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	set -e; empty=$$(mktemp -d); trap 'rm -rf "$$empty"' EXIT; $(PYTHON) -m venv $$empty/venv; \
+	  $$empty/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    "$$(echo dist/*.whl)[lab]"; \
+	  mkdir $$empty/shop; cd $$empty/shop; PATH=$$empty/venv/bin:$$PATH; export HOME=$$empty; \
+	  audience-toolkit demo; audience-toolkit init .; audience-toolkit simulate sample; \
+	  audience-toolkit run 1_preview_audiences -p mappings_path destination.yaml; ls -A
 
 test: $(READY)
 	$(BIN)/python -m pytest -n logical --dist worksteal

@@ -1,24 +1,29 @@
-"""The command line: ``python -m toolkit run NOTEBOOK``, and ``demo`` and ``lab`` beside a sandbox."""
+"""Take Segment Engage audiences to Postscript: at the keyboard, on a schedule, or as a rehearsal."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from toolkit.errors import InputError
 from toolkit.notebook.exit_codes import ExitCode
+
+_PACKAGE = "audience-toolkit"
+_NEEDS: Mapping[str, Sequence[str]] = {
+    "init": (),
+    "run": ("papermill",),
+    "lab": ("jupyterlab", "uvicorn"),
+    "sandbox": ("uvicorn", "starlette", "pydantic"),
+    **dict.fromkeys(("demo", "simulate"), ("papermill", "ipykernel", "uvicorn")),
+}
+"""Command → what it needs besides the toolkit itself."""
 
 _PARAMETER_OPTIONS: Sequence[tuple[str, str, tuple[str, ...], str]] = (
     ("-p", "--parameters", ("NAME", "VALUE"), "a parameter; True, False, None and numbers are read as such"),
@@ -37,7 +42,8 @@ _OTHER_OPTIONS: Sequence[tuple[str, type, Any, str, str]] = (
 
 def command_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m toolkit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="audience-toolkit", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"audience-toolkit {version(_PACKAGE)}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     codes = "\n".join(f"  {code.value:>3}  {code.__doc__}" for code in ExitCode)
     runs = commands.add_parser(
@@ -55,8 +61,21 @@ def command_parser() -> argparse.ArgumentParser:
     for name, kind, default, word, meaning in _OTHER_OPTIONS:
         runs.add_argument(name, type=kind, default=default, metavar=word, help=f"{meaning} (%(default)s)")
     commands.add_parser("demo", help="run the four notebooks on the sample, live against a sandbox")
+    init = commands.add_parser("init", help="write the notebooks and a destination file into a folder")
+    init.add_argument("folder", metavar="DIR")
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks, a sandbox beside it")
-    lab.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="options of JupyterLab")
+    lab.add_argument("--no-sandbox", action="store_true", help="talk to the shop of the environment's key")
+    simulated = commands.add_parser(
+        "simulate",
+        help="run the four notebooks on an archive of yours, live against a sandbox",
+        description="The archive's people subscribe to a sandbox. Nothing is sent to Postscript.",
+    )
+    simulated.add_argument("events_path", metavar="EVENTS", help="file, folder or glob of Segment calls")
+    simulated.add_argument("--mappings-path", default="", metavar="FILE", help="destination file")
+    simulated.add_argument(
+        "--share", type=float, default=0.8, help="of the people that subscribes (%(default)s)"
+    )
+    commands.add_parser("sandbox", help="start a stand-in for Postscript; see sandbox --help", add_help=False)
     return parser
 
 
@@ -102,11 +121,21 @@ def _typed(text: str) -> Any:
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line names; return the exit code."""
     parser = command_parser()
-    arguments = parser.parse_args(words)
+    arguments, others = parser.parse_known_args(words)
+    if arguments.command in ("lab", "sandbox"):
+        arguments.words = others  # options of what is started
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    lacking = [module for module in _NEEDS[arguments.command] if find_spec(module) is None]
+    if lacking:
+        extra = "sandbox" if arguments.command == "sandbox" else "lab"
+        needs = f"{arguments.command} needs {', '.join(lacking)}"
+        parser.error(f'{needs}: pip install "{_PACKAGE}[{extra}]"')
     if arguments.command != "run":
-        return _beside_a_sandbox(parser, arguments)
-    if find_spec("papermill") is None:
-        parser.error('running notebooks needs papermill: pip install "audience-toolkit[lab]"')
+        try:
+            return _do(arguments)
+        except (InputError, OSError) as error:
+            parser.error(str(error))
     try:
         parameters = given_parameters(arguments)
     except (OSError, ValueError) as error:
@@ -123,91 +152,35 @@ def main(words: Sequence[str] | None = None) -> int:
     )
 
 
-# --- beside a sandbox: whatever the environment has of Postscript is set aside ----------------------------
+def _do(arguments: argparse.Namespace) -> int:
+    """Do what is not the run of one notebook; return the exit code."""
+    from toolkit.notebook import workspace
 
-NOTEBOOKS = Path("notebooks")
-OUTPUT = Path("output", "demo")
-SANDBOX_KEY = "sk_sandbox"
-"""The key that every sandbox accepts; it opens nothing else."""
-_STEPS: Mapping[str, Mapping[str, Any]] = {
-    "1_preview_audiences": {},
-    "2_validate_contacts": {},
-    "3_sync_audiences": {"dry_run": False},
-    "4_audit_report": {},
-}
-
-
-def _beside_a_sandbox(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    if not NOTEBOOKS.is_dir():
-        parser.error("demo and lab run in the project's folder, which has a folder named notebooks.")
+    if arguments.command == "init":
+        written = workspace.make_workspace(Path(arguments.folder).expanduser())
+        print(*[*map(str, written)] or ["Everything is there already."], sep="\n")
+        print(f"Next: cd {arguments.folder}, then audience-toolkit lab.")
+        return 0
+    if arguments.command == "sandbox":
+        command = [sys.executable, "-m", "toolkit.sandbox", *arguments.words]
+        return subprocess.run(command, check=False).returncode  # noqa: S603
     # A plain kill ends it as an exit does, so that no sandbox stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with running_sandbox():
-        return demo() if arguments.command == "demo" else lab(arguments.words)
+    if arguments.command == "demo":
+        return workspace.run_demo()
+    if arguments.command == "simulate":
+        given = {"mappings_path": arguments.mappings_path, "share": arguments.share}
+        return workspace.simulate(arguments.events_path, **given)
+    return workspace.open_lab(arguments.words, has_sandbox=not arguments.no_sandbox)
 
 
-@contextmanager
-def running_sandbox() -> Iterator[None]:
-    """Run a sandbox in a process of its own, and point this process and its children there."""
-    for name in [name for name in os.environ if name.startswith(("POSTSCRIPT_", "TOOLKIT_"))]:
-        del os.environ[name]
-    people = resources.files("toolkit.segment") / "sample" / "subscribers.ndjson"
-    command = [sys.executable, "-m", "toolkit.sandbox", "--port", "0", "--subscribers", str(people)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            ready = process.stdout.readline() if process.stdout else ""
-            base_url = next((word for word in ready.split() if word.startswith("http://127.0.0.1:")), "")
-            if not base_url:
-                raise SystemExit("The sandbox did not start.")
-            print(ready, end="", flush=True)
-            os.environ |= {
-                "POSTSCRIPT_BASE_URL": base_url,
-                "POSTSCRIPT_SECRET_KEY": SANDBOX_KEY,
-                # The notebooks' kernel, and every command in it, is this environment's.
-                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            }
-            yield
-        finally:
-            process.terminate()
-
-
-def demo() -> int:
-    """Run the four notebooks on the sample, live against the sandbox; return the exit code."""
-    from toolkit.notebook.runner import run
-
-    started = time.monotonic()
-    shutil.rmtree(OUTPUT, ignore_errors=True)
-    for notebook, parameters in _STEPS.items():
-        place = {"output_dir": str(OUTPUT)}
-        if code := run(notebook, {**parameters, **place}, output="{output_dir}/{notebook}.ipynb"):
-            return code
-    found = json.loads((OUTPUT / "3_sync_audiences" / "summary.json").read_text("utf-8"))
-    statuses = ", ".join(f"{n} {status}" for status, n in found["change_statuses"].items())
-    print(
-        f"\n{found['received']} events received, {found['memberships']} memberships: {statuses}.\n"
-        f"{sum(found['calls'].values())} calls in {found['seconds']:.0f} s of syncing; "
-        f"all four notebooks took {time.monotonic() - started:.0f} s.\n"
-        f"Report: {(OUTPUT / '4_audit_report' / 'report.html').resolve()}"
-    )
-    return 0
-
-
-def lab(words: Sequence[str]) -> int:
-    """Open JupyterLab on the notebooks; return its exit code when it is closed.
-
-    The sandbox is a new shop each time, and so is the ledger: what an earlier one held would not be true of
-    it, and a real shop's ledger must not get a sandbox's runs.
-    """
-    with TemporaryDirectory(prefix="sandbox-") as folder:
-        os.environ["TOOLKIT_LEDGER_URL"] = f"sqlite:///{folder}/ledger.db"
-        # In a container one is often root, which Jupyter refuses by default; it listens on this machine only.
-        root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        command = [sys.executable, "-m", "jupyterlab", *root, *words]
-        return subprocess.run(command, cwd=NOTEBOOKS, check=False).returncode  # noqa: S603
-
-
-if __name__ == "__main__":
+def command() -> None:
+    """Do what this process was started for, and end it with the exit code."""
     # jsonschema, which nbformat imports, does without where this is absent. Its grammars take two seconds to
     # build, for identifiers that no notebook has.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

@@ -172,9 +172,9 @@ def test_bad_input_ends_before_a_kernel_starts(no_kernel, capsys, words, sentenc
     assert (no_kernel / "there.ipynb").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["nowhere.ipynb", SYNC, "notes.ipynb", "untagged.ipynb"])
+@pytest.mark.parametrize("name", ["nowhere.ipynb", "notes.ipynb", "untagged.ipynb"])
 def test_what_is_no_notebook_is_named(no_kernel, capsys, name):
-    """A path to nothing, a name where there are no notebooks, a text, a notebook without parameters."""
+    """A path to nothing, a text, a notebook without parameters."""
     (no_kernel / "notes.ipynb").write_text("not JSON")
     nbformat.write(nbformat.v4.new_notebook(), no_kernel / "untagged.ipynb")
     assert main(["run", name]) == 2

@@ -27,16 +27,14 @@ FILES = GUIDE.parent / "schedules"
 def check_command(command: str) -> None:
     """Fail unless our parser takes the command, and its parameters are the notebook's."""
     words = shlex.split(command)
-    start = words.index("toolkit")
-    assert words[start - 1] == "-m"
-    assert words[start - 2].rpartition("/")[2] == "python"
-    arguments = command_parser().parse_args(words[start + 1 :])
+    names = [word.rpartition("/")[2] for word in words]
+    arguments = command_parser().parse_args(words[names.index("audience-toolkit") + 1 :])
     assert {*given_parameters(arguments)} <= {*PARAMETERS[arguments.notebook]}
 
 
 def commands_of(text: str) -> list[str]:
     """Return our commands in a text, one a line."""
-    return [line for line in text.splitlines() if re.match(r"\S*python -m toolkit run \d", line)]
+    return [line for line in text.splitlines() if re.match(r"audience-toolkit run \d", line)]
 
 
 def test_every_command_of_the_guide_is_accepted():
@@ -134,7 +132,11 @@ def test_systemd_finds_no_fault(tmp_path):
         assert unit("postscript-sync.service")  # parsed above; there is no systemd to ask
         return
     for name in ("postscript-sync.service", "postscript-sync.timer"):
-        text = (FILES / name).read_text("utf-8").replace("/srv/audiences/.venv/bin/python", sys.executable)
+        text = (
+            (FILES / name)
+            .read_text("utf-8")
+            .replace("/srv/audiences/.venv/bin/audience-toolkit", sys.executable)
+        )
         (tmp_path / name).write_text(text)
     command = [program, "verify", "--man=no", "postscript-sync.service", "postscript-sync.timer"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

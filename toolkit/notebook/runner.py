@@ -224,7 +224,7 @@ def prepare(given: str, parameters: Mapping[str, Any], output: str, secret: str 
 
 def _find_notebook(given: str) -> Path:
     name = f"{given}.ipynb" if given in PARAMETERS else given
-    for path in (path_of(name), Path("notebooks") / name):
+    for path in (path_of(name), Path("notebooks") / name, Path(__file__).parent / "notebooks" / name):
         if path.is_file():
             return path
     raise InputPathError(f"There is no notebook {given}. Give a path, or one of {', '.join(PARAMETERS)}.")
