@@ -35,6 +35,9 @@ BUDGET_FOLDER = tempfile.mkdtemp(prefix="pace-")
 atexit.register(shutil.rmtree, BUDGET_FOLDER, ignore_errors=True)
 os.environ["TOOLKIT_BUDGET_FOLDER"] = BUDGET_FOLDER
 
+# The keyring of this machine is neither read nor written.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
 # jsonschema, which comes with every notebook, builds its grammars for IRIs on import: two seconds a process.
 # It does without where the package is absent, and so it is for every process of the tests.
 (Path(BUDGET_FOLDER) / "rfc3987_syntax.py").write_text("raise ImportError\n")

@@ -67,7 +67,11 @@ PAGES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         ("report.audit", "sync.runs", "sync.drift", "report.timeline"),
     ),
     "report.md": ("Report", "Tables, charts and the document.", ("report",)),
-    "notebooks.md": ("Notebooks", "What a notebook starts and ends with.", ("notebook.run",)),
+    "notebooks.md": (
+        "Notebooks",
+        "What a notebook starts and ends with.",
+        ("notebook.run", "notebook.connections"),
+    ),
     "errors.md": ("Errors", "What is raised on purpose.", ("errors",)),
 }
 """File → its title, its sentence, and the modules whose public names it tells of."""

@@ -7,6 +7,7 @@ from .contacts.bulk import check_contacts
 from .contacts.corrections import read_corrections
 from .errors import ToolkitError
 from .ledger import Ledger
+from .notebook.connections import connect, open_ledger
 from .notebook.run import NotebookRun, start
 from .postscript.client import PostscriptClient
 from .postscript.lookup import connect_shop
@@ -59,6 +60,7 @@ __all__ = [
     "Trigger",
     "audit",
     "check_contacts",
+    "connect",
     "connect_shop",
     "contacts",
     "correct",
@@ -71,6 +73,7 @@ __all__ = [
     "lint_trigger",
     "load_plan",
     "mirror_member_list",
+    "open_ledger",
     "plan",
     "plan_repair",
     "preview",

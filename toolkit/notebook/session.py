@@ -22,6 +22,7 @@ from toolkit.errors import InputError, ToolkitError, UnknownRunError
 from toolkit.files import csv_text, make_folder, write_whole
 from toolkit.statuses import RunStatus
 
+from .connections import connect
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -113,13 +114,8 @@ class Session:
 
     def connect(self) -> PostscriptClient:
         """Return a connection to the Postscript of the environment; nothing is sent yet."""
-        settings = self._settings
-        client = toolkit.PostscriptClient(
-            settings.base_url,
-            settings.get_secret_key(),
-            shop_token=settings.shop_token or None,
-            requests_per_second=getattr(self.parameters, "requests_per_second", 14),
-        )
+        pace = getattr(self.parameters, "requests_per_second", 14)
+        client = connect(requests_per_second=pace, asks=is_attended())
         return self._keep("postscript", client)
 
     def open_ledger(self, *, must_exist: bool = False) -> Ledger:

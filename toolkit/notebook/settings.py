@@ -1,14 +1,18 @@
-"""What the environment says: the secret key, where Postscript is, where the ledger is."""
+"""What the environment and the system's keyring say: the key, where Postscript is, where the ledger is."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from toolkit.errors import SettingsError
 
 DEFAULT_BASE_URL = "https://api.postscript.io"
+KEYRING_SERVICE = "audience-toolkit"
+"""What the keyring calls the toolkit; the account is the address of the API: a sandbox has its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +20,7 @@ class Settings:
     """The settings of this process. The secrets show in no repr."""
 
     secret_key: str = field(default="", repr=False)
-    """Empty when the environment has none."""
+    """Empty when neither the environment nor the keyring has one."""
     shop_token: str = field(default="", repr=False)
     """For partners: the shop's key, beside the partner's."""
     base_url: str = DEFAULT_BASE_URL
@@ -41,20 +45,63 @@ class Settings:
         """Return the secret key; SettingsError when there is none."""
         if not self.secret_key:
             raise SettingsError(
-                "POSTSCRIPT_SECRET_KEY is not set. In Postscript: your shop's name, then API, then Create "
-                "Security Key Pair, then Show; put the private key into the environment variable "
-                "POSTSCRIPT_SECRET_KEY and start again. Never write it into a notebook."
+                "POSTSCRIPT_SECRET_KEY is not set, and the system's keyring has no key. In Postscript: your "
+                "shop's name, then API, then Create Security Key Pair, then Show; put the private key into "
+                "the environment variable POSTSCRIPT_SECRET_KEY and start again. Never write it into a "
+                "notebook."
             )
         return self.secret_key
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings in *environment*, or in that of this process."""
+    """Return the settings in *environment*; by default those of this process, and the keyring's key."""
     found = os.environ if environment is None else environment
+    base_url = found.get("POSTSCRIPT_BASE_URL", "").strip() or DEFAULT_BASE_URL
+    secret_key = found.get("POSTSCRIPT_SECRET_KEY", "").strip()
+    if not secret_key and environment is None:
+        secret_key = _GIVEN.get(base_url) or read_keyring(base_url)
     return Settings(
-        secret_key=found.get("POSTSCRIPT_SECRET_KEY", "").strip(),
+        secret_key=secret_key,
         shop_token=found.get("POSTSCRIPT_SHOP_TOKEN", "").strip(),
-        base_url=found.get("POSTSCRIPT_BASE_URL", "").strip() or DEFAULT_BASE_URL,
+        base_url=base_url,
         ledger_url=found.get("TOOLKIT_LEDGER_URL", "").strip(),
         alert_url=found.get("TOOLKIT_ALERT_URL", "").strip(),
     )
+
+
+_GIVEN: dict[str, str] = {}
+"""Address of the API → the key that was typed in: this process is not asked for it twice."""
+
+
+def remember_key(base_url: str, secret_key: str) -> None:
+    """Keep a key for as long as this process lives."""
+    _GIVEN[base_url] = secret_key
+
+
+def read_keyring(base_url: str) -> str:
+    """Return the key that the system's keyring holds for an address; empty without a key or a keyring."""
+    keyring = _keyring()
+    try:
+        return (keyring and keyring.get_password(KEYRING_SERVICE, base_url)) or ""
+    except Exception:  # noqa: BLE001 - each system's keyring fails in ways of its own: then there is no key
+        return ""
+
+
+def write_keyring(base_url: str, secret_key: str) -> bool:
+    """Save a key in the system's keyring; False where there is none that takes it."""
+    keyring = _keyring()
+    try:
+        if keyring is None:
+            return False
+        keyring.set_password(KEYRING_SERVICE, base_url, secret_key)
+    except Exception:  # noqa: BLE001 - see above
+        return False
+    return True
+
+
+def _keyring() -> Any:
+    """Return the keyring package, None where it is not installed."""
+    try:
+        return importlib.import_module("keyring")
+    except ImportError:
+        return None
