@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
@@ -20,12 +22,14 @@ import pytest
 from conftest import NOTEBOOKS, PROJECT, SAMPLE, RunNotebook, files_with
 from test_masking_notebooks import run_cells
 
+import toolkit
 from toolkit.audiences.memberships import empty_table, fold
-from toolkit.errors import ParameterError, SettingsError
+from toolkit.errors import InputPathError, ParameterError, SettingsError
 from toolkit.ledger import Ledger
 from toolkit.notebook.parameters import PARAMETERS
 from toolkit.notebook.run import question, start
-from toolkit.postscript.api import Shop
+from toolkit.postscript.api import Shop, write_properties
+from toolkit.postscript.client import PostscriptClient
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
 from toolkit.sandbox import Sandbox
 from toolkit.sandbox.records import load_subscribers
@@ -411,6 +415,91 @@ def test_a_parameter_that_changes_after_the_plan_is_refused(tmp_path, sandbox, m
     with pytest.raises(ParameterError, match="changed since the plan"):
         asyncio.run(run.sync(plan))
     run.close()
+
+
+@pytest.fixture
+def synced(tmp_path, monkeypatch):
+    """Return a function: parameters of the sync notebook → its run and result; ``.shop`` is the sandbox."""
+    people = load_subscribers(SAMPLE_SUBSCRIBERS, "2026-11-01T00:00:00Z")
+    faster = {"requests_per_second": 300}
+    monkeypatch.setattr(toolkit, "PostscriptClient", lambda *a, **k: PostscriptClient(*a, **k | faster))
+    with Sandbox(people, keys=(KEY,), rate=100_000) as shop:
+        for variable, text in settings(shop).items():
+            monkeypatch.setenv(variable, text)
+
+        def sync(**given):
+            run = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path), **given))
+            run.read()
+            result = asyncio.run(run.sync(run.plan()))
+            run.close()
+            return run, result
+
+        sync.shop = shop
+        yield sync
+
+
+@pytest.mark.parametrize(
+    ("given", "done", "left_out"),
+    [
+        ({"sync_mode": "add_only"}, {"added": 38}, {"NOT_IN_SYNC_MODE": 9}),
+        ({"sync_mode": "remove_only"}, {"removed": 9}, {"NOT_IN_SYNC_MODE": 38}),
+        ({"skip_opted_out": "True"}, {"added": 33, "removed": 9}, {"OPTED_OUT": 5}),
+    ],
+)
+def test_half_of_a_sync(synced, given, done, left_out):
+    """The mode and those who have opted out are chosen in the notebook; the rest is skipped, with why."""
+    run, result = synced(dry_run=False, **given)
+    assert {s: n for s, n in result.change_statuses.items() if s in {"added", "removed"}} == done
+    skipped = result.changes[result.changes["status"] == "skipped"]
+    assert skipped["reason_code"].value_counts().to_dict() == left_out
+    assert run.plan_sentence.startswith(f"{done.get('added', 0)} adds, {done.get('removed', 0)} removes")
+
+
+def test_the_canary_of_a_notebook(synced):
+    """So many subscribers are read before and after their write; the plan has priced it."""
+    run, result = synced(dry_run=False, canary="5")
+    by_id = [
+        e for e in synced.shop.journal if e["method"] == "GET" and re.search(r"/subscribers/s_", e["path"])
+    ]
+    assert len(by_id) >= 5
+    assert sum(result.record.facts["calls"].values()) == sum(run.cost.calls.values())
+
+
+def test_a_plan_is_reviewed_and_carried_out(synced, tmp_path):
+    """A dry run writes the plan, a live run with the same path carries out that plan and nothing else."""
+    path = tmp_path / "plans" / "monday.plan"
+    given = {"plan_path": str(path), "audience_keys": ["vip_customers"]}
+    planned, result = synced(**given)
+    writes = len(result.plan.writes)
+    assert result.record.mode == "dry_run"
+    assert any("a live run with this plan_path carries it out" in note for note in planned.notes)
+    before = path.read_bytes()
+    # Another tool has changed one of them meanwhile.
+    who = result.changes.loc[result.changes["status"] == "would_add", "subscriber_id"].iloc[0]
+    with toolkit.connect() as client:
+        client.send(write_properties(who, {"Segment Audiences": ["theirs"]}))
+    given["audience_keys"] = []  # what the plan was made with stands
+    run, done = synced(dry_run=False, **given)
+    assert (done.record.kind, done.record.status) == ("saved_plan", "completed_with_errors")
+    assert any(f"{writes - 1} of {writes} writes still hold" in note for note in run.notes)
+    assert {*done.changes.loc[done.changes["status"] == "added", "audience_key"]} == {"vip_customers"}
+    assert done.changes.set_index("subscriber_id")["reason_code"][who] == "PLAN_STALE"
+    assert path.read_bytes() == before
+    with pytest.raises(InputPathError, match="tuesday"):
+        synced(dry_run=False, plan_path=str(tmp_path / "tuesday.plan"))
+
+
+def test_unknown_custom_events_are_posted_again_when_asked(synced, tmp_path):
+    """The answer to one was lost; only a run that is asked to posts it again."""
+    ledger = tmp_path / "ledger.db"
+    synced(dry_run=False)
+    count = len(synced.shop.custom_events)
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("UPDATE transitions SET state = 'unknown' WHERE rowid = 1")
+    connection.close()
+    for repeat_unknown in (False, True):
+        synced(dry_run=False, repeat_unknown=repeat_unknown)
+        assert len(synced.shop.custom_events) == count + repeat_unknown
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])

@@ -92,23 +92,27 @@ def _ledger_url(name: str, value: Any) -> str:
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "custom_events": ("transitions", "none"),
     "held_changes": ("keep", "apply", "discard"),
+    "sync_mode": ("mirror", "add_only", "remove_only"),
 }
 """Parameter → the only values it may have."""
 
+_FLAG_NAMES = ("dry_run", "read_again", "verify", "look_up", "full_read", "skip_opted_out", "repeat_unknown")
 _READERS: Mapping[str, ParameterReader] = {
     "audience_keys": _keys,
     "default_region": _region,
     "ledger_url": _ledger_url,
     "requests_per_second": _number(0, 15, above=True),
-    **dict.fromkeys(("dry_run", "read_again", "verify", "look_up", "full_read"), _flag),
+    "canary": lambda name, value: int(_number(1, 10_000)(name, value)),
+    **dict.fromkeys(_FLAG_NAMES, _flag),
     **dict.fromkeys(("max_removal_share", "warn_unusable_share", "max_unusable_share"), _number(0, 1)),
     **dict.fromkeys(CHOICES, _choice),
 }
 """Parameter → how it is read; the others are texts."""
 
 _EVENTS = ("events_path", "audience_keys", "mappings_path", "default_region")
-_PACE = ("dry_run", "requests_per_second", "custom_events", "max_removal_share")
-_CARE = ("full_read", "read_again", "held_changes")
+_PACE = ("dry_run", "plan_path", "requests_per_second")
+_WHAT = ("sync_mode", "skip_opted_out", "custom_events", "max_removal_share")
+_CARE = ("full_read", "read_again", "canary", "held_changes", "repeat_unknown")
 _SHARES = ("warn_unusable_share", "max_unusable_share")
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "1_preview_audiences": (*_EVENTS, "corrections_path", "look_up", "ledger_url", "output_dir"),
@@ -116,7 +120,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         *("events_path", "mappings_path", "default_region"),
         *(*_SHARES, "corrections_path", "output_dir"),
     ),
-    "3_sync_audiences": (*_EVENTS, *_PACE, *_CARE, "corrections_path", "ledger_url", "output_dir"),
+    "3_sync_audiences": (*_EVENTS, *_PACE, *_WHAT, *_CARE, "corrections_path", "ledger_url", "output_dir"),
     "4_audit_report": ("run_id", "verify", "ledger_url", "output_dir"),
 }
 """Notebook → its parameters, in the order of its parameters cell."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         CostEstimate,
         Destination,
         Explanation,
+        FetchResult,
         Folded,
         Forecast,
         Ledger,
@@ -69,13 +70,20 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """What a sync needs besides its plan."""
+class _Open:
+    """A shop, and the connections to it and to its ledger."""
 
-    folded: Folded
     shop: Shop
     postscript: PostscriptClient
     ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What a sync needs besides its plan."""
+
+    folded: Folded | None
+    to: _Open
     parameters: Mapping[str, Any]
 
 
@@ -178,10 +186,31 @@ class NotebookRun(Session):
         given = self.parameters
         postscript = self.connect()
         shop = toolkit.connect_shop(postscript)
-        payloads = self.source.archive.payloads(self.source.destination)
         ledger = self.open_ledger()
         if not given.dry_run:
             ledger.lock_shop(shop.shop_id)
+        make = self._plan_saved if given.plan_path and not given.dry_run else self._plan_archive
+        to = _Open(shop, postscript, ledger)
+        plan, folded, fetched = make(to)
+        if given.plan_path and given.dry_run:
+            toolkit.save_plan(given.plan_path, plan, folded, shop=shop, default_region=given.default_region)
+            self.notes = (
+                f"The plan is in {given.plan_path}: a live run with this plan_path carries it out.",
+            )
+        self._planned = _Planned(folded, to, dict(vars(given)))
+        self.cost = self._estimate(plan, self._planned)
+        self.plan_sentence = plan_sentence(plan, self.cost)
+        known = f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}."
+        self._shop_name = shop.name
+        about = f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}."
+        warned = (*self.source.destination.notes, *(folded.notes if folded else ()))
+        self.notes = (*warned, about, known, *fetched.notes, *self.notes)
+        return plan
+
+    def _plan_archive(self, to: _Open) -> tuple[Plan, Folded, FetchResult]:
+        """Plan what the archive says, over what the ledger remembers."""
+        given, shop, ledger = self.parameters, to.shop, to.ledger
+        payloads = self.source.archive.payloads(self.source.destination)
         folded, self.corrected = toolkit.correct(
             toolkit.fold(payloads, remembered=self._remembered(shop, ledger)),
             self.source.corrections,
@@ -194,16 +223,7 @@ class NotebookRun(Session):
             # Kept until a sync has remembered it: a later run takes it up when this one fails.
             ledger.hold(shop.shop_id, "", folded.state, cause="failure")
         reached = ledger.load_reached(shop.shop_id)
-        fetched = toolkit.read_subscribers(
-            contacts,
-            postscript,
-            cache=ledger.load_cache(shop.shop_id),
-            reached=reached,
-            trait_keys=state.trait_keys,
-            scope="full" if given.full_read else "incremental",
-            dry_run=given.dry_run,
-        )
-        ledger.save_cache(shop.shop_id, fetched)
+        fetched = self._fetch(to, contacts, state.trait_keys, reached)
         plan = toolkit.plan(
             folded.state,
             contacts,
@@ -211,26 +231,55 @@ class NotebookRun(Session):
             audience_keys=given.audience_keys,
             custom_events=given.custom_events,
             max_removal_share=given.max_removal_share,
+            skip_opted_out=given.skip_opted_out,
+            sync_mode=given.sync_mode,
             reached=reached,
         )
-        self._planned = _Planned(folded, shop, postscript, ledger, dict(vars(given)))
-        self.cost = self._estimate(plan, self._planned)
-        self.plan_sentence = plan_sentence(plan, self.cost)
-        known = f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}."
-        self._shop_name = shop.name
-        about = f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}."
-        warned = (*self.source.destination.notes, *folded.notes)
-        self.notes = (*warned, about, known, *fetched.notes, *self.notes)
-        return plan
+        return plan, folded, fetched
+
+    def _plan_saved(self, to: _Open) -> tuple[Plan, Folded | None, FetchResult]:
+        """Return the plan in ``plan_path`` as far as it still holds."""
+        shop, ledger = to.shop, to.ledger
+        saved = toolkit.load_plan(self.parameters.plan_path)
+        saved.check_shop(shop)
+        self.note_start()
+        traits = tuple(saved.plan.changes["trait_key"].dropna().unique())
+        fetched = self._fetch(to, saved.contacts, traits, ledger.load_reached(shop.shop_id))
+        remembered = ledger.load_state(shop.shop_id)
+        ready = saved.refresh(fetched.subscribers, shop=shop, remembered=remembered)
+        self.corrected = self.source.corrections.head(0)
+        self.notes = (
+            f"The plan of {self.parameters.plan_path}, made {saved.saved_at:%Y-%m-%d %H:%M} UTC: "
+            f"{len(ready.plan.writes):,} of {count_of(len(saved.plan.writes), 'write')} still hold. "
+            "Archive, audiences and limits are those that it was made with.",
+        )
+        return ready.plan, ready.folded, fetched
+
+    def _fetch(
+        self, to: _Open, contacts: pd.DataFrame, trait_keys: tuple[str, ...], reached: pd.DataFrame
+    ) -> FetchResult:
+        """Read what Postscript holds of the people, and keep it in the ledger."""
+        fetched = toolkit.read_subscribers(
+            contacts,
+            to.postscript,
+            cache=to.ledger.load_cache(to.shop.shop_id),
+            reached=reached,
+            trait_keys=trait_keys,
+            scope="full" if self.parameters.full_read else "incremental",
+            dry_run=self.parameters.dry_run,
+        )
+        to.ledger.save_cache(to.shop.shop_id, fetched)
+        return fetched
 
     def _estimate(self, plan: Plan, made: _Planned) -> CostEstimate:
         return toolkit.estimate_cost(
             plan,
             made.folded,
             requests_per_second=self.parameters.requests_per_second,
-            reads=sum(made.postscript.calls.values()),
+            reads=sum(made.to.postscript.calls.values()),
+            canary=self.parameters.canary,
             read_again=self.parameters.read_again,
-            left_over=made.ledger.load_open_transitions(made.shop.shop_id),
+            left_over=made.to.ledger.load_open_transitions(made.to.shop.shop_id),
         )
 
     def _remembered(self, shop: Shop, ledger: Ledger) -> State:
@@ -269,11 +318,13 @@ class NotebookRun(Session):
             return toolkit.sync(
                 plan,
                 made.folded,
-                shop=made.shop,
-                postscript=made.postscript,
-                ledger=made.ledger,
+                shop=made.to.shop,
+                postscript=made.to.postscript,
+                ledger=made.to.ledger,
                 dry_run=self.parameters.dry_run,
+                canary=self.parameters.canary,
                 read_again=self.parameters.read_again,
+                repeat_unknown=self.parameters.repeat_unknown,
                 cost=self.cost,
                 parameters=made.parameters,
                 on_progress=progress.note,
@@ -282,8 +333,8 @@ class NotebookRun(Session):
 
         if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
             return carry_out()
-        asked = question(plan, self.cost, made.shop, self.parameters)
-        if is_attended() and not await confirm(asked, yes=f"Sync {made.shop.name}"):
+        asked = question(plan, self.cost, made.to.shop, self.parameters)
+        if is_attended() and not await confirm(asked, yes=f"Sync {made.to.shop.name}"):
             cancel.set()
         return await follow(carry_out, progress, cancel, what="Sync", attended=is_attended())
 

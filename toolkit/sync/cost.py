@@ -82,7 +82,7 @@ def _reads_again(plan: Plan, *, canary: int, read_again: bool) -> int:
 
 def estimate_cost(
     plan: Plan,
-    folded: Folded,
+    folded: Folded | None,
     *,
     requests_per_second: float,
     reads: int = 0,
@@ -114,7 +114,7 @@ def estimate_cost(
     return CostEstimate(
         calls=planned_calls(plan, reads=reads, canary=canary, read_again=read_again, left_over=left),
         left_over=left.posted,
-        official=_official(folded.events, plan) if len(folded.events) else None,
+        official=_official(folded.events, plan) if folded is not None and len(folded.events) else None,
         requests_per_second=requests_per_second,
     )
 
