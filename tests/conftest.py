@@ -59,7 +59,10 @@ def pytest_sessionfinish() -> None:
 PROJECT = Path(__file__).parent.parent
 SAMPLE = PROJECT / "toolkit" / "segment" / "sample"
 ARCHIVE = Path(__file__).parent / "data" / "engage-archive"
-NOTEBOOKS = ("1_preview_audiences", "2_validate_contacts", "3_sync_audiences", "4_audit_report")
+NOTEBOOKS = (
+    *("1_preview_audiences", "2_validate_contacts", "3_sync_audiences", "4_audit_report"),
+    "5_repair_and_undo",
+)
 
 
 def read_packed_lines(name: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from toolkit.notebook.exit_codes import ExitCode
 _PACKAGE = "audience-toolkit"
 _NEEDS: Mapping[str, Sequence[str]] = {
     "init": (),
-    "run": ("papermill",),
+    **dict.fromkeys(("run", "undo"), ("papermill",)),
     "lab": ("jupyterlab", "uvicorn"),
     "sandbox": ("uvicorn", "starlette", "pydantic"),
     **dict.fromkeys(("demo", "simulate"), ("papermill", "ipykernel", "uvicorn")),
@@ -65,6 +65,11 @@ def command_parser() -> argparse.ArgumentParser:
     init.add_argument("folder", metavar="DIR")
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks, a sandbox beside it")
     lab.add_argument("--no-sandbox", action="store_true", help="talk to the shop of the environment's key")
+    undone = commands.add_parser("undo", help="take a run back; without --live only show it")
+    undone.add_argument("run_id", metavar="RUN_ID")
+    undone.add_argument("--live", action="store_true", help="write to Postscript")
+    undone.add_argument("--ledger-url", default="", metavar="URL", help="where the ledger is")
+    undone.add_argument("--output-dir", default="output", metavar="DIR", help="default: output")
     simulated = commands.add_parser(
         "simulate",
         help="run the four notebooks on an archive of yours, live against a sandbox",
@@ -131,11 +136,13 @@ def main(words: Sequence[str] | None = None) -> int:
         extra = "sandbox" if arguments.command == "sandbox" else "lab"
         needs = f"{arguments.command} needs {', '.join(lacking)}"
         parser.error(f'{needs}: pip install "{_PACKAGE}[{extra}]"')
-    if arguments.command != "run":
+    if arguments.command not in ("run", "undo"):
         try:
             return _do(arguments)
         except (InputError, OSError) as error:
             parser.error(str(error))
+    if arguments.command == "undo":
+        arguments = parser.parse_args(["run", "5_repair_and_undo", *_undo_words(arguments)])
     try:
         parameters = given_parameters(arguments)
     except (OSError, ValueError) as error:
@@ -150,6 +157,13 @@ def main(words: Sequence[str] | None = None) -> int:
         alert_command=arguments.alert_command or "",
         size_change=arguments.alert_size_change,
     )
+
+
+def _undo_words(arguments: argparse.Namespace) -> Sequence[str]:
+    """Return the parameters with which the notebook for corrections undoes the run."""
+    given = {"task": "undo", "run_id": arguments.run_id, "dry_run": str(not arguments.live)}
+    given |= {"ledger_url": arguments.ledger_url, "output_dir": arguments.output_dir}
+    return [word for name, value in given.items() for word in ("-r", name, value)]
 
 
 def _do(arguments: argparse.Namespace) -> int:

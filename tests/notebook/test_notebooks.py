@@ -63,12 +63,14 @@ def reconciles(figures: dict[str, Any]) -> bool:
 
 
 @pytest.mark.slow
-def test_the_four_notebooks_run_one_after_the_other(run_notebook: RunNotebook, sandbox, tmp_path):
+def test_the_notebooks_run_one_after_the_other(run_notebook: RunNotebook, sandbox, tmp_path):
     """On the sample: every summary has its figures, they add up, and no file holds the key or a contact."""
     for notebook in NOTEBOOKS:
         parameters = {"dry_run": "False"} if notebook.startswith("3") else {}
         done = run_notebook(notebook, parameters, **settings(sandbox))
         assert done.returncode == 0, done.stderr
+        if notebook.startswith("4"):
+            calls = len(sandbox.journal)
 
     synced = summary(tmp_path, "3_sync_audiences")
     assert set(synced) >= {
@@ -85,11 +87,13 @@ def test_the_four_notebooks_run_one_after_the_other(run_notebook: RunNotebook, s
     assert (synced["mode"], synced["status"]) == ("live", "completed")
     assert all(reconciles(summary(tmp_path, notebook)) for notebook in NOTEBOOKS)
     assert sum(synced["change_statuses"].values()) == synced["memberships"]
-    assert sum(synced["calls"].values()) == synced["planned_calls"] == len(sandbox.journal)
+    assert sum(synced["calls"].values()) == synced["planned_calls"] == calls
     assert synced["change_statuses"]["added"] + synced["change_statuses"]["removed"] == len(
         sandbox.custom_events
     )
     assert summary(tmp_path, "4_audit_report")["run_id"] == synced["run_id"]
+    undo = summary(tmp_path, "5_repair_and_undo")
+    assert (undo["kind"], undo["mode"], undo["adds"]) == ("undo", "dry_run", synced["removes"])
 
     events = pd.read_parquet(tmp_path / "output" / "3_sync_audiences" / "events.parquet")
     changes = pd.read_parquet(tmp_path / "output" / "3_sync_audiences" / "changes.parquet")
@@ -500,6 +504,102 @@ def test_unknown_custom_events_are_posted_again_when_asked(synced, tmp_path):
     for repeat_unknown in (False, True):
         synced(dry_run=False, repeat_unknown=repeat_unknown)
         assert len(synced.shop.custom_events) == count + repeat_unknown
+
+
+@pytest.fixture
+def corrected(synced, tmp_path):
+    """Return a function: parameters of the notebook for corrections → its run and result."""
+
+    def correct(**given):
+        given = {"output_dir": str(tmp_path), **given}
+        run = start("5_repair_and_undo", defaults("5_repair_and_undo", **given))
+        run.plan_correction()
+        result = asyncio.run(run.correct())
+        run.end()
+        return run, result
+
+    return correct
+
+
+def lists_of(shop):
+    held = {who: row["properties"].get("Segment Audiences") for who, row in shop.subscribers.items()}
+    return {who: sorted(keys or []) for who, keys in held.items()}
+
+
+def test_a_run_is_taken_back_from_the_notebook(synced, corrected):
+    """One audience live, then undone: the dry run says what, the live run gives every list back."""
+    before = lists_of(synced.shop)
+    _, done = synced(dry_run=False, audience_keys=["vip_customers"], custom_events="none")
+    after = lists_of(synced.shop)
+    assert after != before
+    run, dry = corrected()
+    assert dry.record.mode == "dry_run"
+    assert run.plan_sentence.startswith("3 adds, 14 removes, 0 custom events")
+    assert run._correction[0].choices["run_id"].tolist() == [done.record.run_id]
+    assert lists_of(synced.shop) == after
+    with pytest.raises(ParameterError, match="run_id is empty"):
+        corrected(dry_run=False)
+    undone = corrected(dry_run=False, run_id=done.record.run_id)[1]
+    assert (undone.record.kind, undone.record.status) == ("undo", "completed")
+    assert lists_of(synced.shop) == before
+    assert synced.shop.custom_events == []
+
+
+def test_without_a_live_run_there_is_nothing_to_undo(synced, corrected):
+    """A sentence, an empty table, no error."""
+    synced()
+    run, result = corrected()
+    assert run._correction[0].caption == "There is no live run to undo"
+    assert (result.record.status, len(result.changes)) == ("completed", 0)
+
+
+def test_what_differs_is_repaired_from_the_notebook(synced, corrected):
+    """Chosen by kind, and a ghost key by its name."""
+    _, done = synced(dry_run=False)
+    right = lists_of(synced.shop)
+    lacking = done.changes.loc[done.changes["status"] == "added", "subscriber_id"].iloc[0]
+    more = next(who for who, held in right.items() if not held)
+    with toolkit.connect() as client:
+        client.send(write_properties(lacking, {"Segment Audiences": ["old_campaign"]}))
+        client.send(write_properties(more, {"Segment Audiences": [*right[more], "vip_customers"]}))
+    run, result = corrected(task="repair", drift_kinds=["missing"], dry_run=False)
+    assert {*run._correction[0].choices["drift"]} == {"missing", "extra", "ghost key"}
+    assert result.record.kind == "repair"
+    assert lists_of(synced.shop)[lacking] == sorted([*right[lacking], "old_campaign"])
+    assert "vip_customers" in lists_of(synced.shop)[more]
+    limited = corrected(task="repair", drift_kinds=["extra"], ghost_keys=["old_campaign"], dry_run=False)[1]
+    assert limited.record.facts["stopped_by"] == "removal_limit"
+    given = {"drift_kinds": ["extra"], "ghost_keys": ["old_campaign"], "max_removal_share": 1}
+    corrected(task="repair", dry_run=False, **given)
+    assert [lists_of(synced.shop)[who] for who in (lacking, more)] == [right[lacking], right[more]]
+
+
+def test_unconfirmed_custom_events_are_chosen_one_by_one(synced, corrected, tmp_path):
+    """Only those that are named are posted again; one whose list says otherwise by now is closed."""
+    synced(dry_run=False)
+    count = len(synced.shop.custom_events)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE transitions SET state = 'unknown'")
+    connection.close()
+    run, _ = corrected(task="resend")
+    choices = run._correction[0].choices
+    assert len(choices) == count
+    assert not choices["chosen"].any()
+    with pytest.raises(ParameterError, match="No unconfirmed custom event has the id nonsense"):
+        corrected(task="resend", event_ids=["nonsense"])
+    named = choices["external_id"].tolist()[:2]
+    with toolkit.connect() as client:
+        wrong = ["none"] if choices["entered"][1] else [choices["audience_key"][1]]
+        client.send(write_properties(choices["subscriber_id"][1], {"Segment Audiences": wrong}))
+    assert corrected(task="resend", event_ids=named)[1].record.mode == "dry_run"
+    assert len(synced.shop.custom_events) == count
+    run, sent = corrected(task="resend", event_ids=named, dry_run=False)
+    assert run.plan_sentence.startswith(
+        "0 adds, 0 removes, 0 custom events and 2 left over from earlier runs"
+    )
+    assert [event["external_id"] for event in [*synced.shop.custom_events][count:]] == named[:1]
+    assert sent.record.facts["events"]["obsolete"] == 1
+    assert len(corrected(task="resend")[0]._correction[0].choices) == count - 2
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])

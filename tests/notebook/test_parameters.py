@@ -26,6 +26,10 @@ GOOD = {
     "skip_opted_out": False,
     "canary": 1,
     "repeat_unknown": False,
+    "task": "undo",
+    "drift_kinds": [],
+    "ghost_keys": [],
+    "event_ids": [],
     "warn_unusable_share": 0.1,
     "max_unusable_share": 1.0,
     "corrections_path": "",
@@ -240,7 +244,7 @@ def test_unmarked_cells_in_an_unattended_run(cell, unknown):
 
 
 def test_parameters_are_those_of_the_design():
-    """The four notebooks have exactly the parameters that schedules were written against."""
+    """The notebooks have exactly the parameters that schedules were written against."""
     assert {name: {*parameters} for name, parameters in PARAMETERS.items()} == {
         "1_preview_audiences": {
             *("events_path", "audience_keys", "mappings_path", "default_region", "output_dir"),
@@ -257,6 +261,10 @@ def test_parameters_are_those_of_the_design():
             *("plan_path", "sync_mode", "skip_opted_out", "canary", "repeat_unknown"),
         },
         "4_audit_report": {"run_id", "verify", "ledger_url", "output_dir"},
+        "5_repair_and_undo": {
+            *("task", "run_id", "drift_kinds", "ghost_keys", "event_ids", "dry_run", "requests_per_second"),
+            *("custom_events", "max_removal_share", "ledger_url", "output_dir"),
+        },
     }
 
 

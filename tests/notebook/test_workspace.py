@@ -105,3 +105,20 @@ def test_the_subscribers_of_a_simulation_are_people_of_the_archive(tmp_path):
         given = [contact for contact in kind if contact]
         assert len({*given}) == len(given) > 0
     assert all(json.loads(line).get("properties") is None for line in paths[0].read_text().splitlines())
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_undo_is_the_notebook_for_corrections(monkeypatch, is_live):
+    """The command only names the run; dry first."""
+    given = {}
+    monkeypatch.setattr(
+        "toolkit.notebook.runner.run", lambda notebook, values, **_: given.update(values) or 0
+    )
+    assert main(["undo", "r-1", "--output-dir", "out", *(["--live"] if is_live else [])]) == 0
+    assert given == {
+        "task": "undo",
+        "run_id": "r-1",
+        "dry_run": str(not is_live),
+        "ledger_url": "",
+        "output_dir": "out",
+    }

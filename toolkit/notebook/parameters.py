@@ -93,12 +93,13 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "custom_events": ("transitions", "none"),
     "held_changes": ("keep", "apply", "discard"),
     "sync_mode": ("mirror", "add_only", "remove_only"),
+    "task": ("undo", "repair", "resend"),
 }
 """Parameter → the only values it may have."""
 
 _FLAG_NAMES = ("dry_run", "read_again", "verify", "look_up", "full_read", "skip_opted_out", "repeat_unknown")
 _READERS: Mapping[str, ParameterReader] = {
-    "audience_keys": _keys,
+    **dict.fromkeys(("audience_keys", "drift_kinds", "ghost_keys", "event_ids"), _keys),
     "default_region": _region,
     "ledger_url": _ledger_url,
     "requests_per_second": _number(0, 15, above=True),
@@ -122,6 +123,10 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     ),
     "3_sync_audiences": (*_EVENTS, *_PACE, *_WHAT, *_CARE, "corrections_path", "ledger_url", "output_dir"),
     "4_audit_report": ("run_id", "verify", "ledger_url", "output_dir"),
+    "5_repair_and_undo": (
+        *("task", "run_id", "drift_kinds", "ghost_keys", "event_ids", "dry_run", "requests_per_second"),
+        *("custom_events", "max_removal_share", "ledger_url", "output_dir"),
+    ),
 }
 """Notebook → its parameters, in the order of its parameters cell."""
 

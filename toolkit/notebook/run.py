@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from threading import Event
@@ -20,6 +21,7 @@ from toolkit.errors import InputPathError, ParameterError, UnknownRunError
 from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of
 from toolkit.statuses import RunStatus, count_of
+from toolkit.sync.undo import UNDO_NOTE
 
 from .parameters import PARAMETERS, check_injected, read_parameters
 from .session import Session, is_attended, watch
@@ -47,14 +49,19 @@ if TYPE_CHECKING:
     from toolkit.report import Banner, NextStep
     from toolkit.sync.runs import RunRecord
 
+    from .correction import Correction
+
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
 _RUNS_OFFERED = 50
+_CHANGED = "A parameter has changed since the plan was made. Run the cells from Plan on again."
 _NEXT_STEPS = {
     "1_preview_audiences": "Next: 2_validate_contacts, or 3_sync_audiences with dry_run on.",
     "2_validate_contacts": "Next: answer in a copy of contacts_to_fix.csv, or go on to 3_sync_audiences.",
     "3_sync_audiences": "Next: when the plan is right, set dry_run to False and run the cells again.",
     "3_sync_audiences live": "Next: 4_audit_report writes the report of this run.",
+    "5_repair_and_undo": "Next: when the plan is right, set dry_run to False and run the cells again.",
+    "5_repair_and_undo live": "Next: 4_audit_report writes the report of this run.",
     "4_audit_report": "Next: open report.html. It needs nothing else and can be sent on.",
 }
 
@@ -106,6 +113,7 @@ class NotebookRun(Session):
         self._preview: Preview | None = None
         self._forecast: Forecast | None = None
         self._planned: _Planned | None = None
+        self._correction: tuple[Correction, Shop, Mapping[str, Any]] | None = None
 
     # --- steps ------------------------------------------------------------------------------------------
 
@@ -306,37 +314,73 @@ class NotebookRun(Session):
         """
         made = self._after("plan", self._planned)
         if vars(self.parameters) != made.parameters:
-            raise ParameterError(
-                "A parameter has changed since the plan was made. Run the cells from Plan on again."
-            )
-        from .widgets import Progress, confirm, follow
+            raise ParameterError(_CHANGED)
 
-        to_send = len(plan.writes) + self.cost.calls["custom_events"]
-        cancel, progress = Event(), Progress(to_send)
-
-        def carry_out() -> Run:
+        def carry_out(*, dry_run: bool, **how: Any) -> Run:
             return toolkit.sync(
                 plan,
                 made.folded,
                 shop=made.to.shop,
                 postscript=made.to.postscript,
                 ledger=made.to.ledger,
-                dry_run=self.parameters.dry_run,
+                dry_run=dry_run,
                 canary=self.parameters.canary,
                 read_again=self.parameters.read_again,
                 repeat_unknown=self.parameters.repeat_unknown,
                 cost=self.cost,
                 parameters=made.parameters,
-                on_progress=progress.note,
-                cancel=cancel,
+                **how,
             )
 
-        if self.parameters.dry_run or plan.exceeds_removal_limit or not to_send:
-            return carry_out()
-        asked = question(plan, self.cost, made.to.shop, self.parameters)
-        if is_attended() and not await confirm(asked, yes=f"Sync {made.to.shop.name}"):
+        return await self._attend(plan, carry_out, made.to.shop)
+
+    async def _attend(self, plan: Plan, carry_out: Callable[..., Run], shop: Shop) -> Run:
+        """Carry a plan out; a live one is asked for first at the keyboard, followed, and can be canceled."""
+        from .widgets import Progress, confirm, follow
+
+        given = self.parameters
+        to_send = len(plan.writes) + self.cost.calls["custom_events"]
+        cancel, progress = Event(), Progress(to_send)
+        if given.dry_run or plan.exceeds_removal_limit or not to_send:
+            return carry_out(dry_run=given.dry_run)
+        asked = question(plan, self.cost, shop, given)
+        if is_attended() and not await confirm(asked, yes=f"Sync {shop.name}"):
             cancel.set()
-        return await follow(carry_out, progress, cancel, what="Sync", attended=is_attended())
+        work = partial(carry_out, dry_run=False, on_progress=progress.note, cancel=cancel)
+        return await follow(work, progress, cancel, what="Sync", attended=is_attended())
+
+    def plan_correction(self) -> Correction:
+        """Plan what the parameters name: to undo a run, to repair, or to post custom events again.
+
+        A live run holds the shop from here on, until the run is closed.
+        """
+        from .correction import plan_correction
+
+        given = self.parameters
+        ledger, postscript = self.open_ledger(must_exist=True), self.connect()
+        shop = toolkit.connect_shop(postscript)
+        if not given.dry_run:
+            ledger.lock_shop(shop.shop_id)
+        self.note_start()
+        found = plan_correction(given, shop=shop, postscript=postscript, ledger=ledger)
+        self.cost = toolkit.estimate_cost(
+            found.plan,
+            None,
+            requests_per_second=given.requests_per_second,
+            reads=sum(postscript.calls.values()),
+            left_over=len(given.event_ids),
+        )
+        self.plan_sentence = plan_sentence(found.plan, self.cost)
+        self._shop_name, self._correction = shop.name, (found, shop, dict(vars(given)))
+        self.notes = (UNDO_NOTE,) if given.task == "undo" else ()
+        return found
+
+    async def correct(self) -> Run:
+        """Carry the correction out as the parameters say; like sync()."""
+        found, shop, planned_with = self._after("plan_correction", self._correction)
+        if vars(self.parameters) != planned_with:
+            raise ParameterError(_CHANGED)
+        return await self._attend(found.plan, found.carry_out, shop)
 
     def audit(self) -> Audit:
         """Read one run from the ledger, with ``verify`` also what Postscript holds by now."""
@@ -379,7 +423,7 @@ class NotebookRun(Session):
         """Close every connection; return what to do now, and the files that were written."""
         self.close()
         is_live = getattr(self.parameters, "dry_run", True) is False
-        step = "3_sync_audiences live" if is_live else self.notebook
+        step = f"{self.notebook} live" if is_live else self.notebook
         return toolkit.report.NextStep(sentence=_NEXT_STEPS[step], files=self.written)
 
     def _after(self, step: str, found: Any) -> Any:
@@ -432,7 +476,7 @@ class NotebookRun(Session):
             return []  # only to be offered: keys can be typed
 
     def _known_runs(self) -> list[str]:
-        if self.notebook != "4_audit_report" or (ledger := self.find_ledger()) is None:
+        if "run_id" not in vars(self.parameters) or (ledger := self.find_ledger()) is None:
             return []
         try:
             return [run.run_id for run in ledger.load_runs(ledger.get_run(), limit=_RUNS_OFFERED)]
@@ -494,8 +538,10 @@ def plan_sentence(plan: Plan, cost: CostEstimate) -> str:
 
 def question(plan: Plan, cost: CostEstimate, shop: Shop, parameters: SimpleNamespace) -> str:
     """Return the question before a live run: where, from what, for which audiences, and how much."""
-    audiences = ", ".join(parameters.audience_keys) or "all audiences"
-    return f"Live, to {shop.name}, from {parameters.events_path}, {audiences}: {plan_sentence(plan, cost)}"
+    given = vars(parameters)
+    audiences = ", ".join(given.get("audience_keys", ())) or "all audiences"
+    about = given.get("task") or f"from {given['events_path']}, {audiences}"
+    return f"Live, to {shop.name}, {about}: {plan_sentence(plan, cost)}"
 
 
 def _timeline_html(person: Timeline) -> str:

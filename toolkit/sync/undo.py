@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -45,7 +46,9 @@ def undo_run(
     dry_run: bool = True,
     custom_events: str = "none",
     max_removal_share: float = 1.0,
+    planned: Plan | None = None,
     on_progress: Callable[[int, int, Mapping[str, int]], None] = lambda _done, _all, _counts: None,
+    cancel: threading.Event | None = None,
 ) -> Run:
     """Undo a run: read its subscribers again, take its values back, and put back what it wrote.
 
@@ -55,7 +58,9 @@ def undo_run(
 
     The undo is a run of its own, whose parameters name the run that it undid; with *dry_run* it is only
     recorded. *custom_events* is ``none``, or ``transitions`` to post one for each membership that changes
-    back. Of the memberships looked at *max_removal_share* may be removed; 1.0 is no limit.
+    back. Of the memberships looked at *max_removal_share* may be removed; 1.0 is no limit. *planned* is what
+    plan_undo() returned, with those options, a moment ago; without it the subscribers are read now.
+    *on_progress* and *cancel* are those of sync().
 
     Raises
     ------
@@ -69,7 +74,7 @@ def undo_run(
     record = _get_live(ledger, run_id, shop)
     options: dict[str, Any] = {"custom_events": custom_events, "max_removal_share": max_removal_share}
     with nullcontext() if dry_run else ledger.holding(shop.shop_id):
-        planned = _plan_undo(ledger, record, postscript, **options)
+        planned = planned or _plan_undo(ledger, record, postscript, **options)
         if not dry_run and not planned.exceeds_removal_limit:
             # The values go first: should the process end half-way, no later run brings back what was undone.
             # With custom events, the one of the undo and the one that it undoes cancel out by themselves.
@@ -85,7 +90,18 @@ def undo_run(
             dry_run=dry_run,
             parameters={**_region_of(record), "undo_of": record.run_id, "note": UNDO_NOTE},
             on_progress=on_progress,
+            cancel=cancel,
         )
+
+
+def plan_undo(
+    ledger: LedgerStore, run_id: str, postscript: Postscript, *, shop: api.Shop, **options: Any
+) -> Plan:
+    """Return what undo_run() would do with these options; nothing is written or recorded.
+
+    It raises what undo_run() raises.
+    """
+    return _plan_undo(ledger, _get_live(ledger, run_id, shop), postscript, **options)
 
 
 def _get_live(ledger: LedgerStore, run_id: str, shop: api.Shop) -> RunRecord:

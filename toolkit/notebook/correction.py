@@ -1,0 +1,126 @@
+"""What notebook 5 does: take a run back, repair what differs, post unconfirmed custom events again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+import toolkit
+from toolkit.errors import ParameterError
+from toolkit.frames import empty_table
+from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.sync.plan import DESIRED_COLUMNS, plan_desired
+from toolkit.sync.undo import plan_undo
+
+if TYPE_CHECKING:
+    from toolkit import Ledger, Plan, PostscriptClient, Run
+    from toolkit.postscript.api import Shop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """What would be corrected, and how to do it."""
+
+    plan: Plan
+    carry_out: Callable[..., Run]
+    """Takes ``dry_run``, ``on_progress`` and ``cancel``, as sync() does."""
+    choices: pd.DataFrame
+    """What can be chosen: live runs, drift, or unconfirmed custom events; contacts masked."""
+    caption: str
+    """What `choices` are."""
+
+
+def plan_correction(
+    given: SimpleNamespace, *, shop: Shop, postscript: PostscriptClient, ledger: Ledger
+) -> Correction:
+    """Plan the task that the parameters name; nothing is written.
+
+    Raises
+    ------
+    ParameterError
+        A live undo names no run, an event or a kind of drift is not there.
+    UnknownRunError
+        The ledger holds no such run.
+    """
+    return _TASKS[given.task](given, shop, postscript, ledger)
+
+
+def _undo(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
+    history = toolkit.audit(ledger).history
+    live = history[history["mode"] == "live"].reset_index(drop=True)
+    if not given.run_id and not given.dry_run:
+        raise ParameterError("run_id is empty. Name the run: a live undo takes none by default.")
+    if not (run_id := given.run_id or next(iter(live["run_id"]), "")):
+        plan = _plan_nothing("none")
+        send = partial(toolkit.sync, plan, None, shop=shop, postscript=postscript, ledger=ledger)
+        return Correction(plan=plan, carry_out=send, choices=live, caption="There is no live run to undo")
+    # A run that only added is taken back by removals alone: there is no limit to keep.
+    options = {"custom_events": given.custom_events, "max_removal_share": 1.0}
+    plan = plan_undo(ledger, run_id, postscript, shop=shop, **options)
+    return Correction(
+        plan=plan,
+        carry_out=partial(toolkit.undo_run, ledger, run_id, postscript, shop=shop, planned=plan, **options),
+        choices=live,
+        caption=f"Live runs, the latest first; this is about {run_id}",
+    )
+
+
+def _repair(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
+    asked = ledger.get_run().facts.get("parameters", {})
+    state = ledger.load_state(shop.shop_id)
+    region = asked.get("default_region", "US")
+    contacts = toolkit.check_contacts(state.choose().people, default_region=region)
+    fetched = toolkit.read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    plan = toolkit.plan_repair(
+        state,
+        contacts,
+        fetched.subscribers,
+        **({"kinds": given.drift_kinds} if given.drift_kinds else {}),
+        ghost_keys=given.ghost_keys,
+        custom_events=given.custom_events,
+        max_removal_share=given.max_removal_share,
+    )
+    return Correction(
+        plan=plan,
+        carry_out=partial(toolkit.sync, plan, None, shop=shop, postscript=postscript, ledger=ledger),
+        choices=toolkit.find_drift(state, contacts, fetched.subscribers),
+        caption="Where Postscript differs from what should be",
+    )
+
+
+def _resend(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
+    unconfirmed = {each.external_id: each for each in ledger.load_unknown_transitions(shop.shop_id)}
+    if unknown := [each for each in given.event_ids if each not in unconfirmed]:
+        raise ParameterError(f"No unconfirmed custom event has the id {', '.join(unknown)}.")
+    plan = _plan_nothing("transitions")
+
+    def carry_out(*, dry_run: bool, **how: Any) -> Run:
+        send = partial(toolkit.sync, plan, None, shop=shop, postscript=postscript, ledger=ledger, **how)
+        if dry_run:
+            return send(dry_run=True)
+        with ledger.holding(shop.shop_id):
+            # As if they had never left: they are posted where the list still agrees, and else closed.
+            ledger.mark_transitions(given.event_ids, "due")
+            return send(dry_run=False)
+
+    rows = [vars(each) | {"chosen": each.external_id in given.event_ids} for each in unconfirmed.values()]
+    columns = ["chosen", "external_id", "subscriber_id", "audience_key", "entered", "state"]
+    return Correction(
+        plan=plan,
+        carry_out=carry_out,
+        choices=pd.DataFrame(rows, columns=columns),
+        caption="Custom events whose answer was lost, or that Postscript refused",
+    )
+
+
+def _plan_nothing(custom_events: str) -> Plan:
+    nothing = (empty_table(DESIRED_COLUMNS), empty_table(SUBSCRIBER_COLUMNS))
+    return plan_desired(*nothing, custom_events=custom_events, max_removal_share=1.0)
+
+
+_TASKS: Mapping[str, Callable[..., Correction]] = {"undo": _undo, "repair": _repair, "resend": _resend}
