@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,15 +12,16 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from matplotlib import image
 from tables import every
 
 from toolkit.audiences.memberships import MEMBERSHIP_COLUMNS, PEOPLE_COLUMNS, State, empty_table
-from toolkit.audiences.preview import count_audiences
+from toolkit.audiences.preview import MOVEMENT_COLUMNS, count_audiences
 from toolkit.contacts.bulk import check_contacts
 from toolkit.contacts.checks import CONTACT_VERDICTS
 from toolkit.postscript.api import Subscriber
 from toolkit.postscript.subscribers import subscribers_table
-from toolkit.report.charts import bar_chart
+from toolkit.report.charts import bar_chart, growth_chart
 from toolkit.report.document import PAGE, ROWS_EMBEDDED, SAMPLE, render_report
 from toolkit.report.figures import CHANGE_STEPS, EVENT_STEPS, next_steps, run_funnel_table, sizes_beside
 from toolkit.report.rows import ROW_HEADINGS, newly_to_look_at, row_log
@@ -416,9 +418,9 @@ def test_styled_table():
 
 
 def test_styled_table_of_nothing():
-    """A table without rows still shows its columns and caption."""
+    """A table without rows is its caption."""
     page = Page(styled_table(reason_table(totals()), caption="Nothing").to_html())
-    assert "what to do" in page.texts
+    assert "what to do" not in page.texts  # a head without rows says nothing
     assert "Nothing" in page.texts
 
 
@@ -441,6 +443,32 @@ def test_chart(counts, shown_text):
     assert chart.png.startswith(b"\x89PNG\r\n\x1a\n")
     assert chart._repr_png_() == (chart.png, {"alt": shown_text})
     assert chart.alternative == shown_text
+
+
+MOVED = pd.DataFrame(
+    [("vip", pd.Timestamp("2026-01-30", tz="UTC"), 1200, 0)], columns=[*MOVEMENT_COLUMNS]
+).astype(MOVEMENT_COLUMNS)
+
+
+def test_times_in_a_styled_table():
+    """To the minute, in UTC, with and without a zone; none is a dash."""
+    at = pd.Timestamp("2026-11-01 04:17:12.345678")
+    table = pd.DataFrame({"at": [at, None], "started": [None, at.tz_localize("UTC")]})
+    page = Page(styled_table(table, caption="Runs").to_html())
+    assert page.texts.count("2026-11-01 04:17 UTC") == 2
+    assert page.texts.count("–") == 2
+
+
+def test_charts_are_read_on_a_light_and_on_a_dark_page():
+    """Transparent, and the words in a grey that stands out by 4.5 : 1 from both."""
+    for png in (bar_chart({"added": 1200}, title="Outcomes").png, growth_chart(MOVED, title="Growth").png):
+        picture = image.imread(io.BytesIO(png))
+        assert picture[0, 0, 3] == picture[-1, -1, 3] == 0
+        # Fully covered pixels in no colour: words and lines.
+        ink = {tuple(p) for p in picture.reshape(-1, 4) if p[3] == 1 and p[0] == p[1] == p[2]}
+        assert len(ink) == 1
+        linear = ((next(iter(ink))[0] + 0.055) / 1.055) ** 2.4
+        assert min(1.05 / (linear + 0.05), (linear + 0.05) / 0.05) > 4.5
 
 
 def test_chart_leaves_no_figure():

@@ -62,6 +62,7 @@ _NEXT_STEPS = {
     "3_sync_audiences live": "Next: 4_audit_report writes the report of this run.",
     "5_repair_and_undo": "Next: when the plan is right, set dry_run to False and run the cells again.",
     "5_repair_and_undo live": "Next: 4_audit_report writes the report of this run.",
+    "failed": "Next: do what the banner above says, then run the cells again.",
     "4_audit_report": "Next: open report.html. It needs nothing else and can be sent on.",
 }
 
@@ -110,6 +111,7 @@ class NotebookRun(Session):
         self.notes: tuple[str, ...] = ()
         """Sentences about what the last step found."""
         self._shop_name = ""
+        self._has_failed = False
         self._preview: Preview | None = None
         self._forecast: Forecast | None = None
         self._planned: _Planned | None = None
@@ -417,6 +419,7 @@ class NotebookRun(Session):
         """Return a banner that says how a run ended; *changes* are its memberships and traits by status."""
         self.notes = record.notes
         is_alert = record.status not in {RunStatus.COMPLETED, RunStatus.RUNNING}
+        self._has_failed = record.status == RunStatus.FAILED and self.notebook != "4_audit_report"
         return self.banner(record.sentence(changes), is_alert=is_alert)
 
     def end(self) -> NextStep:
@@ -424,6 +427,8 @@ class NotebookRun(Session):
         self.close()
         is_live = getattr(self.parameters, "dry_run", True) is False
         step = f"{self.notebook} live" if is_live else self.notebook
+        if self._has_failed:
+            step = "failed"
         return toolkit.report.NextStep(sentence=_NEXT_STEPS[step], files=self.written)
 
     def _after(self, step: str, found: Any) -> Any:
@@ -530,10 +535,14 @@ def plan_sentence(plan: Plan, cost: CostEstimate) -> str:
         count_of(plan.removes, "remove"),
         *([count_of(plan.updates, "trait update")] if plan.updates else []),
         count_of(own, "custom event") + left_over,
-        f"about {cost.minutes:.1f} minutes",
+        f"about {_duration(cost.minutes)}",
     ]
     consent = f" {count_of(opted_out, 'subscriber')} to add to cannot be texted." if opted_out else ""
     return f"{', '.join(figures)}.{consent}"
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes:,.1f} minutes" if minutes >= 1 else count_of(round(minutes * 60), "second")
 
 
 def question(plan: Plan, cost: CostEstimate, shop: Shop, parameters: SimpleNamespace) -> str:

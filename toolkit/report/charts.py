@@ -23,6 +23,8 @@ TICKS = 8
 """Days named below it, at most."""
 _STYLES = ("-", "--", "-.", ":")
 """So that nothing hangs on the colour."""
+_INK = "#767676"
+"""Of words and lines: it can be read on a white page and on a black one, and the pictures are transparent."""
 _COLOURS = {"good": "#2f7d5b", "bad": "#b5472f", "dim": "#8a8f98", "change": "#33658a"}
 _TONES = {
     **dict.fromkeys(("counted", "added", "would_add", "unchanged", "delivered"), "good"),
@@ -69,10 +71,13 @@ def _drawing(picture: BinaryIO, title: str, *, height: float) -> Iterator[Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    ink: dict[Any, str] = dict.fromkeys(
+        ("text.color", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), _INK
+    )
     # parse_math: a dollar sign in a name is a dollar sign, not the start of a formula.
-    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False}):
-        figure = Figure(figsize=(7.6, height), layout="constrained")
-        axes = figure.add_subplot()
+    with mpl.rc_context({"font.size": 10, "font.family": "DejaVu Sans", "text.parse_math": False, **ink}):
+        figure = Figure(figsize=(7.6, height), layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
         axes.set_title(mask_text(title), loc="left", fontweight="bold")
         yield axes
         FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
@@ -115,9 +120,13 @@ def growth_chart(
         first, last = (day and pd.Timestamp(day, tz="UTC") for day in (since, until))
         members = members[first:last]
     picture = io.BytesIO()
-    with _drawing(picture, title, height=3.4) as axes:
+    with _drawing(picture, title, height=0.7 if members.empty else 3.4) as axes:
+        if members.empty:
+            axes.text(0, 0.5, "No person entered or left.")
+            axes.set_axis_off()
         for place, key in enumerate(members):
             axes.plot(members.index, members[key], _STYLES[place % len(_STYLES)], marker="o", markersize=3)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylim(0, 1.08 * max(members.to_numpy().max(initial=0), 1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)

@@ -220,20 +220,25 @@ def change_table(totals: pd.DataFrame, *, key: str = "audience_key") -> pd.DataF
 
 
 def styled_table(table: pd.DataFrame, *, caption: str) -> Styler:
-    """Return a table as Jupyter shows it: whole sentences, thousands apart, shares in per cent.
+    """Return a table as Jupyter shows it: whole sentences, thousands apart, shares in per cent, times in UTC.
+
+    Of a table without rows only the caption is shown.
 
     Contacts in any of its texts are masked, its texts and the names of its columns are escaped.
     """
     table = mask_table(table)
+    for name in table.select_dtypes(["datetime", "datetimetz"]):
+        table[name] = table[name].dt.strftime("%Y-%m-%d %H:%M UTC")
     shares = [name for name in table if name in _SHARES]
     counts = [name for name in table.select_dtypes("number") if name not in shares]
     texts = [name for name in table if name not in {*shares, *counts}]
     top = {"vertical-align": "top", "white-space": "normal"}
     left = {in_words(name): [{"selector": "", "props": "text-align: left"}] for name in texts}
+    styled = table.rename(columns=in_words).style.hide(axis="index")
+    if not len(table):
+        styled = styled.hide(axis="columns")  # the caption says it
     return (
-        table.rename(columns=in_words)
-        .style.hide(axis="index")
-        .format(escape="html", na_rep="–")
+        styled.format(escape="html", na_rep="–")
         .format_index(escape="html", axis="columns")
         .format("{:,.0f}", subset=[*map(in_words, counts)], na_rep="–")
         .format("{:.1%}", subset=[*map(in_words, shares)], na_rep="–")
