@@ -38,7 +38,7 @@ from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, database
 from toolkit.ledger.database import lock_number, now, read_frame
 from toolkit.ledger.locks import ShopFile
-from toolkit.ledger.messages import read_address
+from toolkit.ledger.messages import opening_sentence, read_address
 from toolkit.ledger.schema import REVISION, metadata
 from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
@@ -343,6 +343,7 @@ def test_a_ledger_in_memory_is_refused(in_memory):
         ("postgresql+psycopg://ana@db.test/x", "postgresql+psycopg://db.test/x", ()),
         ("postgresql://ana:hush%2F1@db.test:5432/x", "postgresql://db.test:5432/x", ("hush%2F1", "hush/1")),
         ("postgresql://db.test/x?user=ana&password=hu%26sh", "postgresql://db.test/x", ("hu%26sh", "hu&sh")),
+        ("postgresql://db.test/x?auth_token=hush", "postgresql://db.test/x", ("hush",)),
         ("postgresql://ana:hu@sh@db.test/x", "", ("hu@sh",)),
         ("postgresql://ana:hu@s/h@db.test/x", "", ("hu@s/h",)),
         ("postgresql://ana:hu?s@db.test/x", "", ("hu?s",)),
@@ -355,6 +356,17 @@ def test_what_of_an_address_may_be_shown(url_, shown, passwords):
     address = read_address(url_)
     assert (address.shown, {*address.passwords}) == (shown, {*passwords})
     assert not passwords or "hu" not in address.scrub(f"no host for {url_}, {passwords[-1]}")
+
+
+def test_a_ledger_that_cannot_be_opened_says_why():
+    """A code of the database is a sentence; of a driver's own text its first line, without what it names."""
+    refused = sqlite3.OperationalError("attempt to write a readonly database")
+    refused.sqlite_errorname = "SQLITE_READONLY"
+    error = sa.exc.OperationalError("PRAGMA", None, refused)
+    address = read_address("postgresql://ana:hush@db.test/x")
+    assert opening_sentence(error, address).startswith("this user may not write to it.")
+    unknown = sa.exc.OperationalError("SELECT", None, OSError("no route to host for hush\nmore"))
+    assert opening_sentence(unknown, address) == "OperationalError: no route to host for ***"
 
 
 def test_its_name_shows_no_password(ledger, url):
@@ -735,7 +747,10 @@ def test_a_write_that_failed_keeps_its_events_planned(ledger):
 
 @pytest.mark.parametrize(
     ("state", "entered", "claimed"),
-    [("sent", True, False), ("unknown", True, False), ("refused", True, True), ("sent", False, True)],
+    [
+        *[(state, True, False) for state in ("sent", "unknown", "posting")],
+        *[("refused", True, True), ("sent", False, True)],
+    ],
 )
 def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, claimed):
     """What another run has, or what goes the same way as the last that may have left, is not claimed."""
@@ -744,7 +759,8 @@ def test_a_custom_event_is_claimed_once_and_alternates(ledger, state, entered, c
     call = ledger.start_event("r1", first)
     begin_write(ledger, first, run_id="r2")
     assert ledger.start_event("r2", first) is None
-    ledger.end_event(call, first, state, CallResult("whatever", None, 1))
+    if state != "posting":  # that is how a process leaves it that is killed
+        ledger.end_event(call, first, state, CallResult("whatever", None, 1))
     since = now()
     assert (ledger.start_event("r1", second) is not None) is claimed
     assert open_states(ledger).get("x2") == ("posting" if claimed else None)

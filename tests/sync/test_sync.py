@@ -502,6 +502,16 @@ def test_the_first_lost_property_stops_the_run(ledger, held, others):
     assert Counter(ends(run).values()) == {("failed", "PROPERTIES_LOST"): 1, ("pending", "NOT_REACHED"): 4}
 
 
+def test_the_check_goes_on_until_a_write_has_shown_something(ledger):
+    """The first write fails: the second is read again as well, whatever the canary is."""
+    store = Replacing({n: ["old"] for n in range(1, 6)})
+    store.fault = refuse("PATCH", ServerError("503", status_code=503), times=1)
+    run = deliver([word(n, "vip") for n in range(1, 6)], store, ledger)
+    assert len(store.writes) == 2  # one, and what puts it back
+    lost, rest = ("failed", "PROPERTIES_LOST"), ("pending", "NOT_REACHED")
+    assert Counter(ends(run).values()) == {FAILED: 1, lost: 1, rest: 3}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "has_list", "held"),
     [
