@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -38,7 +39,7 @@ from toolkit.errors import LedgerError, ShopLockedError, UnknownRunError
 from toolkit.ledger import Ledger, database
 from toolkit.ledger.database import lock_number, now, read_frame
 from toolkit.ledger.locks import ShopFile
-from toolkit.ledger.messages import opening_sentence, read_address
+from toolkit.ledger.messages import opening_sentence, read_address, sentence_of
 from toolkit.ledger.schema import REVISION, metadata
 from toolkit.notebook.exit_codes import exit_code_of
 from toolkit.postscript.api import EVENT_ROUTE, WRITE_ROUTE
@@ -365,6 +366,9 @@ def test_a_ledger_that_cannot_be_opened_says_why():
     error = sa.exc.OperationalError("PRAGMA", None, refused)
     address = read_address("postgresql://ana:hush@db.test/x")
     assert opening_sentence(error, address).startswith("this user may not write to it.")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert opening_sentence(full, address).startswith("OSError: ")
+    assert sentence_of(full).startswith("the disk is full. Make room")
     unknown = sa.exc.OperationalError("SELECT", None, OSError("no route to host for hush\nmore"))
     assert opening_sentence(unknown, address) == "OperationalError: no route to host for ***"
 

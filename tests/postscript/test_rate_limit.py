@@ -245,8 +245,10 @@ def test_a_file_that_makes_no_sense_is_as_new(tmp_path, content):
 
 def test_the_key_is_not_in_the_folder(tmp_path):
     """Neither a name nor a content gives the key away."""
-    SharedBudget(tmp_path, "http://127.0.0.1:1", "sk_very_secret")
-    assert not any("secret" in path.name or b"secret" in path.read_bytes() for path in tmp_path.iterdir())
+    folder = tmp_path / "made" / "by the first"
+    for _ in range(2):
+        SharedBudget(folder, "http://127.0.0.1:1", "sk_very_secret")
+    assert not any("secret" in path.name or b"secret" in path.read_bytes() for path in folder.iterdir())
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):

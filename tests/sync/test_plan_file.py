@@ -136,6 +136,8 @@ def test_a_plan_of_no_events(ledger, store, path):
     repair = plan_repair(state, check_contacts(state.people), store.table())
     saved = load_plan(save_plan(path, repair, None, shop=SHOP, default_region="US"))
     assert saved.folded is None
+    # What the limit on removals is a share of.
+    assert saved.plan.looked_at_beside == repair.looked_at_beside != {}
     store.set_list(4, ["foreign"])
     run = carry_out(saved, store, ledger)
     assert ends(run.changes) == {("s_1", "vip"): ("added", "ENTERED"), ("s_4", "vip"): STALE}

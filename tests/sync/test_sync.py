@@ -323,6 +323,7 @@ def test_without_custom_events():
     run = deliver(MIXED, store, Notes(), custom_events="none")
     assert not store.posted
     assert run.changes["external_id"].isna().all()
+    assert run.record.facts["custom_events"] == "none"
     assert Counter(ends(run).values()) == {
         ("added", "ENTERED"): 3,
         ("removed", "EXITED"): 2,
