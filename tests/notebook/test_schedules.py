@@ -265,4 +265,4 @@ def test_the_github_workflow():
     assert len(ours) == 2
     for command in ours:
         check_command(command)
-    assert [*{*runs} - {*ours}] == ["python -m pip install -c constraints.txt -e '.[lab]' 'psycopg[binary]'"]
+    assert [*{*runs} - {*ours}] == ["python -m pip install -c constraints.txt -e '.[lab,postgresql]'"]
