@@ -35,6 +35,8 @@ _OUTPUT = "{output_dir}/runs/{notebook}-{started}-{random}.ipynb"
 _OTHER_OPTIONS: Sequence[tuple[str, type, Any, str, str]] = (
     ("--output", str, _OUTPUT, "TEMPLATE", "where the executed notebook goes, never over another"),
     ("--execution-timeout", int, None, "SECONDS", "longest time for one cell"),
+    ("--cwd", str, None, "FOLDER", "where the notebook runs, and relative paths begin"),
+    ("--autosave-cell-every", int, 30, "SECONDS", "how often the notebook is saved while a cell runs"),
     ("--alert-command", str, None, "COMMAND", "start this, without a shell, with the JSON on its stdin"),
     ("--alert-size-change", float, 0.2, "SHARE", "by which an audience may grow or shrink unnoticed"),
 )
@@ -60,6 +62,7 @@ def command_parser() -> argparse.ArgumentParser:
         )
     for name, kind, default, word, meaning in _OTHER_OPTIONS:
         runs.add_argument(name, type=kind, default=default, metavar=word, help=f"{meaning} (%(default)s)")
+    runs.add_argument("--log-output", action="store_true", help="show what the cells print as they print it")
     commands.add_parser("demo", help="run the four notebooks on the sample, live against a sandbox")
     init = commands.add_parser("init", help="write the notebooks and a destination file into a folder")
     init.add_argument("folder", metavar="DIR")
@@ -153,7 +156,12 @@ def main(words: Sequence[str] | None = None) -> int:
         arguments.notebook,
         parameters,
         output=arguments.output,
-        execution_timeout=arguments.execution_timeout,
+        options={
+            "execution_timeout": arguments.execution_timeout,
+            "cwd": arguments.cwd,
+            "autosave_cell_every": arguments.autosave_cell_every,
+            "log_output": arguments.log_output,
+        },
         alert_command=arguments.alert_command or "",
         size_change=arguments.alert_size_change,
     )

@@ -21,6 +21,7 @@ from toolkit.notebook.alerts import (
     post_alert,
     reasons_for_alert,
     run_alert_command,
+    send_alert,
     shown_url,
 )
 
@@ -92,7 +93,24 @@ def test_the_members_are_found_in_both_summaries():
 def test_an_alert_holds_figures_only():
     """What a summary has beyond ids, words and figures is left out."""
     body = json.loads(alert_body({"run_id": "r", "people": ["ana@example.com"], "error": "e"}, ["x"]))
-    assert body == {"run_id": "r", "error": "e", "reasons": ["x"]}
+    assert body == {"text": "A run x. e.", "run_id": "r", "error": "e", "reasons": ["x"]}
+
+
+def test_an_alert_says_in_words_what_happened():
+    """What, in which mode and shop, why, the figures, and where to look: as Slack, Teams and mail show it."""
+    facts = {
+        "notebook": "3_sync_audiences",
+        "mode": "dry_run",
+        "shop": {"id": "shop_1", "name": "Acme Socks"},
+        "error": "RunFailedError: The plan removes too much.",
+        "change_statuses": {"would_add": 1200, "pending": 3},
+        "executed": "out/runs/3.ipynb",
+    }
+    reasons = ["ended as failed", "audience vip went from 9 to 2 members"]
+    assert json.loads(alert_body(facts, reasons))["text"] == (
+        "3_sync_audiences (dry run, Acme Socks) ended as failed; audience vip went from 9 to 2 members. "
+        "RunFailedError: The plan removes too much. 1,200 would add, 3 pending. See out/runs/3.ipynb."
+    )
 
 
 # --- sending ----------------------------------------------------------------------------------------------
@@ -106,6 +124,7 @@ class Hook(HTTPServer):
         self.codes: list[int] = []
         self.received: list[bytes] = []
         self.authorizations: list[str | None] = []
+        self.refuses = lambda message: False
 
     @property
     def url(self) -> str:
@@ -118,7 +137,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.received.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.authorizations.append(self.headers["Authorization"])
-        self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
+        code = self.server.codes.pop(0) if self.server.codes else 200
+        if self.server.refuses(json.loads(self.server.received[-1])):
+            code = 400
+        self.send_response(code)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -138,6 +160,36 @@ def hook(monkeypatch) -> Iterator[Hook]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_slack_takes_an_alert(hook):
+    """Its webhooks refuse a message without text."""
+    hook.refuses = lambda message: not message.get("text")
+    assert post_alert(hook.url, b'{"reasons": ["x"]}', pause_seconds=0).endswith("answered 400")
+    assert post_alert(hook.url, alert_body({}, ["ended as failed"]).encode(), pause_seconds=0) == ""
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
+def test_other_addresses_are_apprise_s(hook):
+    """The message arrives there as text; a refusal, and an address that it does not know, are a sentence."""
+    address = hook.url.replace("http://", "json://")
+    body = alert_body({"notebook": "3_sync_audiences"}, ["ended as failed"]).encode()
+    assert [*send_alert(body, url=address, command="")] == []
+    assert json.loads(hook.received[0])["message"] == "3_sync_audiences ended as failed."
+    hook.refuses = lambda message: True
+    assert [*send_alert(body, url=address, command="")] == [
+        "No alert was sent to json: it did not take the message."
+    ]
+    assert [*send_alert(body, url="nonsense://secret_token", command="")] == [
+        "No alert was sent to nonsense: apprise does not know this address."
+    ]
+
+
+def test_without_apprise_the_command_that_installs_it_is_named(monkeypatch):
+    """Of the address only the scheme is shown."""
+    monkeypatch.setattr("toolkit.notebook.alerts.find_spec", lambda name: None)
+    (problem,) = send_alert(b"{}", url="slack://T1/secret_token", command="")
+    assert problem == 'No alert was sent to slack: pip install "audience-toolkit[alerts]" is needed for it.'
 
 
 @pytest.mark.parametrize(

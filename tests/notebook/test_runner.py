@@ -198,6 +198,28 @@ def test_a_notebook_is_found_by_its_name(monkeypatch, name):
     )
 
 
+def test_papermills_options_are_passed_on(monkeypatch, tmp_path, capsys):
+    """Where the notebook runs, its relative output_dir begins; the rest is papermill's own."""
+    begun: list[Any] = []
+    monkeypatch.setattr(
+        order_runner, "execute", lambda order, options: (begun.append((order, options)), (None, False))[1]
+    )
+    monkeypatch.setattr(order_runner, "_compare", lambda *_: [])
+    words = ["run", "4_audit_report", "--cwd", str(tmp_path), "--log-output", "--autosave-cell-every", "5"]
+    assert main(words) == 0
+    [(order, options)] = begun
+    assert order.folder == tmp_path / "output" / "4_audit_report"
+    assert order.output.is_relative_to(tmp_path / "output" / "runs")
+    assert options == {
+        "cwd": str(tmp_path),
+        "log_output": True,
+        "autosave_cell_every": 5,
+        "execution_timeout": None,
+    }
+    assert main(["run", "4_audit_report", "--cwd", str(tmp_path / "nowhere")]) == 2
+    assert "--cwd" in capsys.readouterr().err
+
+
 # --- runs -------------------------------------------------------------------------------------------------
 
 

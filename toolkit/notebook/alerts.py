@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from toolkit.statuses import RunStatus
 TIMEOUT_SECONDS = 10
 TRIES = 4
 _SENT = (
-    *("notebook", "status", "exit_code", "run_id", "mode", "shop", "stopped_by", "error"),
+    *("notebook", "status", "exit_code", "run_id", "mode", "shop", "stopped_by", "error", "executed"),
     *("received", "event_statuses", "change_statuses"),
 )
 """The fields of an alert: ids, statuses and figures, nothing of a person."""
@@ -84,14 +85,34 @@ def reasons_for_alert(before: Baseline | None, now: Baseline, *, size_change: fl
 
 
 def alert_body(facts: Mapping[str, Any], reasons: Sequence[str]) -> str:
-    """Return the alert as JSON."""
+    """Return the alert as JSON; its ``text`` says all of it to people, as Slack's webhooks require."""
     sent = {name: facts[name] for name in _SENT if name in facts}
-    return json.dumps({**sent, "reasons": [*reasons]}, default=str)
+    text = alert_text(sent, reasons)
+    return json.dumps({"text": text, **sent, "reasons": [*reasons]}, default=str)
+
+
+def alert_text(facts: Mapping[str, Any], reasons: Sequence[str]) -> str:
+    """Return an alert as sentences: what, where, why, the figures, and where to look.
+
+    >>> alert_text({"notebook": "3_sync_audiences", "change_statuses": {"failed": 2}}, ["ended as failed"])
+    '3_sync_audiences ended as failed. 2 failed.'
+    """
+    shop = (facts.get("shop") or {}).get("name", "")
+    about = ", ".join(filter(None, [facts.get("mode", "").replace("_", " "), shop]))
+    counts = (facts.get("change_statuses") or {}).items()
+    sentences = [
+        f"{facts.get('notebook', 'A run')}{f' ({about})' if about else ''} {'; '.join(reasons)}",
+        facts.get("error", ""),
+        ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts),
+        f"See {facts['executed']}" if facts.get("executed") else "",
+    ]
+    return " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)
 
 
 def send_alert(body: bytes, *, url: str, command: str) -> Iterator[str]:
     """Send an alert to a URL and to a command, where there are such; yield a sentence for each failure."""
-    if url and (problem := post_alert(url, body)):
+    send = post_alert if url.startswith(("http://", "https://")) else notify
+    if url and (problem := send(url, body)):
         yield f"No alert was sent to {problem}."
     if command and (problem := run_alert_command(command, body)):
         yield f"No alert was sent by {problem}."
@@ -132,6 +153,24 @@ def post_alert(url: str, body: bytes, *, pause_seconds: float = 1) -> str:
     except (requests.RequestException, ValueError) as error:
         return f"{shown_url(url)}: {type(error).__name__}"  # its message would show the whole URL
     return "" if code < 300 else f"{shown_url(url)} answered {code}"
+
+
+def notify(url: str, body: bytes) -> str:
+    """Send the text of an alert by apprise, to ``slack://…``, ``msteams://…``, ``mailto://…`` and others.
+
+    Returns why it could not be, empty when it was. Of the URL only the scheme is shown: its host may be a
+    token.
+    """
+    scheme = url.partition(":")[0]
+    if find_spec("apprise") is None:
+        return f'{scheme}: pip install "audience-toolkit[alerts]" is needed for it'
+    from apprise import Apprise
+
+    target = Apprise()
+    if not target.add(url):
+        return f"{scheme}: apprise does not know this address"
+    is_sent = target.notify(body=json.loads(body)["text"], title="Audience toolkit")
+    return "" if is_sent else f"{scheme}: it did not take the message"
 
 
 def shown_url(url: str) -> str:

@@ -68,26 +68,28 @@ def run(
     parameters: Mapping[str, Any],
     *,
     output: str,
-    execution_timeout: int | None = None,
+    options: Mapping[str, Any] | None = None,
     alert_command: str = "",
     size_change: float = 0.2,
 ) -> ExitCode:
     """Run a notebook, print how it ended, send an alert if there is a reason to; return the exit code.
 
     *notebook* is a path, or one of the notebooks' names, *output* where the executed notebook goes, with the
-    fields notebook, started, random and output_dir, *execution_timeout* the seconds for each cell.
+    fields notebook, started, random and output_dir, *options* what papermill is given besides.
     """
     settings = load_settings()
     forms = forms_of(settings.secrets)
     try:
-        spec = prepare(notebook, parameters, output, settings.secret_key)
+        spec = prepare(
+            notebook, parameters, output, settings.secret_key, cwd=(options or {}).get("cwd") or ""
+        )
     except InputError as problem:
         _warn(str(problem))
         code, reasons = ExitCode.BAD_INPUT, ["ended as failed"]
         facts = _facts(notebook, code, str(problem))
     else:
-        code, error, summary = _carry_out(spec, execution_timeout, forms, has_key=bool(settings.secret_key))
-        facts = summary | _facts(spec.notebook, code, error)
+        code, error, summary = _carry_out(spec, options or {}, forms, has_key=bool(settings.secret_key))
+        facts = summary | _facts(spec.notebook, code, error) | {"executed": str(spec.output)}
         reasons = _compare(spec, code, summary, size_change)
     if reasons:
         body = alert_body(facts, reasons).encode()
@@ -100,11 +102,11 @@ def run(
 
 
 def _carry_out(
-    spec: RunSpec, timeout: int | None, forms: Sequence[bytes], *, has_key: bool
+    spec: RunSpec, options: Mapping[str, Any], forms: Sequence[bytes], *, has_key: bool
 ) -> tuple[ExitCode, str, dict[str, Any]]:
     """Execute the notebook; return the exit code, the error in a sentence, and the summary it wrote."""
     before = _stamps(spec.folder)
-    error, is_canceled = execute(spec, timeout)
+    error, is_canceled = execute(spec, options)
     written = [path for path, stamp in _stamps(spec.folder).items() if before.get(path) != stamp]
     # An earlier run's summary does not count for this one.
     summary_path = spec.folder / "summary.json"
@@ -186,8 +188,12 @@ def _warn(line: str) -> None:
 # --- before a kernel starts -------------------------------------------------------------------------------
 
 
-def prepare(given: str, parameters: Mapping[str, Any], output: str, secret: str = "") -> RunSpec:
+def prepare(
+    given: str, parameters: Mapping[str, Any], output: str, secret: str = "", *, cwd: str = ""
+) -> RunSpec:
     """Check everything that can be checked before a kernel starts; write nothing.
+
+    *cwd* is where the notebook will run: its paths begin there.
 
     Raises
     ------
@@ -211,7 +217,10 @@ def prepare(given: str, parameters: Mapping[str, Any], output: str, secret: str 
         problems = ["A parameter holds the secret key, and parameters are saved in the notebook. Remove it."]
     if problems:
         raise ParameterError(" ".join(problems))
-    output_dir = path_of(str(values.get("output_dir") or ".").strip(), "output_dir ")
+    place = path_of(cwd or ".", "--cwd ")
+    if not place.is_dir():
+        raise ParameterError(f"--cwd: {cwd} is not a folder. Name one that is there.")
+    output_dir = place / path_of(str(values.get("output_dir") or ".").strip(), "output_dir ")
     return RunSpec(
         source=source,
         notebook=notebook,
@@ -315,7 +324,7 @@ class Canceling:
                 signal.signal(number, handler)
 
 
-def execute(spec: RunSpec, timeout: int | None) -> tuple[BaseException | None, bool]:
+def execute(spec: RunSpec, options: Mapping[str, Any]) -> tuple[BaseException | None, bool]:
     """Run the notebook; return the error that ended it, and whether the runner was asked to end.
 
     Whatever happens, the notebook is saved as far as it came, and no kernel is left behind.
@@ -340,7 +349,7 @@ def execute(spec: RunSpec, timeout: int | None) -> tuple[BaseException | None, b
                 dict(spec.parameters),
                 kernel_name=spec.kernel,
                 progress_bar=sys.stderr.isatty(),
-                execution_timeout=timeout,
+                **options,
                 km=kernel,
                 # Every start of a kernel would warn that it listens on TCP.
                 extra_arguments=["--IPKernelApp.log_level=ERROR"] if kernel.ipykernel else [],
