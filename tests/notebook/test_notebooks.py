@@ -545,6 +545,36 @@ def test_a_run_is_taken_back_from_the_notebook(synced, corrected):
     assert synced.shop.custom_events == []
 
 
+def remembered(folder):
+    """Return what a ledger has of memberships and custom events."""
+    connection = sqlite3.connect(folder / "ledger.db")
+    try:
+        return [[*connection.execute(f"SELECT * FROM {name}")] for name in ("transitions", "memberships")]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("task", ["undo", "resend"])
+def test_a_no_leaves_everything_as_it_was(synced, corrected, monkeypatch, tmp_path, task):
+    """The question is refused: no list, no custom event, and nothing that a later run would do otherwise."""
+    _, done = synced(dry_run=False)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE transitions SET state = 'unknown'")
+    connection.close()
+    unconfirmed = corrected(task="resend")[0]._correction[0].choices["external_id"].tolist()
+    before, lists, count = remembered(tmp_path), lists_of(synced.shop), len(synced.shop.custom_events)
+
+    async def no(*_args, **_named):
+        return False
+
+    monkeypatch.setattr("toolkit.notebook.run.is_attended", lambda: True)
+    monkeypatch.setattr("toolkit.notebook.widgets.confirm", no)
+    _, refused = corrected(task=task, dry_run=False, run_id=done.record.run_id, event_ids=unconfirmed)
+    assert refused.record.status == "canceled"
+    assert (lists_of(synced.shop), len(synced.shop.custom_events)) == (lists, count)
+    assert remembered(tmp_path) == before
+
+
 def test_without_a_live_run_there_is_nothing_to_undo(synced, corrected):
     """A sentence, an empty table, no error."""
     synced()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -99,14 +101,13 @@ def _resend(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, le
         raise ParameterError(f"No unconfirmed custom event has the id {', '.join(unknown)}.")
     plan = _plan_nothing("transitions")
 
-    def carry_out(*, dry_run: bool, **how: Any) -> Run:
-        send = partial(toolkit.sync, plan, None, shop=shop, postscript=postscript, ledger=ledger, **how)
-        if dry_run:
-            return send(dry_run=True)
-        with ledger.holding(shop.shop_id):
-            # As if they had never left: they are posted where the list still agrees, and else closed.
-            ledger.mark_transitions(given.event_ids, "due")
-            return send(dry_run=False)
+    def carry_out(*, dry_run: bool, cancel: Event | None = None, **how: Any) -> Run:
+        with nullcontext() if dry_run else ledger.holding(shop.shop_id):
+            if not dry_run and not (cancel is not None and cancel.is_set()):
+                # As if they had never left: they are posted where the list still agrees, and else closed.
+                ledger.mark_transitions(given.event_ids, "due")
+            how |= {"shop": shop, "postscript": postscript, "ledger": ledger, "cancel": cancel}
+            return toolkit.sync(plan, None, dry_run=dry_run, **how)
 
     rows = [vars(each) | {"chosen": each.external_id in given.event_ids} for each in unconfirmed.values()]
     columns = ["chosen", "external_id", "subscriber_id", "audience_key", "entered", "state"]

@@ -75,7 +75,8 @@ def undo_run(
     options: dict[str, Any] = {"custom_events": custom_events, "max_removal_share": max_removal_share}
     with nullcontext() if dry_run else ledger.holding(shop.shop_id):
         planned = planned or _plan_undo(ledger, record, postscript, **options)
-        if not dry_run and not planned.exceeds_removal_limit:
+        is_refused = planned.exceeds_removal_limit or (cancel is not None and cancel.is_set())
+        if not dry_run and not is_refused:
             # The values go first: should the process end half-way, no later run brings back what was undone.
             # With custom events, the one of the undo and the one that it undoes cancel out by themselves.
             if custom_events == "none":
