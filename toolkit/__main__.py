@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import InputError
+from toolkit.errors import InputError, ParameterError
 from toolkit.notebook.exit_codes import ExitCode
 
 _PACKAGE = "audience-toolkit"
@@ -191,6 +191,8 @@ def _do(arguments: argparse.Namespace) -> int:
     if arguments.command == "demo":
         return workspace.run_demo()
     if arguments.command == "simulate":
+        if not 0 <= arguments.share <= 1:
+            raise ParameterError(f"--share is {arguments.share:g}; give a number from 0 to 1.")
         given = {"mappings_path": arguments.mappings_path, "share": arguments.share}
         return workspace.simulate(arguments.events_path, **given)
     return workspace.open_lab(arguments.words, has_sandbox=not arguments.no_sandbox)

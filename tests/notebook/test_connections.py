@@ -8,9 +8,10 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 import toolkit
-from toolkit.errors import SettingsError
+from toolkit.errors import InvalidAuthenticationError, SettingsError
 from toolkit.notebook import connections, settings
 from toolkit.notebook.settings import DEFAULT_BASE_URL, load_settings
+from toolkit.sandbox import Sandbox
 
 KEY = "sk_typed_by_hand_7Qx3"
 NAMES = ("POSTSCRIPT_SECRET_KEY", "POSTSCRIPT_BASE_URL", "POSTSCRIPT_SHOP_TOKEN", "TOOLKIT_LEDGER_URL")
@@ -58,6 +59,14 @@ def answers(monkeypatch):
     return given
 
 
+@pytest.fixture
+def shop(monkeypatch):
+    """A shop that takes the key."""
+    with Sandbox([], keys=(KEY,), rate=100_000) as running:
+        monkeypatch.setenv("POSTSCRIPT_BASE_URL", running.base_url)
+        yield running
+
+
 def key_of(client):
     return client._session.headers["Authorization"].removeprefix("Bearer ")
 
@@ -76,20 +85,31 @@ def test_the_environment_comes_first_then_the_keyring(drawer, monkeypatch):
 
 
 @pytest.mark.parametrize("save", ["yes", " Y ", "no", ""])
-def test_a_person_is_asked_once_and_the_key_is_saved_on_request(drawer, answers, capsys, save):
+def test_a_person_is_asked_once_and_the_key_is_saved_on_request(drawer, shop, answers, capsys, save):
     """A second connection of the process asks nothing; the key is never shown."""
     answers.update(key=f" {KEY}\n", save=save)
     for _ in range(2):
         with toolkit.connect(asks=True) as client:
             assert key_of(client) == KEY
     is_saved = save.strip().lower() in {"y", "yes"}
-    assert drawer.held == ({("audience-toolkit", DEFAULT_BASE_URL): KEY} if is_saved else {})
+    assert drawer.held == ({("audience-toolkit", shop.base_url): KEY} if is_saved else {})
     assert capsys.readouterr().out == ("Saved.\n" if is_saved else "")
     assert KEY in load_settings().secrets  # so that no file of a run keeps it
 
 
+def test_a_mistyped_key_is_not_kept(drawer, shop, answers):
+    """It is tried first; the next connection asks again."""
+    answers.update(key="sk_mistyped", save="yes")
+    with pytest.raises(InvalidAuthenticationError):
+        toolkit.connect(asks=True)
+    assert (answers, drawer.held, load_settings().secret_key) == ({"save": "yes"}, {}, "")
+    answers.update(key=KEY, save="no")
+    with toolkit.connect(asks=True) as client:
+        assert key_of(client) == KEY
+
+
 @pytest.mark.parametrize("lacks", [True, False], ids=["no package", "locked"])
-def test_without_a_keyring_the_key_is_used_all_the_same(drawer, answers, monkeypatch, capsys, lacks):
+def test_without_a_keyring_the_key_is_used_all_the_same(drawer, shop, answers, monkeypatch, capsys, lacks):
     """Saving it fails with a sentence."""
     drawer.is_locked = True
     if lacks:

@@ -489,6 +489,8 @@ def test_a_plan_is_reviewed_and_carried_out(synced, tmp_path):
     assert {*done.changes.loc[done.changes["status"] == "added", "audience_key"]} == {"vip_customers"}
     assert done.changes.set_index("subscriber_id")["reason_code"][who] == "PLAN_STALE"
     assert path.read_bytes() == before
+    with pytest.raises(ParameterError, match=r"custom_events = 'transitions'\. Give the same"):
+        synced(dry_run=False, plan_path=str(path), custom_events="none")
     with pytest.raises(InputPathError, match="tuesday"):
         synced(dry_run=False, plan_path=str(tmp_path / "tuesday.plan"))
 
@@ -513,7 +515,7 @@ def corrected(synced, tmp_path):
     def correct(**given):
         given = {"output_dir": str(tmp_path), **given}
         run = start("5_repair_and_undo", defaults("5_repair_and_undo", **given))
-        run.plan_correction()
+        run.found = run.plan_correction()
         result = asyncio.run(run.correct())
         run.end()
         return run, result
@@ -535,7 +537,7 @@ def test_a_run_is_taken_back_from_the_notebook(synced, corrected):
     run, dry = corrected()
     assert dry.record.mode == "dry_run"
     assert run.plan_sentence.startswith("3 adds, 14 removes, 0 custom events")
-    assert run._correction[0].choices["run_id"].tolist() == [done.record.run_id]
+    assert run.found.choices["run_id"].tolist() == [done.record.run_id]
     assert lists_of(synced.shop) == after
     with pytest.raises(ParameterError, match="run_id is empty"):
         corrected(dry_run=False)
@@ -543,6 +545,139 @@ def test_a_run_is_taken_back_from_the_notebook(synced, corrected):
     assert (undone.record.kind, undone.record.status) == ("undo", "completed")
     assert lists_of(synced.shop) == before
     assert synced.shop.custom_events == []
+
+
+def start_correction(tmp_path, **given):
+    """Return a run of the notebook for corrections that was planned."""
+    run = start("5_repair_and_undo", defaults("5_repair_and_undo", output_dir=str(tmp_path), **given))
+    run.found = run.plan_correction()
+    return run
+
+
+def asked_by(monkeypatch, *answers):
+    """Sit at the keyboard; return the questions that come, each answered by the next function."""
+    questions, left = [], [*answers]
+
+    async def confirm(question, **_):
+        questions.append(question)
+        return left.pop(0)()
+
+    monkeypatch.setattr("toolkit.notebook.run.is_attended", lambda: True)
+    monkeypatch.setattr("toolkit.notebook.widgets.confirm", confirm)
+    return questions
+
+
+def test_a_repair_reads_phones_as_the_sync_did(tmp_path, monkeypatch):
+    """Whatever ran in between: a repair that read them elsewhere would take its people for others."""
+    people = [{"id": "s_1", "phone_number": "+447911123456", "email": None}]
+    for variable, text in {"POSTSCRIPT_SECRET_KEY": KEY}.items():
+        monkeypatch.setenv(variable, text)
+    personas = {"computation_class": "audience", "computation_id": "a", "computation_key": "vip"}
+    event = {
+        "type": "identify",
+        "messageId": "m",
+        "userId": "u1",
+        "timestamp": "2026-11-01T00:00:00Z",
+        "receivedAt": "2026-11-01T00:00:00Z",
+        "traits": {"vip": True, "phone": "07911 123456"},
+        "context": {"personas": personas},
+    }
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(event))
+    listed = tmp_path / "people.ndjson"
+    listed.write_text("".join(json.dumps(each) for each in people))
+    with Sandbox(load_subscribers(listed, "2026-01-01T00:00:00Z"), keys=(KEY,), rate=100_000) as shop:
+        monkeypatch.setenv("POSTSCRIPT_BASE_URL", shop.base_url)
+        given = {"events_path": str(path), "default_region": "GB", "dry_run": False}
+        run = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path / "o"), **given))
+        run.read()
+        assert asyncio.run(run.sync(run.plan())).change_statuses == {"added": 1}
+        run.close()
+        for _ in range(3):
+            run = start_correction(tmp_path / "o", task="repair")
+            assert (run.found.plan.adds, run.found.plan.removes) == (0, 0)
+            asyncio.run(run.correct())
+            run.close()
+
+
+def test_a_correction_is_carried_out_once(synced, tmp_path):
+    """The cell that carries it out asks for a new plan when it is run again."""
+    _, done = synced(dry_run=False)
+    run = start_correction(tmp_path, dry_run=False, run_id=done.record.run_id)
+    asyncio.run(run.correct())
+    for _ in range(2):
+        with pytest.raises(ParameterError, match=r"run\.plan_correction\(\)"):
+            asyncio.run(run.correct())
+        run.end()
+
+
+def test_what_earlier_runs_left_is_asked_for(synced, tmp_path, monkeypatch):
+    """A repair with custom events posts them as well: it says so, and asks."""
+    synced(dry_run=False)
+    count = len(synced.shop.custom_events)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE transitions SET state = 'due' WHERE rowid <= 3")
+    connection.close()
+    questions = asked_by(monkeypatch, lambda: False)
+    run = start_correction(
+        tmp_path, task="repair", drift_kinds=["missing"], custom_events="transitions", dry_run=False
+    )
+    assert asyncio.run(run.correct()).record.status == "canceled"
+    run.close()
+    assert "0 custom events and 3 left over from earlier runs" in questions[0]
+    assert len(synced.shop.custom_events) == count
+    with pytest.raises(ParameterError, match="event_ids is empty"):
+        start_correction(tmp_path, task="resend", dry_run=False)
+
+
+def test_an_undo_leaves_what_others_wrote_meanwhile(synced, tmp_path, monkeypatch):
+    """Between the question and the answer another tool writes: its key stays."""
+    _, done = synced(dry_run=False, audience_keys=["vip_customers"])
+    who = done.changes.loc[done.changes["status"] == "added", "subscriber_id"].iloc[0]
+
+    def write():
+        held = lists_of(synced.shop)[who]
+        with toolkit.connect() as client:
+            client.send(write_properties(who, {"Segment Audiences": [*held, "theirs"]}))
+        return True
+
+    asked_by(monkeypatch, write)
+    run = start_correction(tmp_path, dry_run=False, run_id=done.record.run_id)
+    asyncio.run(run.correct())
+    run.close()
+    assert "theirs" in lists_of(synced.shop)[who]
+
+
+def test_a_parameter_that_changes_while_the_question_is_open_is_refused(synced, tmp_path, monkeypatch):
+    """The answer was given to another question."""
+    before = lists_of(synced.shop)
+    run = start("3_sync_audiences", defaults("3_sync_audiences", output_dir=str(tmp_path), dry_run=False))
+
+    def change():
+        run.parameters.repeat_unknown = True
+        return True
+
+    questions = asked_by(monkeypatch, change)
+    run.read()
+    plan = run.plan()
+    with pytest.raises(ParameterError, match="changed since the plan"):
+        asyncio.run(run.sync(plan))
+    run.close()
+    assert "from sample, all audiences: 38 adds" in questions[0]
+    assert lists_of(synced.shop) == before
+
+
+def test_a_saved_plan_leaves_out_who_has_opted_out_since(synced, tmp_path):
+    """With skip_opted_out, as the plan itself would have."""
+    given = {"plan_path": str(tmp_path / "monday.plan"), "skip_opted_out": True}
+    _, planned = synced(**given)
+    would = planned.changes[planned.changes["status"] == "would_add"]
+    who = would["subscriber_id"].iloc[0]
+    record = next(each for each in synced.shop.shop if each["id"] == who)
+    record["subscriptions"]["promotional"]["can_send"] = False
+    _, done = synced(dry_run=False, full_read=True, **given)
+    assert "added" not in set(done.changes.loc[done.changes["subscriber_id"] == who, "status"])
+    assert done.change_statuses["added"] == len(would) - (would["subscriber_id"] == who).sum()
 
 
 def remembered(folder):
@@ -561,7 +696,7 @@ def test_a_no_leaves_everything_as_it_was(synced, corrected, monkeypatch, tmp_pa
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         connection.execute("UPDATE transitions SET state = 'unknown'")
     connection.close()
-    unconfirmed = corrected(task="resend")[0]._correction[0].choices["external_id"].tolist()
+    unconfirmed = corrected(task="resend")[0].found.choices["external_id"].tolist()
     before, lists, count = remembered(tmp_path), lists_of(synced.shop), len(synced.shop.custom_events)
 
     async def no(*_args, **_named):
@@ -579,7 +714,7 @@ def test_without_a_live_run_there_is_nothing_to_undo(synced, corrected):
     """A sentence, an empty table, no error."""
     synced()
     run, result = corrected()
-    assert run._correction[0].caption == "There is no live run to undo"
+    assert run.found.caption == "There is no live run to undo"
     assert (result.record.status, len(result.changes)) == ("completed", 0)
 
 
@@ -593,7 +728,7 @@ def test_what_differs_is_repaired_from_the_notebook(synced, corrected):
         client.send(write_properties(lacking, {"Segment Audiences": ["old_campaign"]}))
         client.send(write_properties(more, {"Segment Audiences": [*right[more], "vip_customers"]}))
     run, result = corrected(task="repair", drift_kinds=["missing"], dry_run=False)
-    assert {*run._correction[0].choices["drift"]} == {"missing", "extra", "ghost key"}
+    assert {*run.found.choices["drift"]} == {"missing", "extra", "ghost key"}
     assert result.record.kind == "repair"
     assert lists_of(synced.shop)[lacking] == sorted([*right[lacking], "old_campaign"])
     assert "vip_customers" in lists_of(synced.shop)[more]
@@ -612,7 +747,7 @@ def test_unconfirmed_custom_events_are_chosen_one_by_one(synced, corrected, tmp_
         connection.execute("UPDATE transitions SET state = 'unknown'")
     connection.close()
     run, _ = corrected(task="resend")
-    choices = run._correction[0].choices
+    choices = run.found.choices
     assert len(choices) == count
     assert not choices["chosen"].any()
     with pytest.raises(ParameterError, match="No unconfirmed custom event has the id nonsense"):
@@ -629,7 +764,7 @@ def test_unconfirmed_custom_events_are_chosen_one_by_one(synced, corrected, tmp_
     )
     assert [event["external_id"] for event in [*synced.shop.custom_events][count:]] == named[:1]
     assert sent.record.facts["events"]["obsolete"] == 1
-    assert len(corrected(task="resend")[0]._correction[0].choices) == count - 2
+    assert len(corrected(task="resend")[0].found.choices) == count - 2
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["in output_dir", "by the environment"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from html import escape
@@ -21,6 +21,7 @@ from toolkit.errors import InputPathError, ParameterError, UnknownRunError
 from toolkit.files import blocked_by
 from toolkit.segment.inputs import path_of
 from toolkit.statuses import RunStatus, count_of
+from toolkit.sync.plan_file import recheck
 from toolkit.sync.undo import UNDO_NOTE
 
 from .parameters import PARAMETERS, check_injected, read_parameters
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         PostscriptClient,
         Preview,
         Run,
+        SavedPlan,
         State,
         Timeline,
     )
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
 _ARCHIVES = {".json", ".jsonl", ".ndjson", ".gz"}
 """How the name of an archive ends, beside a notebook."""
 _RUNS_OFFERED = 50
-_CHANGED = "A parameter has changed since the plan was made. Run the cells from Plan on again."
 _NEXT_STEPS = {
     "1_preview_audiences": "Next: 2_validate_contacts, or 3_sync_audiences with dry_run on.",
     "2_validate_contacts": "Next: answer in a copy of contacts_to_fix.csv, or go on to 3_sync_audiences.",
@@ -252,11 +253,17 @@ class NotebookRun(Session):
         shop, ledger = to.shop, to.ledger
         saved = toolkit.load_plan(self.parameters.plan_path)
         saved.check_shop(shop)
+        self._check_saved(saved)
         self.note_start()
         traits = tuple(saved.plan.changes["trait_key"].dropna().unique())
         fetched = self._fetch(to, saved.contacts, traits, ledger.load_reached(shop.shop_id))
         remembered = ledger.load_state(shop.shop_id)
         ready = saved.refresh(fetched.subscribers, shop=shop, remembered=remembered)
+        if self.parameters.skip_opted_out:
+            held, changes = fetched.subscribers, ready.plan.changes
+            out = held.loc[held["can_send"].eq(False).fillna(False), "subscriber_id"]
+            is_out = (changes["operation"] == "add") & changes["subscriber_id"].isin(out)
+            ready = replace(ready, plan=recheck(ready.plan, held, overruled=is_out.to_numpy()))
         self.corrected = self.source.corrections.head(0)
         self.notes = (
             f"The plan of {self.parameters.plan_path}, made {saved.saved_at:%Y-%m-%d %H:%M} UTC: "
@@ -264,6 +271,15 @@ class NotebookRun(Session):
             "Archive, audiences and limits are those that it was made with.",
         )
         return ready.plan, ready.folded, fetched
+
+    def _check_saved(self, saved: SavedPlan) -> None:
+        """Raise ParameterError where the parameters would be ignored: the plan was made with others."""
+        given = vars(self.parameters)
+        made = {"default_region": saved.default_region, "held_changes": "keep"}
+        made |= {name: getattr(saved.plan, name) for name in ("custom_events", "max_removal_share")}
+        if others := [f"{name} = {value!r}" for name, value in made.items() if given[name] != value]:
+            made_with = f"The plan in {given['plan_path']} was made with {', '.join(others)}."
+            raise ParameterError(f"{made_with} Give the same, or make a new plan.")
 
     def _fetch(
         self, to: _Open, contacts: pd.DataFrame, trait_keys: tuple[str, ...], reached: pd.DataFrame
@@ -315,8 +331,6 @@ class NotebookRun(Session):
             A parameter has changed since the plan was made.
         """
         made = self._after("plan", self._planned)
-        if vars(self.parameters) != made.parameters:
-            raise ParameterError(_CHANGED)
 
         def carry_out(*, dry_run: bool, **how: Any) -> Run:
             return toolkit.sync(
@@ -334,13 +348,19 @@ class NotebookRun(Session):
                 **how,
             )
 
-        return await self._attend(plan, carry_out, made.to.shop)
+        return await self._attend(plan, carry_out, made.to.shop, made.parameters)
 
-    async def _attend(self, plan: Plan, carry_out: Callable[..., Run], shop: Shop) -> Run:
-        """Carry a plan out; a live one is asked for first at the keyboard, followed, and can be canceled."""
+    async def _attend(
+        self, plan: Plan, carry_out: Callable[..., Run], shop: Shop, planned_with: Mapping[str, Any]
+    ) -> Run:
+        """Carry a plan out; a live one is asked for first at the keyboard, followed, and can be canceled.
+
+        A live plan is carried out once: after it, the subscribers are others.
+        """
         from .widgets import Progress, confirm, follow
 
         given = self.parameters
+        self._check_unchanged(planned_with)
         to_send = len(plan.writes) + self.cost.calls["custom_events"]
         cancel, progress = Event(), Progress(to_send)
         if given.dry_run or plan.exceeds_removal_limit or not to_send:
@@ -348,8 +368,16 @@ class NotebookRun(Session):
         asked = question(plan, self.cost, shop, given)
         if is_attended() and not await confirm(asked, yes=f"Sync {shop.name}"):
             cancel.set()
+        self._check_unchanged(planned_with)
+        self._planned = self._correction = None
         work = partial(carry_out, dry_run=False, on_progress=progress.note, cancel=cancel)
         return await follow(work, progress, cancel, what="Sync", attended=is_attended())
+
+    def _check_unchanged(self, planned_with: Mapping[str, Any]) -> None:
+        if vars(self.parameters) != planned_with:
+            raise ParameterError(
+                "A parameter has changed since the plan was made. Run the cells from Plan on again."
+            )
 
     def plan_correction(self) -> Correction:
         """Plan what the parameters name: to undo a run, to repair, or to post custom events again.
@@ -365,12 +393,14 @@ class NotebookRun(Session):
             ledger.lock_shop(shop.shop_id)
         self.note_start()
         found = plan_correction(given, shop=shop, postscript=postscript, ledger=ledger)
+        due = ledger.load_open_transitions(shop.shop_id) if found.plan.custom_events != "none" else []
         self.cost = toolkit.estimate_cost(
             found.plan,
             None,
             requests_per_second=given.requests_per_second,
             reads=sum(postscript.calls.values()),
-            left_over=len(given.event_ids),
+            read_again=True,
+            left_over=[*due, *found.left_over],
         )
         self.plan_sentence = plan_sentence(found.plan, self.cost)
         self._shop_name, self._correction = shop.name, (found, shop, dict(vars(given)))
@@ -380,9 +410,7 @@ class NotebookRun(Session):
     async def correct(self) -> Run:
         """Carry the correction out as the parameters say; like sync()."""
         found, shop, planned_with = self._after("plan_correction", self._correction)
-        if vars(self.parameters) != planned_with:
-            raise ParameterError(_CHANGED)
-        return await self._attend(found.plan, found.carry_out, shop)
+        return await self._attend(found.plan, found.carry_out, shop, planned_with)
 
     def audit(self) -> Audit:
         """Read one run from the ledger, with ``verify`` also what Postscript holds by now."""
@@ -421,6 +449,11 @@ class NotebookRun(Session):
         is_alert = record.status not in {RunStatus.COMPLETED, RunStatus.RUNNING}
         self._has_failed = record.status == RunStatus.FAILED and self.notebook != "4_audit_report"
         return self.banner(record.sentence(changes), is_alert=is_alert)
+
+    def close(self) -> None:
+        """Close every connection; what was planned is not carried out any more."""
+        super().close()
+        self._planned = self._correction = None
 
     def end(self) -> NextStep:
         """Close every connection; return what to do now, and the files that were written."""
@@ -550,6 +583,8 @@ def question(plan: Plan, cost: CostEstimate, shop: Shop, parameters: SimpleNames
     given = vars(parameters)
     audiences = ", ".join(given.get("audience_keys", ())) or "all audiences"
     about = given.get("task") or f"from {given['events_path']}, {audiences}"
+    if given.get("plan_path"):
+        about = f"the plan in {given['plan_path']}"
     return f"Live, to {shop.name}, {about}: {plan_sentence(plan, cost)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,6 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from toolkit.contacts.masks import mask_text
+
+from .display import whole_text
 
 _LOOK = "border-left: 0.4em solid {}; padding: 0.2em 0.8em"
 _CALM, _LIVE, _ALERT = "#33658a", "#8a5a00", "#b5472f"
@@ -56,11 +59,11 @@ class NextStep:
     files: Sequence[Path] = ()
 
     def __repr__(self) -> str:
-        return "\n".join([mask_text(self.sentence), *map(str, self.files)])
+        return "\n".join([mask_text(self.sentence), *(whole_text(path) for path in self.files)])
 
     def _repr_html_(self) -> str:
-        links = "".join(
-            f'<li><a href="{escape(quote(path.as_posix()))}" target="_blank">{escape(path.name)}</a></li>'
-            for path in self.files
-        )
+        links = ""
+        for path in self.files:
+            place, name = escape(quote(os.fsencode(path))), escape(whole_text(path.name))
+            links += f'<li><a href="{place}" target="_blank">{name}</a></li>'
         return f"<p>{escape(mask_text(self.sentence))}</p><ul>{links}</ul>"

@@ -59,7 +59,8 @@ def undo_run(
     The undo is a run of its own, whose parameters name the run that it undid; with *dry_run* it is only
     recorded. *custom_events* is ``none``, or ``transitions`` to post one for each membership that changes
     back. Of the memberships looked at *max_removal_share* may be removed; 1.0 is no limit. *planned* is what
-    plan_undo() returned, with those options, a moment ago; without it the subscribers are read now.
+    plan_undo() returned, with those options: each subscriber is read again before its write. Without it
+    the subscribers are read now.
     *on_progress* and *cancel* are those of sync().
 
     Raises
@@ -74,7 +75,7 @@ def undo_run(
     record = _get_live(ledger, run_id, shop)
     options: dict[str, Any] = {"custom_events": custom_events, "max_removal_share": max_removal_share}
     with nullcontext() if dry_run else ledger.holding(shop.shop_id):
-        planned = planned or _plan_undo(ledger, record, postscript, **options)
+        is_old, planned = planned is not None, planned or _plan_undo(ledger, record, postscript, **options)
         is_refused = planned.exceeds_removal_limit or (cancel is not None and cancel.is_set())
         if not dry_run and not is_refused:
             # The values go first: should the process end half-way, no later run brings back what was undone.
@@ -89,6 +90,7 @@ def undo_run(
             postscript=postscript,
             ledger=ledger,
             dry_run=dry_run,
+            read_again=is_old,  # others may have written meanwhile
             parameters={**_region_of(record), "undo_of": record.run_id, "note": UNDO_NOTE},
             on_progress=on_progress,
             cancel=cancel,

@@ -111,7 +111,8 @@ class _Reader:
         if not isinstance(content, dict):
             return content
         if isinstance(answer := content.get("data"), dict):
-            if (answer.get("pagination") or {}).get("next"):
+            page = answer.get("pagination")
+            if isinstance(page, dict) and page.get("next"):
                 self.wrong("data.pagination", "Segment has more subscriptions than the file; get all of them")
             inner = {key: value for key, value in answer.items() if key != "pagination"}
             return inner.get("subscription", inner)
@@ -250,12 +251,16 @@ def _single(content: dict[str, Any]) -> dict[str, Any] | None:
 
 def _resources(module: Any) -> Iterator[Any]:
     """Yield the subscriptions of a Terraform module and of those in it."""
-    if isinstance(module, dict):
-        for resource in module.get("resources") or ():
-            if isinstance(resource, dict) and resource.get("type") == _TERRAFORM_TYPE:
-                stored = resource.get("values")
-                # A workspace has other destinations, too.
-                if not isinstance(stored, dict) or stored.get("action_slug") in (None, *ACTIONS):
-                    yield stored
-        for child in module.get("child_modules") or ():
-            yield from _resources(child)
+    for resource in _listed_in(module, "resources"):
+        if isinstance(resource, dict) and resource.get("type") == _TERRAFORM_TYPE:
+            stored = resource.get("values")
+            # A workspace has other destinations, too.
+            if not isinstance(stored, dict) or stored.get("action_slug") in (None, *ACTIONS):
+                yield stored
+    for child in _listed_in(module, "child_modules"):
+        yield from _resources(child)
+
+
+def _listed_in(module: Any, key: str) -> list[Any]:
+    items = module.get(key) if isinstance(module, dict) else None
+    return items if isinstance(items, list) else []
