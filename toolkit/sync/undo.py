@@ -75,7 +75,8 @@ def undo_run(
     record = _get_live(ledger, run_id, shop)
     options: dict[str, Any] = {"custom_events": custom_events, "max_removal_share": max_removal_share}
     with nullcontext() if dry_run else ledger.holding(shop.shop_id):
-        is_old, planned = planned is not None, planned or _plan_undo(ledger, record, postscript, **options)
+        is_earlier = planned is not None
+        planned = planned or _plan_undo(ledger, record, postscript, **options)
         is_refused = planned.exceeds_removal_limit or (cancel is not None and cancel.is_set())
         if not dry_run and not is_refused:
             # The values go first: should the process end half-way, no later run brings back what was undone.
@@ -90,7 +91,7 @@ def undo_run(
             postscript=postscript,
             ledger=ledger,
             dry_run=dry_run,
-            read_again=is_old,  # others may have written meanwhile
+            read_again=is_earlier,  # others may have written meanwhile
             parameters={**_region_of(record), "undo_of": record.run_id, "note": UNDO_NOTE},
             on_progress=on_progress,
             cancel=cancel,
