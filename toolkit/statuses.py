@@ -232,6 +232,24 @@ def get_meaning(code: str, kind: str = "sync") -> str:
     return _MEANINGS_IN.get((kind, code)) or get_reason(code).meaning
 
 
+def in_words(name: str) -> str:
+    """Return a column's or status's name as words.
+
+    >>> in_words("would_add")
+    'would add'
+    """
+    return name.replace("_", " ")
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return statuses, and how many have each, as words.
+
+    >>> list_counts({"added": 1200, "no_usable_contact": 3})
+    '1,200 added, 3 no usable contact'
+    """
+    return ", ".join(f"{count:,} {in_words(status)}" for status, count in counts.items())
+
+
 def count_of(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun; *many* is the plural where it is not *one* with an s.
 

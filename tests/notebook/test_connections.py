@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
@@ -113,7 +115,7 @@ def test_without_a_keyring_the_key_is_used_all_the_same(drawer, shop, answers, m
     """Saving it fails with a sentence."""
     drawer.is_locked = True
     if lacks:
-        monkeypatch.setattr(settings, "_keyring", lambda: None)
+        monkeypatch.setitem(sys.modules, "keyring", None)
     answers.update(key=KEY, save="yes")
     with toolkit.connect(asks=True) as client:
         assert key_of(client) == KEY

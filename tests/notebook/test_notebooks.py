@@ -495,14 +495,18 @@ def test_a_plan_is_reviewed_and_carried_out(synced, tmp_path):
         synced(dry_run=False, plan_path=str(tmp_path / "tuesday.plan"))
 
 
+def set_state(folder, state, *, first=1_000):
+    """Leave the first custom events of a ledger in this state."""
+    with sqlite3.connect(folder / "ledger.db") as connection:
+        connection.execute("UPDATE transitions SET state = ? WHERE rowid <= ?", (state, first))
+    connection.close()
+
+
 def test_unknown_custom_events_are_posted_again_when_asked(synced, tmp_path):
     """The answer to one was lost; only a run that is asked to posts it again."""
-    ledger = tmp_path / "ledger.db"
     synced(dry_run=False)
     count = len(synced.shop.custom_events)
-    with sqlite3.connect(ledger) as connection:
-        connection.execute("UPDATE transitions SET state = 'unknown' WHERE rowid = 1")
-    connection.close()
+    set_state(tmp_path, "unknown", first=1)
     for repeat_unknown in (False, True):
         synced(dry_run=False, repeat_unknown=repeat_unknown)
         assert len(synced.shop.custom_events) == count + repeat_unknown
@@ -513,9 +517,7 @@ def corrected(synced, tmp_path):
     """Return a function: parameters of the notebook for corrections → its run and result."""
 
     def correct(**given):
-        given = {"output_dir": str(tmp_path), **given}
-        run = start("5_repair_and_undo", defaults("5_repair_and_undo", **given))
-        run.found = run.plan_correction()
+        run = start_correction(tmp_path, **given)
         result = asyncio.run(run.correct())
         run.end()
         return run, result
@@ -615,9 +617,7 @@ def test_what_earlier_runs_left_is_asked_for(synced, tmp_path, monkeypatch):
     """A repair with custom events posts them as well: it says so, and asks."""
     synced(dry_run=False)
     count = len(synced.shop.custom_events)
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE transitions SET state = 'due' WHERE rowid <= 3")
-    connection.close()
+    set_state(tmp_path, "due", first=3)
     questions = asked_by(monkeypatch, lambda: False)
     run = start_correction(
         tmp_path, task="repair", drift_kinds=["missing"], custom_events="transitions", dry_run=False
@@ -693,9 +693,7 @@ def remembered(folder):
 def test_a_no_leaves_everything_as_it_was(synced, corrected, monkeypatch, tmp_path, task):
     """The question is refused: no list, no custom event, and nothing that a later run would do otherwise."""
     _, done = synced(dry_run=False)
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE transitions SET state = 'unknown'")
-    connection.close()
+    set_state(tmp_path, "unknown")
     unconfirmed = corrected(task="resend")[0].found.choices["external_id"].tolist()
     before, lists, count = remembered(tmp_path), lists_of(synced.shop), len(synced.shop.custom_events)
 
@@ -743,9 +741,7 @@ def test_unconfirmed_custom_events_are_chosen_one_by_one(synced, corrected, tmp_
     """Only those that are named are posted again; one whose list says otherwise by now is closed."""
     synced(dry_run=False)
     count = len(synced.shop.custom_events)
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE transitions SET state = 'unknown'")
-    connection.close()
+    set_state(tmp_path, "unknown")
     run, _ = corrected(task="resend")
     choices = run.found.choices
     assert len(choices) == count

@@ -18,7 +18,7 @@ from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
 from toolkit.files import write_whole
-from toolkit.statuses import RunStatus
+from toolkit.statuses import RunStatus, in_words, list_counts
 
 TIMEOUT_SECONDS = 10
 TRIES = 4
@@ -98,12 +98,11 @@ def alert_text(facts: Mapping[str, Any], reasons: Sequence[str]) -> str:
     '3_sync_audiences ended as failed. 2 failed.'
     """
     shop = (facts.get("shop") or {}).get("name", "")
-    about = ", ".join(filter(None, [facts.get("mode", "").replace("_", " "), shop]))
-    counts = (facts.get("change_statuses") or {}).items()
+    about = ", ".join(filter(None, [in_words(facts.get("mode", "")), shop]))
     sentences = [
         f"{facts.get('notebook', 'A run')}{f' ({about})' if about else ''} {'; '.join(reasons)}",
         facts.get("error", ""),
-        ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts),
+        list_counts(facts.get("change_statuses") or {}),
         f"See {facts['executed']}" if facts.get("executed") else "",
     ]
     return " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)

@@ -46,7 +46,7 @@ def _client(settings: Settings, requests_per_second: float) -> PostscriptClient:
 
 def open_ledger(ledger_url: str = "", *, output_dir: str | Path = "output") -> Ledger:
     """Return the ledger of *ledger_url*, else of ``TOOLKIT_LEDGER_URL``, else ledger.db in *output_dir*."""
-    named = ledger_url or load_settings().ledger_url
+    named = ledger_url or load_settings(with_keyring=False).ledger_url
     return toolkit.Ledger(named or f"sqlite:///{Path(output_dir).expanduser().resolve() / 'ledger.db'}")
 
 

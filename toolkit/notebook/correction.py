@@ -16,14 +16,16 @@ import toolkit
 from toolkit.errors import ParameterError
 from toolkit.frames import empty_table
 from toolkit.postscript.subscribers import SUBSCRIBER_COLUMNS
+from toolkit.sync.drift import REPAIRED
 from toolkit.sync.plan import DESIRED_COLUMNS, plan_desired
 from toolkit.sync.runs import HISTORY_COLUMNS
 from toolkit.sync.undo import plan_undo
 
 if TYPE_CHECKING:
-    from toolkit import Ledger, Plan, PostscriptClient, Run
-    from toolkit.postscript.api import Shop
+    from toolkit import Plan, Run
     from toolkit.sync.runs import RunRecord, Transition
+
+    from .session import OpenShop
 
 _RUNS_LOOKED_AT = 1000
 
@@ -43,9 +45,7 @@ class Correction:
     """What `choices` are."""
 
 
-def plan_correction(
-    given: SimpleNamespace, *, shop: Shop, postscript: PostscriptClient, ledger: Ledger
-) -> Correction:
+def plan_correction(given: SimpleNamespace, to: OpenShop) -> Correction:
     """Plan the task that the parameters name; nothing is written.
 
     Raises
@@ -55,78 +55,79 @@ def plan_correction(
     UnknownRunError
         The ledger holds no such run.
     """
-    return _TASKS[given.task](given, shop, postscript, ledger)
+    return _TASKS[given.task](given, to)
 
 
-def _undo(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
-    latest = next((run for run in ledger.load_latest_runs() if run.shop_id == shop.shop_id), None)
-    history = empty_table(HISTORY_COLUMNS) if latest is None else _history(ledger, latest)
+def _undo(given: SimpleNamespace, to: OpenShop) -> Correction:
+    runs = _runs_of(to)
+    latest = toolkit.audit(to.ledger, run_id=runs[0].run_id) if runs else None
+    history = latest.history if latest else empty_table(HISTORY_COLUMNS)
     live = history[history["mode"] == "live"].reset_index(drop=True)
     if not given.run_id and not given.dry_run:
         raise ParameterError("run_id is empty. Name the run: a live undo takes none by default.")
     if not (run_id := given.run_id or next(iter(live["run_id"]), "")):
         plan = _plan_nothing("none")
-        send = partial(toolkit.sync, plan, None, shop=shop, postscript=postscript, ledger=ledger)
+        send = partial(toolkit.sync, plan, None, **vars(to))
         return Correction(plan=plan, carry_out=send, choices=live, caption="There is no live run to undo")
-    # A run that only added is taken back by removals alone: there is no limit to keep.
-    options = {"custom_events": given.custom_events, "max_removal_share": 1.0}
-    plan = plan_undo(ledger, run_id, postscript, shop=shop, **options)
+    about: dict[str, Any] = {
+        "ledger": to.ledger,
+        "run_id": run_id,
+        "postscript": to.postscript,
+        "shop": to.shop,
+        # A run that only added is taken back by removals alone: there is no limit to keep.
+        "custom_events": given.custom_events,
+        "max_removal_share": 1.0,
+    }
+    plan = plan_undo(**about)
     return Correction(
         plan=plan,
-        carry_out=partial(toolkit.undo_run, ledger, run_id, postscript, shop=shop, planned=plan, **options),
+        carry_out=partial(toolkit.undo_run, **about, planned=plan),
         choices=live,
         caption=f"Live runs, the latest first; this is about {run_id}",
     )
 
 
-def _repair(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
-    state, region = ledger.load_state(shop.shop_id), _region_of(ledger, shop)
+def _repair(given: SimpleNamespace, to: OpenShop) -> Correction:
+    state, region = to.ledger.load_state(to.shop.shop_id), _region_of(to)
     contacts = toolkit.check_contacts(state.choose().people, default_region=region)
-    fetched = toolkit.read_subscribers(contacts, postscript, trait_keys=state.trait_keys, complete=True)
+    fetched = toolkit.read_subscribers(contacts, to.postscript, trait_keys=state.trait_keys, complete=True)
+    drift = toolkit.find_drift(state, contacts, fetched.subscribers)
     plan = toolkit.plan_repair(
         state,
         contacts,
         fetched.subscribers,
-        **({"kinds": given.drift_kinds} if given.drift_kinds else {}),
+        drift=drift,
+        kinds=given.drift_kinds or REPAIRED,
         ghost_keys=given.ghost_keys,
         custom_events=given.custom_events,
         max_removal_share=given.max_removal_share,
     )
+    options: dict[str, Any] = {"read_again": True, "parameters": {"default_region": region}}
     return Correction(
         plan=plan,
-        carry_out=partial(
-            toolkit.sync,
-            plan,
-            None,
-            shop=shop,
-            postscript=postscript,
-            ledger=ledger,
-            read_again=True,
-            parameters={"default_region": region},
-        ),
-        choices=toolkit.find_drift(state, contacts, fetched.subscribers),
+        carry_out=partial(toolkit.sync, plan, None, **vars(to), **options),
+        choices=drift,
         caption="Where Postscript differs from what should be",
     )
 
 
-def _resend(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, ledger: Ledger) -> Correction:
-    unconfirmed = {each.external_id: each for each in ledger.load_unknown_transitions(shop.shop_id)}
-    ids = tuple(given.event_ids)
+def _resend(given: SimpleNamespace, to: OpenShop) -> Correction:
+    ledger, shop_id, ids = to.ledger, to.shop.shop_id, tuple(given.event_ids)
+    unconfirmed = {each.external_id: each for each in ledger.load_unknown_transitions(shop_id)}
     if not ids and not given.dry_run:
         raise ParameterError("event_ids is empty. Name the custom events that are to be posted again.")
     if unknown := [each for each in ids if each not in unconfirmed]:
         raise ParameterError(f"No unconfirmed custom event has the id {', '.join(unknown)}.")
-    plan = _plan_nothing("transitions")
+    plan, region = _plan_nothing("transitions"), _region_of(to)
 
     def carry_out(*, dry_run: bool, cancel: Event | None = None, **how: Any) -> Run:
-        with nullcontext() if dry_run else ledger.holding(shop.shop_id):
+        with nullcontext() if dry_run else ledger.holding(shop_id):
             if not dry_run and not (cancel is not None and cancel.is_set()):
                 # As if they had never left: they are posted where the list still agrees, and else closed.
-                left = {each.external_id for each in ledger.load_unknown_transitions(shop.shop_id)}
+                left = {each.external_id for each in ledger.load_unknown_transitions(shop_id)}
                 ledger.mark_transitions(left.intersection(ids), "due")
-            how |= {"shop": shop, "postscript": postscript, "ledger": ledger, "cancel": cancel}
-            how["parameters"] = {"default_region": _region_of(ledger, shop)}
-            return toolkit.sync(plan, None, dry_run=dry_run, **how)
+            how |= {"cancel": cancel, "parameters": {"default_region": region}}
+            return toolkit.sync(plan, None, **vars(to), dry_run=dry_run, **how)
 
     rows = [vars(each) | {"chosen": each.external_id in ids} for each in unconfirmed.values()]
     columns = ["chosen", "external_id", "subscriber_id", "audience_key", "entered", "state"]
@@ -139,16 +140,16 @@ def _resend(given: SimpleNamespace, shop: Shop, postscript: PostscriptClient, le
     )
 
 
-def _region_of(ledger: Ledger, shop: Shop) -> str:
+def _runs_of(to: OpenShop) -> list[RunRecord]:
+    """Return the runs of the shop up to its latest live one, else its latest, the latest first."""
+    latest = next((run for run in to.ledger.load_latest_runs() if run.shop_id == to.shop.shop_id), None)
+    return [] if latest is None else to.ledger.load_runs(latest, limit=_RUNS_LOOKED_AT)
+
+
+def _region_of(to: OpenShop) -> str:
     """Return the country in which the latest run of the shop that named one read its phones."""
-    latest = next((run for run in ledger.load_latest_runs() if run.shop_id == shop.shop_id), None)
-    runs = [] if latest is None else ledger.load_runs(latest, limit=_RUNS_LOOKED_AT)
-    named = (run.facts.get("parameters", {}).get("default_region") for run in runs)
+    named = (run.facts.get("parameters", {}).get("default_region") for run in _runs_of(to))
     return next(filter(None, named), "US")
-
-
-def _history(ledger: Ledger, latest: RunRecord) -> pd.DataFrame:
-    return toolkit.audit(ledger, run_id=latest.run_id).history
 
 
 def _plan_nothing(custom_events: str) -> Plan:

@@ -25,7 +25,7 @@ from toolkit.sync.plan_file import recheck
 from toolkit.sync.undo import UNDO_NOTE
 
 from .parameters import PARAMETERS, check_injected, read_parameters
-from .session import Session, is_attended, watch
+from .session import OpenShop, Session, is_attended, watch
 from .settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         Forecast,
         Ledger,
         Plan,
-        PostscriptClient,
         Preview,
         Run,
         SavedPlan,
@@ -79,20 +78,12 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Open:
-    """A shop, and the connections to it and to its ledger."""
-
-    shop: Shop
-    postscript: PostscriptClient
-    ledger: Ledger
-
-
-@dataclass(frozen=True)
 class _Planned:
-    """What a sync needs besides its plan."""
+    """A plan, how it is carried out, for which shop, and the parameters that it was made with."""
 
-    folded: Folded | None
-    to: _Open
+    plan: Plan
+    carry_out: Callable[..., Run]
+    shop: Shop
     parameters: Mapping[str, Any]
 
 
@@ -116,7 +107,6 @@ class NotebookRun(Session):
         self._preview: Preview | None = None
         self._forecast: Forecast | None = None
         self._planned: _Planned | None = None
-        self._correction: tuple[Correction, Shop, Mapping[str, Any]] | None = None
 
     # --- steps ------------------------------------------------------------------------------------------
 
@@ -194,31 +184,43 @@ class NotebookRun(Session):
         ShopLockedError
             Another live run holds the shop.
         """
-        given = self.parameters
-        postscript = self.connect()
-        shop = toolkit.connect_shop(postscript)
-        ledger = self.open_ledger()
-        if not given.dry_run:
-            ledger.lock_shop(shop.shop_id)
+        given, parameters = self.parameters, dict(vars(self.parameters))
+        to = self.open_shop()
         make = self._plan_saved if given.plan_path and not given.dry_run else self._plan_archive
-        to = _Open(shop, postscript, ledger)
         plan, folded, fetched = make(to)
         if given.plan_path and given.dry_run:
-            toolkit.save_plan(given.plan_path, plan, folded, shop=shop, default_region=given.default_region)
-            self.notes = (
-                f"The plan is in {given.plan_path}: a live run with this plan_path carries it out.",
+            toolkit.save_plan(
+                given.plan_path, plan, folded, shop=to.shop, default_region=given.default_region
             )
-        self._planned = _Planned(folded, to, dict(vars(given)))
-        self.cost = self._estimate(plan, self._planned)
-        self.plan_sentence = plan_sentence(plan, self.cost)
+            where = f"The plan is in {given.plan_path}: a live run with this plan_path carries it out."
+            self.notes = (*self.notes, where)
+        how = {"canary": given.canary, "read_again": given.read_again}
+        left_over = to.ledger.load_open_transitions(to.shop.shop_id)
+        self._price(to, plan, folded, left_over=left_over, **how)
+        carry_out = partial(
+            toolkit.sync,
+            folded=folded,
+            **vars(to),
+            **how,
+            repeat_unknown=given.repeat_unknown,
+            cost=self.cost,
+            parameters=parameters,
+        )
+        self._planned = _Planned(plan, carry_out, to.shop, parameters)
         known = f"{len(fetched.subscribers):,} subscribers known, read by {fetched.method}."
-        self._shop_name = shop.name
-        about = f"Shop: {shop.name} ({shop.shop_id}). Ledger: {ledger.name}."
+        about = f"Shop: {to.shop.name} ({to.shop.shop_id}). Ledger: {to.ledger.name}."
         warned = (*self.source.destination.notes, *(folded.notes if folded else ()))
         self.notes = (*warned, about, known, *fetched.notes, *self.notes)
         return plan
 
-    def _plan_archive(self, to: _Open) -> tuple[Plan, Folded, FetchResult]:
+    def _price(self, to: OpenShop, plan: Plan, folded: Folded | None, **options: Any) -> None:
+        """Estimate what the plan costs beside the calls made so far, and put it into words."""
+        pace, reads = self.parameters.requests_per_second, sum(to.postscript.calls.values())
+        self.cost = toolkit.estimate_cost(plan, folded, requests_per_second=pace, reads=reads, **options)
+        self.plan_sentence = plan_sentence(plan, self.cost)
+        self._shop_name = to.shop.name
+
+    def _plan_archive(self, to: OpenShop) -> tuple[Plan, Folded, FetchResult]:
         """Plan what the archive says, over what the ledger remembers."""
         given, shop, ledger = self.parameters, to.shop, to.ledger
         payloads = self.source.archive.payloads(self.source.destination)
@@ -248,7 +250,7 @@ class NotebookRun(Session):
         )
         return plan, folded, fetched
 
-    def _plan_saved(self, to: _Open) -> tuple[Plan, Folded | None, FetchResult]:
+    def _plan_saved(self, to: OpenShop) -> tuple[Plan, Folded | None, FetchResult]:
         """Return the plan in ``plan_path`` as far as it still holds."""
         shop, ledger = to.shop, to.ledger
         saved = toolkit.load_plan(self.parameters.plan_path)
@@ -282,7 +284,7 @@ class NotebookRun(Session):
             raise ParameterError(f"{made_with} Give the same, or make a new plan.")
 
     def _fetch(
-        self, to: _Open, contacts: pd.DataFrame, trait_keys: tuple[str, ...], reached: pd.DataFrame
+        self, to: OpenShop, contacts: pd.DataFrame, trait_keys: tuple[str, ...], reached: pd.DataFrame
     ) -> FetchResult:
         """Read what Postscript holds of the people, and keep it in the ledger."""
         fetched = toolkit.read_subscribers(
@@ -296,17 +298,6 @@ class NotebookRun(Session):
         )
         to.ledger.save_cache(to.shop.shop_id, fetched)
         return fetched
-
-    def _estimate(self, plan: Plan, made: _Planned) -> CostEstimate:
-        return toolkit.estimate_cost(
-            plan,
-            made.folded,
-            requests_per_second=self.parameters.requests_per_second,
-            reads=sum(made.to.postscript.calls.values()),
-            canary=self.parameters.canary,
-            read_again=self.parameters.read_again,
-            left_over=made.to.ledger.load_open_transitions(made.to.shop.shop_id),
-        )
 
     def _remembered(self, shop: Shop, ledger: Ledger) -> State:
         """Return what earlier runs asked for, and what was held back, as held_changes chooses."""
@@ -331,28 +322,9 @@ class NotebookRun(Session):
             A parameter has changed since the plan was made.
         """
         made = self._after("plan", self._planned)
+        return await self._attend(plan, partial(made.carry_out, plan), made)
 
-        def carry_out(*, dry_run: bool, **how: Any) -> Run:
-            return toolkit.sync(
-                plan,
-                made.folded,
-                shop=made.to.shop,
-                postscript=made.to.postscript,
-                ledger=made.to.ledger,
-                dry_run=dry_run,
-                canary=self.parameters.canary,
-                read_again=self.parameters.read_again,
-                repeat_unknown=self.parameters.repeat_unknown,
-                cost=self.cost,
-                parameters=made.parameters,
-                **how,
-            )
-
-        return await self._attend(plan, carry_out, made.to.shop, made.parameters)
-
-    async def _attend(
-        self, plan: Plan, carry_out: Callable[..., Run], shop: Shop, planned_with: Mapping[str, Any]
-    ) -> Run:
+    async def _attend(self, plan: Plan, carry_out: Callable[..., Run], made: _Planned) -> Run:
         """Carry a plan out; a live one is asked for first at the keyboard, followed, and can be canceled.
 
         A live plan is carried out once: after it, the subscribers are others.
@@ -360,21 +332,21 @@ class NotebookRun(Session):
         from .widgets import Progress, confirm, follow
 
         given = self.parameters
-        self._check_unchanged(planned_with)
+        self._check_unchanged(made)
         to_send = len(plan.writes) + self.cost.calls["custom_events"]
         cancel, progress = Event(), Progress(to_send)
         if given.dry_run or plan.exceeds_removal_limit or not to_send:
             return carry_out(dry_run=given.dry_run)
-        asked = question(plan, self.cost, shop, given)
-        if is_attended() and not await confirm(asked, yes=f"Sync {shop.name}"):
+        asked = question(plan, self.cost, made.shop, given)
+        if is_attended() and not await confirm(asked, yes=f"Sync {made.shop.name}"):
             cancel.set()
-        self._check_unchanged(planned_with)
-        self._planned = self._correction = None
+        self._check_unchanged(made)
+        self._planned = None
         work = partial(carry_out, dry_run=False, on_progress=progress.note, cancel=cancel)
         return await follow(work, progress, cancel, what="Sync", attended=is_attended())
 
-    def _check_unchanged(self, planned_with: Mapping[str, Any]) -> None:
-        if vars(self.parameters) != planned_with:
+    def _check_unchanged(self, made: _Planned) -> None:
+        if vars(self.parameters) != made.parameters:
             raise ParameterError(
                 "A parameter has changed since the plan was made. Run the cells from Plan on again."
             )
@@ -386,31 +358,19 @@ class NotebookRun(Session):
         """
         from .correction import plan_correction
 
-        given = self.parameters
-        ledger, postscript = self.open_ledger(must_exist=True), self.connect()
-        shop = toolkit.connect_shop(postscript)
-        if not given.dry_run:
-            ledger.lock_shop(shop.shop_id)
+        to = self.open_shop(must_exist=True)
         self.note_start()
-        found = plan_correction(given, shop=shop, postscript=postscript, ledger=ledger)
-        due = ledger.load_open_transitions(shop.shop_id) if found.plan.custom_events != "none" else []
-        self.cost = toolkit.estimate_cost(
-            found.plan,
-            None,
-            requests_per_second=given.requests_per_second,
-            reads=sum(postscript.calls.values()),
-            read_again=True,
-            left_over=[*due, *found.left_over],
-        )
-        self.plan_sentence = plan_sentence(found.plan, self.cost)
-        self._shop_name, self._correction = shop.name, (found, shop, dict(vars(given)))
-        self.notes = (UNDO_NOTE,) if given.task == "undo" else ()
+        found = plan_correction(self.parameters, to)
+        due = to.ledger.load_open_transitions(to.shop.shop_id) if found.plan.custom_events != "none" else []
+        self._price(to, found.plan, None, read_again=True, left_over=[*due, *found.left_over])
+        self._planned = _Planned(found.plan, found.carry_out, to.shop, dict(vars(self.parameters)))
+        self.notes = (UNDO_NOTE,) if self.parameters.task == "undo" else ()
         return found
 
     async def correct(self) -> Run:
         """Carry the correction out as the parameters say; like sync()."""
-        found, shop, planned_with = self._after("plan_correction", self._correction)
-        return await self._attend(found.plan, found.carry_out, shop, planned_with)
+        made = self._after("plan_correction", self._planned)
+        return await self._attend(made.plan, made.carry_out, made)
 
     def audit(self) -> Audit:
         """Read one run from the ledger, with ``verify`` also what Postscript holds by now."""
@@ -453,7 +413,7 @@ class NotebookRun(Session):
     def close(self) -> None:
         """Close every connection; what was planned is not carried out any more."""
         super().close()
-        self._planned = self._correction = None
+        self._planned = None
 
     def end(self) -> NextStep:
         """Close every connection; return what to do now, and the files that were written."""
@@ -550,7 +510,7 @@ def start(notebook: str, given: Mapping[str, Any]) -> NotebookRun:
         path_of(parameters.output_dir, "output_dir ")
     except InputPathError as error:
         raise ParameterError(str(error)) from None
-    run = NotebookRun(notebook, parameters, load_settings())
+    run = NotebookRun(notebook, parameters, load_settings(with_keyring=False))
     if there := blocked_by(run.folder):
         raise ParameterError(f"output_dir: {there} is not a folder that can be written to. Name another.")
     watch(run)

@@ -35,6 +35,8 @@ _KERNEL_END_SECONDS = 60
 """How long a kernel may take to end a cell that was interrupted, before it is killed."""
 _SURELY_BEGUN_SECONDS = 0.5
 """After so long a kernel has begun the cell it was sent; it ignores interrupts between cells."""
+SHIPPED = Path(__file__).parent / "notebooks"
+"""The notebooks that came with the toolkit."""
 SYNC_TAG = "sync"
 """A cell with this tag turns an interrupt into an outcome, which the next cells write down."""
 
@@ -233,7 +235,7 @@ def prepare(
 
 def _find_notebook(given: str) -> Path:
     name = f"{given}.ipynb" if given in PARAMETERS else given
-    for path in (path_of(name), Path("notebooks") / name, Path(__file__).parent / "notebooks" / name):
+    for path in (path_of(name), Path("notebooks") / name, SHIPPED / name):
         if path.is_file():
             return path
     raise InputPathError(f"There is no notebook {given}. Give a path, or one of {', '.join(PARAMETERS)}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,15 +23,25 @@ from toolkit.errors import InputError, ToolkitError, UnknownRunError
 from toolkit.files import csv_text, make_folder, write_whole
 from toolkit.statuses import RunStatus
 
-from .connections import connect
+from .connections import connect, open_ledger
 from .settings import Settings
 
 if TYPE_CHECKING:
     from toolkit import Ledger, PostscriptClient, Run
+    from toolkit.postscript.api import Shop
 
     Opened = TypeVar("Opened", Ledger, PostscriptClient)
 
 _WAITING_COLUMNS = ["person", "audience_key", "email_masked", "phone_masked", "timestamp"]
+
+
+@dataclass(frozen=True)
+class OpenShop:
+    """A shop, and the connections to it and to its ledger."""
+
+    shop: Shop
+    postscript: PostscriptClient
+    ledger: Ledger
 
 
 class Session:
@@ -125,7 +136,7 @@ class Session:
             raise UnknownRunError(
                 f"There is no ledger at {path}. Run 3_sync_audiences first, or give its ledger_url."
             )
-        return self._keep("ledger", toolkit.Ledger(self._named_ledger or f"sqlite:///{path}"))
+        return self._keep("ledger", open_ledger(self._named_ledger, output_dir=self.folder.parent))
 
     def find_ledger(self) -> Ledger | None:
         """Return the ledger if there is one already, None otherwise: nothing is made."""
@@ -142,6 +153,15 @@ class Session:
     @property
     def _own_ledger(self) -> Path:
         return self.folder.parent.resolve() / "ledger.db"
+
+    def open_shop(self, *, must_exist: bool = False) -> OpenShop:
+        """Connect to the shop and its ledger; a live run holds the shop from here on, until it is closed."""
+        postscript = self.connect()
+        shop = toolkit.connect_shop(postscript)
+        ledger = self.open_ledger(must_exist=must_exist)
+        if not self.parameters.dry_run:
+            ledger.lock_shop(shop.shop_id)
+        return OpenShop(shop, postscript, ledger)
 
     def _keep(self, role: str, opened: Opened) -> Opened:
         """Close it with the run, and now what its cell opened when it ran before, which may hold the shop."""

@@ -6,7 +6,6 @@ import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from toolkit.errors import SettingsError
 
@@ -53,12 +52,15 @@ class Settings:
         return self.secret_key
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings in *environment*; by default those of this process, and the keyring's key."""
+def load_settings(environment: Mapping[str, str] | None = None, *, with_keyring: bool = True) -> Settings:
+    """Return the settings in *environment*; by default those of this process, and the keyring's key.
+
+    Without *with_keyring* the keyring, which may take a moment, is not asked.
+    """
     found = os.environ if environment is None else environment
     base_url = found.get("POSTSCRIPT_BASE_URL", "").strip() or DEFAULT_BASE_URL
     secret_key = found.get("POSTSCRIPT_SECRET_KEY", "").strip()
-    if not secret_key and environment is None:
+    if not secret_key and environment is None and with_keyring:
         secret_key = _GIVEN.get(base_url) or read_keyring(base_url)
     return Settings(
         secret_key=secret_key,
@@ -80,28 +82,16 @@ def remember_key(base_url: str, secret_key: str) -> None:
 
 def read_keyring(base_url: str) -> str:
     """Return the key that the system's keyring holds for an address; empty without a key or a keyring."""
-    keyring = _keyring()
     try:
-        return (keyring and keyring.get_password(KEYRING_SERVICE, base_url)) or ""
-    except Exception:  # noqa: BLE001 - each system's keyring fails in ways of its own: then there is no key
+        return str(importlib.import_module("keyring").get_password(KEYRING_SERVICE, base_url) or "")
+    except Exception:  # noqa: BLE001 - not installed, or failing in a way of its own: then there is no key
         return ""
 
 
 def write_keyring(base_url: str, secret_key: str) -> bool:
     """Save a key in the system's keyring; False where there is none that takes it."""
-    keyring = _keyring()
     try:
-        if keyring is None:
-            return False
-        keyring.set_password(KEYRING_SERVICE, base_url, secret_key)
+        importlib.import_module("keyring").set_password(KEYRING_SERVICE, base_url, secret_key)
     except Exception:  # noqa: BLE001 - see above
         return False
     return True
-
-
-def _keyring() -> Any:
-    """Return the keyring package, None where it is not installed."""
-    try:
-        return importlib.import_module("keyring")
-    except ImportError:
-        return None

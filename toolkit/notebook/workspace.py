@@ -19,22 +19,15 @@ from toolkit.errors import InputPathError
 from toolkit.files import make_folder, write_whole
 
 from .parameters import PARAMETERS
-from .runner import run
+from .runner import SHIPPED, run
 
-ORIGINALS = Path(__file__).parent / "notebooks"
-"""The notebooks as they are shipped."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _FILES = {"destination.yaml": "destination.yaml", ".env.example": "env.example", ".gitignore": "gitignore"}
 """File of a workspace → its template."""
 _SAMPLE = Path(toolkit.__file__).parent / "segment" / "sample" / "subscribers.ndjson"
 SANDBOX_KEY = "sk_sandbox"
 """The key that every sandbox accepts; it opens nothing else."""
-_STEPS: Mapping[str, Mapping[str, Any]] = {
-    "1_preview_audiences": {},
-    "2_validate_contacts": {},
-    "3_sync_audiences": {"dry_run": False},
-    "4_audit_report": {},
-}
+_STEPS = ("1_preview_audiences", "2_validate_contacts", "3_sync_audiences", "4_audit_report")
 
 
 def make_workspace(folder: Path) -> list[Path]:
@@ -42,7 +35,7 @@ def make_workspace(folder: Path) -> list[Path]:
 
     A file that is there stays as it is: a notebook may have been changed.
     """
-    sources = {f"{name}.ipynb": ORIGINALS / f"{name}.ipynb" for name in PARAMETERS}
+    sources = {f"{name}.ipynb": SHIPPED / f"{name}.ipynb" for name in PARAMETERS}
     sources |= {name: _TEMPLATES / template for name, template in _FILES.items()}
     folder.mkdir(parents=True, exist_ok=True)
     missing = {folder / name: source for name, source in sources.items() if not (folder / name).exists()}
@@ -140,8 +133,8 @@ def _run_steps(given: Mapping[str, Any], output: Path) -> int:
     started = time.monotonic()
     shutil.rmtree(output, ignore_errors=True)
     make_folder(output)
-    for notebook, changed in _STEPS.items():
-        values = {**given, **changed, "output_dir": str(output)}
+    values = {**given, "dry_run": False, "output_dir": str(output)}
+    for notebook in _STEPS:
         parameters = {name: value for name, value in values.items() if name in PARAMETERS[notebook]}
         if code := run(notebook, parameters, output="{output_dir}/{notebook}.ipynb"):
             return code

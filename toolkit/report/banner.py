@@ -1,4 +1,4 @@
-"""What a notebook found, said first: one banner, and at the end the next step and the files."""
+"""What a notebook shows first, a banner with its result, and last: the next step and the files."""
 
 from __future__ import annotations
 

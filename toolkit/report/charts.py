@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from toolkit.contacts.masks import mask_text
-from toolkit.statuses import EventStatus
+from toolkit.statuses import EventStatus, in_words
 from toolkit.sync.runs import LOOK_AT
 
 from .display import cut
@@ -32,15 +32,6 @@ _TONES = {
     **dict.fromkeys((*LOOK_AT, EventStatus.MALFORMED, EventStatus.INVALID_PAYLOAD, "invalid"), "bad"),
     **dict.fromkeys(("pending retry", "unconfirmed"), "bad"),
 }
-
-
-def in_words(name: str) -> str:
-    """Return a column's or status's name as words.
-
-    >>> in_words("would_add")
-    'would add'
-    """
-    return name.replace("_", " ")
 
 
 def tone(name: str) -> str:

@@ -20,11 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from toolkit.contacts.masks import mask_text
-from toolkit.statuses import EventStatus
+from toolkit.statuses import EventStatus, in_words
 from toolkit.sync.drift import DRIFT_KINDS
 from toolkit.sync.runs import Audit
 
-from .charts import in_words, tone
+from .charts import tone
 from .figures import (
     FILES,
     answer_times,

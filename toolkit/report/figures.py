@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from toolkit.postscript import api
-from toolkit.statuses import get_reason
+from toolkit.statuses import get_reason, in_words, list_counts
 from toolkit.sync.runs import Audit, RunRecord, sum_statuses
 
-from .charts import in_words
 from .rows import sent_or_not
 
 EVENT_STEPS = {
@@ -63,7 +62,7 @@ def run_funnel_table(audit: Audit) -> pd.DataFrame:
         rows.append((of, first, whole, 1.0, ""))
         for step, statuses in steps.items():
             count = sum(found.get(status, 0) for status in statuses)
-            listed = ", ".join(f"{found[s]:,} {in_words(s)}" for s in statuses if s in found)
+            listed = list_counts({status: found[status] for status in statuses if status in found})
             if step != other and (count or step not in _SHOWN_ONLY_WITH_ROWS):
                 rows.append((of, step, count, count / max(whole, 1), listed))
     return pd.DataFrame(rows, columns=["of", "step", "count", "share", "statuses"])

@@ -9,11 +9,9 @@ from pandas.io.formats.style import Styler
 
 from toolkit.contacts.checks import CONTACT_VERDICTS
 from toolkit.contacts.masks import mask_table, mask_text
-from toolkit.statuses import ChangeStatus, get_meaning, get_reason
+from toolkit.statuses import ChangeStatus, get_meaning, get_reason, in_words, list_counts
 from toolkit.sync.cost import CostEstimate
 from toolkit.sync.plan import Plan
-
-from .charts import in_words
 
 _CAPTION = "text-align: left; padding: 0.4em 0; font-weight: bold"
 _CONTACTS = ("with_phone", "with_email", "with_both", "without_contact")
@@ -152,7 +150,7 @@ def funnel_table(changes: pd.DataFrame) -> pd.DataFrame:
     left, rows = len(members), []
     for step, lost in steps.items():
         left -= sum(lost.values())
-        why = ", ".join(f"{count:,} {in_words(reason)}" for reason, count in lost.items() if count)
+        why = list_counts({reason: count for reason, count in lost.items() if count})
         rows.append((step, left, left / max(len(members), 1), sum(lost.values()), why))
         if not left and lost.get("not_looked_up"):
             break  # beyond it nothing is known

@@ -21,11 +21,10 @@ from toolkit.frames import empty_table
 from toolkit.postscript.api import AUDIENCES_PROPERTY, ENTERED, EVENT_ROUTE, EXITED
 from toolkit.segment.destination import Destination
 from toolkit.segment.events import PAYLOAD_COLUMNS
-from toolkit.statuses import get_meaning
+from toolkit.statuses import get_meaning, in_words
 from toolkit.sync.forecast import Forecast
 from toolkit.sync.runs import LedgerStore
 
-from .charts import in_words
 from .display import show_person, show_text, show_value, whole_text
 
 TIMELINE_COLUMNS = {

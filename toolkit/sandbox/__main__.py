@@ -28,7 +28,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
     """Serve until interrupted; return 2, with a sentence on standard error, when that cannot begin."""
     options = _parser().parse_args(arguments)
     # The environment's key too, so that notebooks set up for a real shop work here as they are.
-    own_key = load_settings(environment).secret_key
+    own_key = load_settings(environment, with_keyring=False).secret_key
     try:
         if options.subscribers is None:
             people = [*generate_people(options.people, seed=options.seed)]

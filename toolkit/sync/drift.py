@@ -82,6 +82,7 @@ def plan_repair(
     contacts: pd.DataFrame,
     subscribers: pd.DataFrame,
     *,
+    drift: pd.DataFrame | None = None,
     kinds: Collection[str] = REPAIRED,
     ghost_keys: Collection[str] = (),
     custom_events: str = "none",
@@ -95,6 +96,8 @@ def plan_repair(
 
     Parameters
     ----------
+    drift
+        What find_drift() returns for these, where it is known already.
     kinds, ghost_keys
         Which of DRIFT_KINDS to repair, with ``ghost key`` every one of them; and ghost keys by name.
     custom_events
@@ -113,7 +116,7 @@ def plan_repair(
         raise ParameterError(
             f"There is no drift of kind {', '.join(unknown)}. Use: {', '.join(DRIFT_KINDS)}."
         )
-    drift = find_drift(state, contacts, subscribers)
+    drift = find_drift(state, contacts, subscribers) if drift is None else drift
     named = (drift["drift"] == "ghost key") & drift["audience_key"].isin(key_list(ghost_keys))
     desired = _desired(drift[drift["drift"].isin(kinds) | named], state)
     repair = plan_desired(

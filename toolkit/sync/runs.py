@@ -12,7 +12,7 @@ import pandas as pd
 from toolkit.errors import PostscriptError
 from toolkit.frames import empty_table
 from toolkit.postscript.api import Answer
-from toolkit.statuses import NEEDS_ATTENTION, ChangeStatus
+from toolkit.statuses import NEEDS_ATTENTION, ChangeStatus, in_words, list_counts
 
 if TYPE_CHECKING:
     from toolkit.ledger import Ledger
@@ -59,9 +59,8 @@ class RunRecord:
 
     def sentence(self, changes: Mapping[str, int]) -> str:
         """Return how the run ended; *changes* are its memberships and traits by status."""
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in changes.items())
-        status = self.status.replace("_", " ").capitalize()
-        return f"{status} in {self.seconds:.1f} s: {counts or 'nothing to do'}. {self.error}".strip()
+        ended = f"{in_words(self.status).capitalize()} in {self.seconds:.1f} s"
+        return f"{ended}: {list_counts(changes) or 'nothing to do'}. {self.error}".strip()
 
     def summary(self) -> dict[str, Any]:
         """Return the run's own figures, ready for JSON: what every summary of it begins with."""
